@@ -1,0 +1,70 @@
+/*
+ * The first include of every C file: the standard headers and small macros that all of them use.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef UTIL_OSDEP_H
+#define UTIL_OSDEP_H
+
+#include "config-host.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <glib.h>
+
+#define KiB (INT64_C(1) << 10)
+#define MiB (INT64_C(1) << 20)
+#define GiB (INT64_C(1) << 30)
+#define TiB (INT64_C(1) << 40)
+
+/* Round @n to a multiple of @d; @d need not be a power of two, @n must not be negative. */
+#define ROUND_DOWN(n, d) ((n) - (n) % (d))
+#define ROUND_UP(n, d) ROUND_DOWN((n) + (d) - 1, (d))
+#define QEMU_IS_ALIGNED(n, d) (((n) % (d)) == 0)
+#define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
+
+#define container_of(ptr, type, member) \
+    ((type *)((char *)(ptr) - offsetof(type, member)))
+
+/* Retry a system call that a signal interrupted. */
+#define RETRY_ON_EINTR(expr)                    \
+    ({                                          \
+        __typeof__(expr) r_;                    \
+        do {                                    \
+            r_ = (expr);                        \
+        } while (r_ == -1 && errno == EINTR);   \
+        r_;                                     \
+    })
+
+/* Close a descriptor at scope end: g_auto_fd int fd = open(...); -1 closes nothing. */
+static inline void g_auto_fd_cleanup(int *fd)
+{
+    if (*fd >= 0) {
+        int saved = errno;
+        close(*fd);
+        errno = saved;
+    }
+}
+#define g_auto_fd __attribute__((cleanup(g_auto_fd_cleanup)))
+
+/* Move a value out of a scope-cleaned variable. */
+static inline int g_steal_auto_fd(int *fd)
+{
+    int ret = *fd;
+    *fd = -1;
+    return ret;
+}
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * SecretBuffer: the one buffer type for passwords, keys and everything derived from them
+ *
+ * The memory is mapped apart from the heap, locked against swapping where the process may lock memory,
+ * excluded from core dumps, and wiped when freed.
+ *
+ *     g_autoptr(SecretBuffer) key = secret_buffer_new(64);
+ *     derive(key->data, key->len);
+ *
+ * Key schedules and hash states that contain a secret live in one, too: allocate it with the size of the
+ * structure and cast its data. Data is aligned to a page.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef UTIL_SECRET_BUFFER_H
+#define UTIL_SECRET_BUFFER_H
+
+#include <glib.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct SecretBuffer {
+    uint8_t *data;
+    size_t len;      /* bytes in use; may be lowered by the owner, never raised beyond capacity */
+    size_t capacity; /* bytes mapped */
+} SecretBuffer;
+
+/* A zeroed buffer of @len bytes (0 is allowed). Aborts when memory runs out, like g_malloc(). */
+SecretBuffer *secret_buffer_new(size_t len);
+
+/* A copy of @len bytes at @data. */
+SecretBuffer *secret_buffer_new_from(const void *data, size_t len);
+
+/* Raise the capacity to at least @capacity bytes; what is left behind is wiped. Data may move. */
+void secret_buffer_reserve(SecretBuffer *buf, size_t capacity);
+
+/* Append @len bytes. Data may move. */
+void secret_buffer_append(SecretBuffer *buf, const void *data, size_t len);
+
+/* Compare in time that depends on the lengths only. */
+gboolean secret_buffer_equal(const SecretBuffer *a, const SecretBuffer *b);
+
+void secret_buffer_free(SecretBuffer *buf);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SecretBuffer, secret_buffer_free)
+
+/* Wipe @len bytes that are about to be left behind; never optimised away. */
+void secret_wipe(void *data, size_t len);
+
+/* Wipe the stack below the caller, where library code may have spilled key material. */
+void secret_wipe_stack(void);
+
+#endif
