@@ -1,0 +1,36 @@
+/*
+ * Anti-forensic splitter (TKS1, as in LUKS1): spreads a key over many stripes
+ *
+ * All stripes are needed to get the key back, so losing any part of them, when they are overwritten, loses
+ * the key, even on media that keep a copy of some sectors.
+ *
+ *     size_t nsplit = key->len * 4000;
+ *     g_autoptr(SecretBuffer) split = secret_buffer_new(nsplit);
+ *
+ *     if (!qcrypto_afsplit_encode(hash, key->len, 4000, key->data, split->data, errp)) {
+ *         return false;
+ *     }
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_AFSPLIT_H
+#define CRYPTO_AFSPLIT_H
+
+#include "qapi/qapi-types.h"
+#include "util/error.h"
+
+/*
+ * Split the @blocklen bytes at @in into @blocklen * @stripes bytes at @out, which do not overlap. Fails where
+ * @hash is not supported, @stripes is 0, or the system has no random bytes.
+ */
+bool qcrypto_afsplit_encode(QCryptoHashAlgo hash, size_t blocklen, uint32_t stripes,
+                            const uint8_t *in, uint8_t *out, Error **errp);
+
+/*
+ * Join the @blocklen * @stripes bytes at @in into @blocklen bytes at @out. Any input gives some key: whether
+ * it is the right one is for the caller to check.
+ */
+bool qcrypto_afsplit_decode(QCryptoHashAlgo hash, size_t blocklen, uint32_t stripes,
+                            const uint8_t *in, uint8_t *out, Error **errp);
+
+#endif

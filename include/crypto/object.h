@@ -1,0 +1,75 @@
+/*
+ * User-creatable objects: what --object and object-add make, found again by id
+ *
+ * One program-wide list holds all of them: secrets, TLS credentials, I/O threads, throttle groups. Each type
+ * is a UserCreatableType; those of this library are known from the start, and a library above registers its
+ * own when the program starts:
+ *
+ *     static const UserCreatableType iothread_type = {
+ *         .type = OBJECT_TYPE_IOTHREAD,
+ *         .create = iothread_create,
+ *         .free = iothread_free,
+ *     };
+ *
+ *     user_creatable_register(&iothread_type);
+ *
+ *     if (!user_creatable_parse(argv_text, errp)) {         // "secret,id=sec0,file=passwd.txt"
+ *         return false;
+ *     }
+ *     void *obj = user_creatable_lookup("sec0", OBJECT_TYPE_SECRET, errp);
+ *     ...
+ *     user_creatable_cleanup();                             // at exit
+ *
+ * All of it belongs to the main thread.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_OBJECT_H
+#define CRYPTO_OBJECT_H
+
+#include "qapi/qapi-types.h"
+#include "util/error.h"
+
+typedef struct UserCreatableType {
+    ObjectType type;
+
+    /* Make the object; NULL with an error that names @options->id on failure. */
+    void *(*create)(const ObjectOptions *options, Error **errp);
+    void (*free)(void *obj);
+
+    /* Optional: whether @obj may go now; sets an error where something still uses it. */
+    bool (*can_delete)(void *obj, Error **errp);
+} UserCreatableType;
+
+/* Make @type known. It must not be registered already, and must stay valid. */
+void user_creatable_register(const UserCreatableType *type);
+
+/*
+ * Create the object that @options describe. Fails where the id is not well formed (a letter, then letters,
+ * digits, '-', '.', '_'), is taken, the type is not available in this program, or the type says no.
+ */
+bool user_creatable_add(const ObjectOptions *options, Error **errp);
+
+/*
+ * The same from the argument of --object: key=value pairs of which the first may be the type alone, or JSON
+ * if it begins with '{'. Whatever secret text @arg holds is overwritten in place once it was read, so that
+ * a list of processes does not show it: @arg is the program's own argument, or a private copy.
+ */
+bool user_creatable_parse(char *arg, Error **errp);
+
+/* Delete the object @id; fails where there is none or it is in use. */
+bool user_creatable_del(const char *id, Error **errp);
+
+/* The object @id, which must be of the type @type; it stays owned by the list. */
+void *user_creatable_lookup(const char *id, ObjectType type, Error **errp);
+
+/* As user_creatable_lookup() for any type: NULL without an error where there is none; sets *@type. */
+void *user_creatable_find(const char *id, ObjectType *type);
+
+/* Call @func(@id, @type, @opaque) for every object, in the order in which they were created. */
+void user_creatable_foreach(void (*func)(const char *id, ObjectType type, void *opaque), void *opaque);
+
+/* Delete all objects, last made first. */
+void user_creatable_cleanup(void);
+
+#endif
