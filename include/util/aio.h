@@ -1,0 +1,85 @@
+/*
+ * AioContext: an event loop, of which a thread runs at most one
+ *
+ * The loop waits for file descriptors, timers and bottom halves (functions that other code, on any thread,
+ * asks it to run). Coroutines wait in it through co_sleep_ns() and whatever calls aio_co_wake().
+ *
+ *     static void coroutine_fn work(void *opaque) { ... }
+ *
+ *     int main(void)
+ *     {
+ *         aio_context_run(work, NULL);
+ *     }
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef UTIL_AIO_H
+#define UTIL_AIO_H
+
+#include "util/coroutine.h"
+#include "util/error.h"
+
+#define NANOSECONDS_PER_SECOND INT64_C(1000000000)
+#define SCALE_MS INT64_C(1000000)
+
+typedef void AioHandler(void *opaque);
+
+/* A loop of its own; aborts where the kernel has no descriptors left. */
+AioContext *aio_context_new(void);
+AioContext *aio_context_ref(AioContext *ctx);
+void aio_context_unref(AioContext *ctx);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AioContext, aio_context_unref)
+
+/* The loop of this thread: the one it runs, else the main loop, made on first use. */
+AioContext *qemu_get_current_aio_context(void);
+AioContext *qemu_get_aio_context(void);
+
+/* Make @ctx this thread's loop (an I/O thread calls this first). */
+void aio_context_set_current(AioContext *ctx);
+
+/*
+ * Run handlers that are ready; where @blocking, wait until at least one is. Returns whether any ran.
+ * Only the thread of @ctx may call it, and not from within a handler.
+ */
+bool aio_poll(AioContext *ctx, bool blocking);
+
+/* Make a blocking aio_poll() of @ctx return, from any thread. */
+void aio_notify(AioContext *ctx);
+
+/* Call @read/@write when @fd is ready; both NULL removes @fd. From the thread of @ctx only. */
+void aio_set_fd_handler(AioContext *ctx, int fd, AioHandler *read, AioHandler *write, void *opaque);
+
+/* Run @cb(@opaque) once in @ctx, soon, and not from within this call. From any thread. */
+void aio_bh_schedule_oneshot(AioContext *ctx, AioHandler *cb, void *opaque);
+
+/* Go on with @co in its own loop: at once if this is its thread and no coroutine runs, else soon. */
+void aio_co_wake(Coroutine *co);
+
+/* As aio_co_wake(), but never at once. */
+void aio_co_schedule(Coroutine *co);
+
+/* Timers: one-shot, in CLOCK_MONOTONIC nanoseconds. Thread of the loop only. */
+typedef struct AioTimer AioTimer;
+AioTimer *aio_timer_new(AioContext *ctx, AioHandler *cb, void *opaque);
+void aio_timer_mod_ns(AioTimer *timer, int64_t expire_ns);
+void aio_timer_del(AioTimer *timer);
+void aio_timer_free(AioTimer *timer);
+int64_t qemu_clock_get_ns(void);
+
+/* Wait at least @ns nanoseconds. */
+void coroutine_fn co_sleep_ns(int64_t ns);
+
+/*
+ * A sleep that can be cut short: co_sleep_ns_wakeable() fills *@co_sleep, qemu_co_sleep_wake() (same thread)
+ * ends it early.
+ */
+typedef struct CoSleep {
+    Coroutine *co;
+} CoSleep;
+void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns);
+void qemu_co_sleep_wake(CoSleep *sleep);
+
+/* Run @entry(@opaque) as a coroutine in this thread's loop and poll the loop until it has ended. */
+void aio_context_run(CoroutineEntry *entry, void *opaque);
+
+#endif

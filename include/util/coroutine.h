@@ -1,0 +1,99 @@
+/*
+ * Coroutine: functions that can wait without blocking their thread
+ *
+ * A coroutine_fn may call qemu_coroutine_yield() or anything that does; its caller must be one, too. Whoever
+ * holds the coroutine resumes it: on the same thread with qemu_coroutine_enter(), from any thread with
+ * aio_co_wake(), which makes it go on in the event loop that it ran in.
+ *
+ *     static void coroutine_fn hello(void *opaque)
+ *     {
+ *         co_sleep_ns(NANOSECONDS_PER_SECOND);
+ *         puts("one second later");
+ *     }
+ *
+ *     aio_context_run(hello, NULL);      // creates, enters, and polls the event loop until it has ended
+ *
+ * A coroutine belongs to one thread from its first entry to its end.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef UTIL_COROUTINE_H
+#define UTIL_COROUTINE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Must run in a coroutine. */
+#define coroutine_fn
+/* Yields in a coroutine; blocks the thread outside of one. */
+#define coroutine_mixed_fn
+
+typedef struct Coroutine Coroutine;
+typedef struct AioContext AioContext;
+typedef void coroutine_fn CoroutineEntry(void *opaque);
+
+/* A coroutine that will run @entry(@opaque) when first entered; it frees itself when @entry returns. */
+Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque);
+
+/* Run @co on this thread until it yields or ends. Must not be running already. */
+void qemu_coroutine_enter(Coroutine *co);
+
+/* Give control back to whoever entered this coroutine; returns when it is entered again. */
+void coroutine_fn qemu_coroutine_yield(void);
+
+Coroutine *coroutine_fn qemu_coroutine_self(void);
+bool qemu_in_coroutine(void);
+
+/* The event loop that @co was first entered in. */
+AioContext *qemu_coroutine_get_aio_context(Coroutine *co);
+
+/*
+ * CoQueue: coroutines that wait for a condition, woken in the order in which they came. All users are on
+ * one thread, or hold the mutex that they pass to the wait.
+ */
+typedef struct CoWaiter CoWaiter;
+typedef struct CoQueue {
+    CoWaiter *first;
+    CoWaiter **last;
+} CoQueue;
+
+void qemu_co_queue_init(CoQueue *queue);
+
+/* Wait; @lock (may be NULL) is released while waiting and held again on return. */
+void coroutine_fn qemu_co_queue_wait(CoQueue *queue, GMutex *lock);
+
+/* Wake the first waiter, in its own event loop; false where none waits. */
+bool qemu_co_queue_next(CoQueue *queue);
+void qemu_co_queue_restart_all(CoQueue *queue);
+bool qemu_co_queue_empty(const CoQueue *queue);
+
+/* CoMutex: mutual exclusion between coroutines, of any threads, fair. */
+typedef struct CoMutex {
+    GMutex lock;
+    CoQueue queue;
+    Coroutine *holder;
+} CoMutex;
+
+void qemu_co_mutex_init(CoMutex *mutex);
+void qemu_co_mutex_cleanup(CoMutex *mutex);
+void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
+void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex);
+
+static inline CoMutex *co_mutex_auto_lock(CoMutex *mutex)
+{
+    qemu_co_mutex_lock(mutex);
+    return mutex;
+}
+
+static inline void co_mutex_auto_unlock(CoMutex **mutex)
+{
+    qemu_co_mutex_unlock(*mutex);
+}
+
+/* Hold @mutex to the end of the scope. */
+#define QEMU_CO_LOCK_GUARD(mutex)                                               \
+    __attribute__((cleanup(co_mutex_auto_unlock), unused))                      \
+    CoMutex *G_PASTE(co_guard_, __COUNTER__) = co_mutex_auto_lock(mutex)
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * Worker threads for what would block an event loop: system calls without an asynchronous form, and
+ * computation.
+ *
+ *     static int hash_it(void *opaque) { ...; return 0; }
+ *
+ *     int ret = thread_pool_submit_co(THREAD_POOL_CPU, hash_it, &job);   // other coroutines run meanwhile
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef UTIL_THREAD_POOL_H
+#define UTIL_THREAD_POOL_H
+
+#include "util/coroutine.h"
+
+typedef int ThreadPoolFunc(void *opaque);
+
+typedef enum ThreadPoolKind {
+    THREAD_POOL_IO,     /* up to 64 threads, for calls that wait */
+    THREAD_POOL_CPU,    /* as many threads as the machine has processors */
+} ThreadPoolKind;
+
+/* Run @func(@opaque) on a worker and return what it returns; outside of a coroutine, run it right here. */
+int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *opaque);
+
+/* The number of threads of THREAD_POOL_CPU. */
+unsigned thread_pool_cpu_threads(void);
+
+/* End all worker threads; for programs about to exit. No work may be under way. */
+void thread_pool_cleanup(void);
+
+#endif

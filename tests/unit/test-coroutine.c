@@ -1,0 +1,164 @@
+/*
+ * Coroutines, queues, mutexes, timers and worker threads
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "util/aio.h"
+#include "util/thread-pool.h"
+
+static void coroutine_fn count_to_three(void *opaque)
+{
+    int *n = opaque;
+
+    for (int i = 0; i < 3; i++) {
+        ++*n;
+        qemu_coroutine_yield();
+    }
+}
+
+static void test_yield(void)
+{
+    int n = 0;
+    Coroutine *co = qemu_coroutine_create(count_to_three, &n);
+
+    for (int i = 1; i <= 3; i++) {
+        qemu_coroutine_enter(co);
+        g_assert_cmpint(n, ==, i);
+    }
+    qemu_coroutine_enter(co);
+    g_assert_false(qemu_in_coroutine());
+}
+
+static void coroutine_fn many_leaf(void *opaque)
+{
+    co_sleep_ns(1);
+    ++*(int *)opaque;
+}
+
+static void coroutine_fn many(void *opaque)
+{
+    for (int i = 0; i < 500; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(many_leaf, opaque));
+    }
+    while (*(int *)opaque < 500) {
+        co_sleep_ns(SCALE_MS);
+    }
+}
+
+/* More than the pool keeps, twice: recycled ones work like new ones. */
+static void test_many(void)
+{
+    for (int round = 0; round < 2; round++) {
+        int n = 0;
+        aio_context_run(many, &n);
+        g_assert_cmpint(n, ==, 500);
+    }
+}
+
+static void coroutine_fn sleep_entry(void *opaque)
+{
+    int64_t start = qemu_clock_get_ns();
+
+    co_sleep_ns(20 * SCALE_MS);
+    *(int64_t *)opaque = qemu_clock_get_ns() - start;
+}
+
+static void test_sleep(void)
+{
+    int64_t ns = 0;
+
+    aio_context_run(sleep_entry, &ns);
+    g_assert_cmpint(ns, >=, 20 * SCALE_MS);
+}
+
+typedef struct Shared {
+    CoMutex mutex;
+    int inside;
+    int done;
+    GThread *thread;
+} Shared;
+
+static int work(void *opaque)
+{
+    Shared *s = opaque;
+
+    g_assert_true(g_thread_self() != s->thread);
+    g_usleep(1000);
+    return 42;
+}
+
+static void coroutine_fn locked_work(void *opaque)
+{
+    Shared *s = opaque;
+
+    {
+        QEMU_CO_LOCK_GUARD(&s->mutex);
+        g_assert_cmpint(s->inside++, ==, 0);
+        g_assert_cmpint(thread_pool_submit_co(THREAD_POOL_CPU, work, s), ==, 42);
+        s->inside--;
+    }
+    s->done++;
+}
+
+static void coroutine_fn mutex_entry(void *opaque)
+{
+    Shared *s = opaque;
+
+    for (int i = 0; i < 10; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(locked_work, s));
+    }
+    while (s->done < 10) {
+        co_sleep_ns(SCALE_MS);
+    }
+}
+
+static void test_mutex(void)
+{
+    Shared s = { .thread = g_thread_self() };
+
+    qemu_co_mutex_init(&s.mutex);
+    aio_context_run(mutex_entry, &s);
+    qemu_co_mutex_cleanup(&s.mutex);
+}
+
+static void on_readable(void *opaque)
+{
+    aio_co_wake(opaque);
+}
+
+static void coroutine_fn wait_for_pipe(void *opaque)
+{
+    int *fds = opaque;
+    AioContext *ctx = qemu_get_current_aio_context();
+    char byte = 'x';
+
+    aio_set_fd_handler(ctx, fds[0], on_readable, NULL, qemu_coroutine_self());
+    g_assert_cmpint(write(fds[1], &byte, 1), ==, 1);
+    qemu_coroutine_yield();
+    aio_set_fd_handler(ctx, fds[0], NULL, NULL, NULL);
+    g_assert_cmpint(read(fds[0], &byte, 1), ==, 1);
+}
+
+static void test_fd(void)
+{
+    int fds[2];
+
+    g_assert_cmpint(pipe(fds), ==, 0);
+    aio_context_run(wait_for_pipe, fds);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/coroutine/yield", test_yield);
+    g_test_add_func("/coroutine/many", test_many);
+    g_test_add_func("/coroutine/sleep", test_sleep);
+    g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
+    g_test_add_func("/aio/fd", test_fd);
+    int ret = g_test_run();
+    thread_pool_cleanup();
+    return ret;
+}
