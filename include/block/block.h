@@ -1,0 +1,144 @@
+/*
+ * The block graph: nodes that can be read and written, each made by a driver, on top of each other
+ *
+ * An encrypted image in a file is two nodes: one of driver "luks", whose child "file" is one of driver "file".
+ * Users (programs, jobs, exports) hold a node through a BlockBackend (block-backend.h). The graph changes on
+ * the main loop only; requests run on any thread's event loop.
+ *
+ *     static void coroutine_fn work(void *opaque)
+ *     {
+ *         g_autoptr(Error) err = NULL;
+ *         struct json_object *options = keyval_parse("driver=luks,file.filename=disk.luks,key-secret=s0",
+ *                                                    NULL, NULL, &error_abort);
+ *         BlockDriverState *bs = bdrv_co_open(NULL, options, 0, &err);
+ *         ...
+ *         bdrv_co_unref(bs);
+ *     }
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_H
+#define BLOCK_H
+
+#include "block/block-common.h"
+
+struct json_object;
+
+/* Opening (block/graph/open.c) */
+
+/*
+ * Open a node. @filename: a path, "json:{...}" or "PROTOCOL:..."; NULL where @options say it all. @options is
+ * JSON of BlockdevOptions whose scalars may be strings, as keyval_parse() makes them; NULL: none. It wins over
+ * what the filename says. Without a "driver" the format is probed; a format "driver" beside a filename is
+ * opened on the protocol that the filename stands for. A new reference, or NULL with @errp.
+ */
+BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_object *options,
+                                            BdrvOpenFlags flags, Error **errp);
+
+/* Open from typed options; a copy is kept. */
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *options, BdrvOpenFlags flags,
+                                                     Error **errp);
+
+/* Open or look up what @ref says; a new reference, or NULL with @errp. */
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags,
+                                                         Error **errp);
+
+/* The protocol options, as JSON, that a filename stands for; the caller puts them. NULL with @errp. */
+struct json_object *bdrv_filename_to_options(const char *filename, Error **errp);
+
+/* Drivers (block/drivers.c); NULL where there is none of that name */
+const BlockDriver *bdrv_find_format(const char *format_name);
+const BlockDriver *bdrv_find_driver(BlockdevDriver driver);
+/* The format of an image whose first @len bytes are @buf: "raw" where nothing else claims it. */
+const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len);
+/* Calls @fn for each driver in the order of the list. */
+void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque);
+
+/* Nodes (block/graph/node.c) */
+BlockDriverState *bdrv_ref(BlockDriverState *bs);
+/* Drop a reference; the last one flushes and closes the node. NULL is allowed. */
+void coroutine_fn bdrv_co_unref(BlockDriverState *bs);
+BlockDriverState *bdrv_find_node(const char *node_name);
+/* The node that holds the bytes of @bs: itself, or what its "file" children lead to. */
+BlockDriverState *bdrv_protocol_node(BlockDriverState *bs);
+const char *bdrv_get_format_name(const BlockDriverState *bs);
+
+/* Permissions (block/graph/perm.c): "write, resize"; caller frees */
+char *bdrv_perm_names(uint64_t perm);
+
+/* Draining (block/graph/drain.c): between the two no request is in flight in @bs or below it. */
+void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs);
+void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs);
+
+/*
+ * Requests of a driver to its child (block/io). 0 or -errno; -EIO where the range is not within the child.
+ * @qiov->size is @bytes.
+ */
+int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov);
+int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                 BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf);
+int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset, int64_t bytes, const void *buf,
+                                BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
+                                       BdrvRequestFlags flags);
+int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t bytes);
+int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_t bytes);
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
+bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
+                                   Error **errp);
+
+/* Bytes; known since the node was opened, follows bdrv_co_truncate(). */
+int64_t bdrv_getlength(const BlockDriverState *bs);
+/* Bytes that the node takes on disk, or -errno. */
+int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs);
+
+/* As BlockDriver.bdrv_co_block_status. @map and @file may be NULL. */
+int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                      int64_t *map, BlockDriverState **file);
+
+/* Memory that every driver below @bs can use without copying; free with qemu_vfree(). */
+void *qemu_blockalign(const BlockDriverState *bs, size_t size);
+void qemu_vfree(void *ptr);
+
+/* Operations on whole images (block/create.c, format.c, erase.c, keyslot.c); @job NULL: nobody watches */
+
+/* Make a new image. */
+bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
+
+/*
+ * Write the format that @options name into an existing volume, which keeps its size. @header NULL: the header
+ * goes into @file itself. Where a volume carries a signature already it is refused unless @force, and the
+ * error names what was found.
+ */
+bool coroutine_fn bdrv_format(BlockDriverState *file, BlockDriverState *header,
+                              const BlockdevFormatOptions *options, bool force, Job *job, Error **errp);
+
+/*
+ * What a volume carries, for people ("LUKS version 1", "ext4 file system"): caller frees; NULL: nothing that
+ * we know, or (with @errp set) it could not be read.
+ */
+char *coroutine_fn bdrv_probe_signature(BlockBackend *blk, Error **errp);
+
+/*
+ * Erase securely; needs no password. @passes 0: the default, 1. A node that others write to is refused unless
+ * @force. The report is the caller's; NULL with @errp.
+ */
+SecureEraseReport *coroutine_fn bdrv_secure_erase(BlockDriverState *bs, SecureEraseScope scope,
+                                                  unsigned passes, bool force, Job *job, Error **errp);
+
+/* Passwords of an open node; parameters as in BlockDriver. */
+bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
+                                   int64_t iter_time_ms, bool force, Job *job, Error **errp);
+bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
+                                      Job *job, Error **errp);
+bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secret, const char *new_secret,
+                                      int keyslot, int64_t iter_time_ms, bool force, Job *job,
+                                      Error **errp);
+bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,
+                             Error **errp);
+
+/* What qemu-img info and query-named-block-nodes show of an image; caller frees. */
+ImageInfo *coroutine_fn bdrv_query_image_info(BlockDriverState *bs);
+
+#endif

@@ -1,0 +1,183 @@
+/*
+ * What a block driver is made of
+ *
+ * A driver is one small file that ends in its BlockDriver table; block/drivers.c lists the tables. Open,
+ * close, co_getlength, co_preadv and co_pwritev are enough for a protocol. The others come in groups, each
+ * optional; what happens without one is said beside it.
+ *
+ * Callbacks named _co_ run in a coroutine and may yield; request callbacks run on any thread's event loop,
+ * several at once for one node, the others on the main loop. Before a request callback runs, block/io has
+ * checked the range against the length, aligned it to bl.request_alignment, kept it below bl.max_transfer,
+ * and made sure that the node is writable. Requests return 0 or -errno.
+ *
+ *     const BlockDriver bdrv_null_co = {
+ *         .format_name = "null-co",
+ *         .driver = BLOCKDEV_DRIVER_NULL_CO,
+ *         .instance_size = sizeof(BDRVNullState),
+ *         .is_protocol = true,
+ *         .bdrv_co_open = null_co_open, ...
+ *     };
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_INT_H
+#define BLOCK_INT_H
+
+#include "block/block.h"
+
+struct BlockDriver {
+    const char *format_name;
+    BlockdevDriver driver;
+    size_t instance_size;       /* bytes of bs->opaque, zeroed before open */
+    bool is_protocol;           /* the bottom of a graph: no child holds its data */
+    bool is_filter;             /* data passes through from bs->file at the same offsets */
+
+    /*
+     * Open from bs->options, bs->read_only and bs->open_flags; children with bdrv_co_open_child(). On failure
+     * it frees what it made (the caller detaches the children). close frees what bs->opaque owns; no request
+     * is in flight, and a writable node has been flushed.
+     */
+    bool coroutine_fn (*bdrv_co_open)(BlockDriverState *bs, Error **errp);
+    void coroutine_fn (*bdrv_co_close)(BlockDriverState *bs);
+
+    /* Bytes, or -errno. Missing (a filter): that of bs->file. */
+    int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
+
+    /* Adjust bs->bl, which starts as the common limits of the children; after open and resize. */
+    void (*bdrv_refresh_limits)(BlockDriverState *bs);
+
+    /* Requests. Without co_flush the children are flushed; without co_pwritev the node is read-only. */
+    int coroutine_fn (*bdrv_co_preadv)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       QEMUIOVector *qiov);
+    int coroutine_fn (*bdrv_co_pwritev)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                        QEMUIOVector *qiov, BdrvRequestFlags flags);
+    int coroutine_fn (*bdrv_co_flush)(BlockDriverState *bs);
+    /* Flags that the driver handles itself. FUA: else a flush follows the write. */
+    BdrvRequestFlags supported_write_flags;
+    BdrvRequestFlags supported_zero_flags;
+    /* Missing, or -ENOTSUP: zeroes are written out (unless BDRV_REQ_NO_FALLBACK); a discard does nothing. */
+    int coroutine_fn (*bdrv_co_pwrite_zeroes)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                              BdrvRequestFlags flags);
+    int coroutine_fn (*bdrv_co_pdiscard)(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+    /*
+     * Status of the first bytes of a range: BDRV_BLOCK_* and *pnum (1 to @bytes), or -errno. With
+     * OFFSET_VALID or RECURSE, *map is the offset in *file. Missing: all is data (a filter: as bs->file).
+     */
+    int coroutine_fn (*bdrv_co_block_status)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                             int64_t *pnum, int64_t *map, BlockDriverState **file);
+
+    /*
+     * Resize to @offset bytes; not @exact: larger will do. New bytes of a protocol read as zeroes. Missing:
+     * the node cannot be resized (a filter: resizes bs->file).
+     */
+    bool coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset, bool exact,
+                                          PreallocMode prealloc, Error **errp);
+
+    /* Permissions: check may fail; then set or abort follows. The file driver takes image locks here. */
+    bool (*bdrv_check_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);
+    void (*bdrv_set_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared);
+    void (*bdrv_abort_perm_update)(BlockDriverState *bs);
+    /* What @bs needs of a child, given what its users need of it. Missing: bdrv_default_perms(). */
+    void (*bdrv_child_perm)(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
+                            uint64_t shared, uint64_t *nperm, uint64_t *nshared);
+
+    /* Information. Bytes on disk, or -errno. Probe: 0 (no) to 100 (surely), from an image's first bytes. */
+    int64_t coroutine_fn (*bdrv_co_get_allocated_file_size)(BlockDriverState *bs);
+    ImageInfoSpecific *(*bdrv_get_specific_info)(BlockDriverState *bs);
+    bool (*bdrv_is_encrypted)(BlockDriverState *bs);
+    int (*bdrv_probe)(const uint8_t *buf, size_t len);
+    /* A protocol that has filenames of its own ("nbd:..."): the part before the colon, and the parser. */
+    const char *protocol_name;
+    bool (*bdrv_parse_filename)(const char *filename, struct json_object *options, Error **errp);
+
+    /* A new image: a protocol makes the volume, a format writes its header into the volume in @options. */
+    bool coroutine_fn (*bdrv_co_create)(const BlockdevCreateOptions *options, Job *job, Error **errp);
+    /*
+     * Write this format into a volume that exists and keeps its size. @file, and @header where the header
+     * goes elsewhere (else NULL), are held with write permission; what they carried may be overwritten.
+     */
+    bool coroutine_fn (*bdrv_co_format)(BlockBackend *file, BlockBackend *header,
+                                        const BlockdevFormatOptions *options, Job *job, Error **errp);
+    /* Bytes that an image of @size bytes, made with @options, needs. Caller frees. */
+    BlockMeasureInfo *(*bdrv_measure)(const BlockdevCreateOptions *options, int64_t size, Error **errp);
+
+    /*
+     * Secure erase, format side: overwrite @scope and append every region to @report. The caller then asks
+     * the protocol nodes below, through co_erase_info, what an overwritten range of them is worth.
+     * Protocol side: co_secure_discard is the device's own command (-ENOTSUP: none).
+     */
+    bool coroutine_fn (*bdrv_co_secure_erase)(BlockDriverState *bs, SecureEraseScope scope,
+                                              unsigned passes, bool force, Job *job,
+                                              SecureEraseReport *report, Error **errp);
+    int coroutine_fn (*bdrv_co_secure_discard)(BlockDriverState *bs, int64_t offset, int64_t bytes);
+    void coroutine_fn (*bdrv_co_erase_info)(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                            BdrvEraseInfo *info);
+
+    /* Passwords, by id of a secret object. @keyslot -1: a free one (add), those that open (remove). */
+    bool coroutine_fn (*bdrv_co_keyslot_add)(BlockDriverState *bs, const char *new_secret, int keyslot,
+                                             int64_t iter_time_ms, bool force, Job *job, Error **errp);
+    bool coroutine_fn (*bdrv_co_keyslot_remove)(BlockDriverState *bs, int keyslot, const char *old_secret,
+                                                bool force, Job *job, Error **errp);
+    bool coroutine_fn (*bdrv_co_keyslot_change)(BlockDriverState *bs, const char *old_secret,
+                                                const char *new_secret, int keyslot,
+                                                int64_t iter_time_ms, bool force, Job *job, Error **errp);
+    bool coroutine_fn (*bdrv_co_amend)(BlockDriverState *bs, const BlockdevAmendOptions *options,
+                                       bool force, Job *job, Error **errp);
+};
+
+/* An edge of the graph: a parent (a node, or a BlockBackend) uses @bs. */
+struct BdrvChild {
+    BlockDriverState *bs;
+    char *name;                 /* "file", "header", "root" */
+    uint32_t role;              /* BDRV_CHILD_* */
+    BlockDriverState *parent;   /* NULL where @blk is the parent */
+    BlockBackend *blk;
+    uint64_t perm;
+    uint64_t shared_perm;
+};
+
+struct BlockDriverState {
+    const BlockDriver *drv;
+    void *opaque;               /* the driver's state */
+    char *node_name;
+    char *filename;             /* for people; never NULL */
+    BlockdevOptions *options;   /* as opened */
+    BdrvOpenFlags open_flags;
+    bool read_only;
+    bool force_share;
+    bool discard_unmap;         /* discard=unmap: discards are passed on */
+    bool no_flush;              /* cache.no-flush: flushes are not */
+    BlockdevDetectZeroesOptions detect_zeroes;
+
+    GPtrArray *children;        /* of BdrvChild, owned */
+    GPtrArray *parents;         /* of BdrvChild */
+    BdrvChild *file;            /* the child "file"; NULL for a protocol */
+    int refcnt;
+
+    BlockLimits bl;
+    int64_t length;             /* bytes; changed while drained, or by the main loop */
+    gint in_flight;             /* requests; atomic */
+    gint quiesce_counter;       /* drained sections; atomic */
+
+    GMutex reqs_lock;
+    GQueue tracked_requests;    /* of BdrvTrackedRequest; under reqs_lock */
+    unsigned serialising;       /* how many of them keep overlapping ones out; under reqs_lock */
+};
+
+/*
+ * Open what @ref says (an inline definition, or the name of a node) as child @name of @bs. NULL with @errp.
+ * Child "file" becomes bs->file.
+ */
+BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
+                                           uint32_t role, Error **errp);
+
+/*
+ * The permissions that most drivers need: a filter hands on what it was asked for. A format reads
+ * consistently, writes and resizes its children only where it is writable itself, and shares no writes with
+ * others on what it writes.
+ */
+void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
+                        uint64_t shared, uint64_t *nperm, uint64_t *nshared);
+
+#endif
