@@ -1,0 +1,237 @@
+/*
+ * JSON text to json-c's values and back
+ *
+ * json-c is either lenient in too many ways or, when strict, knows no single quotes. So the text is first
+ * rewritten with double quotes, which is also the place to refuse what json-c lets pass.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+#include <json-c/printbuf.h>
+
+#include "qapi/json.h"
+#include "qapi/qapi.h"
+#include "util/secret-buffer.h"
+
+/* What may stand outside strings: no comments, no NaN, no Infinity. */
+#define PLAIN_CHARS " \t\r\n{}[]:,+-.0123456789eEtrufalsn"
+
+typedef struct Rewriter {
+    char quote;     /* of the string we are in, or 0 */
+    bool escape;    /* behind a backslash */
+    int zeros;      /* of "\u0000": digits seen, or -1 */
+    size_t n_keys;  /* colons outside strings */
+} Rewriter;
+
+static void fail_at(const char *text, size_t pos, const char *reason, Error **errp)
+{
+    size_t line = 1, column = 1;
+
+    for (size_t i = 0; i < pos; i++) {
+        column = text[i] == '\n' ? 1 : column + 1;
+        line += text[i] == '\n';
+    }
+    error_setg(errp, "JSON parse error at line %zu, column %zu: %s", line, column, reason);
+}
+
+/* Rewrite one character inside a string into @out; returns how many were written, or -1 with a reason. */
+static int rewrite_in_string(Rewriter *rw, char c, char *out, const char **reason)
+{
+    int n = 0;
+
+    if ((unsigned char)c < 0x20) {
+        *reason = "control character in a string";
+        return -1;
+    }
+    if (rw->zeros >= 0) {
+        rw->zeros = c == '0' ? rw->zeros + 1 : -1;
+        if (rw->zeros == 4) {
+            *reason = "NUL in a string";
+            return -1;
+        }
+    }
+    if (rw->escape) {
+        rw->escape = false;
+        rw->zeros = c == 'u' ? 0 : -1;
+        if (c != '\'') {
+            out[n++] = '\\';
+        }
+        out[n++] = c;
+    } else if (c == '\\') {
+        rw->escape = true;
+    } else if (c == rw->quote) {
+        rw->quote = 0;
+        out[n++] = '"';
+    } else {
+        if (c == '"') {
+            out[n++] = '\\';
+        }
+        out[n++] = c;
+    }
+    return n;
+}
+
+static int rewrite(Rewriter *rw, char c, char *out, const char **reason)
+{
+    if (rw->quote) {
+        return rewrite_in_string(rw, c, out, reason);
+    }
+    if (c == '"' || c == '\'') {
+        rw->quote = c;
+        rw->zeros = -1;
+        *out = '"';
+        return 1;
+    }
+    if (!c || !strchr(PLAIN_CHARS, c)) {
+        *reason = "unexpected character";
+        return -1;
+    }
+    rw->n_keys += c == ':';
+    *out = c;
+    return 1;
+}
+
+/* The position in @text that became position @pos of its rewritten form. */
+static size_t position_in_text(const char *text, size_t len, size_t pos)
+{
+    Rewriter rw = { 0 };
+    const char *reason;
+    size_t done = 0, i = 0;
+    char out[2];
+
+    while (i < len && done + 1 <= pos) {
+        done += rewrite(&rw, text[i], out, &reason);
+        i += done <= pos;
+    }
+    return i;
+}
+
+static int wipe_string(struct json_object *str)
+{
+    secret_wipe((char *)json_object_get_string(str), json_object_get_string_len(str));
+    return 0;
+}
+
+static void wipe_on_delete(struct json_object *str, void *userdata)
+{
+    wipe_string(str);
+}
+
+/* Make all strings in @obj wipe themselves; returns the number of object members in it. */
+static size_t adopt(struct json_object *obj)
+{
+    size_t n_keys = 0;
+
+    switch (json_object_get_type(obj)) {
+    case json_type_string:
+        json_object_set_userdata(obj, NULL, wipe_on_delete);
+        break;
+    case json_type_array:
+        for (size_t i = 0; i < json_object_array_length(obj); i++) {
+            n_keys += adopt(json_object_array_get_idx(obj, i));
+        }
+        break;
+    case json_type_object: {
+        json_object_object_foreach(obj, key, val) {
+            (void)key;
+            n_keys += 1 + adopt(val);
+        }
+        break;
+    }
+    default:
+        break;
+    }
+    return n_keys;
+}
+
+/* Parse @strict, which is NUL-terminated behind its @len bytes. *@end is where the parser stopped. */
+static struct json_object *parse_strict(const char *strict, size_t len, size_t *end, const char **reason)
+{
+    struct json_tokener *tok = json_tokener_new_ex(QAPI_MAX_DEPTH);
+    struct json_object *obj;
+
+    if (!tok) {
+        g_error("out of memory");
+    }
+    json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    /* With the NUL, or json-c would wait for more digits of a number. */
+    obj = json_tokener_parse_ex(tok, strict, len + 1);
+    *end = MIN(json_tokener_get_parse_end(tok), len);
+    switch (json_tokener_get_error(tok)) {
+    case json_tokener_success:
+        *reason = obj ? NULL : "null instead of a value";
+        break;
+    case json_tokener_continue:
+    case json_tokener_error_parse_eof:
+        *reason = "unexpected end";
+        break;
+    default:
+        *reason = json_tokener_error_desc(json_tokener_get_error(tok));
+        break;
+    }
+    /* Its buffer had every string in it. */
+    secret_wipe(tok->pb->buf, tok->pb->size);
+    json_tokener_free(tok);
+    if (*reason) {
+        json_object_put(obj);
+        obj = NULL;
+    }
+    return obj;
+}
+
+struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
+{
+    g_autoptr(SecretBuffer) strict = NULL;
+    struct json_object *obj;
+    const char *reason = NULL;
+    Rewriter rw = { 0 };
+    size_t n = 0, end;
+    char *out;
+
+    if (len > INT_MAX / 2 - 1) {
+        error_setg(errp, "JSON text of %zu bytes is too long", len);
+        return NULL;
+    }
+    strict = secret_buffer_new(2 * len + 1);
+    out = (char *)strict->data;
+    for (size_t i = 0; i < len; i++) {
+        int written = rewrite(&rw, text[i], out + n, &reason);
+
+        if (written < 0) {
+            fail_at(text, i, reason, errp);
+            return NULL;
+        }
+        n += written;
+    }
+    obj = parse_strict(out, n, &end, &reason);
+    if (!obj) {
+        fail_at(text, position_in_text(text, len, end), reason, errp);
+        return NULL;
+    }
+    if (adopt(obj) != rw.n_keys) {
+        error_setg(errp, "JSON parse error: an object has a key twice");
+        json_object_put(obj);
+        return NULL;
+    }
+    return obj;
+}
+
+char *qapi_print_json(struct json_object *obj, bool pretty)
+{
+    int flags = JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE | (pretty ? JSON_C_TO_STRING_PRETTY : 0);
+
+    return g_strdup(json_object_to_json_string_ext(obj, flags));
+}
+
+struct json_object *qapi_json_new_string(const char *str, size_t len)
+{
+    struct json_object *obj = len <= INT_MAX ? json_object_new_string_len(str, len) : NULL;
+
+    if (!obj) {
+        g_error("no memory for a string of %zu bytes", len);
+    }
+    json_object_set_userdata(obj, NULL, wipe_on_delete);
+    return obj;
+}
