@@ -1,8 +1,8 @@
 /*
  * Hash: message digests by QAPI name
  *
- * Supported: sha1, sha224, sha256, sha384, sha512, ripemd160. The other members of QCryptoHashAlgo exist
- * for the sake of QEMU's schema only; using them is an error, never a crash.
+ * Supported: sha1, sha224, sha256, sha384, sha512, ripemd160. The other members of QCryptoHashAlgo
+ * exist for the sake of QEMU's schema only; using them is an error, never a crash.
  *
  *     uint8_t digest[QCRYPTO_HASH_MAX_DIGEST_LEN];
  *
@@ -30,9 +30,11 @@ bool qcrypto_hash_check(QCryptoHashAlgo alg, Error **errp);
 size_t qcrypto_hash_digest_len(QCryptoHashAlgo alg);
 
 /*
- * Write the digest of the @len bytes at @in to @out, which has room for qcrypto_hash_digest_len(@alg).
- * No trace of @in stays behind on stack or heap. Fails only where @alg is not supported.
+ * Write the digest of the @len bytes at @in to @out, which has room for
+ * qcrypto_hash_digest_len(@alg). No trace of @in stays behind on stack or heap. Fails only where
+ * @alg is not supported.
  */
-bool qcrypto_hash_digest(QCryptoHashAlgo alg, const void *in, size_t len, uint8_t *out, Error **errp);
+bool qcrypto_hash_digest(QCryptoHashAlgo alg, const void *in, size_t len, uint8_t *out,
+                         Error **errp);
 
 #endif

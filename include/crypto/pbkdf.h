@@ -11,8 +11,8 @@
  *         return false;
  *     }
  *
- * Both calls keep the processor busy until they return: use a worker thread (thread_pool_submit_co() with
- * THREAD_POOL_CPU), never an event loop.
+ * Both calls keep the processor busy until they return: use a worker thread
+ * (thread_pool_submit_co() with THREAD_POOL_CPU), never an event loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,15 +27,17 @@
  * @iterations is at least 1 and has no upper bound here: who reads it from a header must bound it.
  * Fails where @hash is not supported, @iterations is 0, or @nout exceeds 2^32 - 1 digests.
  */
-bool qcrypto_pbkdf2(QCryptoHashAlgo hash, const void *pass, size_t npass, const void *salt, size_t nsalt,
-                    uint64_t iterations, void *out, size_t nout, Error **errp);
+bool qcrypto_pbkdf2(QCryptoHashAlgo hash, const void *pass, size_t npass,
+                    const void *salt, size_t nsalt, uint64_t iterations,
+                    void *out, size_t nout, Error **errp);
 
 /*
  * Iterations per second of processor time with which this machine derives @nout bytes.
  *
- * @nout counts: sha256 makes 32 bytes a pass, so a 64-byte key takes two passes and the rate halves.
- * Costs less than 100 ms of processor time. Cannot fail: where the processor clock is missing or coarse the
- * wall clock is used, and the result lies between 1 and 2^31. Where @hash is not supported it is 1.
+ * @nout counts: sha256 makes 32 bytes a pass, so a 64-byte key takes two passes and the rate
+ * halves. Costs less than 100 ms of processor time. Cannot fail: where the processor clock is
+ * missing or coarse the wall clock is used, and the result lies between 1 and 2^31. Where @hash is
+ * not supported it is 1.
  */
 uint64_t qcrypto_pbkdf2_count_iters_per_sec(QCryptoHashAlgo hash, size_t nout);
 

@@ -14,7 +14,9 @@
 
 #include "util/error.h"
 
-/* Fill @len bytes at @buf. Waits, early after boot, until the kernel has gathered enough entropy. */
+/*
+ * Fill @len bytes at @buf. Waits, early after boot, until the kernel has gathered enough entropy.
+ */
 bool qcrypto_random_bytes(void *buf, size_t len, Error **errp);
 
 #endif

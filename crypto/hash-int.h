@@ -1,0 +1,30 @@
+/*
+ * Hashes inside this library: the nettle implementation by name, and room for its state
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_HASH_INT_H
+#define CRYPTO_HASH_INT_H
+
+#include <nettle/nettle-meta.h>
+#include <nettle/ripemd160.h>
+#include <nettle/sha1.h>
+#include <nettle/sha2.h>
+
+#include "crypto/hash.h"
+
+/* The state of any supported hash; where the input is secret it belongs into a SecretBuffer. */
+typedef union QCryptoHashState {
+    struct sha1_ctx sha1;
+    struct sha256_ctx sha256;
+    struct sha512_ctx sha512;
+    struct ripemd160_ctx ripemd160;
+} QCryptoHashState;
+
+/* The longest block of any supported hash. */
+#define QCRYPTO_HASH_MAX_BLOCK_LEN SHA512_BLOCK_SIZE
+
+/* NULL where @alg is not supported. */
+const struct nettle_hash *qcrypto_hash_impl(QCryptoHashAlgo alg);
+
+#endif
