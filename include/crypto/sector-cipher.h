@@ -7,8 +7,8 @@
  *     plain64   the number as 64 bits, little-endian, zero padded
  *     essiv     plain64, encrypted with the hash of the key as its key
  *
- * One call handles any number of sectors, and is fast because of it: with AES in xts mode the whole run goes
- * through one loop that computes the tweaks itself and keeps many blocks in flight.
+ * One call handles any number of sectors, and is fast because of it: with AES in xts mode the whole
+ * run goes through one loop that computes the tweaks itself and keeps many blocks in flight.
  *
  *     g_autoptr(QCryptoSectorCipher) sc =
  *         qcrypto_sector_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_XTS,
@@ -17,7 +17,8 @@
  *     if (!sc) {
  *         return false;
  *     }
- *     qcrypto_sectors_decrypt(sc, offset / QCRYPTO_SECTOR_SIZE, buf, buf, len / QCRYPTO_SECTOR_SIZE);
+ *     qcrypto_sectors_decrypt(sc, offset / QCRYPTO_SECTOR_SIZE, buf, buf,
+ *                             len / QCRYPTO_SECTOR_SIZE);
  *
  * A sector cipher never changes after it was made; any number of threads may use one at once.
  *
@@ -33,8 +34,8 @@
 typedef struct QCryptoSectorCipher QCryptoSectorCipher;
 
 /*
- * The cipher that encrypts the IVs of essiv: the one of @alg's family whose key is as long as a digest of
- * @hash. Fails where there is none (sha1 or sha512 with aes, anything with cast5).
+ * The cipher that encrypts the IVs of essiv: the one of @alg's family whose key is as long as a
+ * digest of @hash. Fails where there is none (sha1 or sha512 with aes, anything with cast5).
  */
 bool qcrypto_essiv_cipher(QCryptoCipherAlgo alg, QCryptoHashAlgo hash, QCryptoCipherAlgo *out,
                           Error **errp);
@@ -43,16 +44,16 @@ bool qcrypto_essiv_cipher(QCryptoCipherAlgo alg, QCryptoHashAlgo hash, QCryptoCi
  * @key: the volume key, @nkey bytes as for qcrypto_cipher_new(); need not outlive the call
  * @ivhash: only looked at with essiv
  *
- * Fails, with an error that names the algorithms, on whatever combination is not supported. In ecb mode
- * there is no IV and the generator has no effect.
+ * Fails, with an error that names the algorithms, on whatever combination is not supported. In ecb
+ * mode there is no IV and the generator has no effect.
  */
 QCryptoSectorCipher *qcrypto_sector_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                                QCryptoIVGenAlgo ivgen, QCryptoHashAlgo ivhash,
                                                const uint8_t *key, size_t nkey, Error **errp);
 
 /*
- * Encrypt or decrypt @sectors sectors from @in to @out, which are the same or do not overlap and need no
- * alignment. The first one has the number @first_sector.
+ * Encrypt or decrypt @sectors sectors from @in to @out, which are the same or do not overlap and
+ * need no alignment. The first one has the number @first_sector.
  */
 void qcrypto_sectors_encrypt(const QCryptoSectorCipher *sc, uint64_t first_sector,
                              const void *in, void *out, size_t sectors);
