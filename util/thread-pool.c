@@ -9,11 +9,17 @@
 
 #define IO_THREADS_MAX 64
 
-typedef struct Work {
+/* Who waits for one or more pieces of work. */
+typedef struct WorkGroup {
     ThreadPoolFunc *func;
+    Coroutine *co;
+    gint pending;       /* atomic */
+} WorkGroup;
+
+typedef struct Work {
+    WorkGroup *group;
     void *opaque;
     int ret;
-    Coroutine *co;
 } Work;
 
 static GMutex pools_lock;
@@ -27,9 +33,12 @@ unsigned thread_pool_cpu_threads(void)
 static void work_run(gpointer data, gpointer unused)
 {
     Work *work = data;
+    WorkGroup *group = work->group;
 
-    work->ret = work->func(work->opaque);
-    aio_co_schedule(work->co);
+    work->ret = group->func(work->opaque);
+    if (g_atomic_int_dec_and_test(&group->pending)) {
+        aio_co_schedule(group->co);
+    }
 }
 
 static GThreadPool *pool_get(ThreadPoolKind kind)
@@ -43,18 +52,41 @@ static GThreadPool *pool_get(ThreadPoolKind kind)
     return pools[kind];
 }
 
+/* Run the @n pieces of work at @work, and return once the last of them has ended. */
+static int coroutine_fn run_group(ThreadPoolKind kind, ThreadPoolFunc *func, Work *work, unsigned n)
+{
+    WorkGroup group = { .func = func, .co = qemu_coroutine_self(), .pending = n };
+
+    for (unsigned i = 0; i < n; i++) {
+        work[i].group = &group;
+        /* An error means that no new thread could be started: the work is queued all the same. */
+        g_thread_pool_push(pool_get(kind), &work[i], NULL);
+    }
+    qemu_coroutine_yield();
+    for (unsigned i = 0; i < n; i++) {
+        if (work[i].ret) {
+            return work[i].ret;
+        }
+    }
+    return 0;
+}
+
 int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *opaque)
 {
-    if (!qemu_in_coroutine()) {
-        return func(opaque);
+    Work work = { .opaque = opaque };
+
+    return qemu_in_coroutine() ? run_group(kind, func, &work, 1) : func(opaque);
+}
+
+int coroutine_fn thread_pool_map_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *items, size_t item_size,
+                                    unsigned n)
+{
+    g_autofree Work *work = g_new0(Work, n);
+
+    for (unsigned i = 0; i < n; i++) {
+        work[i].opaque = (char *)items + i * item_size;
     }
-
-    Work work = { .func = func, .opaque = opaque, .co = qemu_coroutine_self() };
-
-    /* An error means that no new thread could be started: the work is queued all the same. */
-    g_thread_pool_push(pool_get(kind), &work, NULL);
-    qemu_coroutine_yield();
-    return work.ret;
+    return n ? run_group(kind, func, work, n) : 0;
 }
 
 void thread_pool_cleanup(void)

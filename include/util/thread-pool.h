@@ -23,6 +23,13 @@ typedef enum ThreadPoolKind {
 /* Run @func(@opaque) on a worker and return what it returns; outside of a coroutine, run it right here. */
 int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *opaque);
 
+/*
+ * Run @func on each of the @n items of @item_size bytes at @items, side by side. Returns when all have ended:
+ * what the first in the array that did not return 0 returned.
+ */
+int coroutine_fn thread_pool_map_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *items, size_t item_size,
+                                    unsigned n);
+
 /* The number of threads of THREAD_POOL_CPU. */
 unsigned thread_pool_cpu_threads(void);
 

@@ -122,6 +122,39 @@ static void test_mutex(void)
     qemu_co_mutex_cleanup(&s.mutex);
 }
 
+typedef struct Item {
+    int in;
+    int out;
+} Item;
+
+static int square(void *opaque)
+{
+    Item *item = opaque;
+
+    item->out = item->in * item->in;
+    return item->in == 7 || item->in == 9 ? -item->in : 0;
+}
+
+static void coroutine_fn map_entry(void *opaque)
+{
+    Item items[40];
+
+    for (int i = 0; i < 40; i++) {
+        items[i] = (Item){ .in = i };
+    }
+    g_assert_cmpint(thread_pool_map_co(THREAD_POOL_CPU, square, items, sizeof(Item), 0), ==, 0);
+    g_assert_cmpint(thread_pool_map_co(THREAD_POOL_CPU, square, items, sizeof(Item), 7), ==, 0);
+    g_assert_cmpint(thread_pool_map_co(THREAD_POOL_CPU, square, items, sizeof(Item), 40), ==, -7);
+    for (int i = 0; i < 40; i++) {
+        g_assert_cmpint(items[i].out, ==, i * i);
+    }
+}
+
+static void test_map(void)
+{
+    aio_context_run(map_entry, NULL);
+}
+
 static void on_readable(void *opaque)
 {
     aio_co_wake(opaque);
@@ -157,6 +190,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/many", test_many);
     g_test_add_func("/coroutine/sleep", test_sleep);
     g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
+    g_test_add_func("/coroutine/map", test_map);
     g_test_add_func("/aio/fd", test_fd);
     int ret = g_test_run();
     thread_pool_cleanup();
