@@ -19,7 +19,8 @@ typedef struct Job Job;
 
 /* How a node is opened, beyond what its options say. */
 typedef enum BdrvOpenFlags {
-    BDRV_O_NO_IO = 1 << 0,      /* metadata only: a luks node needs no secret and reads no payload */
+    BDRV_O_NO_IO   = 1 << 0,    /* metadata only: a luks node needs no secret and reads no payload */
+    BDRV_O_DAMAGED = 1 << 1,    /* with NO_IO: damaged metadata is no error; to erase or restore it */
 } BdrvOpenFlags;
 
 typedef enum BdrvRequestFlags {

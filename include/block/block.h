@@ -21,6 +21,7 @@
 #define BLOCK_H
 
 #include "block/block-common.h"
+#include "util/secret-buffer.h"
 
 struct json_object;
 
@@ -121,8 +122,16 @@ bool coroutine_fn bdrv_format(BlockDriverState *file, BlockDriverState *header,
 char *coroutine_fn bdrv_probe_signature(BlockBackend *blk, Error **errp);
 
 /*
- * Erase securely; needs no password. @passes 0: the default, 1. A node that others write to is refused unless
- * @force. The report is the caller's; NULL with @errp.
+ * Fail, naming what was found, where overwriting @bs would destroy something: a LUKS header, or without
+ * @luks_only whatever bdrv_probe_signature() knows. An error, too, where it cannot be read.
+ */
+bool coroutine_fn bdrv_check_overwrite(BlockDriverState *bs, bool luks_only, Error **errp);
+
+/*
+ * Erase securely; needs no password. @bs is a node with a format that can (luks, best opened with BDRV_O_NO_IO
+ * and BDRV_O_DAMAGED), or the volume below. @passes 0: the default, 3, and for the payload 1, since its key is
+ * gone by then. A node that others write to is refused unless @force. The report is the caller's; NULL with
+ * @errp.
  */
 SecureEraseReport *coroutine_fn bdrv_secure_erase(BlockDriverState *bs, SecureEraseScope scope,
                                                   unsigned passes, bool force, Job *job, Error **errp);
@@ -138,7 +147,24 @@ bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secr
 bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,
                              Error **errp);
 
-/* What qemu-img info and query-named-block-nodes show of an image; caller frees. */
+/*
+ * The header of an encrypted node as it is. Whoever knows a password that it holds can use it: it is wiped
+ * when freed, and a file that it goes into is for the owner alone. NULL with @errp.
+ */
+SecretBuffer *coroutine_fn bdrv_header_backup(BlockDriverState *bs, Error **errp);
+
+/*
+ * Write a backup back. Unless @force it must belong to the volume (payload offset, key size, UUID), where @bs,
+ * opened with BDRV_O_DAMAGED, still tells. Passwords removed since the backup work again: warn of that.
+ */
+bool coroutine_fn bdrv_header_restore(BlockDriverState *bs, const SecretBuffer *backup, bool force, Job *job,
+                                      Error **errp);
+
+/* Information (block/info.c); callers free */
+
+/* What query-named-block-nodes shows of an image. */
 ImageInfo *coroutine_fn bdrv_query_image_info(BlockDriverState *bs);
+/* The same with its children, as qemu-img info shows it. */
+BlockGraphInfo *coroutine_fn bdrv_query_graph_info(BlockDriverState *bs);
 
 #endif

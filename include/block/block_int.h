@@ -103,9 +103,10 @@ struct BlockDriver {
     BlockMeasureInfo *(*bdrv_measure)(const BlockdevCreateOptions *options, int64_t size, Error **errp);
 
     /*
-     * Secure erase, format side: overwrite @scope and append every region to @report. The caller then asks
-     * the protocol nodes below, through co_erase_info, what an overwritten range of them is worth.
-     * Protocol side: co_secure_discard is the device's own command (-ENOTSUP: none).
+     * Secure erase, format side: overwrite @scope and append every region to @report; first hand the ranges to
+     * bdrv_co_erase_add_layers(), since extents that were shared no longer are once overwritten.
+     * Protocol side: co_secure_discard is the device's own command (-ENOTSUP: none); co_erase_info says what
+     * overwriting a range, as it is stored now, is worth.
      */
     bool coroutine_fn (*bdrv_co_secure_erase)(BlockDriverState *bs, SecureEraseScope scope,
                                               unsigned passes, bool force, Job *job,
@@ -124,6 +125,11 @@ struct BlockDriver {
                                                 int64_t iter_time_ms, bool force, Job *job, Error **errp);
     bool coroutine_fn (*bdrv_co_amend)(BlockDriverState *bs, const BlockdevAmendOptions *options,
                                        bool force, Job *job, Error **errp);
+
+    /* Headers, as bdrv_header_backup() and bdrv_header_restore() */
+    SecretBuffer *coroutine_fn (*bdrv_co_header_backup)(BlockDriverState *bs, Error **errp);
+    bool coroutine_fn (*bdrv_co_header_restore)(BlockDriverState *bs, const SecretBuffer *backup, bool force,
+                                                Job *job, Error **errp);
 };
 
 /* An edge of the graph: a parent (a node, or a BlockBackend) uses @bs. */
@@ -179,5 +185,15 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
  */
 void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
                         uint64_t shared, uint64_t *nperm, uint64_t *nshared);
+
+/*
+ * For a driver that erases, before it overwrites @bytes at @offset of @child: append to @report what every node
+ * that stores the range promises, weakest promise first where a node is asked again for another range.
+ */
+void coroutine_fn bdrv_co_erase_add_layers(BdrvChild *child, int64_t offset, int64_t bytes,
+                                           SecureEraseReport *report);
+
+/* All ranges of @child that were overwritten went through bdrv_co_secure_discard(), too. */
+void bdrv_erase_set_discarded(BdrvChild *child, SecureEraseReport *report);
 
 #endif
