@@ -1,9 +1,9 @@
 /*
  * User-creatable objects: what --object and object-add make, found again by id
  *
- * One program-wide list holds all of them: secrets, TLS credentials, I/O threads, throttle groups. Each type
- * is a UserCreatableType; those of this library are known from the start, and a library above registers its
- * own when the program starts:
+ * One program-wide list holds all of them: secrets, TLS credentials, I/O threads, throttle groups.
+ * Each type is a UserCreatableType; those of this library are known from the start, and a library
+ * above registers its own when the program starts:
  *
  *     static const UserCreatableType iothread_type = {
  *         .type = OBJECT_TYPE_IOTHREAD,
@@ -20,7 +20,8 @@
  *     ...
  *     user_creatable_cleanup();                             // at exit
  *
- * All of it belongs to the main thread.
+ * All of it belongs to the main thread. What makes an object may wait for a file: in a coroutine
+ * others run meanwhile.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,6 +29,7 @@
 #define CRYPTO_OBJECT_H
 
 #include "qapi/qapi-types.h"
+#include "util/coroutine.h"
 #include "util/error.h"
 
 typedef struct UserCreatableType {
@@ -45,17 +47,25 @@ typedef struct UserCreatableType {
 void user_creatable_register(const UserCreatableType *type);
 
 /*
- * Create the object that @options describe. Fails where the id is not well formed (a letter, then letters,
- * digits, '-', '.', '_'), is taken, the type is not available in this program, or the type says no.
+ * Create the object that @options describe. Fails where the id is not well formed (a letter, then
+ * letters, digits, '-', '.', '_'), is taken, the type is not available in this program, or the type
+ * says no.
  */
-bool user_creatable_add(const ObjectOptions *options, Error **errp);
+bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp);
 
 /*
- * The same from the argument of --object: key=value pairs of which the first may be the type alone, or JSON
- * if it begins with '{'. Whatever secret text @arg holds is overwritten in place once it was read, so that
- * a list of processes does not show it: @arg is the program's own argument, or a private copy.
+ * The same from the argument of --object: key=value pairs of which the first may be the type alone,
+ * or JSON if it begins with '{'. Whatever secret text @arg holds is overwritten in place once it
+ * was read, so that a list of processes does not show it: @arg is the program's own argument, or a
+ * private copy.
  */
-bool user_creatable_parse(char *arg, Error **errp);
+bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp);
+
+/*
+ * Whether the argument of --object asks for help ("help", "secret,help"): it was then printed to
+ * standard output, and the program ends.
+ */
+bool user_creatable_is_help(const char *arg);
 
 /* Delete the object @id; fails where there is none or it is in use. */
 bool user_creatable_del(const char *id, Error **errp);
@@ -63,11 +73,14 @@ bool user_creatable_del(const char *id, Error **errp);
 /* The object @id, which must be of the type @type; it stays owned by the list. */
 void *user_creatable_lookup(const char *id, ObjectType type, Error **errp);
 
-/* As user_creatable_lookup() for any type: NULL without an error where there is none; sets *@type. */
+/*
+ * As user_creatable_lookup() for any type: NULL without an error where there is none; sets *@type.
+ */
 void *user_creatable_find(const char *id, ObjectType *type);
 
 /* Call @func(@id, @type, @opaque) for every object, in the order in which they were created. */
-void user_creatable_foreach(void (*func)(const char *id, ObjectType type, void *opaque), void *opaque);
+void user_creatable_foreach(void (*func)(const char *id, ObjectType type, void *opaque),
+                            void *opaque);
 
 /* Delete all objects, last made first. */
 void user_creatable_cleanup(void);

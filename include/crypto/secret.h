@@ -1,10 +1,12 @@
 /*
  * Secret objects: passwords that options name by id instead of carrying them
  *
- *     qemu-img create --object secret,id=sec0,file=passwd.txt -f luks -o key-secret=sec0 disk.luks 1G
+ *     qemu-img create --object secret,id=sec0,file=passwd.txt -f luks -o key-secret=sec0 \
+ *         disk.luks 1G
  *
- * A secret comes from "data" (text), "file" (any bytes), or as secret_keyring from the Linux keyring. It may
- * be base64 (format=base64), and encrypted with AES-256-CBC under another secret (keyid, iv).
+ * A secret comes from "data" (text), "file" (any bytes), or as secret_keyring from the Linux
+ * keyring. It may be base64 (format=base64), and encrypted with AES-256-CBC under another secret
+ * (keyid, iv).
  *
  *     g_autoptr(SecretBuffer) password = qcrypto_secret_lookup("sec0", errp);
  *
@@ -24,8 +26,8 @@
 #define QCRYPTO_SECRET_MAX_BYTES (10 * 1024 * 1024)
 
 /*
- * A new copy of the secret that the object @secretid holds: any bytes, no terminating NUL, maybe none at
- * all. Fails where there is no such object or it is not a secret.
+ * A new copy of the secret that the object @secretid holds: any bytes, no terminating NUL, maybe
+ * none at all. Fails where there is no such object or it is not a secret.
  */
 SecretBuffer *qcrypto_secret_lookup(const char *secretid, Error **errp);
 

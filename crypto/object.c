@@ -1,0 +1,204 @@
+/*
+ * User-creatable objects: the list of them, and the table of their types
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/object.h"
+#include "crypto/secret-int.h"
+#include "qapi/keyval.h"
+#include "qapi/qapi.h"
+
+typedef struct Object {
+    char *id;
+    const UserCreatableType *type;
+    void *obj;
+} Object;
+
+static const UserCreatableType *types[OBJECT_TYPE__MAX] = {
+    [OBJECT_TYPE_SECRET] = &secret_type,
+#ifdef CONFIG_KEYRING
+    [OBJECT_TYPE_SECRET_KEYRING] = &secret_keyring_type,
+#endif
+};
+
+static GPtrArray *objects;      /* of Object, in the order of creation */
+
+static void object_free(void *opaque)
+{
+    Object *object = opaque;
+
+    object->type->free(object->obj);
+    g_free(object->id);
+    g_free(object);
+}
+
+static Object *object_find(const char *id)
+{
+    for (guint i = 0; objects && i < objects->len; i++) {
+        Object *object = g_ptr_array_index(objects, i);
+
+        if (!strcmp(object->id, id)) {
+            return object;
+        }
+    }
+    return NULL;
+}
+
+void user_creatable_register(const UserCreatableType *type)
+{
+    assert(!types[type->type]);
+    types[type->type] = type;
+}
+
+static bool id_is_free(const char *id, Error **errp)
+{
+    if (object_find(id)) {
+        error_setg(errp, "There is an object with id '%s' already", id);
+        return false;
+    }
+    return true;
+}
+
+static bool id_is_wellformed(const char *id, Error **errp)
+{
+    bool ok = g_ascii_isalpha(id[0]);
+
+    for (const char *p = id; ok && *p; p++) {
+        ok = g_ascii_isalnum(*p) || strchr("-._", *p);
+    }
+    if (!ok) {
+        error_setg(errp, "'%s' is not a valid object id", id);
+        error_append_hint(errp, "An id begins with a letter, followed by letters, digits, "
+                          "'-', '.' and '_'.\n");
+    }
+    return ok;
+}
+
+bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp)
+{
+    ERRP_GUARD();
+    const UserCreatableType *type = types[options->qom_type];
+
+    if (!id_is_wellformed(options->id, errp) || !id_is_free(options->id, errp)) {
+        return false;
+    }
+    if (!type) {
+        error_setg(errp, "Object '%s': this program has no objects of type '%s'", options->id,
+                   ObjectType_str(options->qom_type));
+        return false;
+    }
+
+    void *obj = type->create(options, errp);
+    if (!obj) {
+        return false;
+    }
+    /* Creating may have waited, and let others run. */
+    if (!id_is_free(options->id, errp)) {
+        type->free(obj);
+        return false;
+    }
+
+    Object *object = g_new(Object, 1);
+    *object = (Object) { .id = g_strdup(options->id), .type = type, .obj = obj };
+    if (!objects) {
+        objects = g_ptr_array_new_with_free_func(object_free);
+    }
+    g_ptr_array_add(objects, object);
+    return true;
+}
+
+bool user_creatable_is_help(const char *arg)
+{
+    bool help = false;
+    QAPIInputMode mode;
+    g_autoptr(json_object) in = keyval_parse_or_json(arg, "qom-type", &help, &mode, NULL);
+    json_object *type;
+
+    if (help) {
+        if (in && json_object_object_get_ex(in, "qom-type", &type)) {
+            qapi_print_branch_help(&qapi_type_ObjectOptions, json_object_get_string(type), stdout,
+                                   NULL);
+        } else {
+            qapi_print_help(&qapi_type_ObjectOptions, stdout);
+        }
+    }
+    return help;
+}
+
+bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp)
+{
+    QAPIInputMode mode;
+    g_autoptr(json_object) in = keyval_parse_or_json(arg, "qom-type", NULL, &mode, errp);
+    g_autoptr(ObjectOptions) options = NULL;
+
+    if (in) {
+        options = QAPI_FROM_JSON(ObjectOptions, in, mode, errp);
+    }
+    /* What could not be parsed may hold a secret, too. */
+    if (!options || (options->qom_type == OBJECT_TYPE_SECRET && options->u.secret.data)) {
+        memset(arg, 'x', strlen(arg));
+    }
+    return options && user_creatable_add(options, errp);
+}
+
+bool user_creatable_del(const char *id, Error **errp)
+{
+    Object *object = object_find(id);
+
+    if (!object) {
+        error_setg(errp, "There is no object with id '%s'", id);
+        return false;
+    }
+    if (object->type->can_delete && !object->type->can_delete(object->obj, errp)) {
+        return false;
+    }
+    g_ptr_array_remove(objects, object);
+    return true;
+}
+
+void *user_creatable_find(const char *id, ObjectType *type)
+{
+    Object *object = object_find(id);
+
+    if (!object) {
+        return NULL;
+    }
+    *type = object->type->type;
+    return object->obj;
+}
+
+void *user_creatable_lookup(const char *id, ObjectType type, Error **errp)
+{
+    Object *object = object_find(id);
+
+    if (!object) {
+        error_setg(errp, "There is no object with id '%s'", id);
+        return NULL;
+    }
+    if (object->type->type != type) {
+        error_setg(errp, "Object '%s' is of type '%s', not '%s'", id,
+                   ObjectType_str(object->type->type), ObjectType_str(type));
+        return NULL;
+    }
+    return object->obj;
+}
+
+void user_creatable_foreach(void (*func)(const char *id, ObjectType type, void *opaque),
+                            void *opaque)
+{
+    for (guint i = 0; objects && i < objects->len; i++) {
+        Object *object = g_ptr_array_index(objects, i);
+
+        func(object->id, object->type->type, opaque);
+    }
+}
+
+void user_creatable_cleanup(void)
+{
+    while (objects && objects->len > 0) {
+        g_ptr_array_remove_index(objects, objects->len - 1);
+    }
+    g_clear_pointer(&objects, g_ptr_array_unref);
+}

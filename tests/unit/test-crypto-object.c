@@ -1,0 +1,161 @@
+/*
+ * User-creatable objects: ids, types, order, --object arguments and what is left of them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/object.h"
+#include "crypto/secret.h"
+
+/* Makes an object from text that need not be writable. */
+static bool parse(const char *text, Error **errp)
+{
+    g_autofree char *arg = g_strdup(text);
+
+    return user_creatable_parse(arg, errp);
+}
+
+/* Fails the test unless @text is refused with a message that has @expected in it. */
+static void assert_refused(const char *text, const char *expected)
+{
+    g_autoptr(Error) err = NULL;
+
+    g_assert_false(parse(text, &err));
+    if (!strstr(error_get_pretty(err), expected)) {
+        g_error("'%s' gives '%s', which does not mention '%s'", text, error_get_pretty(err),
+                expected);
+    }
+}
+
+static void assert_secret(const char *id, const char *expected)
+{
+    g_autoptr(SecretBuffer) secret = qcrypto_secret_lookup(id, &error_abort);
+
+    g_assert_cmpmem(secret->data, secret->len, expected, strlen(expected));
+}
+
+static void test_keyval_and_json(void)
+{
+    parse("secret,id=a,data=12,,34", &error_abort);
+    parse("qom-type=secret,data=56,id=b", &error_abort);
+    parse("{\"qom-type\": \"secret\", \"id\": \"c\", \"data\": \"78\"}", &error_abort);
+    assert_secret("a", "12,34");
+    assert_secret("b", "56");
+    assert_secret("c", "78");
+    user_creatable_cleanup();
+}
+
+static void test_refused(void)
+{
+    parse("secret,id=a,data=x", &error_abort);
+    assert_refused("secret,id=a,data=x", "'a'");
+    assert_refused("secret,data=x", "id");
+    assert_refused("id=b,data=x", "qom-type");
+    assert_refused("nonsense,id=b", "nonsense");
+    assert_refused("secret,id=b,data=x,colour=red", "colour");
+    assert_refused("secret,id=b,format=base32,data=x", "base32");
+    assert_refused("", "");
+    assert_refused("{", "");
+    assert_refused("{}", "");
+    assert_refused("{\"qom-type\": \"secret\", \"id\": 5, \"data\": \"x\"}", "id");
+
+    assert_secret("a", "x");
+    user_creatable_cleanup();
+}
+
+static void test_ids(void)
+{
+    static const char *const good[] = { "a", "Z", "a-b.c_d9", "masterKey0" };
+    static const char *const bad[] = { "", "1a", "-a", "_a", ".a", "a b", "a/b", "a\xc3\xa9" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_autofree char *arg = g_strdup_printf("secret,data=x,id=%s", good[i]);
+
+        parse(arg, &error_abort);
+        assert_secret(good[i], "x");
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autofree char *arg = g_strdup_printf("secret,data=x,id=%s", bad[i]);
+        g_autofree char *quoted = g_strdup_printf("'%s'", bad[i]);
+
+        assert_refused(arg, quoted);
+    }
+    user_creatable_cleanup();
+}
+
+/* A list of processes must not show a password; what is no secret stays readable. */
+static void test_wiped_argument(void)
+{
+    char keyval[] = "secret,id=a,data=hidden";
+    char json[] = "{\"data\": \"hidden\", \"qom-type\": \"secret\", \"id\": \"b\"}";
+    char broken[] = "secret,id=c,data=hidden,x=y";
+    char file[] = "secret,id=d,file=/dev/null/nothing";
+
+    user_creatable_parse(keyval, &error_abort);
+    user_creatable_parse(json, &error_abort);
+    g_assert_false(user_creatable_parse(broken, NULL));
+    g_assert_false(user_creatable_parse(file, NULL));
+    g_assert_null(strstr(keyval, "hidden"));
+    g_assert_null(strstr(json, "hidden"));
+    g_assert_null(strstr(broken, "hidden"));
+    g_assert_nonnull(strstr(file, "/dev/null/nothing"));
+    assert_secret("a", "hidden");
+    assert_secret("b", "hidden");
+    user_creatable_cleanup();
+}
+
+static void collect(const char *id, ObjectType type, void *opaque)
+{
+    g_string_append_printf(opaque, "%s:%s ", id, ObjectType_str(type));
+}
+
+static void test_list_and_delete(void)
+{
+    g_autoptr(GString) list = g_string_new(NULL);
+    g_autoptr(Error) err = NULL;
+
+    parse("secret,id=one,data=1", &error_abort);
+    parse("secret,id=two,data=2", &error_abort);
+    parse("secret,id=three,data=3", &error_abort);
+    g_assert_true(user_creatable_del("two", &error_abort));
+    g_assert_false(user_creatable_del("two", &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "'two'"));
+    parse("secret,id=two,data=22", &error_abort);
+    user_creatable_foreach(collect, list);
+    g_assert_cmpstr(list->str, ==, "one:secret three:secret two:secret ");
+    user_creatable_cleanup();
+
+    g_string_truncate(list, 0);
+    user_creatable_foreach(collect, list);
+    g_assert_cmpstr(list->str, ==, "");
+}
+
+static void test_lookup(void)
+{
+    g_autoptr(Error) err = NULL;
+
+    parse("secret,id=a,data=1", &error_abort);
+    g_assert_nonnull(user_creatable_lookup("a", OBJECT_TYPE_SECRET, &error_abort));
+    g_assert_null(user_creatable_lookup("a", OBJECT_TYPE_SECRET_KEYRING, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "'secret'"));
+    g_clear_pointer(&err, error_free);
+    g_assert_null(user_creatable_lookup("b", OBJECT_TYPE_SECRET, &err));
+    g_clear_pointer(&err, error_free);
+    g_assert_null(qcrypto_secret_lookup("b", &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "'b'"));
+    g_assert_nonnull(strstr(error_get_hint(err), "--object secret,id=b"));
+    user_creatable_cleanup();
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/crypto/object/keyval-and-json", test_keyval_and_json);
+    g_test_add_func("/crypto/object/refused", test_refused);
+    g_test_add_func("/crypto/object/ids", test_ids);
+    g_test_add_func("/crypto/object/wiped-argument", test_wiped_argument);
+    g_test_add_func("/crypto/object/list-and-delete", test_list_and_delete);
+    g_test_add_func("/crypto/object/lookup", test_lookup);
+    return g_test_run();
+}
