@@ -93,6 +93,38 @@ static int rewrite(Rewriter *rw, char c, char *out, const char **reason)
     return 1;
 }
 
+/* Whether the number at the start of @text (@len bytes) is an integer beyond 64 bits, which json-c would clamp. */
+static bool is_too_large(const char *text, size_t len)
+{
+    bool negative = text[0] == '-';
+    size_t n = negative;
+    char digits[24] = "";
+
+    while (n < len && g_ascii_isdigit(text[n])) {
+        n++;
+    }
+    if (n < len && text[n] && strchr(".eE", text[n])) {
+        return false;
+    }
+    if (n >= sizeof(digits)) {
+        return true;
+    }
+    memcpy(digits, text, n);
+    errno = 0;
+    if (negative) {
+        g_ascii_strtoll(digits, NULL, 10);
+    } else {
+        g_ascii_strtoull(digits, NULL, 10);
+    }
+    return errno == ERANGE;
+}
+
+/* Whether a number begins at @pos, outside strings. */
+static bool is_number_start(const char *text, size_t pos)
+{
+    return (g_ascii_isdigit(text[pos]) || text[pos] == '-') && (!pos || !strchr("0123456789+-.eE", text[pos - 1]));
+}
+
 /* The position in @text that became position @pos of its rewritten form. */
 static size_t position_in_text(const char *text, size_t len, size_t pos)
 {
@@ -197,8 +229,13 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
     strict = secret_buffer_new(2 * len + 1);
     out = (char *)strict->data;
     for (size_t i = 0; i < len; i++) {
-        int written = rewrite(&rw, text[i], out + n, &reason);
+        int written;
 
+        if (!rw.quote && is_number_start(text, i) && is_too_large(text + i, len - i)) {
+            fail_at(text, i, "integer beyond 64 bits", errp);
+            return NULL;
+        }
+        written = rewrite(&rw, text[i], out + n, &reason);
         if (written < 0) {
             fail_at(text, i, reason, errp);
             return NULL;
