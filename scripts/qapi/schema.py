@@ -191,6 +191,8 @@ class Schema:
             self._declare(expr)
         for kind, expr, entity in self._pending:
             getattr(self, '_define_' + kind)(expr, entity)
+        self._check_bases()
+        self.objects = self._in_order()
         for kind, expr, entity in self._pending:
             self._check(kind, expr, entity)
 
@@ -347,25 +349,44 @@ class Schema:
 
     # Pass 3: what needs everything resolved
 
+    def _check_bases(self):
+        for type_ in self.types.values():
+            base = type_.base if isinstance(type_, Object) else None
+            seen = {type_}
+            while base:
+                if base in seen:
+                    raise SchemaError(base.where, f"'{base.name}' contains itself")
+                seen.add(base)
+                if base.branches is not None:
+                    raise SchemaError(type_.where, f"base '{base.name}' is a union")
+                base = base.base
+
+    def _in_order(self):
+        """Structs, unions and alternates, so that what is stored in place comes first."""
+        done = {}
+        ordered = []
+
+        def visit(type_):
+            if done.get(type_) == 'doing':
+                raise SchemaError(type_.where, f"'{type_.name}' contains itself")
+            if type_ in done or not isinstance(type_, (Object, Alternate)):
+                return
+            done[type_] = 'doing'
+            for branch in type_.branches or []:
+                visit(branch.type)
+            done[type_] = 'done'
+            ordered.append(type_)
+
+        for type_ in self.types.values():
+            visit(type_)
+        return ordered
+
     def _check(self, kind, expr, entity):
-        if kind == 'struct' or kind == 'union':
-            self._check_base(expr.where, entity)
+        if kind in ('struct', 'union'):
             self._check_unique(expr.where, entity.members)
         if kind == 'union':
             self._check_union(expr, entity)
         self._check_doc(kind, expr, entity)
-
-    @staticmethod
-    def _check_base(where, obj):
-        seen = {obj.name}
-        base = obj.base
-        while base:
-            if base.name in seen:
-                raise SchemaError(where, f"'{obj.name}' contains itself")
-            if base.branches is not None:
-                raise SchemaError(where, f"base '{base.name}' is a union")
-            seen.add(base.name)
-            base = base.base
 
     @staticmethod
     def _check_unique(where, members):
@@ -385,7 +406,6 @@ class Schema:
         for branch in obj.branches:
             if branch.name not in values:
                 raise SchemaError(where, f"branch '{branch.name}' is not a value of '{obj.tag.type.name}'")
-            self._check_base(where, branch.type)
             clash = {m.name for m in obj.members} & branch.type.all_names()
             for name in sorted(clash):
                 raise SchemaError(where, f"member '{name}' of branch '{branch.name}' collides with the base")

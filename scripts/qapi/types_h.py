@@ -3,8 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-from common import SchemaError
-from schema import Alternate, Array, Builtin, Enum, Object
+from schema import Array, Builtin, Enum, Object
 
 _HEAD = """\
 /*
@@ -86,37 +85,15 @@ def _functions(type_):
     return lines
 
 
-def _in_order(objects):
-    """Sorted so that what is stored in place is declared before."""
-    done = {}
-    ordered = []
-
-    def visit(type_):
-        if done.get(type_) == 'doing':
-            raise SchemaError(type_.where, f"'{type_.name}' contains itself")
-        if type_ in done:
-            return
-        done[type_] = 'doing'
-        for branch in type_.branches or []:
-            if isinstance(branch.type, (Object, Alternate)):
-                visit(branch.type)
-        done[type_] = 'done'
-        ordered.append(type_)
-
-    for type_ in objects:
-        visit(type_)
-    return ordered
-
-
 def generate(schema):
     types = schema.types.values()
-    objects = [t for t in types if isinstance(t, (Object, Alternate))]
+    objects = schema.objects
     arrays = [t for t in types if isinstance(t, Array)]
     blocks = [_HEAD]
     blocks += ['\n'.join(_enum(t)) for t in types if isinstance(t, Enum)]
     blocks.append('\n'.join(f'typedef struct {t.c_name} {t.c_name};\nextern const QAPIType qapi_type_{t.c_name};'
                             for t in objects + arrays))
-    for type_ in _in_order(objects):
+    for type_ in objects:
         blocks.append('\n'.join(_object(type_) if isinstance(type_, Object) else _alternate(type_)))
     blocks += ['\n'.join(_array(t)) for t in arrays]
     blocks += ['\n'.join(_functions(t)) for t in objects + arrays]
