@@ -1,0 +1,17 @@
+/*
+ * The birth and the end of a node, for block/graph/open.c
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_GRAPH_NODE_H
+#define BLOCK_GRAPH_NODE_H
+
+#include "block/block_int.h"
+
+/* A node without a driver; @node_name NULL: one is made up. NULL with @errp. */
+BlockDriverState *bdrv_new(const char *node_name, Error **errp);
+
+/* Free a node that was never opened, or is closed; detaches its children. */
+void coroutine_fn bdrv_co_free(BlockDriverState *bs);
+
+#endif

@@ -1,0 +1,449 @@
+/*
+ * Opening: from a filename or JSON options to typed options, and from those to a node
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json.h>
+#include <sys/stat.h>
+
+#include "block/block-backend.h"
+#include "block/graph/graph_int.h"
+#include "block/graph/node.h"
+#include "qapi/json.h"
+#include "qapi/qapi.h"
+
+/* How much of an image its format is guessed from. */
+#define PROBE_BYTES 2048
+
+/* Objects and arrays are new, so that they can be changed; the scalars in them are shared. */
+static struct json_object *copy_structure(struct json_object *in)
+{
+    struct json_object *out;
+
+    switch (json_object_get_type(in)) {
+    case json_type_object:
+        out = json_object_new_object();
+        json_object_object_foreach(in, key, val) {
+            json_object_object_add(out, key, copy_structure(val));
+        }
+        return out;
+    case json_type_array:
+        out = json_object_new_array();
+        for (size_t i = 0; i < json_object_array_length(in); i++) {
+            json_object_array_add(out, copy_structure(json_object_array_get_idx(in, i)));
+        }
+        return out;
+    default:
+        return json_object_get(in);
+    }
+}
+
+static struct json_object *get_member(struct json_object *obj, const char *key, json_type type)
+{
+    struct json_object *val;
+
+    return json_object_object_get_ex(obj, key, &val) && json_object_is_type(val, type) ? val : NULL;
+}
+
+static bool has_member(struct json_object *obj, const char *key)
+{
+    return json_object_object_get_ex(obj, key, NULL);
+}
+
+/* Add what @from has and @to lacks; objects are merged member by member. */
+static void merge_defaults(struct json_object *to, struct json_object *from)
+{
+    json_object_object_foreach(from, key, val) {
+        struct json_object *existing = get_member(to, key, json_type_object);
+
+        if (existing && json_object_is_type(val, json_type_object)) {
+            merge_defaults(existing, val);
+        } else if (!has_member(to, key)) {
+            json_object_object_add(to, key, copy_structure(val));
+        }
+    }
+}
+
+typedef struct FindProtocol {
+    const char *name;
+    size_t len;
+    const BlockDriver *found;
+} FindProtocol;
+
+static void find_protocol(const BlockDriver *drv, void *opaque)
+{
+    FindProtocol *find = opaque;
+
+    if (drv->protocol_name && strlen(drv->protocol_name) == find->len &&
+        !strncmp(drv->protocol_name, find->name, find->len)) {
+        find->found = drv;
+    }
+}
+
+struct json_object *bdrv_filename_to_options(const char *filename, Error **errp)
+{
+    struct json_object *options = json_object_new_object();
+    size_t len = strcspn(filename, ":/");
+    FindProtocol find = { .name = filename, .len = len };
+    struct stat st;
+
+    if (filename[len] == ':') {
+        bdrv_iterate_drivers(find_protocol, &find);
+        if (!find.found) {
+            error_setg(errp, "Unknown protocol '%.*s'", (int)len, filename);
+            error_append_hint(errp, "For a file whose name contains a colon, write ./ or file: before it.");
+            json_object_put(options);
+            return NULL;
+        }
+        json_object_object_add(options, "driver", json_object_new_string(find.found->format_name));
+        if (!find.found->bdrv_parse_filename(filename, options, errp)) {
+            json_object_put(options);
+            return NULL;
+        }
+        return options;
+    }
+
+    bool is_device = stat(filename, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
+    json_object_object_add(options, "driver", json_object_new_string(is_device ? "host_device" : "file"));
+    json_object_object_add(options, "filename", qapi_json_new_string(filename, strlen(filename)));
+    return options;
+}
+
+/* An inline child with a filename but no driver gets the protocol of that filename. */
+static bool complete_child(struct json_object *options, const char *name, Error **errp)
+{
+    struct json_object *child = get_member(options, name, json_type_object);
+    struct json_object *filename = child ? get_member(child, "filename", json_type_string) : NULL;
+
+    if (!child || has_member(child, "driver")) {
+        return true;
+    }
+    if (!filename) {
+        /* A format without a name to guess from: its own child may have one. */
+        return complete_child(child, "file", errp);
+    }
+    g_autoptr(json_object) protocol = bdrv_filename_to_options(json_object_get_string(filename), errp);
+    if (!protocol) {
+        return false;
+    }
+    /* What the filename was parsed into takes its place. */
+    g_autoptr(json_object) rest = copy_structure(child);
+    json_object_object_del(rest, "filename");
+    merge_defaults(protocol, rest);
+    json_object_object_add(options, name, json_object_get(protocol));
+    return true;
+}
+
+/* Put what @filename says into @options, which win. */
+static bool add_filename(struct json_object *options, const char *filename, Error **errp)
+{
+    const char *rest;
+
+    if (g_str_has_prefix(filename, "json:")) {
+        rest = filename + strlen("json:");
+        g_autoptr(json_object) json = qapi_parse_json(rest, strlen(rest), errp);
+        if (!json) {
+            error_prepend(errp, "Could not parse the JSON options: ");
+            return false;
+        }
+        if (!json_object_is_type(json, json_type_object)) {
+            error_setg(errp, "Invalid JSON object given");
+            return false;
+        }
+        merge_defaults(options, json);
+        return true;
+    }
+
+    g_autoptr(json_object) protocol = bdrv_filename_to_options(filename, errp);
+    if (!protocol) {
+        return false;
+    }
+    struct json_object *name = get_member(options, "driver", json_type_string);
+    const BlockDriver *drv = name ? bdrv_find_format(json_object_get_string(name)) : NULL;
+    if (drv && drv->is_protocol) {
+        merge_defaults(options, protocol);
+        return true;
+    }
+    if (!has_member(options, "file")) {
+        json_object_object_add(options, "file", json_object_new_object());
+    }
+    struct json_object *file = get_member(options, "file", json_type_object);
+    if (!file) {
+        error_setg(errp, "A filename and a reference to another node for 'file' exclude each other");
+        return false;
+    }
+    merge_defaults(file, protocol);
+    return true;
+}
+
+/* Defaults that an inline child takes over from the node that it is made for. */
+static void inherit(BlockdevOptions *child, const BlockdevOptions *parent)
+{
+    if (!child->has_read_only && parent->has_read_only) {
+        child->has_read_only = true;
+        child->read_only = parent->read_only;
+    }
+    if (!child->has_auto_read_only && parent->has_auto_read_only) {
+        child->has_auto_read_only = true;
+        child->auto_read_only = parent->auto_read_only;
+    }
+    if (!child->has_force_share && parent->has_force_share) {
+        child->has_force_share = true;
+        child->force_share = parent->force_share;
+    }
+    if (parent->cache) {
+        if (!child->cache) {
+            child->cache = g_new0(BlockdevCacheOptions, 1);
+        }
+        if (!child->cache->has_direct && parent->cache->has_direct) {
+            child->cache->has_direct = true;
+            child->cache->direct = parent->cache->direct;
+        }
+        if (!child->cache->has_no_flush && parent->cache->has_no_flush) {
+            child->cache->has_no_flush = true;
+            child->cache->no_flush = parent->cache->no_flush;
+        }
+    }
+    /* The node above decides which discards arrive at all. */
+    if (!child->has_discard) {
+        child->has_discard = true;
+        child->discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP;
+    }
+}
+
+static BlockDriverState *coroutine_fn open_ref(const BlockdevRef *ref, const BlockdevOptions *parent,
+                                               BdrvOpenFlags flags, Error **errp)
+{
+    if (ref->type == QTYPE_QSTRING) {
+        BlockDriverState *bs = bdrv_find_node(ref->u.reference);
+
+        if (!bs) {
+            error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND, "Cannot find device='' nor node-name='%s'",
+                      ref->u.reference);
+            return NULL;
+        }
+        return bdrv_ref(bs);
+    }
+    g_autoptr(BlockdevOptions) options = QAPI_CLONE(BlockdevOptions, &ref->u.definition);
+    if (parent) {
+        inherit(options, parent);
+    }
+    return bdrv_co_open_blockdev(options, flags, errp);
+}
+
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags,
+                                                         Error **errp)
+{
+    return open_ref(ref, NULL, flags, errp);
+}
+
+BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
+                                           uint32_t role, Error **errp)
+{
+    uint64_t perm, shared;
+    BlockDriverState *child_bs = open_ref(ref, bs->options, bs->open_flags, errp);
+
+    if (!child_bs) {
+        return NULL;
+    }
+    (bs->drv->bdrv_child_perm ?: bdrv_default_perms)(bs, name, role, 0, BLK_PERM_ALL, &perm, &shared);
+    if (bs->force_share) {
+        shared = BLK_PERM_ALL;
+    }
+    BdrvChild *child = bdrv_attach_child(bs, NULL, child_bs, name, role, perm, shared, errp);
+    bdrv_co_unref(child_bs);
+    return child;
+}
+
+static void merge_limits(BlockLimits *bl, const BlockLimits *child)
+{
+    bl->request_alignment = MAX(bl->request_alignment, child->request_alignment);
+    bl->min_mem_alignment = MAX(bl->min_mem_alignment, child->min_mem_alignment);
+    bl->opt_mem_alignment = MAX(bl->opt_mem_alignment, child->opt_mem_alignment);
+    bl->opt_transfer = MAX(bl->opt_transfer, child->opt_transfer);
+}
+
+bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp)
+{
+    int64_t length = bs->drv->bdrv_co_getlength ? bs->drv->bdrv_co_getlength(bs)
+                                                : bdrv_getlength(bs->file->bs);
+    if (length < 0) {
+        error_setg_errno(errp, -length, "Node '%s': could not determine the length", bs->node_name);
+        return false;
+    }
+    if (length > BDRV_MAX_LENGTH) {
+        error_setg(errp, "Node '%s': too large", bs->node_name);
+        return false;
+    }
+    bs->length = length;
+
+    bs->bl = (BlockLimits){ .request_alignment = 1, .min_mem_alignment = 1, .opt_mem_alignment = 4096 };
+    for (guint i = 0; i < bs->children->len; i++) {
+        BdrvChild *child = g_ptr_array_index(bs->children, i);
+        merge_limits(&bs->bl, &child->bs->bl);
+    }
+    if (bs->drv->bdrv_refresh_limits) {
+        bs->drv->bdrv_refresh_limits(bs);
+    }
+    return true;
+}
+
+/* The options that every driver has. */
+static bool take_common_options(BlockDriverState *bs, Error **errp)
+{
+    const BlockdevOptions *o = bs->options;
+
+    bs->read_only = o->has_read_only && o->read_only;
+    bs->force_share = o->has_force_share && o->force_share;
+    bs->discard_unmap = o->has_discard && o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP;
+    bs->no_flush = o->cache && o->cache->has_no_flush && o->cache->no_flush;
+    bs->detect_zeroes = o->has_detect_zeroes ? o->detect_zeroes : BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF;
+
+    if (bs->force_share && !bs->read_only) {
+        error_setg(errp, "Node '%s': force-share=on can only be used with read-only images", bs->node_name);
+        return false;
+    }
+    if (bs->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP && !bs->discard_unmap) {
+        error_setg(errp, "Node '%s': detect-zeroes=unmap needs discard=unmap", bs->node_name);
+        return false;
+    }
+    if (!bs->drv->bdrv_co_pwritev && !bs->read_only) {
+        error_setg(errp, "Driver '%s' cannot write: node '%s' needs read-only=on", bs->drv->format_name,
+                   bs->node_name);
+        return false;
+    }
+    return true;
+}
+
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *options, BdrvOpenFlags flags,
+                                                     Error **errp)
+{
+    const BlockDriver *drv = bdrv_find_driver(options->driver);
+
+    if (!drv) {
+        error_setg(errp, "Driver '%s' is not available", BlockdevDriver_str(options->driver));
+        return NULL;
+    }
+    BlockDriverState *bs = bdrv_new(options->node_name, errp);
+    if (!bs) {
+        return NULL;
+    }
+    bs->drv = drv;
+    bs->opaque = g_malloc0(drv->instance_size);
+    bs->options = QAPI_CLONE(BlockdevOptions, options);
+    bs->open_flags = flags;
+
+    if (!take_common_options(bs, errp) || !drv->bdrv_co_open(bs, errp)) {
+        bdrv_co_free(bs);
+        return NULL;
+    }
+    if (!bs->filename) {
+        bs->filename = g_strdup(bs->file ? bs->file->bs->filename : "");
+    }
+    if (!bdrv_co_refresh(bs, errp)) {
+        bs->read_only = true;   /* nothing to flush */
+        bdrv_co_unref(bs);
+        return NULL;
+    }
+    return bs;
+}
+
+/* The format of the image in the node @file. */
+static const BlockDriver *coroutine_fn probe(BlockDriverState *file, Error **errp)
+{
+    uint8_t buf[PROBE_BYTES];
+    size_t len = MIN(bdrv_getlength(file), PROBE_BYTES);
+    BlockBackend *blk = blk_new("format probe", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
+    const BlockDriver *drv = NULL;
+
+    if (blk_insert_bs(blk, file, errp)) {
+        int ret = blk_co_pread(blk, 0, len, buf);
+
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Could not read '%s' to determine its format", file->filename);
+        } else {
+            drv = bdrv_probe_all(buf, len);
+        }
+    }
+    blk_co_unref(blk);
+    return drv;
+}
+
+/*
+ * Give @options the driver that the content of their file child asks for. Returns the node that was opened
+ * for that, to be held until the driver has taken it, or NULL with @errp.
+ */
+static BlockDriverState *coroutine_fn probe_driver(struct json_object *options, BdrvOpenFlags flags,
+                                                   Error **errp)
+{
+    struct json_object *ref_json;
+
+    if (!json_object_object_get_ex(options, "file", &ref_json)) {
+        error_setg(errp, "Must specify either driver or file");
+        return NULL;
+    }
+    /* What the node will have beside its driver, so that the child inherits it. */
+    g_autoptr(json_object) common = json_object_new_object();
+    json_object_object_add(common, "driver", json_object_new_string("raw"));
+    json_object_object_add(common, "file", json_object_get(ref_json));
+    static const char *const inherited[] = { "read-only", "auto-read-only", "force-share", "cache" };
+    for (size_t i = 0; i < G_N_ELEMENTS(inherited); i++) {
+        struct json_object *val;
+        if (json_object_object_get_ex(options, inherited[i], &val)) {
+            json_object_object_add(common, inherited[i], json_object_get(val));
+        }
+    }
+    g_autoptr(BlockdevOptions) parent = QAPI_FROM_JSON(BlockdevOptions, common, QAPI_INPUT_KEYVAL, errp);
+    if (!parent) {
+        return NULL;
+    }
+    BlockDriverState *file = open_ref(parent->u.raw.file, parent, flags, errp);
+    if (!file) {
+        return NULL;
+    }
+    const BlockDriver *drv = probe(file, errp);
+    if (!drv) {
+        bdrv_co_unref(file);
+        return NULL;
+    }
+    json_object_object_add(options, "driver", json_object_new_string(drv->format_name));
+    json_object_object_add(options, "file", json_object_new_string(file->node_name));
+    return file;
+}
+
+BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_object *options_in,
+                                            BdrvOpenFlags flags, Error **errp)
+{
+    g_autoptr(json_object) options = options_in ? copy_structure(options_in) : json_object_new_object();
+    BlockDriverState *probed = NULL, *bs = NULL;
+
+    if (filename && !add_filename(options, filename, errp)) {
+        return NULL;
+    }
+    /* A filename at the top without a driver is that of the protocol below a format to be found. */
+    struct json_object *top_name = get_member(options, "filename", json_type_string);
+    if (top_name && !has_member(options, "driver") && !has_member(options, "file")) {
+        g_autofree char *name = g_strdup(json_object_get_string(top_name));
+        json_object_object_del(options, "filename");
+        if (!add_filename(options, name, errp)) {
+            return NULL;
+        }
+    }
+    if (!complete_child(options, "file", errp) || !complete_child(options, "header", errp)) {
+        return NULL;
+    }
+    if (!has_member(options, "driver")) {
+        probed = probe_driver(options, flags, errp);
+        if (!probed) {
+            return NULL;
+        }
+    }
+    g_autoptr(BlockdevOptions) typed = QAPI_FROM_JSON(BlockdevOptions, options, QAPI_INPUT_KEYVAL, errp);
+    if (typed) {
+        bs = bdrv_co_open_blockdev(typed, flags, errp);
+    }
+    bdrv_co_unref(probed);
+    return bs;
+}

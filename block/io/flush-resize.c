@@ -1,0 +1,78 @@
+/*
+ * Flushing and resizing: what concerns a node as a whole
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/graph/graph_int.h"
+#include "block/io/io_int.h"
+
+static int coroutine_fn flush_node(BlockDriverState *bs)
+{
+    int ret = 0;
+
+    if (bs->drv->bdrv_co_flush && !bs->no_flush) {
+        ret = bs->drv->bdrv_co_flush(bs);
+    }
+    for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
+        BdrvChild *child = g_ptr_array_index(bs->children, i);
+        ret = bdrv_co_flush(child->bs);
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
+{
+    if (bs->read_only) {
+        return 0;
+    }
+    bdrv_inc_in_flight(bs);
+    g_mutex_lock(&bs->reqs_lock);
+    uint64_t gen = bs->write_gen;
+    bool clean = gen == bs->flushed_gen;
+    g_mutex_unlock(&bs->reqs_lock);
+
+    /* A node with children may have been written to by way of another parent of theirs. */
+    int ret = clean && bs->children->len == 0 ? 0 : flush_node(bs);
+    if (ret == 0) {
+        g_mutex_lock(&bs->reqs_lock);
+        bs->flushed_gen = MAX(bs->flushed_gen, gen);
+        g_mutex_unlock(&bs->reqs_lock);
+    }
+    bdrv_dec_in_flight(bs);
+    return ret;
+}
+
+bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
+                                   Error **errp)
+{
+    BlockDriverState *bs = child->bs;
+    const BlockDriver *drv = bs->drv;
+    BdrvTrackedRequest req;
+    bool ok;
+
+    assert(child->perm & BLK_PERM_RESIZE);
+    if (offset < 0) {
+        error_setg(errp, "Image size cannot be negative");
+        return false;
+    }
+    if (offset > BDRV_MAX_LENGTH) {
+        error_setg(errp, "Required too big image size, it must be not greater than %" PRId64,
+                   BDRV_MAX_LENGTH);
+        return false;
+    }
+    int64_t start = MIN(offset, bs->length);
+
+    bdrv_tracked_request_begin(&req, bs, start, INT64_MAX - start, true);
+    if (drv->bdrv_co_truncate) {
+        ok = drv->bdrv_co_truncate(bs, offset, exact, prealloc, errp);
+    } else if (drv->is_filter) {
+        ok = bdrv_co_truncate(bs->file, offset, exact, prealloc, errp);
+    } else {
+        error_setg(errp, "Image format driver '%s' does not support resize", drv->format_name);
+        ok = false;
+    }
+    ok = ok && bdrv_co_refresh(bs, errp);
+    bdrv_tracked_write_end(&req);
+    return ok;
+}

@@ -1,0 +1,47 @@
+/*
+ * What the files of block/io share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_IO_INT_H
+#define BLOCK_IO_INT_H
+
+#include "block/block_int.h"
+
+/* A request in flight at a node, in order of arrival. */
+typedef struct BdrvTrackedRequest {
+    BlockDriverState *bs;
+    int64_t offset;
+    int64_t bytes;
+    bool serialising;       /* overlapping requests wait for it, and it for them */
+    GList link;
+    CoQueue waiters;
+} BdrvTrackedRequest;
+
+/*
+ * Count and track a request; returns once all earlier requests that must not overlap it have ended. Only
+ * earlier ones are waited for, so there are no cycles.
+ */
+void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs, int64_t offset,
+                                             int64_t bytes, bool serialising);
+void bdrv_tracked_request_end(BdrvTrackedRequest *req);
+
+/* As bdrv_tracked_request_end(), after a request that changed data. */
+void bdrv_tracked_write_end(BdrvTrackedRequest *req);
+
+/* 0, or -EIO where the range is not within the node. */
+int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes);
+
+/* Write to the driver what is aligned already, in pieces that it can take. FUA is seen to. */
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                     QEMUIOVector *qiov, BdrvRequestFlags flags);
+
+/* Write a range that was checked, of any alignment, as a tracked request. */
+int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      QEMUIOVector *qiov, BdrvRequestFlags flags);
+
+/* Zero what is aligned to request_alignment. */
+int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                           BdrvRequestFlags flags);
+
+#endif

@@ -1,0 +1,259 @@
+/*
+ * Reads and writes: aligned for the driver, cut into pieces that it can take
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/io/io_int.h"
+
+/* Bounce buffers for requests in more areas than a driver takes are no larger than this. */
+#define LINEARIZE_MAX_BYTES (1 * MiB)
+
+void *qemu_blockalign(const BlockDriverState *bs, size_t size)
+{
+    void *ptr = NULL;
+    size_t align = MAX(bs->bl.opt_mem_alignment, sizeof(void *));
+
+    if (posix_memalign(&ptr, align, MAX(size, 1)) != 0) {
+        g_error("could not allocate a buffer of %zu bytes", size);
+    }
+    return ptr;
+}
+
+void qemu_vfree(void *ptr)
+{
+    free(ptr);
+}
+
+/* How much of a request of @bytes goes to the driver at once. */
+static int64_t piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64_t bytes)
+{
+    int64_t max = bs->bl.max_transfer ?: BDRV_REQUEST_MAX_BYTES;
+
+    if (bs->bl.max_iov && qiov->niov > bs->bl.max_iov) {
+        max = MIN(max, LINEARIZE_MAX_BYTES);
+    }
+    return MIN(bytes, max);
+}
+
+/* One piece, through a buffer where the driver cannot take so many areas. */
+static int coroutine_fn driver_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, bool write,
+                                     BdrvRequestFlags flags)
+{
+    const BlockDriver *drv = bs->drv;
+    QEMUIOVector linear;
+    int ret;
+
+    if (!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov) {
+        return write ? drv->bdrv_co_pwritev(bs, offset, qiov->size, qiov, flags)
+                     : drv->bdrv_co_preadv(bs, offset, qiov->size, qiov);
+    }
+    void *buf = qemu_blockalign(bs, qiov->size);
+    qemu_iovec_init_buf(&linear, buf, qiov->size);
+    if (write) {
+        qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
+        ret = drv->bdrv_co_pwritev(bs, offset, qiov->size, &linear, flags);
+    } else {
+        ret = drv->bdrv_co_preadv(bs, offset, qiov->size, &linear);
+        if (ret == 0) {
+            qemu_iovec_from_buf(qiov, 0, buf, qiov->size);
+        }
+    }
+    qemu_vfree(buf);
+    return ret;
+}
+
+/* An aligned request of any size. */
+static int coroutine_fn driver_rw(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                  bool write, BdrvRequestFlags flags)
+{
+    int ret = 0;
+
+    assert(QEMU_IS_ALIGNED(offset, bs->bl.request_alignment));
+    assert(QEMU_IS_ALIGNED(bytes, bs->bl.request_alignment));
+    assert(qiov->size == (size_t)bytes);
+
+    if (piece_bytes(bs, qiov, bytes) == bytes) {
+        return driver_piece(bs, offset, qiov, write, flags);
+    }
+    for (int64_t done = 0; ret == 0 && done < bytes;) {
+        QEMUIOVector piece;
+        int64_t n = piece_bytes(bs, qiov, bytes - done);
+
+        qemu_iovec_init_slice(&piece, qiov, done, n);
+        ret = driver_piece(bs, offset + done, &piece, write, flags);
+        qemu_iovec_destroy(&piece);
+        done += n;
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                     QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    BdrvRequestFlags supported = bs->drv->supported_write_flags;
+    int ret = driver_rw(bs, offset, bytes, qiov, true, flags & supported);
+
+    /* The caller's tracked request has not ended, so write_gen is not yet counted up: flush by hand. */
+    if (ret == 0 && flags & BDRV_REQ_FUA & ~supported) {
+        g_mutex_lock(&bs->reqs_lock);
+        bs->write_gen++;
+        g_mutex_unlock(&bs->reqs_lock);
+        ret = bdrv_co_flush(bs);
+    }
+    return ret;
+}
+
+/* A request widened to whole blocks: what is around the caller's bytes lies in a buffer of ours. */
+typedef struct Padded {
+    int64_t offset;
+    int64_t bytes;
+    QEMUIOVector qiov;      /* [head] caller's areas [tail] */
+    uint8_t *buf;           /* the block of the head, then that of the tail unless it is the same */
+    size_t head;            /* bytes before the caller's */
+    size_t tail;            /* bytes behind them */
+    uint8_t *tail_block;
+} Padded;
+
+static bool needs_padding(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    return !QEMU_IS_ALIGNED(offset | bytes, bs->bl.request_alignment);
+}
+
+static void padded_init(Padded *p, BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+{
+    int64_t align = bs->bl.request_alignment;
+    int64_t end = ROUND_UP(offset + bytes, align);
+
+    p->offset = ROUND_DOWN(offset, align);
+    p->bytes = end - p->offset;
+    p->head = offset - p->offset;
+    p->tail = end - (offset + bytes);
+    p->buf = qemu_blockalign(bs, MIN(p->bytes, 2 * align));
+    p->tail_block = p->bytes > align ? p->buf + align : p->buf;
+
+    qemu_iovec_init(&p->qiov, qiov->niov + 2);
+    if (p->head) {
+        qemu_iovec_add(&p->qiov, p->buf, p->head);
+    }
+    qemu_iovec_concat(&p->qiov, qiov, 0, bytes);
+    if (p->tail) {
+        qemu_iovec_add(&p->qiov, p->tail_block + align - p->tail, p->tail);
+    }
+}
+
+static void padded_cleanup(Padded *p)
+{
+    qemu_iovec_destroy(&p->qiov);
+    qemu_vfree(p->buf);
+}
+
+/* Read what stands around the caller's bytes. */
+static int coroutine_fn padded_fill(Padded *p, BlockDriverState *bs)
+{
+    int64_t align = bs->bl.request_alignment;
+    QEMUIOVector block;
+    int ret = 0;
+
+    if (p->head || p->tail_block == p->buf) {
+        qemu_iovec_init_buf(&block, p->buf, align);
+        ret = driver_rw(bs, p->offset, align, &block, false, 0);
+    }
+    if (ret == 0 && p->tail && p->tail_block != p->buf) {
+        qemu_iovec_init_buf(&block, p->tail_block, align);
+        ret = driver_rw(bs, p->offset + p->bytes - align, align, &block, false, 0);
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+{
+    BlockDriverState *bs = child->bs;
+    BdrvTrackedRequest req;
+    int ret = bdrv_check_request(bs, offset, bytes);
+
+    assert(child->perm & BLK_PERM_CONSISTENT_READ);
+    if (ret < 0 || bytes == 0) {
+        return ret;
+    }
+    bdrv_tracked_request_begin(&req, bs, offset, bytes, false);
+    if (needs_padding(bs, offset, bytes)) {
+        Padded p;
+
+        padded_init(&p, bs, offset, bytes, qiov);
+        ret = driver_rw(bs, p.offset, p.bytes, &p.qiov, false, 0);
+        padded_cleanup(&p);
+    } else {
+        ret = driver_rw(bs, offset, bytes, qiov, false, 0);
+    }
+    bdrv_tracked_request_end(&req);
+    return ret;
+}
+
+static int coroutine_fn padded_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    BdrvTrackedRequest req;
+    Padded p;
+
+    padded_init(&p, bs, offset, bytes, qiov);
+    bdrv_tracked_request_begin(&req, bs, p.offset, p.bytes, true);
+    int ret = padded_fill(&p, bs);
+    if (ret == 0) {
+        ret = bdrv_driver_pwritev(bs, p.offset, p.bytes, &p.qiov, flags);
+    }
+    bdrv_tracked_write_end(&req);
+    padded_cleanup(&p);
+    return ret;
+}
+
+int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    BdrvTrackedRequest req;
+
+    if (needs_padding(bs, offset, bytes)) {
+        return padded_pwritev(bs, offset, bytes, qiov, flags);
+    }
+    bdrv_tracked_request_begin(&req, bs, offset, bytes, false);
+    int ret = bdrv_driver_pwritev(bs, offset, bytes, qiov, flags);
+    bdrv_tracked_write_end(&req);
+    return ret;
+}
+
+int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                 BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    int ret = bdrv_check_request(bs, offset, bytes);
+
+    assert(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED));
+    if (ret < 0 || bytes == 0) {
+        return ret;
+    }
+    if (bs->detect_zeroes != BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF && qemu_iovec_is_zero(qiov, 0, bytes)) {
+        flags &= BDRV_REQ_FUA;
+        if (bs->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP) {
+            flags |= BDRV_REQ_MAY_UNMAP;
+        }
+        return bdrv_co_pwrite_zeroes(child, offset, bytes, flags);
+    }
+    return bdrv_tracked_pwritev(bs, offset, bytes, qiov, flags);
+}
+
+int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf)
+{
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_buf(&qiov, buf, bytes);
+    return bdrv_co_preadv(child, offset, bytes, &qiov);
+}
+
+int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset, int64_t bytes, const void *buf,
+                                BdrvRequestFlags flags)
+{
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_buf(&qiov, (void *)buf, bytes);
+    return bdrv_co_pwritev(child, offset, bytes, &qiov, flags);
+}

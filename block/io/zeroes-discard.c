@@ -1,0 +1,169 @@
+/*
+ * Writing zeroes and discarding
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/io/io_int.h"
+
+/* Zeroes are written out from a buffer of at most this size. */
+#define ZERO_BUFFER_BYTES (1 * MiB)
+
+static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    int64_t size = MIN(bytes, ZERO_BUFFER_BYTES);
+    void *buf = qemu_blockalign(bs, size);
+    int ret = 0;
+
+    memset(buf, 0, size);
+    for (int64_t n; ret == 0 && bytes > 0; offset += n, bytes -= n) {
+        QEMUIOVector qiov;
+
+        n = MIN(bytes, size);
+        qemu_iovec_init_buf(&qiov, buf, n);
+        ret = bdrv_driver_pwritev(bs, offset, n, &qiov, 0);
+    }
+    qemu_vfree(buf);
+    return ret;
+}
+
+/* How many bytes from @offset on can be handled alike, and whether the driver's own callback may do it. */
+static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes, bool *aligned)
+{
+    int64_t align = MAX(bs->bl.pwrite_zeroes_alignment, bs->bl.request_alignment);
+    int64_t max = bs->bl.max_pwrite_zeroes ?: BDRV_REQUEST_MAX_BYTES;
+    int64_t start = ROUND_UP(offset, align);
+
+    *aligned = start == offset && bytes >= align;
+    if (start != offset) {
+        return MIN(bytes, start - offset);
+    }
+    return *aligned ? MIN(ROUND_DOWN(bytes, align), MAX(ROUND_DOWN(max, align), align)) : bytes;
+}
+
+int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                           BdrvRequestFlags flags)
+{
+    const BlockDriver *drv = bs->drv;
+    BdrvRequestFlags supported = drv->supported_zero_flags;
+    int ret = 0;
+
+    if (!bs->discard_unmap) {
+        flags &= ~BDRV_REQ_MAY_UNMAP;
+    }
+    for (int64_t n; ret == 0 && bytes > 0; offset += n, bytes -= n) {
+        bool aligned;
+
+        n = zeroes_piece(bs, offset, bytes, &aligned);
+        ret = -ENOTSUP;
+        if (drv->bdrv_co_pwrite_zeroes && aligned) {
+            ret = drv->bdrv_co_pwrite_zeroes(bs, offset, n, flags & supported);
+        }
+        if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
+            ret = write_zeroes_out(bs, offset, n);
+        }
+    }
+    if (ret == 0 && flags & BDRV_REQ_FUA & ~supported) {
+        g_mutex_lock(&bs->reqs_lock);
+        bs->write_gen++;
+        g_mutex_unlock(&bs->reqs_lock);
+        ret = bdrv_co_flush(bs);
+    }
+    return ret;
+}
+
+/* The part of a block before or behind the whole blocks of a range. */
+static int coroutine_fn zero_fragment(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      BdrvRequestFlags flags)
+{
+    g_autofree void *buf = g_malloc0(bytes);
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_buf(&qiov, buf, bytes);
+    return bdrv_tracked_pwritev(bs, offset, bytes, &qiov, flags & BDRV_REQ_FUA);
+}
+
+int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
+                                       BdrvRequestFlags flags)
+{
+    BlockDriverState *bs = child->bs;
+    int64_t align = bs->bl.request_alignment;
+    BdrvTrackedRequest req;
+    int ret = bdrv_check_request(bs, offset, bytes);
+
+    assert(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED));
+    if (ret < 0 || bytes == 0) {
+        return ret;
+    }
+    int64_t start = ROUND_UP(offset, align);
+    int64_t end = ROUND_DOWN(offset + bytes, align);
+    bool fragments = start != offset || end != offset + bytes;
+
+    if (fragments && flags & BDRV_REQ_NO_FALLBACK) {
+        return -ENOTSUP;
+    }
+    if (start > end || (fragments && start == end)) {
+        /* Within one block, or the ends of two neighbours. */
+        return zero_fragment(bs, offset, bytes, flags);
+    }
+    if (start > offset) {
+        ret = zero_fragment(bs, offset, start - offset, flags);
+    }
+    if (ret == 0 && end < offset + bytes) {
+        ret = zero_fragment(bs, end, offset + bytes - end, flags);
+    }
+    if (ret == 0) {
+        bdrv_tracked_request_begin(&req, bs, start, end - start, false);
+        ret = bdrv_driver_pwrite_zeroes(bs, start, end - start, flags);
+        bdrv_tracked_write_end(&req);
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t bytes)
+{
+    BlockDriverState *bs = child->bs;
+    const BlockDriver *drv = bs->drv;
+    int64_t align = MAX(bs->bl.pdiscard_alignment, bs->bl.request_alignment);
+    int64_t max = bs->bl.max_pdiscard ?: BDRV_REQUEST_MAX_BYTES;
+    BdrvTrackedRequest req;
+    int ret = bdrv_check_request(bs, offset, bytes);
+
+    assert(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED));
+    if (ret < 0) {
+        return ret;
+    }
+    /* A hint: what is smaller than a block of the driver is left alone. */
+    int64_t start = ROUND_UP(offset, align);
+    int64_t end = ROUND_DOWN(offset + bytes, align);
+    if (!bs->discard_unmap || !drv->bdrv_co_pdiscard || start >= end) {
+        return 0;
+    }
+    max = MAX(ROUND_DOWN(max, align), align);
+    bdrv_tracked_request_begin(&req, bs, start, end - start, false);
+    for (int64_t n; ret == 0 && start < end; start += n) {
+        n = MIN(end - start, max);
+        ret = drv->bdrv_co_pdiscard(bs, start, n);
+    }
+    bdrv_tracked_write_end(&req);
+    return ret == -ENOTSUP ? 0 : ret;
+}
+
+int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_t bytes)
+{
+    BlockDriverState *bs = child->bs;
+    BdrvTrackedRequest req;
+    int ret = bdrv_check_request(bs, offset, bytes);
+
+    assert(child->perm & BLK_PERM_WRITE);
+    if (ret < 0) {
+        return ret;
+    }
+    if (!bs->drv->bdrv_co_secure_discard) {
+        return -ENOTSUP;
+    }
+    bdrv_tracked_request_begin(&req, bs, offset, bytes, true);
+    ret = bs->drv->bdrv_co_secure_discard(bs, offset, bytes);
+    bdrv_tracked_write_end(&req);
+    return ret;
+}

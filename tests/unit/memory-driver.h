@@ -1,0 +1,127 @@
+/*
+ * A block driver over memory for the tests of the block layer: takes the place of null-co in a table of its
+ * own, so that block/drivers.c is not linked. Asserts what block/io promises to drivers.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef MEMORY_DRIVER_H
+#define MEMORY_DRIVER_H
+
+#include "block/block_int.h"
+#include "util/aio.h"
+
+typedef struct MemoryState {
+    uint8_t *data;
+    int64_t length;
+    int busy;           /* requests inside the driver */
+    int flushes;
+} MemoryState;
+
+/* Set before opening a node. */
+static uint32_t memory_alignment = 1;
+static int64_t memory_max_transfer;
+static int64_t memory_latency_ns;
+static int memory_max_iov;
+
+static bool coroutine_fn memory_co_open(BlockDriverState *bs, Error **errp)
+{
+    MemoryState *s = bs->opaque;
+
+    s->length = bs->options->u.null_co.has_size ? bs->options->u.null_co.size : 1 * MiB;
+    s->data = g_malloc0(s->length);
+    bs->filename = g_strdup("memory");
+    return true;
+}
+
+static void coroutine_fn memory_co_close(BlockDriverState *bs)
+{
+    MemoryState *s = bs->opaque;
+
+    g_assert_cmpint(s->busy, ==, 0);
+    g_free(s->data);
+}
+
+static int64_t coroutine_fn memory_co_getlength(BlockDriverState *bs)
+{
+    return ((MemoryState *)bs->opaque)->length;
+}
+
+static void memory_refresh_limits(BlockDriverState *bs)
+{
+    bs->bl.request_alignment = memory_alignment;
+    bs->bl.max_transfer = memory_max_transfer;
+    bs->bl.max_iov = memory_max_iov;
+}
+
+static void coroutine_fn memory_check(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    MemoryState *s = bs->opaque;
+
+    g_assert_cmpint(offset % memory_alignment, ==, 0);
+    g_assert_cmpint(bytes % memory_alignment, ==, 0);
+    g_assert_cmpint(offset + bytes, <=, s->length);
+    g_assert_true(!memory_max_transfer || bytes <= memory_max_transfer);
+    s->busy++;
+    if (memory_latency_ns) {
+        co_sleep_ns(memory_latency_ns);
+    }
+    s->busy--;
+}
+
+static int coroutine_fn memory_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                         QEMUIOVector *qiov)
+{
+    MemoryState *s = bs->opaque;
+
+    memory_check(bs, offset, bytes);
+    g_assert_true(!memory_max_iov || qiov->niov <= memory_max_iov);
+    qemu_iovec_from_buf(qiov, 0, s->data + offset, bytes);
+    return 0;
+}
+
+static int coroutine_fn memory_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                          QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    MemoryState *s = bs->opaque;
+
+    memory_check(bs, offset, bytes);
+    g_assert_cmpuint(flags, ==, 0);
+    qemu_iovec_to_buf(qiov, 0, s->data + offset, bytes);
+    return 0;
+}
+
+static int coroutine_fn memory_co_flush(BlockDriverState *bs)
+{
+    ((MemoryState *)bs->opaque)->flushes++;
+    return 0;
+}
+
+static bool coroutine_fn memory_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                                            PreallocMode prealloc, Error **errp)
+{
+    MemoryState *s = bs->opaque;
+
+    s->data = g_realloc(s->data, offset);
+    if (offset > s->length) {
+        memset(s->data + s->length, 0, offset - s->length);
+    }
+    s->length = offset;
+    return true;
+}
+
+static const BlockDriver memory_driver = {
+    .format_name = "null-co",
+    .driver = BLOCKDEV_DRIVER_NULL_CO,
+    .instance_size = sizeof(MemoryState),
+    .is_protocol = true,
+    .bdrv_co_open = memory_co_open,
+    .bdrv_co_close = memory_co_close,
+    .bdrv_co_getlength = memory_co_getlength,
+    .bdrv_refresh_limits = memory_refresh_limits,
+    .bdrv_co_preadv = memory_co_preadv,
+    .bdrv_co_pwritev = memory_co_pwritev,
+    .bdrv_co_flush = memory_co_flush,
+    .bdrv_co_truncate = memory_co_truncate,
+};
+
+#endif
