@@ -94,7 +94,7 @@ bool job_user_pause(Job *job, Error **errp);
 bool job_user_resume(Job *job, Error **errp);
 bool job_user_cancel(Job *job, Error **errp);
 bool job_finalize(Job *job, Error **errp);
-bool job_dismiss(Job *job, Error **errp);
+bool coroutine_fn job_dismiss(Job *job, Error **errp);
 bool job_set_speed(Job *job, int64_t speed, Error **errp);
 JobInfo *job_query(const Job *job);
 
