@@ -1,0 +1,256 @@
+/*
+ * Commands of a program: finding them and parsing their arguments
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <getopt.h>
+
+#include "crypto/object.h"
+#include "tools/common/command.h"
+
+/* getopt's own answers and ours must not meet: it returns '?' and ':' besides our keys. */
+#define OPTION_INDEX_BASE 0x10000
+
+static const ToolOption help_option = { 'h', "help", NULL, "show this help", TOOL_KEY_HELP };
+
+static const ToolOption *find_option(const ToolCommand *cmd, int getopt_value)
+{
+    if (getopt_value == OPTION_INDEX_BASE + TOOL_KEY_HELP || getopt_value == help_option.letter) {
+        return &help_option;
+    }
+    for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {
+        if (getopt_value == o->letter || getopt_value == OPTION_INDEX_BASE + o->key) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static void add_option(GArray *longs, GString *shorts, const ToolOption *o)
+{
+    if (o->letter) {
+        g_string_append_c(shorts, o->letter);
+        if (o->arg) {
+            g_string_append_c(shorts, ':');
+        }
+    }
+    if (o->name) {
+        struct option l = {
+            .name = o->name,
+            .has_arg = o->arg ? required_argument : no_argument,
+            .val = OPTION_INDEX_BASE + o->key,
+        };
+
+        g_array_append_val(longs, l);
+    }
+}
+
+static void start_parsing(ToolArgs *args)
+{
+    GArray *longs = g_array_new(TRUE, TRUE, sizeof(struct option));
+    GString *shorts = g_string_new(":");
+
+    add_option(longs, shorts, &help_option);
+    for (const ToolOption *o = args->cmd->options; o->letter || o->name; o++) {
+        add_option(longs, shorts, o);
+    }
+    args->long_options = (struct option *)g_array_free(longs, FALSE);
+    args->short_options = g_string_free(shorts, FALSE);
+    optind = 0;
+}
+
+static void stop(ToolArgs *args, int status)
+{
+    args->stop = true;
+    args->status = status;
+}
+
+/* A program has the name NULL. */
+static void print_where_to_read_on(const ToolCommand *cmd)
+{
+    fprintf(stderr, "Try '%s%s%s --help' for more information\n", g_get_prgname(),
+            cmd->name ? " " : "", cmd->name ? cmd->name : "");
+}
+
+void tool_args_fail(ToolArgs *args, const char *fmt, ...)
+{
+    g_autofree char *msg = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    msg = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    error_report("%s", msg);
+    print_where_to_read_on(args->cmd);
+    stop(args, 1);
+}
+
+static void take_object(ToolArgs *args)
+{
+    g_autoptr(Error) err = NULL;
+
+    if (user_creatable_is_help(optarg)) {
+        stop(args, 0);
+    } else if (!user_creatable_parse(optarg, &err)) {
+        error_report_err(g_steal_pointer(&err));
+        stop(args, 1);
+    }
+}
+
+static void take_output(ToolArgs *args)
+{
+    if (g_str_equal(optarg, "json")) {
+        args->json = true;
+    } else if (g_str_equal(optarg, "human")) {
+        args->json = false;
+    } else {
+        tool_args_fail(args, "--output must be used with human or json as argument.");
+    }
+}
+
+static void take_options(ToolArgs *args)
+{
+    char *joined = args->options ? g_strconcat(args->options, ",", optarg, NULL) : g_strdup(optarg);
+
+    g_free(args->options);
+    args->options = joined;
+}
+
+/* Whether @key is a common option; its value is taken then. */
+static bool take_common(ToolArgs *args, int key)
+{
+    switch (key) {
+    case TOOL_KEY_HELP:
+        tool_print_command_help(args->cmd);
+        stop(args, 0);
+        return true;
+    case TOOL_KEY_FORMAT:
+        args->format = optarg;
+        return true;
+    case TOOL_KEY_IMAGE_OPTS:
+        args->image_opts = true;
+        return true;
+    case TOOL_KEY_OBJECT:
+        take_object(args);
+        return true;
+    case TOOL_KEY_FORCE_SHARE:
+        args->force_share = true;
+        return true;
+    case TOOL_KEY_QUIET:
+        args->quiet = true;
+        return true;
+    case TOOL_KEY_PROGRESS:
+        args->progress = true;
+        return true;
+    case TOOL_KEY_OUTPUT:
+        take_output(args);
+        return true;
+    case TOOL_KEY_CACHE:
+        args->cache = optarg;
+        return true;
+    case TOOL_KEY_SOURCE_CACHE:
+        args->source_cache = optarg;
+        return true;
+    case TOOL_KEY_OPTIONS:
+        take_options(args);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void finish_parsing(ToolArgs *args)
+{
+    args->positional = args->argv + optind;
+    args->n_positional = args->argc - optind;
+    if (args->image_opts && args->format) {
+        tool_args_fail(args, "--image-opts and --format are mutually exclusive");
+    } else if (args->n_positional < args->cmd->min_args ||
+               (args->cmd->max_args >= 0 && args->n_positional > args->cmd->max_args)) {
+        tool_args_fail(args, "'%s' expects %s", args->cmd->name, args->cmd->args);
+    }
+}
+
+int tool_args_next(ToolArgs *args)
+{
+    if (!args->long_options) {
+        start_parsing(args);
+    }
+    while (!args->stop) {
+        const ToolOption *option;
+        int at = MAX(optind, 1);
+        int c;
+
+        opterr = 0;
+        c = getopt_long(args->argc, args->argv, args->short_options, args->long_options, NULL);
+        if (c == -1) {
+            finish_parsing(args);
+            break;
+        }
+        if (c == ':') {
+            tool_args_fail(args, "option '%s' requires an argument", args->argv[optind - 1]);
+            break;
+        }
+        option = c == '?' ? NULL : find_option(args->cmd, c);
+        if (!option) {
+            /* In a cluster of letters getopt does not move on, and knows the letter. */
+            const char *word = args->argv[optind == at ? at : optind - 1];
+
+            if (optopt && optopt < OPTION_INDEX_BASE) {
+                tool_args_fail(args, "unrecognized option '-%c'", optopt);
+            } else {
+                tool_args_fail(args, "unrecognized option '%s'", word);
+            }
+            break;
+        }
+        if (!take_common(args, option->key)) {
+            args->value = optarg;
+            return option->key;
+        }
+    }
+    return TOOL_ARGS_END;
+}
+
+void tool_args_clear(ToolArgs *args)
+{
+    g_clear_pointer(&args->long_options, g_free);
+    g_clear_pointer(&args->short_options, g_free);
+    g_clear_pointer(&args->options, g_free);
+}
+
+static const ToolCommand *find_command(const ToolCommand *program, const char *word)
+{
+    for (const ToolCommand *const *c = program->commands; *c; c++) {
+        const char *space = strrchr((*c)->name, ' ');
+
+        if (g_str_equal(space ? space + 1 : (*c)->name, word)) {
+            return *c;
+        }
+    }
+    return NULL;
+}
+
+int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **argv)
+{
+    const ToolCommand *cmd = argc ? find_command(program, argv[0]) : NULL;
+
+    if (argc && (g_str_equal(argv[0], "--help") || g_str_equal(argv[0], "-h"))) {
+        tool_print_program_help(program);
+        return 0;
+    }
+    if (!cmd) {
+        if (argc) {
+            error_report("Command not found: %s", argv[0]);
+        } else {
+            error_report("Not enough arguments");
+        }
+        print_where_to_read_on(program);
+        return 1;
+    }
+    if (cmd->commands) {
+        return tool_command_run(cmd, argc - 1, argv + 1);
+    }
+    return cmd->run(cmd, argc, argv);
+}

@@ -1,0 +1,156 @@
+/*
+ * Commands of a program: one table gives parsing, the usage line and the help
+ *
+ *     static const ToolOption check_options[] = {
+ *         TOOL_OPTION_FORMAT,
+ *         TOOL_OPTION_IMAGE_OPTS,
+ *         TOOL_OPTION_OUTPUT,
+ *         { 'r', "repair", "leaks|all", "repair what is found", 'r' },
+ *         { 0 }
+ *     };
+ *
+ *     static int coroutine_fn check_run(const ToolCommand *cmd, int argc, char **argv)
+ *     {
+ *         g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+ *         int c;
+ *
+ *         while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+ *             if (c == 'r') {
+ *                 repair = args.value;
+ *             }
+ *         }
+ *         if (args.stop) {                    // the help was printed, or an error
+ *             return args.status;
+ *         }
+ *         use(args.positional[0], args.format, args.json);
+ *     }
+ *
+ * Options may follow positional arguments. The TOOL_OPTION_* are common to many commands: they land in fields
+ * of ToolArgs and are not returned.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef TOOLS_COMMAND_H
+#define TOOLS_COMMAND_H
+
+#include "util/coroutine.h"
+#include "util/error.h"
+
+typedef struct ToolOption {
+    char letter;            /* 0: it has only the long name */
+    const char *name;       /* long name; NULL: only the letter */
+    const char *arg;        /* what its value is called; NULL: it takes none */
+    const char *help;       /* NULL: another name of an option above, accepted but not shown */
+    int key;                /* what tool_args_next() returns: TOOL_KEY_*, TOOL_KEY_OWN and up, or the letter */
+} ToolOption;
+
+typedef struct ToolCommand ToolCommand;
+struct ToolCommand {
+    const char *name;               /* NULL: the program itself; of a command in a command's table: both, "keyslot add" */
+    const char *args;               /* positional arguments, "FILE [SIZE]" */
+    int min_args, max_args;         /* how many; max_args -1: no limit */
+    const char *summary;            /* one line without a full stop */
+    const char *description;        /* lines for the command's own help, or NULL */
+    const char *examples;           /* command lines, or NULL */
+    const ToolOption *options;      /* ends with { 0 } */
+    const ToolCommand *const *commands; /* commands of its own, up to a NULL, instead of the rest */
+    int coroutine_fn (*run)(const ToolCommand *cmd, int argc, char **argv);  /* returns the exit status */
+};
+
+/* Keys of the common options; a command's own without a letter count from TOOL_KEY_OWN. */
+enum {
+    TOOL_KEY_HELP = 256,
+    TOOL_KEY_FORMAT,
+    TOOL_KEY_IMAGE_OPTS,
+    TOOL_KEY_OBJECT,
+    TOOL_KEY_FORCE_SHARE,
+    TOOL_KEY_QUIET,
+    TOOL_KEY_PROGRESS,
+    TOOL_KEY_OUTPUT,
+    TOOL_KEY_CACHE,
+    TOOL_KEY_SOURCE_CACHE,
+    TOOL_KEY_OPTIONS,
+    TOOL_KEY_OWN,
+};
+
+#define TOOL_OPTION_FORMAT \
+    { 'f', "format", "FMT", "format of the image (default: found by looking at it)", TOOL_KEY_FORMAT }
+#define TOOL_OPTION_IMAGE_OPTS \
+    { 0, "image-opts", NULL, "FILE is not a name but options: driver=luks,file.filename=...", \
+      TOOL_KEY_IMAGE_OPTS }
+#define TOOL_OPTION_OBJECT \
+    { 0, "object", "OBJDEF", "define an object, most often secret,id=ID,file=FILE; help lists them", \
+      TOOL_KEY_OBJECT }
+#define TOOL_OPTION_FORCE_SHARE \
+    { 'U', "force-share", NULL, "open the image even while another program writes to it", \
+      TOOL_KEY_FORCE_SHARE }
+#define TOOL_OPTION_QUIET \
+    { 'q', "quiet", NULL, "print nothing but errors", TOOL_KEY_QUIET }
+#define TOOL_OPTION_PROGRESS \
+    { 'p', "progress", NULL, "show how far it is", TOOL_KEY_PROGRESS }
+#define TOOL_OPTION_OUTPUT \
+    { 0, "output", "human|json", "for whom to write the result (default: human)", TOOL_KEY_OUTPUT }
+#define TOOL_OPTION_CACHE \
+    { 't', "cache", "CACHE", "none, writeback (default), writethrough, directsync or unsafe", TOOL_KEY_CACHE }
+#define TOOL_OPTION_OPTIONS \
+    { 'o', "options", "OPTS", "options NAME=VALUE,...; may be repeated; -o help lists them", TOOL_KEY_OPTIONS }
+
+#define TOOL_ARGS_END (-1)
+
+typedef struct ToolArgs {
+    /* set by the caller; the rest starts as zeroes */
+    const ToolCommand *cmd;
+    int argc;
+    char **argv;
+
+    char *value;            /* of the option that was just returned; points into argv */
+    bool stop;              /* nothing more to do: exit with @status */
+    int status;
+
+    /* the positional arguments, once tool_args_next() has returned TOOL_ARGS_END */
+    char **positional;
+    int n_positional;
+
+    /* what the common options said */
+    const char *format;
+    bool image_opts;
+    bool force_share;
+    bool quiet;
+    bool progress;
+    bool json;
+    const char *cache;
+    const char *source_cache;
+    char *options;          /* all -o, joined by commas; NULL where there is none */
+
+    /* the parser's own */
+    struct option *long_options;
+    char *short_options;
+    bool failed;
+} ToolArgs;
+
+/*
+ * The next option that is the command's own: its key, with its argument in @args->value. TOOL_ARGS_END at the
+ * end; @args->stop then tells whether to go on. Objects are made as they are met.
+ */
+int tool_args_next(ToolArgs *args);
+
+/* Report a mistake on the command line, and where to read on; the command is then to return 1. */
+void tool_args_fail(ToolArgs *args, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+void tool_args_clear(ToolArgs *args);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ToolArgs, tool_args_clear)
+
+/*
+ * Find the command that argv[0] names in @program's table and run it; returns the exit status. The program's
+ * name in messages is that of g_set_prgname().
+ */
+int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **argv);
+
+/* The help of one command, and usage and summary of each command of @program. */
+void tool_print_command_help(const ToolCommand *cmd);
+void tool_print_program_help(const ToolCommand *program);
+
+/* "qemu-img version ..." and the copyright. */
+void tool_print_version(void);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * A job in the foreground of a command: progress is drawn while it runs, and Ctrl-C cancels it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <signal.h>
+
+#include "tools/common/progress.h"
+
+#define DRAW_INTERVAL_NS (100 * SCALE_MS)
+
+typedef struct ToolJob {
+    Job common;
+    ToolJobFunc *func;
+    void *opaque;
+} ToolJob;
+
+static const int cancel_signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+static volatile sig_atomic_t cancel_pending;
+
+static void note_cancel(int sig)
+{
+    cancel_pending = sig;
+}
+
+static bool coroutine_fn tool_job_run(Job *job, Error **errp)
+{
+    ToolJob *tool_job = container_of(job, ToolJob, common);
+
+    return tool_job->func(job, tool_job->opaque, errp);
+}
+
+/* Everything that watches a running job. */
+typedef struct Watch {
+    Job *job;
+    AioTimer *timer;
+} Watch;
+
+static void watch_tick(void *opaque)
+{
+    Watch *watch = opaque;
+
+    tool_progress_set(watch->job->progress_current, watch->job->progress_total);
+    if (cancel_pending) {
+        cancel_pending = 0;
+        job_user_cancel(watch->job, NULL);
+    }
+    aio_timer_mod_ns(watch->timer, qemu_clock_get_ns() + DRAW_INTERVAL_NS);
+}
+
+bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bool show, Error **errp)
+{
+    struct sigaction note = { .sa_handler = note_cancel, .sa_flags = SA_RESTART | SA_RESETHAND };
+    struct sigaction old_actions[G_N_ELEMENTS(cancel_signals)];
+    const JobDriver driver = { .instance_size = sizeof(ToolJob), .type = type, .run = tool_job_run };
+    ToolJob *tool_job = job_create(NULL, &driver, JOB_INTERNAL, errp);
+    Watch watch;
+    bool ok;
+
+    if (!tool_job) {
+        return false;
+    }
+    tool_job->func = func;
+    tool_job->opaque = opaque;
+    for (size_t i = 0; i < G_N_ELEMENTS(cancel_signals); i++) {
+        sigaction(cancel_signals[i], &note, &old_actions[i]);
+    }
+    tool_progress_start(show);
+    watch.job = job_ref(&tool_job->common);
+    watch.timer = aio_timer_new(qemu_get_current_aio_context(), watch_tick, &watch);
+    watch_tick(&watch);
+
+    ok = job_run_co(&tool_job->common, errp);
+
+    aio_timer_free(watch.timer);
+    if (ok) {
+        tool_progress_set(1, 1);
+    }
+    tool_progress_end();
+    job_unref(watch.job);
+    for (size_t i = 0; i < G_N_ELEMENTS(cancel_signals); i++) {
+        sigaction(cancel_signals[i], &old_actions[i], NULL);
+    }
+    return ok;
+}

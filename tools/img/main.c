@@ -1,0 +1,95 @@
+/*
+ * qemu-img: makes, shows, converts and protects disk images
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <signal.h>
+
+#include "block/block_int.h"
+#include "crypto/object.h"
+#include "tools/img/commands.h"
+#include "util/aio.h"
+#include "util/thread-pool.h"
+
+static const ToolCommand *const commands[] = {
+    &img_amend,
+    &img_check,
+    &img_create,
+    &img_erase,
+    &img_format,
+    &img_header,
+    &img_info,
+    &img_keyslot,
+    &img_resize,
+    NULL
+};
+
+static const ToolCommand program = {
+    .summary = "make, show, convert and protect disk images",
+    .description =
+        "Sizes are in bytes, or take a suffix: k, M, G, T, P and E are powers of 1024.\n"
+        "FILE is a name, json:{...}, or with --image-opts the options of a node.\n"
+        "OBJDEF defines an object that options name by its ID; passwords come from objects of type secret.\n"
+        "The image formats and protocols are:",
+    .commands = commands,
+};
+
+typedef struct ImgMain {
+    int argc;
+    char **argv;
+    int status;
+} ImgMain;
+
+static void coroutine_fn img_co_main(void *opaque)
+{
+    ImgMain *m = opaque;
+
+    m->status = tool_command_run(&program, m->argc - 1, m->argv + 1);
+}
+
+static void print_driver(const BlockDriver *drv, void *opaque)
+{
+    printf(" %s", drv->format_name);
+}
+
+static void print_help(void)
+{
+    tool_print_program_help(&program);
+    printf(" ");
+    bdrv_iterate_drivers(print_driver, NULL);
+    printf("\n");
+}
+
+/* Output that could not be written is a failure: it may be a disk image, or what a script acts on. */
+static int finish_stdout(int status)
+{
+    if (fflush(stdout) == EOF || ferror(stdout)) {
+        error_report("Could not write to standard output: %s", g_strerror(errno));
+        return status ? status : 1;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    ImgMain m = { .argc = argc, .argv = argv };
+
+    g_set_prgname("qemu-img");
+    error_set_progname("qemu-img");
+    signal(SIGPIPE, SIG_IGN);
+
+    if (argc > 1 && (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h"))) {
+        print_help();
+        return finish_stdout(0);
+    }
+    if (argc > 1 && (g_str_equal(argv[1], "--version") || g_str_equal(argv[1], "-V"))) {
+        tool_print_version();
+        return finish_stdout(0);
+    }
+    aio_context_run(img_co_main, &m);
+    user_creatable_cleanup();
+    thread_pool_cleanup();
+    return finish_stdout(m.status);
+}
