@@ -32,8 +32,13 @@ static const char *type_word(const QAPIType *type)
 
 static void print_enum_values(const QAPIType *type, FILE *out)
 {
+    const char *separator = "; one of: ";
+
     for (size_t i = 0; i < type->n_values; i++) {
-        fprintf(out, "%s%s", i ? ", " : "", type->values[i].name);
+        if (!type->values[i].unsupported) {
+            fprintf(out, "%s%s", separator, type->values[i].name);
+            separator = ", ";
+        }
     }
 }
 
@@ -48,7 +53,6 @@ static void print_member(const QAPIMember *m, FILE *out)
 
     fprintf(out, "%*s - %s", MAX(0, TEXT_COLUMN - width), "", m->doc);
     if (m->type->kind == QAPI_KIND_ENUM) {
-        fprintf(out, "; one of: ");
         print_enum_values(m->type, out);
     }
     fprintf(out, "%s\n", m->optional ? "" : "; required");
@@ -60,7 +64,7 @@ static void print_members(const QAPIType *type, FILE *out)
     size_t n = 0;
 
     for (size_t i = 0; i < type->n_members; i++) {
-        if (&type->members[i] != type->tag) {
+        if (&type->members[i] != type->tag && !type->members[i].unsupported) {
             sorted[n++] = &type->members[i];
         }
     }

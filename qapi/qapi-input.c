@@ -91,6 +91,24 @@ static bool text_to_uint(const char *text, uint64_t *value)
     return !errno && g_ascii_isdigit(*text) && !*end;
 }
 
+/* Into a slot of @size bytes; the low bits of a signed value are those of the unsigned one. */
+static void store_integer(void *slot, size_t size, uint64_t value)
+{
+    switch (size) {
+    case 1:
+        *(uint8_t *)slot = value;
+        break;
+    case 2:
+        *(uint16_t *)slot = value;
+        break;
+    case 4:
+        *(uint32_t *)slot = value;
+        break;
+    default:
+        *(uint64_t *)slot = value;
+    }
+}
+
 static bool input_int(const Input *in, const Place *place, const QAPIType *type, struct json_object *val, void *out)
 {
     int64_t max = INT64_MAX >> (64 - 8 * type->size), value;
@@ -109,20 +127,7 @@ static bool input_int(const Input *in, const Place *place, const QAPIType *type,
         g_autofree char *what = g_strdup_printf("an integer from %" PRId64 " to %" PRId64, -max - 1, max);
         return fail_expected(in, place, what);
     }
-    /* Little or big endian, the slot has its own type. */
-    switch (type->size) {
-    case 1:
-        *(int8_t *)out = value;
-        break;
-    case 2:
-        *(int16_t *)out = value;
-        break;
-    case 4:
-        *(int32_t *)out = value;
-        break;
-    default:
-        *(int64_t *)out = value;
-    }
+    store_integer(out, type->size, value);
     return true;
 }
 
@@ -145,19 +150,7 @@ static bool input_uint(const Input *in, const Place *place, const QAPIType *type
         g_autofree char *what = g_strdup_printf("an integer from 0 to %" PRIu64, max);
         return fail_expected(in, place, what);
     }
-    switch (type->size) {
-    case 1:
-        *(uint8_t *)out = value;
-        break;
-    case 2:
-        *(uint16_t *)out = value;
-        break;
-    case 4:
-        *(uint32_t *)out = value;
-        break;
-    default:
-        *(uint64_t *)out = value;
-    }
+    store_integer(out, type->size, value);
     return true;
 }
 
@@ -213,8 +206,13 @@ static bool input_str(const Input *in, const Place *place, struct json_object *v
 
 static void hint_values(const QAPIType *type, Error **errp)
 {
+    const char *separator = "Accepted values: ";
+
     for (size_t i = 0; i < type->n_values; i++) {
-        error_append_hint(errp, "%s%s", i ? ", " : "Accepted values: ", type->values[i].name);
+        if (!type->values[i].unsupported) {
+            error_append_hint(errp, "%s%s", separator, type->values[i].name);
+            separator = ", ";
+        }
     }
 }
 
@@ -226,9 +224,10 @@ static bool input_enum(const Input *in, const Place *place, const QAPIType *type
         return fail_expected(in, place, "a string");
     }
     value = qapi_enum_find(type, json_object_get_string(val), json_object_get_string_len(val));
-    if (value < 0) {
+    if (value < 0 || type->values[value].unsupported) {
         g_autofree char *path = path_of(in, place);
-        error_setg(in->errp, "%s does not accept value '%s'", path, json_object_get_string(val));
+        error_setg(in->errp, "%s does not %s value '%s'", path, value < 0 ? "accept" : "support",
+                   json_object_get_string(val));
         hint_values(type, in->errp);
         return false;
     }
@@ -272,6 +271,11 @@ static bool input_members(const Input *in, const Place *place, const QAPIType *t
         struct json_object *member;
 
         if (json_object_object_get_ex(val, m->name, &member)) {
+            if (m->unsupported) {
+                g_autofree char *path = path_of(in, &here);
+                error_setg(in->errp, "%s is not supported", path);
+                return false;
+            }
             if (!input_slot(in, &here, m->type, member, obj + m->offset)) {
                 return false;
             }

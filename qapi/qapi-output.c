@@ -8,21 +8,7 @@
 #include "qapi/qapi.h"
 #include "qapi-internal.h"
 
-static int64_t load_int(const void *slot, size_t size)
-{
-    switch (size) {
-    case 1:
-        return *(const int8_t *)slot;
-    case 2:
-        return *(const int16_t *)slot;
-    case 4:
-        return *(const int32_t *)slot;
-    default:
-        return *(const int64_t *)slot;
-    }
-}
-
-static uint64_t load_uint(const void *slot, size_t size)
+static uint64_t load_integer(const void *slot, size_t size)
 {
     switch (size) {
     case 1:
@@ -34,6 +20,13 @@ static uint64_t load_uint(const void *slot, size_t size)
     default:
         return *(const uint64_t *)slot;
     }
+}
+
+static int64_t sign_extend(uint64_t value, size_t size)
+{
+    unsigned unused_bits = 64 - 8 * size;
+
+    return (int64_t)(value << unused_bits) >> unused_bits;
 }
 
 static struct json_object *new_string(const char *str)
@@ -81,10 +74,10 @@ struct json_object *qapi_to_json(const QAPIType *type, const void *obj)
     case QAPI_KIND_STR:
         return new_string(qapi_load_pointer(obj));
     case QAPI_KIND_INT:
-        return json_object_new_int64(load_int(obj, type->size));
+        return json_object_new_int64(sign_extend(load_integer(obj, type->size), type->size));
     case QAPI_KIND_UINT:
     case QAPI_KIND_SIZE:
-        return json_object_new_uint64(load_uint(obj, type->size));
+        return json_object_new_uint64(load_integer(obj, type->size));
     case QAPI_KIND_NUMBER:
         return json_object_new_double(*(const double *)obj);
     case QAPI_KIND_BOOL:

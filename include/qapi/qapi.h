@@ -95,6 +95,7 @@ typedef struct QAPIMember {
     const char *doc;
     const QAPIType *type;
     bool optional;
+    bool unsupported;  /* refused on input and left out of help */
     size_t offset;
     int has_offset; /* of an optional member by value: its has_ field; -1 for others */
 } QAPIMember;
@@ -102,6 +103,7 @@ typedef struct QAPIMember {
 typedef struct QAPIEnumValue {
     const char *name;
     const char *doc;
+    bool unsupported;
 } QAPIEnumValue;
 
 typedef struct QAPIBranch {

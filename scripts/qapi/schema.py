@@ -57,6 +57,11 @@ class Member:
     def c_name(self):
         return c_name(self.name)
 
+    @property
+    def unsupported(self):
+        """Known by name for the sake of QEMU's clients, but refused."""
+        return 'unsupported' in self.features
+
 
 class Type:
     """Any type; by_value says whether a member of it is stored in place (else through a pointer)."""

@@ -28,7 +28,8 @@ static void check(const char *text, size_t len, const char *expected, const char
     g_autoptr(Error) err = NULL;
     g_autoptr(json_object) val = qapi_parse_json(text, len, &err);
 
-    g_test_message("%s", text);
+    g_autofree char *shown = g_strescape(text, NULL);
+    g_test_message("%s", shown);
     g_assert_cmpstr(err ? error_get_pretty(err) : NULL, ==, error);
     if (expected) {
         g_autofree char *printed = qapi_print_json(val, false);

@@ -79,7 +79,7 @@ class GoodTest(GeneratorTest):
         self.assertIn('struct BaseList {\n    size_t n;\n    Base **items;\n};', header)
         self.assertIn('static inline Base *qapi_Leaf_base(const Leaf *obj)', header)
         tables = types_c.generate(schema)
-        self.assertIn('{ "sky-blue", "like the sky" }', tables)
+        self.assertIn('{ "sky-blue", "like the sky", false }', tables)
         self.assertIn('{ COLOR_RED, &qapi_type_Leaf }', tables)
         reference = docs.generate(schema)
         self.assertIn('- where `color` is `red`: the members of [Leaf](#leaf)', reference)
