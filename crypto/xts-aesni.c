@@ -172,6 +172,7 @@ INLINE void crypt_sectors(const XTSKeys *keys, bool encrypt, uint64_t sector, ui
                      in + i * QCRYPTO_SECTOR_SIZE, out + i * QCRYPTO_SECTOR_SIZE);
     }
     secret_wipe(tweaks, sizeof(tweaks));
+    secret_wipe_registers();
 }
 
 TARGET void xts_aesni_encrypt(const XTSKeys *keys, uint64_t first_sector, uint64_t sector_mask,

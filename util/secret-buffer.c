@@ -24,7 +24,40 @@ void G_GNUC_NO_INLINE secret_wipe_stack(void)
     uint8_t below[WIPE_STACK_BYTES];
 
     explicit_bzero(below, sizeof(below));
+    secret_wipe_registers();
 }
+
+#ifdef __x86_64__
+#define ZERO_XMM(n) "pxor %%xmm" #n ", %%xmm" #n "\n\t"
+#define ZERO_ZMM(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
+
+void secret_wipe_registers(void)
+{
+    if (__builtin_cpu_supports("avx")) {
+        __asm__ volatile("vzeroall" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+                         "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+                         "xmm15");
+    } else {
+        __asm__ volatile(ZERO_XMM(0) ZERO_XMM(1) ZERO_XMM(2) ZERO_XMM(3) ZERO_XMM(4) ZERO_XMM(5)
+                         ZERO_XMM(6) ZERO_XMM(7) ZERO_XMM(8) ZERO_XMM(9) ZERO_XMM(10)
+                         ZERO_XMM(11) ZERO_XMM(12) ZERO_XMM(13) ZERO_XMM(14) ZERO_XMM(15)
+                         ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+                         "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+    }
+    /* The compiler itself does not use these: we do not build for AVX-512. The C library does. */
+    if (__builtin_cpu_supports("avx512f")) {
+        __asm__ volatile(ZERO_ZMM(16) ZERO_ZMM(17) ZERO_ZMM(18) ZERO_ZMM(19) ZERO_ZMM(20)
+                         ZERO_ZMM(21) ZERO_ZMM(22) ZERO_ZMM(23) ZERO_ZMM(24) ZERO_ZMM(25)
+                         ZERO_ZMM(26) ZERO_ZMM(27) ZERO_ZMM(28) ZERO_ZMM(29) ZERO_ZMM(30)
+                         ZERO_ZMM(31) :::);
+    }
+}
+#else
+void secret_wipe_registers(void)
+{
+    /* Nothing that we know of leaves keys in the registers of other processors for long. */
+}
+#endif
 
 static uint8_t *map_pages(size_t capacity)
 {

@@ -46,7 +46,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SecretBuffer, secret_buffer_free)
 /* Wipe @len bytes that are about to be left behind; never optimised away. */
 void secret_wipe(void *data, size_t len);
 
-/* Wipe the stack below the caller, where library code may have spilled key material. */
+/*
+ * Wipe the stack below the caller and the vector registers, where library code may have left key
+ * material. Registers count: they are part of a core dump, and idle threads keep theirs for long.
+ */
 void secret_wipe_stack(void);
+
+/* Wipe the vector registers alone; for code whose own stack is clean. */
+void secret_wipe_registers(void);
 
 #endif
