@@ -54,11 +54,11 @@
 #define QCRYPTO_LUKS_MAX_PASSES 100
 
 /*
- * PBKDF2 rounds (iterations times digests in the output) that opening spends on one keyslot, or on
- * the master key digest, unless told otherwise. Ten seconds of the fastest processor known; the
- * default of cryptsetup and QEMU is two seconds of the machine that formats.
+ * The most PBKDF2 iterations that opening spends on one keyslot, or on the master key digest,
+ * unless told otherwise. The default of cryptsetup and QEMU is two seconds of the machine that
+ * formats; this is ten seconds of the fastest processor known.
  */
-#define QCRYPTO_LUKS_DEFAULT_MAX_ROUNDS UINT64_C(200000000)
+#define QCRYPTO_LUKS_DEFAULT_MAX_ITERATIONS UINT64_C(100000000)
 
 /* What qcrypto_luks_probe() needs to see. */
 #define QCRYPTO_LUKS_PROBE_BYTES 8
@@ -105,7 +105,7 @@ typedef enum QCryptoLUKSFailure {
     QCRYPTO_LUKS_FAILURE_UNSUPPORTED,       /* well formed; an algorithm that we do not have */
     QCRYPTO_LUKS_FAILURE_NO_ACTIVE_SLOT,
     QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD,    /* opens no active keyslot */
-    QCRYPTO_LUKS_FAILURE_TOO_MUCH_WORK,     /* beyond @max_rounds; no keyslot within it opens */
+    QCRYPTO_LUKS_FAILURE_TOO_MUCH_WORK,     /* beyond @max_iterations; no keyslot within it opens */
 } QCryptoLUKSFailure;
 
 typedef struct QCryptoLUKS QCryptoLUKS;
@@ -118,8 +118,8 @@ typedef struct QCryptoLUKSOpenOptions {
     bool detached;
     uint64_t payload_volume_bytes;
 
-    /* PBKDF2 rounds to spend on one keyslot; 0: QCRYPTO_LUKS_DEFAULT_MAX_ROUNDS. */
-    uint64_t max_rounds;
+    /* Do not try keyslots with more (max-pbkdf-iterations); 0: the default above. */
+    uint64_t max_iterations;
 } QCryptoLUKSOpenOptions;
 
 /*
@@ -127,8 +127,8 @@ typedef struct QCryptoLUKSOpenOptions {
  *
  * Every field is checked before any is used; the error names the first that breaks a rule ("LUKS
  * header field 'keyslot 3 key-material-offset': ..."). A payload offset of 0 means that the header
- * was made to be detached, which is an error without @detached. Sets *@failure (may be NULL) on
- * failure only.
+ * was made to be detached, which is an error with a password but without @detached. Sets *@failure
+ * (may be NULL) on failure only.
  */
 QCryptoLUKS *qcrypto_luks_open(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options,
                                QCryptoLUKSFailure *failure, Error **errp);
@@ -299,7 +299,8 @@ typedef struct QCryptoLUKSErasePlan {
 
 /* @detached: the payload is elsewhere. No LUKS header, LUKS2, or no keyslot made out: an error. */
 QCryptoLUKSErasePlan *qcrypto_luks_erase_plan_new(const QCryptoLUKSIO *io,
-                                                  QCryptoLUKSEraseScope scope, bool detached, Error **errp);
+                                                  QCryptoLUKSEraseScope scope, bool detached,
+                                                  Error **errp);
 void qcrypto_luks_erase_plan_free(QCryptoLUKSErasePlan *plan);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoLUKSErasePlan, qcrypto_luks_erase_plan_free)
 
@@ -317,6 +318,9 @@ bool qcrypto_luks_erase_run(const QCryptoLUKSIO *io, QCryptoLUKSErasePlan *plan,
 /*
  * Backup and restore
  */
+
+/* No known program makes a header larger than a quarter of this. */
+#define QCRYPTO_LUKS_MAX_BACKUP_BYTES (16 * 1024 * 1024)
 
 /*
  * The header area as it is: bytes 0 to the payload, or for a detached header to the end of its key

@@ -1,0 +1,51 @@
+/*
+ * Algorithms by the names that LUKS headers use
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_LUKS_ALGORITHMS_H
+#define CRYPTO_LUKS_ALGORITHMS_H
+
+#include "crypto/luks/header.h"
+
+typedef struct LUKSAlgorithms {
+    QCryptoCipherAlgo cipher;
+    QCryptoCipherMode mode;
+    QCryptoIVGenAlgo ivgen;
+    QCryptoHashAlgo ivgen_hash;     /* means something with essiv only */
+    QCryptoHashAlgo hash;
+} LUKSAlgorithms;
+
+/* Whether there is a cipher family called @name ("aes") at all. */
+bool luks_cipher_name_known(const char *name);
+
+/* The cipher called @name that takes keys of @key_bytes in @mode. */
+bool luks_cipher_parse(const char *name, uint32_t key_bytes, QCryptoCipherMode mode,
+                       QCryptoCipherAlgo *cipher);
+
+/* "xts-plain64", "cbc-essiv:sha256"; sets mode, ivgen and ivgen_hash. */
+bool luks_mode_parse(const char *mode, LUKSAlgorithms *alg, Error **errp);
+
+bool luks_hash_parse(const char *name, QCryptoHashAlgo *hash);
+
+/* Bytes of the volume key: a cipher key, two in xts mode. */
+uint32_t luks_key_bytes(const LUKSAlgorithms *alg);
+
+/* Whether cipher, mode and IV generator go together and all of them are supported. */
+bool luks_algorithms_check(const LUKSAlgorithms *alg, Error **errp);
+
+/* Set cipher_name, cipher_mode, hash_spec and key_bytes of @header. */
+void luks_algorithms_store(const LUKSAlgorithms *alg, LUKSHeader *header);
+
+/* The algorithms of a header that passed all checks. */
+LUKSAlgorithms luks_algorithms_load(const LUKSHeader *header);
+
+/* What @options ask for, with QEMU's defaults; checked. */
+bool luks_algorithms_from_options(const QCryptoBlockCreateOptionsLUKS *options,
+                                  LUKSAlgorithms *alg, Error **errp);
+
+/* The cipher for @key, which is luks_key_bytes() long: the payload's, or that of key material. */
+QCryptoSectorCipher *luks_sector_cipher_new(const LUKSAlgorithms *alg, const SecretBuffer *key,
+                                            Error **errp);
+
+#endif

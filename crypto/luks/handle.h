@@ -1,0 +1,62 @@
+/*
+ * An opened LUKS1 header, and the steps that several operations on it share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_LUKS_HANDLE_H
+#define CRYPTO_LUKS_HANDLE_H
+
+#include "crypto/luks/algorithms.h"
+#include "crypto/luks/check.h"
+
+struct QCryptoLUKS {
+    LUKSHeader header;
+    uint8_t raw[LUKS_HEADER_BYTES];     /* what is on disk, the bytes behind the fields included */
+    LUKSAlgorithms alg;
+    LUKSPlace place;
+    uint64_t max_iterations;
+    SecretBuffer *master_key;           /* NULL: not unlocked */
+    QCryptoSectorCipher *sectors;
+};
+
+/* open.c */
+
+/* Read and check the header into a handle that is not unlocked. */
+QCryptoLUKS *luks_load(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options,
+                       QCryptoLUKSFailure *failure, Error **errp);
+
+/* Read the first two sectors to @raw; on a shorter volume, or without the magic, an error. */
+bool luks_read_raw(const QCryptoLUKSIO *io, uint8_t *raw, QCryptoLUKSFailure *failure,
+                   Error **errp);
+
+/*
+ * Whether @password opens keyslot @slot, which is active: 1 with *@master_key set, 0 where it does not, -1
+ * with an error.
+ */
+int luks_try_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                     const SecretBuffer *password, int slot, SecretBuffer **master_key,
+                     QCryptoLUKSFailure *failure, Error **errp);
+
+/*
+ * The lowest active keyslot (@slot alone unless it is -1) that @password opens, with
+ * *@master_key set, or -1 with an error.
+ */
+int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                      const SecretBuffer *password, int slot, SecretBuffer **master_key,
+                      QCryptoLUKSFailure *failure, Error **errp);
+
+/* Take @master_key over and make the payload's cipher. */
+bool luks_unlock(QCryptoLUKS *luks, SecretBuffer *master_key, Error **errp);
+
+void luks_set_failure(QCryptoLUKSFailure *failure, QCryptoLUKSFailure value);
+
+/* io.c: the callbacks, with checks of the caller's promises, and errors */
+
+bool luks_pread(const QCryptoLUKSIO *io, uint64_t offset, void *buf, uint64_t bytes,
+                const char *what, Error **errp);
+bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint64_t bytes,
+                 const char *what, Error **errp);
+bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp);
+void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * Reading and writing the header volume, with errors that say what could not be read or written
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/luks/handle.h"
+
+static bool check_range(const QCryptoLUKSIO *io, uint64_t offset, uint64_t bytes, const char *verb,
+                        const char *what, Error **errp)
+{
+    g_assert(QEMU_IS_ALIGNED(offset | bytes, QCRYPTO_LUKS_SECTOR_SIZE));
+    if (offset > io->length || bytes > io->length - offset) {
+        error_setg(errp, "Could not %s LUKS %s: it ends at byte %" PRIu64 ", but the volume has only"
+                   " %" PRIu64, verb, what, offset + bytes, io->length);
+        return false;
+    }
+    return true;
+}
+
+bool luks_pread(const QCryptoLUKSIO *io, uint64_t offset, void *buf, uint64_t bytes,
+                const char *what, Error **errp)
+{
+    int ret;
+
+    if (!check_range(io, offset, bytes, "read", what, errp)) {
+        return false;
+    }
+    ret = io->pread(io->opaque, offset, buf, bytes);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read LUKS %s", what);
+        return false;
+    }
+    return true;
+}
+
+bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint64_t bytes,
+                 const char *what, Error **errp)
+{
+    int ret;
+
+    if (!check_range(io, offset, bytes, "write", what, errp)) {
+        return false;
+    }
+    ret = io->pwrite(io->opaque, offset, buf, bytes);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not write LUKS %s", what);
+        return false;
+    }
+    return true;
+}
+
+bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp)
+{
+    int ret = io->flush(io->opaque);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not flush LUKS %s", what);
+        return false;
+    }
+    return true;
+}
+
+void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total)
+{
+    if (io->progress) {
+        io->progress(io->opaque, done, total);
+    }
+}

@@ -1,0 +1,35 @@
+/*
+ * Overwriting a range so that what was there is gone, as far as the volume overwrites in place
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_LUKS_OVERWRITE_H
+#define CRYPTO_LUKS_OVERWRITE_H
+
+#include "crypto/luks.h"
+
+/* Progress of a sequence of overwrites that is reported as one. */
+typedef struct LUKSProgress {
+    uint64_t done;
+    uint64_t total;
+} LUKSProgress;
+
+/* Bytes that overwriting @length bytes @passes times reads and writes. */
+uint64_t luks_overwrite_work(uint64_t length, unsigned passes);
+
+/* The number of passes that @passes asks for (0: the default), or 0 with an error. */
+unsigned luks_overwrite_passes(unsigned passes, Error **errp);
+
+/*
+ * Write random bytes over @region->offset, @region->length as often as @passes says, flushing after each
+ * pass, and compare what is read back with the last. Updates @region->passes and @region->verified.
+ * @progress may be NULL.
+ */
+bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes,
+                    LUKSProgress *progress, Error **errp);
+
+/* Fill @length bytes from @offset with random bytes once, without flushing or reading back. */
+bool luks_fill_random(const QCryptoLUKSIO *io, uint64_t offset, uint64_t length, const char *what,
+                      Error **errp);
+
+#endif

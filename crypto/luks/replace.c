@@ -1,0 +1,107 @@
+/*
+ * Putting a new password into a keyslot, free or not
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/luks/replace.h"
+
+bool luks_check_slot_number(int slot, Error **errp)
+{
+    if (slot < 0 || slot >= QCRYPTO_LUKS_KEYSLOTS) {
+        error_setg(errp, "There is no keyslot %d: they are numbered from 0 to %d", slot,
+                   QCRYPTO_LUKS_KEYSLOTS - 1);
+        return false;
+    }
+    return true;
+}
+
+bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOptions *options, int own,
+                         int *slot, Error **errp)
+{
+    int free_slot = qcrypto_luks_keyslot_find_free(luks);
+    ERRP_GUARD();
+
+    if (options->slot == QCRYPTO_LUKS_SLOT_ANY && free_slot >= 0) {
+        *slot = free_slot;
+        return true;
+    }
+    *slot = options->slot == QCRYPTO_LUKS_SLOT_ANY ? own : options->slot;
+    if (*slot != QCRYPTO_LUKS_SLOT_ANY && !luks_check_slot_number(*slot, errp)) {
+        return false;
+    }
+    if (*slot == QCRYPTO_LUKS_SLOT_ANY || (*slot == own && free_slot < 0 && !options->force)) {
+        error_setg(errp, "All keyslots are active");
+        error_append_hint(errp, "Remove one first.\n");
+        return false;
+    }
+    if (*slot != own && qcrypto_luks_keyslot_is_active(luks, *slot) && !options->force) {
+        error_setg(errp, "Keyslot %d is active", *slot);
+        error_append_hint(errp, "Choose another one, or use --force to overwrite it.\n");
+        return false;
+    }
+    return true;
+}
+
+LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const SecretBuffer *master_key,
+                                   const QCryptoLUKSKeyslotOptions *options, Error **errp)
+{
+    uint64_t ms = options->iter_time_ms ? options->iter_time_ms
+                                        : QCRYPTO_LUKS_DEFAULT_ITER_TIME_MS;
+    uint32_t iterations = options->force_iterations;
+
+    if (iterations == 0) {
+        iterations = luks_measure_iterations(&luks->header, &luks->alg, ms, luks->max_iterations);
+    }
+    return luks_seal(&luks->header, &luks->alg, master_key, options->new_password, iterations,
+                     errp);
+}
+
+bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                        const SecretBuffer *password, int slot, const SecretBuffer *master_key,
+                        Error **errp)
+{
+    g_autoptr(QCryptoLUKS) fresh = g_new0(QCryptoLUKS, 1);
+    SecretBuffer *opened = NULL;
+    bool same;
+
+    *fresh = (QCryptoLUKS) {
+        .header = luks->header,
+        .alg = luks->alg,
+        .place = luks->place,
+        .max_iterations = UINT64_MAX,   /* what was just written is not refused */
+    };
+    memcpy(fresh->raw, luks->raw, sizeof(fresh->raw));
+    if (!luks_refresh(fresh, io, errp)
+        || luks_find_keyslot(fresh, io, password, slot, &opened, NULL, errp) < 0) {
+        error_prepend(errp, "The new password does not open keyslot %d: ", slot);
+        return false;
+    }
+    same = secret_buffer_equal(opened, master_key);
+    secret_buffer_free(opened);
+    if (!same) {
+        error_setg(errp, "Keyslot %d does not hold the master key", slot);
+    }
+    return same;
+}
+
+bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
+                          const LUKSSealed *sealed, const SecretBuffer *master_key,
+                          const SecretBuffer *new_password, Error **errp)
+{
+    int via;
+
+    if (!qcrypto_luks_keyslot_is_active(luks, slot)) {
+        return luks_store_keyslot(luks, io, slot, sealed, master_key, errp);
+    }
+    via = qcrypto_luks_keyslot_find_free(luks);
+    if (via >= 0 && (!luks_store_keyslot(luks, io, via, sealed, master_key, errp)
+                     || !luks_prove_keyslot(luks, io, new_password, via, master_key, errp))) {
+        return false;
+    }
+    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, errp)
+           && luks_store_keyslot(luks, io, slot, sealed, master_key, errp)
+           && (via < 0
+               || luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, errp));
+}

@@ -1,0 +1,242 @@
+/*
+ * Restoring a LUKS1 header from a backup
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/luks/handle.h"
+#include "crypto/luks/regions.h"
+#include "crypto/luks/store.h"
+
+typedef struct Restore {
+    const QCryptoLUKSIO *io;
+    const uint8_t *data;
+    uint64_t bytes;             /* of @data that belong to the header area */
+    LUKSHeader header;          /* the one in @data */
+    LUKSPlace place;
+} Restore;
+
+static bool check_backup(Restore *r, const SecretBuffer *backup, Error **errp)
+{
+    uint64_t payload;
+    ERRP_GUARD();
+
+    if (qcrypto_luks_probe(backup->data, backup->len) == QCRYPTO_LUKS_VERSION_NONE
+        || backup->len < LUKS_HEADER_BYTES) {
+        error_setg(errp, "Backup is not a LUKS header");
+        return false;
+    }
+    luks_header_decode(&r->header, backup->data);
+    payload = (uint64_t)r->header.payload_sector * QCRYPTO_LUKS_SECTOR_SIZE;
+    r->place.detached = r->place.detached || payload == 0;
+    if (!luks_header_check(&r->header, &r->place, NULL, errp)) {
+        error_prepend(errp, "Backup does not fit this volume: ");
+        return false;
+    }
+    if (backup->len < luks_material_end(&r->header)) {
+        error_setg(errp, "Backup is cut off: it has %zu bytes, its keyslots end at %" PRIu64,
+                   backup->len, luks_material_end(&r->header));
+        return false;
+    }
+    r->data = backup->data;
+    r->bytes = r->place.detached ? luks_material_end(&r->header)
+                                 : MIN(payload, ROUND_DOWN(backup->len, QCRYPTO_LUKS_SECTOR_SIZE));
+    return true;
+}
+
+static bool has_active_keyslot(const LUKSHeader *header)
+{
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (header->slots[i].state == LUKS_KEYSLOT_ACTIVE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Compare with the header on the volume, @raw, which may be damaged. */
+static bool check_fit(const Restore *r, const uint8_t *raw, Error **errp)
+{
+    g_autofree LUKSHeader *now = g_new0(LUKSHeader, 1);
+    const char *field = NULL;
+
+    if (!has_active_keyslot(&r->header)) {
+        error_setg(errp, "Backup has no active keyslot: no password could open the volume");
+        return false;
+    }
+    if (qcrypto_luks_probe(raw, LUKS_HEADER_BYTES) == QCRYPTO_LUKS_VERSION_NONE) {
+        return true;
+    }
+    luks_header_decode(now, raw);
+    if (now->payload_sector != r->header.payload_sector) {
+        field = "payload offset";
+    } else if (now->key_bytes != r->header.key_bytes) {
+        field = "key size";
+    } else if (strcmp(now->uuid, r->header.uuid) != 0) {
+        field = "UUID";
+    }
+    if (field) {
+        error_setg(errp, "The LUKS header on the volume has another %s than the backup", field);
+        return false;
+    }
+    return true;
+}
+
+static bool write_and_compare(const Restore *r, uint64_t offset, uint64_t from, uint64_t bytes,
+                              Error **errp)
+{
+    g_autoptr(SecretBuffer) back = secret_buffer_new(bytes);
+
+    if (!luks_pwrite(r->io, offset, r->data + from, bytes, "header area", errp)
+        || !luks_flush(r->io, "header area", errp)
+        || !luks_pread(r->io, offset, back->data, bytes, "header area", errp)) {
+        return false;
+    }
+    if (memcmp(back->data, r->data + from, bytes) != 0) {
+        error_setg(errp, "Other bytes were read back than restored: the volume does not keep what"
+                   " is written to it");
+        return false;
+    }
+    return true;
+}
+
+/* The magic goes first and comes back last. */
+static bool restore_all(const Restore *r, const uint8_t *raw, Error **errp)
+{
+    static const uint8_t zeroes[QCRYPTO_LUKS_SECTOR_SIZE];
+
+    if (qcrypto_luks_probe(raw, LUKS_HEADER_BYTES) != QCRYPTO_LUKS_VERSION_NONE
+        && (!luks_pwrite(r->io, 0, zeroes, sizeof(zeroes), "header", errp)
+            || !luks_flush(r->io, "header", errp))) {
+        return false;
+    }
+    return write_and_compare(r, LUKS_HEADER_BYTES, LUKS_HEADER_BYTES,
+                             r->bytes - LUKS_HEADER_BYTES, errp)
+           && write_and_compare(r, QCRYPTO_LUKS_SECTOR_SIZE, QCRYPTO_LUKS_SECTOR_SIZE,
+                                QCRYPTO_LUKS_SECTOR_SIZE, errp)
+           && write_and_compare(r, 0, 0, QCRYPTO_LUKS_SECTOR_SIZE, errp);
+}
+
+/* Give keyslot @slot what the backup has in keyslot @source. */
+static bool restore_slot(const Restore *r, QCryptoLUKS *luks, int slot, int source, Error **errp)
+{
+    g_autofree LUKSHeader *header = g_memdup2(&luks->header, sizeof(*header));
+
+    if (qcrypto_luks_keyslot_is_active(luks, slot)) {
+        header->slots[slot].state = LUKS_KEYSLOT_INACTIVE;
+        if (!luks_write_entry(luks, r->io, header, slot, errp)) {
+            return false;
+        }
+    }
+    if (!write_and_compare(r, luks_material_offset(header, slot),
+                           luks_material_offset(&r->header, source), luks_material_bytes(header),
+                           errp)) {
+        return false;
+    }
+    header->slots[slot] = r->header.slots[source];
+    header->slots[slot].material_sector = luks->header.slots[slot].material_sector;
+    return luks_write_entry(luks, r->io, header, slot, errp);
+}
+
+/* Set *@same to whether entry and material of @slot are what the backup has. */
+static bool slot_is_same(const Restore *r, const QCryptoLUKS *luks, int slot, bool *same,
+                         Error **errp)
+{
+    uint64_t offset = luks_material_offset(&luks->header, slot);
+    g_autoptr(SecretBuffer) now = secret_buffer_new(luks_material_bytes(&luks->header));
+
+    if (!luks_pread(r->io, offset, now->data, now->len, "key material", errp)) {
+        return false;
+    }
+    *same = memcmp(&luks->header.slots[slot], &r->header.slots[slot], sizeof(LUKSKeyslot)) == 0
+            && memcmp(now->data, r->data + offset, now->len) == 0;
+    return true;
+}
+
+/*
+ * A free keyslot through which one of the backup's passwords works while the others are exchanged, and the
+ * keyslot of the backup to put there; *@via is -1 where it is not needed.
+ */
+static void choose_via(const Restore *r, const QCryptoLUKS *luks, const bool *same, int *via,
+                       int *source)
+{
+    *via = -1;
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (r->header.slots[i].state != LUKS_KEYSLOT_ACTIVE) {
+            continue;
+        }
+        if (same[i]) {
+            *via = -1;
+            return;
+        }
+        if (*via < 0 || !qcrypto_luks_keyslot_is_active(luks, i)) {
+            *source = i;
+            *via = qcrypto_luks_keyslot_is_active(luks, i) ? qcrypto_luks_keyslot_find_free(luks)
+                                                           : i;
+        }
+    }
+}
+
+/* Exchange keyslots of a volume with the same master key, those that the backup has active first. */
+static bool restore_keyslots(const Restore *r, QCryptoLUKS *luks, Error **errp)
+{
+    bool same[QCRYPTO_LUKS_KEYSLOTS];
+    int via, source;
+
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (!slot_is_same(r, luks, i, &same[i], errp)) {
+            return false;
+        }
+    }
+    choose_via(r, luks, same, &via, &source);
+    if (via >= 0) {
+        if (!restore_slot(r, luks, via, source, errp)) {
+            return false;
+        }
+        same[via] = via == source;
+    }
+    for (int active = 1; active >= 0; active--) {
+        for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+            if (same[i] || (r->header.slots[i].state == LUKS_KEYSLOT_ACTIVE) != active) {
+                continue;
+            }
+            if (!restore_slot(r, luks, i, i, errp)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool qcrypto_luks_restore(const QCryptoLUKSIO *io, const SecretBuffer *backup, bool detached,
+                          uint64_t payload_volume_bytes, bool force, Error **errp)
+{
+    QCryptoLUKSOpenOptions options = {
+        .detached = detached, .payload_volume_bytes = payload_volume_bytes,
+    };
+    g_autofree Restore *r = g_new0(Restore, 1);
+    g_autoptr(QCryptoLUKS) luks = NULL;
+    uint8_t raw[LUKS_HEADER_BYTES];
+
+    ERRP_GUARD();
+    *r = (Restore) {
+        .io = io,
+        .place.header_volume_bytes = ROUND_DOWN(io->length, QCRYPTO_LUKS_SECTOR_SIZE),
+        .place.payload_volume_bytes = payload_volume_bytes,
+        .place.detached = detached,
+    };
+    if (!check_backup(r, backup, errp) || !luks_pread(io, 0, raw, sizeof(raw), "header", errp)) {
+        return false;
+    }
+    if (!force && !check_fit(r, raw, errp)) {
+        error_append_hint(errp, "Use --force to restore it anyway.\n");
+        return false;
+    }
+    luks = luks_load(io, &options, NULL, NULL);
+    if (luks && luks_same_volume(&luks->header, &r->header)
+        && qcrypto_luks_keyslots_active(luks) > 0) {
+        return restore_keyslots(r, luks, errp);
+    }
+    return restore_all(r, raw, errp);
+}

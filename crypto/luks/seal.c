@@ -1,0 +1,186 @@
+/*
+ * Keys under passwords: PBKDF2, anti-forensic split and encryption of key material
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/afsplit.h"
+#include "crypto/hash.h"
+#include "crypto/pbkdf.h"
+#include "crypto/random.h"
+#include "crypto/luks/seal.h"
+#include "util/thread-pool.h"
+
+void luks_sealed_free(LUKSSealed *sealed)
+{
+    if (!sealed) {
+        return;
+    }
+    secret_buffer_free(sealed->key);
+    secret_buffer_free(sealed->material);
+    g_free(sealed);
+}
+
+/* One derivation; @out has room for @nout bytes. */
+typedef struct DeriveJob {
+    QCryptoHashAlgo hash;
+    const SecretBuffer *secret;
+    const uint8_t *salt;
+    uint32_t iterations;
+    uint8_t *out;
+    size_t nout;
+    Error **errp;
+} DeriveJob;
+
+static int derive_worker(void *opaque)
+{
+    DeriveJob *job = opaque;
+
+    return qcrypto_pbkdf2(job->hash, job->secret->data, job->secret->len, job->salt,
+                          LUKS_SALT_BYTES, job->iterations, job->out, job->nout, job->errp)
+           ? 0 : -EINVAL;
+}
+
+static bool derive(const LUKSAlgorithms *alg, const SecretBuffer *secret, const uint8_t *salt,
+                   uint32_t iterations, uint8_t *out, size_t nout, Error **errp)
+{
+    DeriveJob job = {
+        .hash = alg->hash, .secret = secret, .salt = salt, .iterations = iterations,
+        .out = out, .nout = nout, .errp = errp,
+    };
+
+    return thread_pool_submit_co(THREAD_POOL_CPU, derive_worker, &job) == 0;
+}
+
+bool luks_digest_make(LUKSHeader *header, const LUKSAlgorithms *alg,
+                      const SecretBuffer *master_key, Error **errp)
+{
+    return derive(alg, master_key, header->digest_salt, header->digest_iterations, header->digest,
+                  LUKS_DIGEST_BYTES, errp);
+}
+
+LUKSSealed *luks_seal(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                      const SecretBuffer *master_key, const SecretBuffer *password,
+                      uint32_t iterations, Error **errp)
+{
+    g_autoptr(LUKSSealed) sealed = g_new0(LUKSSealed, 1);
+    g_autoptr(QCryptoSectorCipher) cipher = NULL;
+
+    sealed->iterations = iterations;
+    sealed->key = secret_buffer_new(header->key_bytes);
+    sealed->material = secret_buffer_new(luks_material_bytes(header));
+    if (!qcrypto_random_bytes(sealed->salt, LUKS_SALT_BYTES, errp)
+        || !derive(alg, password, sealed->salt, iterations, sealed->key->data, sealed->key->len,
+                   errp)) {
+        return NULL;
+    }
+    cipher = luks_sector_cipher_new(alg, sealed->key, errp);
+    if (!cipher || !qcrypto_afsplit_encode(alg->hash, header->key_bytes, LUKS_STRIPES,
+                                           master_key->data, sealed->material->data, errp)) {
+        return NULL;
+    }
+    qcrypto_sectors_encrypt(cipher, 0, sealed->material->data, sealed->material->data,
+                            sealed->material->len / QCRYPTO_LUKS_SECTOR_SIZE);
+    return g_steal_pointer(&sealed);
+}
+
+/* Decrypt @material in place with @key and join its stripes. */
+static SecretBuffer *join(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                          const SecretBuffer *key, SecretBuffer *material, Error **errp)
+{
+    g_autoptr(QCryptoSectorCipher) cipher = luks_sector_cipher_new(alg, key, errp);
+    g_autoptr(SecretBuffer) out = NULL;
+
+    if (!cipher) {
+        return NULL;
+    }
+    qcrypto_sectors_decrypt(cipher, 0, material->data, material->data,
+                            material->len / QCRYPTO_LUKS_SECTOR_SIZE);
+    out = secret_buffer_new(header->key_bytes);
+    if (!qcrypto_afsplit_decode(alg->hash, header->key_bytes, LUKS_STRIPES, material->data,
+                                out->data, errp)) {
+        return NULL;
+    }
+    return g_steal_pointer(&out);
+}
+
+bool luks_sealed_proves(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                        const LUKSSealed *sealed, const SecretBuffer *material,
+                        const SecretBuffer *master_key, Error **errp)
+{
+    g_autoptr(SecretBuffer) copy = secret_buffer_new_from(material->data, material->len);
+    g_autoptr(SecretBuffer) out = join(header, alg, sealed->key, copy, errp);
+
+    if (!out) {
+        return false;
+    }
+    if (!secret_buffer_equal(out, master_key)) {
+        error_setg(errp, "Key material that was read back does not give the master key: the volume"
+                   " does not keep what is written to it");
+        return false;
+    }
+    return true;
+}
+
+int luks_unseal(const LUKSHeader *header, const LUKSAlgorithms *alg, int slot,
+                const SecretBuffer *password, SecretBuffer *material, SecretBuffer **master_key,
+                Error **errp)
+{
+    const LUKSKeyslot *entry = &header->slots[slot];
+    g_autoptr(SecretBuffer) key = secret_buffer_new(header->key_bytes);
+    g_autoptr(SecretBuffer) out = NULL;
+    uint8_t digest[LUKS_DIGEST_BYTES];
+
+    if (!derive(alg, password, entry->salt, entry->iterations, key->data, key->len, errp)) {
+        return -1;
+    }
+    out = join(header, alg, key, material, errp);
+    if (!out || !derive(alg, out, header->digest_salt, header->digest_iterations, digest,
+                        sizeof(digest), errp)) {
+        return -1;
+    }
+    if (memcmp(digest, header->digest, sizeof(digest)) != 0) {
+        return 0;
+    }
+    *master_key = g_steal_pointer(&out);
+    return 1;
+}
+
+typedef struct MeasureJob {
+    QCryptoHashAlgo hash;
+    size_t nout;
+    uint64_t rate;
+} MeasureJob;
+
+static int measure_worker(void *opaque)
+{
+    MeasureJob *job = opaque;
+
+    job->rate = qcrypto_pbkdf2_count_iters_per_sec(job->hash, job->nout);
+    return 0;
+}
+
+uint32_t luks_measure_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                                 uint64_t iter_time_ms, uint64_t limit)
+{
+    MeasureJob job = { .hash = alg->hash, .nout = header->key_bytes };
+    uint64_t iterations;
+
+    thread_pool_submit_co(THREAD_POOL_CPU, measure_worker, &job);
+    if (__builtin_mul_overflow(job.rate, iter_time_ms, &iterations)) {
+        iterations = UINT64_MAX;
+    }
+    iterations = MIN(iterations / 1000, MIN(limit, UINT32_MAX));
+    return MAX(iterations, LUKS_MIN_ITERATIONS);
+}
+
+uint32_t luks_digest_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                                uint32_t keyslot_iterations)
+{
+    /* an eighth of the time; its one block takes less of it than those of a key do */
+    uint64_t blocks = DIV_ROUND_UP(header->key_bytes, qcrypto_hash_digest_len(alg->hash));
+    uint64_t iterations = keyslot_iterations * blocks / 8;
+
+    return MIN(MAX(iterations, LUKS_MIN_ITERATIONS), UINT32_MAX);
+}

@@ -1,0 +1,60 @@
+/*
+ * Keys under passwords: the cryptography of a keyslot, without any I/O
+ *
+ * Sealing makes key material from the master key and a password; unsealing goes the other way. What takes
+ * long runs on THREAD_POOL_CPU, so these may yield in a coroutine.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_LUKS_SEAL_H
+#define CRYPTO_LUKS_SEAL_H
+
+#include "crypto/luks/algorithms.h"
+
+/* A master key under a password: what a keyslot stores. The same one may be stored in several keyslots. */
+typedef struct LUKSSealed {
+    uint32_t iterations;
+    uint8_t salt[LUKS_SALT_BYTES];
+    SecretBuffer *key;          /* derived from the password */
+    SecretBuffer *material;     /* luks_material_bytes(), encrypted under @key */
+} LUKSSealed;
+
+/*
+ * Seal @master_key under @password, with a new salt.
+ * @header: for its lengths
+ */
+LUKSSealed *luks_seal(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                      const SecretBuffer *master_key, const SecretBuffer *password,
+                      uint32_t iterations, Error **errp);
+void luks_sealed_free(LUKSSealed *sealed);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LUKSSealed, luks_sealed_free)
+
+/* Whether @material, read back from the volume, gives @master_key with the derived key of @sealed. */
+bool luks_sealed_proves(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                        const LUKSSealed *sealed, const SecretBuffer *material,
+                        const SecretBuffer *master_key, Error **errp);
+
+/*
+ * What @password makes of @material with keyslot @slot of @header: 1 with *@master_key set where the digest
+ * in the header confirms it, 0 where it does not, -1 with an error. @material is decrypted in place.
+ */
+int luks_unseal(const LUKSHeader *header, const LUKSAlgorithms *alg, int slot,
+                const SecretBuffer *password, SecretBuffer *material, SecretBuffer **master_key,
+                Error **errp);
+
+/* Set the digest of @header to that of @master_key, with its digest_salt and digest_iterations. */
+bool luks_digest_make(LUKSHeader *header, const LUKSAlgorithms *alg,
+                      const SecretBuffer *master_key, Error **errp);
+
+/*
+ * Iterations that make deriving a key of @header take @iter_time_ms on this machine: at least
+ * LUKS_MIN_ITERATIONS, and at most @limit, so that we never make what we refuse to open.
+ */
+uint32_t luks_measure_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                                 uint64_t iter_time_ms, uint64_t limit);
+
+/* The iterations of the master key digest that go with those of a keyslot. */
+uint32_t luks_digest_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
+                                uint32_t keyslot_iterations);
+
+#endif
