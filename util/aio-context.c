@@ -42,6 +42,8 @@ struct AioContext {
     GHashTable *handlers;   /* fd -> FdHandler */
     GPtrArray *deleted;     /* FdHandlers to free */
     GSequence *timers;      /* armed ones, soonest first */
+    void *engine;
+    GDestroyNotify engine_free;
 
     GMutex bh_lock;
     BottomHalf *bh_first;
@@ -98,6 +100,9 @@ void aio_context_unref(AioContext *ctx)
         return;
     }
     assert(!ctx->bh_first && g_sequence_is_empty(ctx->timers));
+    if (ctx->engine) {
+        ctx->engine_free(ctx->engine);
+    }
     aio_set_fd_handler(ctx, ctx->event_fd, NULL, NULL, NULL);
     assert(g_hash_table_size(ctx->handlers) == 0);
     g_hash_table_destroy(ctx->handlers);
@@ -107,6 +112,18 @@ void aio_context_unref(AioContext *ctx)
     close(ctx->event_fd);
     close(ctx->epoll_fd);
     g_free(ctx);
+}
+
+void aio_context_set_engine(AioContext *ctx, void *engine, GDestroyNotify free)
+{
+    assert(!ctx->engine);
+    ctx->engine = engine;
+    ctx->engine_free = free;
+}
+
+void *aio_context_get_engine(AioContext *ctx)
+{
+    return ctx->engine;
 }
 
 AioContext *qemu_get_aio_context(void)

@@ -38,6 +38,13 @@ AioContext *qemu_get_aio_context(void);
 void aio_context_set_current(AioContext *ctx);
 
 /*
+ * One thing that lives as long as the loop: what a driver keeps for each, such as an io_uring. @free is called
+ * with it when @ctx is freed. From the thread of @ctx only.
+ */
+void aio_context_set_engine(AioContext *ctx, void *engine, GDestroyNotify free);
+void *aio_context_get_engine(AioContext *ctx);
+
+/*
  * Run handlers that are ready; where @blocking, wait until at least one is. Returns whether any ran.
  * Only the thread of @ctx may call it, and not from within a handler.
  */

@@ -1,0 +1,57 @@
+/*
+ * The list of all drivers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/drivers.h"
+
+static const BlockDriver *const drivers[] = {
+    &bdrv_file,
+    &bdrv_host_device,
+    &bdrv_null_co,
+    &bdrv_raw,
+};
+
+const BlockDriver *bdrv_find_format(const char *format_name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        if (!strcmp(drivers[i]->format_name, format_name)) {
+            return drivers[i];
+        }
+    }
+    return NULL;
+}
+
+const BlockDriver *bdrv_find_driver(BlockdevDriver driver)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        if (drivers[i]->driver == driver) {
+            return drivers[i];
+        }
+    }
+    return NULL;
+}
+
+const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len)
+{
+    const BlockDriver *best = &bdrv_raw;
+    int best_score = 0;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        int score = drivers[i]->bdrv_probe ? drivers[i]->bdrv_probe(buf, len) : 0;
+
+        if (score > best_score) {
+            best_score = score;
+            best = drivers[i];
+        }
+    }
+    return best;
+}
+
+void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        fn(drivers[i], opaque);
+    }
+}

@@ -1,0 +1,177 @@
+/*
+ * Reads, writes and flushes of file and host_device
+ *
+ * What is in the page cache is read right here. Everything else goes to io_uring, or to worker threads.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <sys/uio.h>
+
+#include "block/drivers/file.h"
+#include "util/thread-pool.h"
+
+/* Copying more than this out of the page cache would hold up the event loop. */
+#define INLINE_READ_MAX_BYTES (64 * KiB)
+
+static int transfer_worker(void *opaque)
+{
+    FileRequest *req = opaque;
+    ssize_t ret = req->write ? pwritev2(req->fd, req->iov, req->niov, req->offset, req->rwf_flags)
+                             : preadv(req->fd, req->iov, req->niov, req->offset);
+
+    return ret < 0 ? -errno : (int)ret;
+}
+
+/* Read what needs no waiting: bytes, or -EAGAIN. */
+static int read_cached(BDRVFileState *s, FileRequest *req)
+{
+    ssize_t ret;
+
+    if (g_atomic_int_get(&s->no_nowait)) {
+        return -EAGAIN;
+    }
+    ret = preadv2(req->fd, req->iov, req->niov, req->offset, RWF_NOWAIT);
+    if (ret < 0 && errno == EOPNOTSUPP) {
+        g_atomic_int_set(&s->no_nowait, 1);
+    }
+    return ret < 0 ? -EAGAIN : (int)ret;
+}
+
+static int coroutine_fn transfer(BDRVFileState *s, FileRequest *req, int64_t bytes)
+{
+    int ret = -EAGAIN;
+
+    if (!req->write && !s->direct && bytes <= INLINE_READ_MAX_BYTES) {
+        ret = read_cached(s, req);
+    }
+    if (ret == -EAGAIN && s->use_uring) {
+        ret = file_uring_transfer(req);
+    }
+    if (ret == -EAGAIN) {
+        ret = thread_pool_submit_co(THREAD_POOL_IO, transfer_worker, req);
+    }
+    return ret;
+}
+
+/* All of @qiov, in as many transfers as the kernel makes of it. */
+static int coroutine_fn transfer_all(BDRVFileState *s, FileRequest *req, QEMUIOVector *qiov)
+{
+    int64_t start = req->offset;
+    int64_t bytes = qiov->size, done = 0;
+
+    while (done < bytes) {
+        QEMUIOVector rest;
+
+        if (done > 0) {
+            qemu_iovec_init_slice(&rest, qiov, done, bytes - done);
+        } else {
+            qemu_iovec_init_external(&rest, qiov->iov, qiov->niov);
+        }
+        req->iov = rest.iov;
+        req->niov = rest.niov;
+        req->offset = start + done;
+        int ret = transfer(s, req, bytes - done);
+        if (done > 0) {
+            qemu_iovec_destroy(&rest);
+        }
+        if (ret > 0) {
+            done += ret;
+        } else if (ret == 0 && req->write) {
+            return -ENOSPC;
+        } else if (ret == 0) {
+            /* The end of the file, which somebody cut short, or within the last block of direct I/O. */
+            qemu_iovec_memset(qiov, done, 0, bytes - done);
+            break;
+        } else if (ret != -EINTR && ret != -EAGAIN) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int coroutine_fn file_co_rw(BlockDriverState *bs, FileRequest *req, QEMUIOVector *qiov)
+{
+    BDRVFileState *s = bs->opaque;
+    QEMUIOVector bounce;
+    int ret;
+
+    req->fd = s->fd;
+    req->max_batch = s->max_batch;
+    if (!s->direct || qemu_iovec_is_aligned(qiov, s->mem_alignment)) {
+        return transfer_all(s, req, qiov);
+    }
+    void *buf = qemu_blockalign(bs, qiov->size);
+    qemu_iovec_init_buf(&bounce, buf, qiov->size);
+    if (req->write) {
+        qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
+    }
+    ret = transfer_all(s, req, &bounce);
+    if (ret == 0 && !req->write) {
+        qemu_iovec_from_buf(qiov, 0, buf, qiov->size);
+    }
+    qemu_vfree(buf);
+    return ret;
+}
+
+int coroutine_fn file_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+{
+    FileRequest req = { .offset = offset };
+
+    return file_co_rw(bs, &req, qiov);
+}
+
+typedef struct CutWork {
+    int fd;
+    int64_t bytes;
+} CutWork;
+
+static int cut_worker(void *opaque)
+{
+    CutWork *work = opaque;
+
+    return ftruncate(work->fd, work->bytes) < 0 ? -errno : 0;
+}
+
+int coroutine_fn file_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                 BdrvRequestFlags flags)
+{
+    BDRVFileState *s = bs->opaque;
+    FileRequest req = {
+        .write = true,
+        .offset = offset,
+        .rwf_flags = flags & BDRV_REQ_FUA ? RWF_DSYNC : 0,
+    };
+    int ret = file_co_rw(bs, &req, qiov);
+
+    if (ret == 0 && s->direct && !s->is_blkdev && offset + bytes > bs->length) {
+        /* Rounding up to a block of direct I/O has made the file longer. */
+        CutWork work = { .fd = s->fd, .bytes = bs->length };
+        ret = thread_pool_submit_co(THREAD_POOL_IO, cut_worker, &work);
+    }
+    return ret;
+}
+
+static int flush_worker(void *opaque)
+{
+    BDRVFileState *s = opaque;
+
+    return RETRY_ON_EINTR(fdatasync(s->fd)) < 0 ? -errno : 0;
+}
+
+int coroutine_fn file_co_flush(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    int lost = g_atomic_int_get(&s->lost_errno);
+
+    if (lost) {
+        return -lost;
+    }
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, flush_worker, s);
+    /* The kernel tells of a failed writeback once, and may have dropped the pages. */
+    if (ret < 0 && !s->direct) {
+        g_atomic_int_set(&s->lost_errno, -ret);
+    }
+    return ret;
+}

@@ -1,0 +1,275 @@
+/*
+ * file: a regular file on the host
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "block/drivers/file.h"
+#include "qapi/json.h"
+#include "util/thread-pool.h"
+
+#define DEFAULT_MAX_BATCH 64
+
+typedef struct OpenWork {
+    const char *filename;
+    int flags;
+    int fd;
+} OpenWork;
+
+static int open_worker(void *opaque)
+{
+    OpenWork *work = opaque;
+
+    /* Without O_NONBLOCK, a FIFO would wait for somebody at its other end. */
+    work->fd = RETRY_ON_EINTR(open(work->filename, work->flags | O_CLOEXEC | O_NONBLOCK));
+    if (work->fd < 0) {
+        return -errno;
+    }
+    return fcntl(work->fd, F_SETFL, work->flags & O_DIRECT) < 0 ? -errno : 0;
+}
+
+static bool not_writable(int ret)
+{
+    return ret == -EACCES || ret == -EPERM || ret == -EROFS;
+}
+
+static bool coroutine_fn open_fd(BlockDriverState *bs, const char *filename, Error **errp)
+{
+    BDRVFileState *s = bs->opaque;
+    const BlockdevOptions *o = bs->options;
+    int direct = s->direct ? O_DIRECT : 0;
+    OpenWork work = { .filename = filename, .flags = (bs->read_only ? O_RDONLY : O_RDWR) | direct };
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
+
+    if (not_writable(ret) && !bs->read_only && o->has_auto_read_only && o->auto_read_only) {
+        bs->read_only = true;
+        work.flags = O_RDONLY | direct;
+        ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
+    }
+    s->fd = work.fd;
+    if (ret == 0) {
+        return true;
+    }
+    error_setg_errno(errp, -ret, "Could not open '%s'", filename);
+    if (ret == -EINVAL && s->direct) {
+        error_append_hint(errp, "The file system may not support O_DIRECT: try without cache.direct.");
+    }
+    return false;
+}
+
+static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
+{
+    int ret = 0;
+
+    if (o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_NATIVE) {
+        error_setg(errp, "aio=native is not supported");
+        error_append_hint(errp, "Use aio=io_uring or aio=threads.");
+        return false;
+    }
+    if (o->has_aio_max_batch && (o->aio_max_batch < 0 || o->aio_max_batch > INT_MAX)) {
+        error_setg(errp, "aio-max-batch must be between 0 and %d", INT_MAX);
+        return false;
+    }
+    s->max_batch = o->has_aio_max_batch && o->aio_max_batch ? o->aio_max_batch : DEFAULT_MAX_BATCH;
+    if (!o->has_aio || o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING) {
+        ret = file_uring_probe();
+        s->use_uring = ret == 0;
+    }
+    if (ret < 0 && o->has_aio) {
+        error_setg_errno(errp, -ret, "aio=io_uring is not available");
+        error_append_hint(errp, "Leave aio out, or use aio=threads.");
+        return false;
+    }
+    return true;
+}
+
+static bool check_type(BlockDriverState *bs, const char *filename, bool device, Error **errp)
+{
+    BDRVFileState *s = bs->opaque;
+    struct stat st;
+
+    if (fstat(s->fd, &st) < 0) {
+        error_setg_errno(errp, errno, "Could not stat '%s'", filename);
+        return false;
+    }
+    s->is_blkdev = S_ISBLK(st.st_mode);
+    if (!device && !S_ISREG(st.st_mode)) {
+        error_setg(errp, "'%s' driver requires '%s' to be a regular file", bs->drv->format_name, filename);
+        if (s->is_blkdev) {
+            error_append_hint(errp, "Use driver=host_device for a block device.");
+        }
+        return false;
+    }
+    if (device && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)) {
+        error_setg(errp, "'%s' driver requires '%s' to be either a character or block device",
+                   bs->drv->format_name, filename);
+        return false;
+    }
+    return true;
+}
+
+static bool setup_lock(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
+{
+    OnOffAuto locking = o->has_locking ? o->locking : ON_OFF_AUTO_AUTO;
+    bool supported = file_lock_supported(s->fd);
+
+    if (locking == ON_OFF_AUTO_ON && !supported) {
+        error_setg(errp, "locking=on: the file system of '%s' has no locks", o->filename);
+        return false;
+    }
+    file_lock_init(&s->lock, locking != ON_OFF_AUTO_OFF && supported);
+    return true;
+}
+
+static int probe_limits_worker(void *opaque)
+{
+    file_probe_limits(opaque);
+    return 0;
+}
+
+bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFile *o, bool device,
+                                   Error **errp)
+{
+    ERRP_GUARD();
+    BDRVFileState *s = bs->opaque;
+    const BlockdevCacheOptions *cache = bs->options->cache;
+
+    s->fd = -1;
+    s->direct = cache && cache->has_direct && cache->direct;
+    if (!o->filename[0]) {
+        error_setg(errp, "The '%s' block driver requires a file name", bs->drv->format_name);
+        return false;
+    }
+    if (o->pr_manager) {
+        error_setg(errp, "pr-manager is not supported");
+        return false;
+    }
+    if (!choose_aio(s, o, errp)) {
+        return false;
+    }
+    if (!open_fd(bs, o->filename, errp) || !check_type(bs, o->filename, device, errp) ||
+        !setup_lock(s, o, errp)) {
+        if (s->fd >= 0) {
+            close(s->fd);
+        }
+        return false;
+    }
+    thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
+    bs->filename = g_strdup(o->filename);
+    return true;
+}
+
+static bool coroutine_fn file_co_open(BlockDriverState *bs, Error **errp)
+{
+    return file_open_common(bs, &bs->options->u.file, false, errp);
+}
+
+static int close_worker(void *opaque)
+{
+    BDRVFileState *s = opaque;
+
+    return close(s->fd);
+}
+
+void coroutine_fn file_co_close(BlockDriverState *bs)
+{
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, bs->opaque);
+}
+
+int64_t coroutine_fn file_co_getlength(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    int64_t length = lseek(s->fd, 0, SEEK_END);
+
+    return length < 0 ? -errno : length;
+}
+
+bool file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp)
+{
+    BDRVFileState *s = bs->opaque;
+
+    return file_lock_prepare(&s->lock, s->fd, perm, shared, bs->filename, errp);
+}
+
+void file_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared)
+{
+    BDRVFileState *s = bs->opaque;
+
+    file_lock_commit(&s->lock, s->fd, perm, shared);
+}
+
+void file_abort_perm_update(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+
+    file_lock_abort(&s->lock, s->fd);
+}
+
+int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    struct stat st;
+
+    return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
+}
+
+static ImageInfoSpecific *file_get_specific_info(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    ImageInfoSpecific *info = g_new0(ImageInfoSpecific, 1);
+    ImageInfoSpecificFile *data = g_new0(ImageInfoSpecificFile, 1);
+    struct fsxattr attr;
+
+    info->type = IMAGE_INFO_SPECIFIC_KIND_FILE;
+    info->u.file.data = data;
+    if (ioctl(s->fd, FS_IOC_FSGETXATTR, &attr) == 0 && attr.fsx_extsize != 0) {
+        data->has_extent_size_hint = true;
+        data->extent_size_hint = attr.fsx_extsize;
+    }
+    return info;
+}
+
+bool file_parse_filename(const char *filename, struct json_object *options, Error **errp)
+{
+    const char *path = strchr(filename, ':') + 1;
+
+    json_object_object_add(options, "filename", qapi_json_new_string(path, strlen(path)));
+    return true;
+}
+
+const BlockDriver bdrv_file = {
+    .format_name = "file",
+    .driver = BLOCKDEV_DRIVER_FILE,
+    .instance_size = sizeof(BDRVFileState),
+    .is_protocol = true,
+    .protocol_name = "file",
+    .bdrv_parse_filename = file_parse_filename,
+
+    .bdrv_co_open = file_co_open,
+    .bdrv_co_close = file_co_close,
+    .bdrv_co_getlength = file_co_getlength,
+    .bdrv_refresh_limits = file_refresh_limits,
+    .bdrv_check_perm = file_check_perm,
+    .bdrv_set_perm = file_set_perm,
+    .bdrv_abort_perm_update = file_abort_perm_update,
+
+    .bdrv_co_preadv = file_co_preadv,
+    .bdrv_co_pwritev = file_co_pwritev,
+    .bdrv_co_flush = file_co_flush,
+    .supported_write_flags = BDRV_REQ_FUA,
+    .supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .bdrv_co_pwrite_zeroes = file_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = file_co_pdiscard,
+    .bdrv_co_block_status = file_co_block_status,
+    .bdrv_co_truncate = file_co_truncate,
+
+    .bdrv_co_get_allocated_file_size = file_co_get_allocated_file_size,
+    .bdrv_get_specific_info = file_get_specific_info,
+    .bdrv_co_create = file_co_create,
+};

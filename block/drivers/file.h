@@ -1,0 +1,125 @@
+/*
+ * What the parts of the file and host_device drivers share
+ *
+ *     file.c          open, close, the driver's table      file-rw.c       reads, writes, flush
+ *     host-device.c   the same for devices                 file-uring.c    io_uring, one ring for each event loop
+ *     file-limits.c   alignment                            file-space.c    holes: status, discard, zeroes
+ *     file-lock.c     image locks                          file-resize.c   length and preallocation
+ *     file-create.c   new files                            file-erase*.c   what an overwritten range is worth
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_DRIVERS_FILE_H
+#define BLOCK_DRIVERS_FILE_H
+
+#include "block/block_int.h"
+#include "block/job.h"
+
+/*
+ * Image locks: advisory byte-range locks that belong to the open file description (F_OFD_SETLK), so that two
+ * nodes of one process are kept apart as two processes are. A shared lock on byte 100 + n says "I use
+ * permission n", on byte 200 + n "I do not share permission n": the protocol of QEMU, which locks the same bytes.
+ */
+typedef struct FileLock {
+    bool enabled;
+    uint64_t perm;          /* what was granted last */
+    uint64_t shared;
+    uint64_t held_perm;     /* bytes 100 + n that are locked */
+    uint64_t held_unshared; /* bytes 200 + n that are locked */
+} FileLock;
+
+/* The file behind @fd can be locked. */
+bool file_lock_supported(int fd);
+/* A lock that holds nothing. */
+void file_lock_init(FileLock *lock, bool enabled);
+/*
+ * Lock what @perm and @shared need beside what is held already, and look whether others are in the way. False
+ * with @errp, which says to look at @filename, and everything as before.
+ */
+bool file_lock_prepare(FileLock *lock, int fd, uint64_t perm, uint64_t shared, const char *filename,
+                       Error **errp);
+/* After a successful prepare: let go of what is no longer needed, or go back. */
+void file_lock_commit(FileLock *lock, int fd, uint64_t perm, uint64_t shared);
+void file_lock_abort(FileLock *lock, int fd);
+
+typedef struct BDRVFileState {
+    int fd;
+    bool is_blkdev;
+    bool direct;                /* O_DIRECT: no page cache */
+    bool use_uring;
+    unsigned max_batch;         /* requests handed to io_uring at once */
+    uint32_t request_alignment; /* bytes */
+    uint32_t mem_alignment;     /* bytes */
+    uint32_t logical_block;     /* bytes: unit of discards and zeroes of a block device; 0 for files */
+    FileLock lock;
+
+    /* Found out while running, from any thread; atomic. */
+    gint no_nowait;             /* preadv2() cannot tell what would block */
+    gint no_punch_hole;
+    gint no_zero_range;
+    gint no_zeroout;
+    gint no_discard;
+    gint lost_errno;            /* fdatasync() failed: cached data is lost, and later flushes must not succeed */
+} BDRVFileState;
+
+/* The part of opening that file and host_device have in common. */
+bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFile *options, bool device,
+                                   Error **errp);
+
+/* Fill the alignments of @s; may block. */
+void file_probe_limits(BDRVFileState *s);
+void file_refresh_limits(BlockDriverState *bs);
+
+/* One system call's worth of reading or writing. */
+typedef struct FileRequest {
+    int fd;
+    bool write;
+    int rwf_flags;              /* RWF_DSYNC or 0 */
+    int64_t offset;
+    struct iovec *iov;
+    int niov;
+    unsigned max_batch;
+
+    /* Of file-uring.c */
+    Coroutine *co;
+    int ret;
+} FileRequest;
+
+/* Whether this process may use io_uring: 0 or -errno, found out once. */
+int file_uring_probe(void);
+/* Bytes transferred (fewer than asked for, possibly) or -errno; -EAGAIN: try again by other means. */
+int coroutine_fn file_uring_transfer(FileRequest *req);
+
+/* Callbacks */
+void coroutine_fn file_co_close(BlockDriverState *bs);
+int64_t coroutine_fn file_co_getlength(BlockDriverState *bs);
+int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs);
+bool file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);
+void file_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
+void file_abort_perm_update(BlockDriverState *bs);
+int coroutine_fn file_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov);
+int coroutine_fn file_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                 BdrvRequestFlags flags);
+int coroutine_fn file_co_flush(BlockDriverState *bs);
+int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       BdrvRequestFlags flags);
+int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn file_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                      int64_t *map, BlockDriverState **file);
+bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+                                   Error **errp);
+bool coroutine_fn file_co_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
+void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                     BdrvEraseInfo *info);
+
+/* Put the part of @filename behind "PROTOCOL:" into @options. */
+bool file_parse_filename(const char *filename, struct json_object *options, Error **errp);
+
+/*
+ * Change the length of the regular file @fd, at @old_bytes now. Where it fails the file has its old length.
+ * @job (NULL: nobody watches) sees the progress of PREALLOC_MODE_FULL.
+ */
+bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, PreallocMode prealloc, Job *job,
+                              Error **errp);
+
+#endif

@@ -1,0 +1,139 @@
+/*
+ * null-co: a volume that forgets what is written, for tests and measurements
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "block/drivers.h"
+#include "util/aio.h"
+
+#define DEFAULT_SIZE (1 * GiB)
+
+typedef struct BDRVNullState {
+    int64_t length;
+    int64_t latency_ns;
+    bool read_zeroes;
+} BDRVNullState;
+
+static bool coroutine_fn null_co_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVNullState *s = bs->opaque;
+    const BlockdevOptionsNull *o = &bs->options->u.null_co;
+
+    if (o->has_size && o->size < 0) {
+        error_setg(errp, "size must not be negative");
+        return false;
+    }
+    if (o->has_latency_ns && o->latency_ns > INT64_MAX / 2) {
+        error_setg(errp, "latency-ns is invalid");
+        return false;
+    }
+    s->length = o->has_size ? o->size : DEFAULT_SIZE;
+    s->latency_ns = o->has_latency_ns ? o->latency_ns : 0;
+    s->read_zeroes = o->has_read_zeroes && o->read_zeroes;
+    bs->filename = g_strdup("null-co://");
+    return true;
+}
+
+static void coroutine_fn null_co_close(BlockDriverState *bs)
+{
+}
+
+static int64_t coroutine_fn null_co_getlength(BlockDriverState *bs)
+{
+    BDRVNullState *s = bs->opaque;
+
+    return s->length;
+}
+
+static int coroutine_fn wait_latency(BDRVNullState *s)
+{
+    if (s->latency_ns) {
+        co_sleep_ns(s->latency_ns);
+    }
+    return 0;
+}
+
+static int coroutine_fn null_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       QEMUIOVector *qiov)
+{
+    BDRVNullState *s = bs->opaque;
+
+    if (s->read_zeroes) {
+        qemu_iovec_memset(qiov, 0, 0, bytes);
+    }
+    return wait_latency(s);
+}
+
+static int coroutine_fn null_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                        QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    return wait_latency(bs->opaque);
+}
+
+static int coroutine_fn null_co_flush(BlockDriverState *bs)
+{
+    return wait_latency(bs->opaque);
+}
+
+static int coroutine_fn null_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                              BdrvRequestFlags flags)
+{
+    return wait_latency(bs->opaque);
+}
+
+static int coroutine_fn null_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                             int64_t *pnum, int64_t *map, BlockDriverState **file)
+{
+    BDRVNullState *s = bs->opaque;
+
+    *pnum = bytes;
+    *map = offset;
+    *file = bs;
+    return BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_ALLOCATED |
+           (s->read_zeroes ? BDRV_BLOCK_ZERO : BDRV_BLOCK_DATA);
+}
+
+static int64_t coroutine_fn null_co_get_allocated_file_size(BlockDriverState *bs)
+{
+    return 0;
+}
+
+static bool null_co_parse_filename(const char *filename, struct json_object *options, Error **errp)
+{
+    if (strcmp(filename, "null-co://") != 0) {
+        error_setg(errp, "The only allowed filename for this driver is 'null-co://'");
+        return false;
+    }
+    return true;
+}
+
+static void coroutine_fn null_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                            BdrvEraseInfo *info)
+{
+    info->assurance = MAX(info->assurance, SECURE_ERASE_ASSURANCE_OVERWRITTEN);
+    g_ptr_array_add(info->notes, g_strdup("null-co stores nothing"));
+}
+
+const BlockDriver bdrv_null_co = {
+    .format_name = "null-co",
+    .driver = BLOCKDEV_DRIVER_NULL_CO,
+    .instance_size = sizeof(BDRVNullState),
+    .is_protocol = true,
+    .protocol_name = "null-co",
+    .bdrv_parse_filename = null_co_parse_filename,
+
+    .bdrv_co_open = null_co_open,
+    .bdrv_co_close = null_co_close,
+    .bdrv_co_getlength = null_co_getlength,
+    .bdrv_co_preadv = null_co_preadv,
+    .bdrv_co_pwritev = null_co_pwritev,
+    .bdrv_co_flush = null_co_flush,
+    .supported_write_flags = BDRV_REQ_FUA,
+    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .bdrv_co_pwrite_zeroes = null_co_pwrite_zeroes,
+    .bdrv_co_block_status = null_co_block_status,
+    .bdrv_co_get_allocated_file_size = null_co_get_allocated_file_size,
+    .bdrv_co_erase_info = null_co_erase_info,
+};

@@ -1,0 +1,185 @@
+/*
+ * raw: the bytes of the child as they are, or a window of them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "block/drivers.h"
+
+#define SECTOR_BYTES 512
+
+typedef struct BDRVRawState {
+    int64_t offset;
+    int64_t size;       /* of the window; -1: up to the end of the child */
+} BDRVRawState;
+
+/* The window as it lies in the child now. */
+static int64_t window_length(BlockDriverState *bs)
+{
+    BDRVRawState *s = bs->opaque;
+    int64_t rest = MAX(bdrv_getlength(bs->file->bs) - s->offset, 0);
+
+    return s->size >= 0 ? MIN(s->size, rest) : rest;
+}
+
+static bool check_window(BlockDriverState *bs, Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+    int64_t length = bdrv_getlength(bs->file->bs);
+
+    if (s->offset > length) {
+        error_setg(errp, "Offset (%" PRId64 ") cannot be greater than size of the containing file (%" PRId64
+                   ")", s->offset, length);
+        return false;
+    }
+    if (s->size > length - s->offset) {
+        error_setg(errp, "The sum of offset (%" PRId64 ") and size (%" PRId64 ") has to be smaller or equal "
+                   "to the actual size of the containing file (%" PRId64 ")", s->offset, s->size, length);
+        return false;
+    }
+    return true;
+}
+
+static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+    const BlockdevOptionsRaw *o = &bs->options->u.raw;
+    /* The whole child: users of the two can share it as if there were one node. A window shifts its content. */
+    uint32_t role = o->has_offset || o->has_size ? BDRV_CHILD_DATA : BDRV_CHILD_FILTERED;
+
+    s->offset = o->has_offset ? o->offset : 0;
+    s->size = o->has_size ? o->size : -1;
+    if (s->offset < 0 || (o->has_size && s->size < 0)) {
+        error_setg(errp, "%s must not be negative", s->offset < 0 ? "offset" : "size");
+        return false;
+    }
+    if (o->has_size && !QEMU_IS_ALIGNED(s->size, SECTOR_BYTES)) {
+        error_setg(errp, "Specified size is not multiple of %d", SECTOR_BYTES);
+        return false;
+    }
+    if (!bdrv_co_open_child(bs, "file", o->file, role, errp) || !check_window(bs, errp)) {
+        return false;
+    }
+    if (bs->file->bs->read_only && bs->options->has_auto_read_only && bs->options->auto_read_only) {
+        bs->read_only = true;
+    }
+    return true;
+}
+
+static void coroutine_fn raw_co_close(BlockDriverState *bs)
+{
+}
+
+static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
+{
+    return window_length(bs);
+}
+
+/* The child rounds to its blocks by itself: rounded here, a request could leave the window. */
+static void raw_refresh_limits(BlockDriverState *bs)
+{
+    bs->bl.request_alignment = 1;
+}
+
+static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                      QEMUIOVector *qiov)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return bdrv_co_preadv(bs->file, s->offset + offset, bytes, qiov);
+}
+
+static int coroutine_fn raw_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                       QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return bdrv_co_pwritev(bs->file, s->offset + offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                             BdrvRequestFlags flags)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return bdrv_co_pwrite_zeroes(bs->file, s->offset + offset, bytes, flags);
+}
+
+static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return bdrv_co_pdiscard(bs->file, s->offset + offset, bytes);
+}
+
+static int coroutine_fn raw_co_secure_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVRawState *s = bs->opaque;
+
+    return bdrv_co_secure_discard(bs->file, s->offset + offset, bytes);
+}
+
+static int coroutine_fn raw_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                            int64_t *pnum, int64_t *map, BlockDriverState **file)
+{
+    BDRVRawState *s = bs->opaque;
+
+    *pnum = bytes;
+    *map = s->offset + offset;
+    *file = bs->file->bs;
+    return BDRV_BLOCK_RECURSE | BDRV_BLOCK_OFFSET_VALID;
+}
+
+static bool coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                                         PreallocMode prealloc, Error **errp)
+{
+    BDRVRawState *s = bs->opaque;
+
+    if (s->size >= 0) {
+        error_setg(errp, "Cannot resize fixed-size raw disks");
+        return false;
+    }
+    if (offset > BDRV_MAX_LENGTH - s->offset) {
+        error_setg(errp, "Disk size too large for the chosen offset");
+        return false;
+    }
+    return bdrv_co_truncate(bs->file, s->offset + offset, exact, prealloc, errp);
+}
+
+/* Every image is raw if nothing better is known. */
+static int raw_probe(const uint8_t *buf, size_t len)
+{
+    return 0;
+}
+
+static BlockMeasureInfo *raw_measure(const BlockdevCreateOptions *options, int64_t size, Error **errp)
+{
+    BlockMeasureInfo *info = g_new0(BlockMeasureInfo, 1);
+
+    info->required = ROUND_UP(size, SECTOR_BYTES);
+    info->fully_allocated = info->required;
+    return info;
+}
+
+const BlockDriver bdrv_raw = {
+    .format_name = "raw",
+    .driver = BLOCKDEV_DRIVER_RAW,
+    .instance_size = sizeof(BDRVRawState),
+
+    .bdrv_co_open = raw_co_open,
+    .bdrv_co_close = raw_co_close,
+    .bdrv_co_getlength = raw_co_getlength,
+    .bdrv_refresh_limits = raw_refresh_limits,
+    .bdrv_co_preadv = raw_co_preadv,
+    .bdrv_co_pwritev = raw_co_pwritev,
+    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER,
+    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .bdrv_co_pwrite_zeroes = raw_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = raw_co_pdiscard,
+    .bdrv_co_secure_discard = raw_co_secure_discard,
+    .bdrv_co_block_status = raw_co_block_status,
+    .bdrv_co_truncate = raw_co_truncate,
+    .bdrv_probe = raw_probe,
+    .bdrv_measure = raw_measure,
+};
