@@ -1,0 +1,65 @@
+# What building, the quickstart and the tests need, and how it gets installed; to be sourced by bash.
+#
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# Debian and Ubuntu package names.
+build_packages=(
+  gcc libc6-dev meson ninja-build pkg-config python3
+  libblkid-dev libglib2.0-dev libgnutls28-dev libjson-c-dev libkeyutils-dev liburing-dev nettle-dev
+)
+# Programs that we did not write, to check ours against.
+witness_packages=(cryptsetup-bin qemu-utils)
+test_packages=(gdb keyutils libc6-dbg procps python3-pytest python3-pytest-xdist util-linux valgrind)
+
+# The same for other systems: programs to look for, and pkg-config modules.
+build_programs=(cc meson ninja pkg-config python3)
+build_modules=(glib-2.0 gnutls json-c nettle)
+witness_programs=(cryptsetup qemu-img)
+test_programs=(gdb keyctl unshare valgrind)
+
+# Print which of the packages named are not installed.
+missing_packages() {
+  local package
+  for package; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+  done
+}
+
+# Install what is missing of the packages named; says so and returns 1 where that cannot be done.
+install_packages() {
+  local missing sudo=()
+  mapfile -t missing < <(missing_packages "$@")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "These packages are missing; as root, run: apt-get install ${missing[*]}" >&2
+      return 1
+    fi
+    sudo=(sudo)
+  fi
+  echo "Installing with apt-get: ${missing[*]}"
+  "${sudo[@]}" apt-get -qq update &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+      -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
+}
+
+# Where there is no apt: list what is missing of "programs" (the words up to --) and "modules" (the rest).
+check_programs() {
+  local missing=() name
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    command -v "$1" >/dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing+=("$1")
+    shift
+  done
+  [ $# -eq 0 ] || shift
+  for name; do
+    pkg-config --exists "$name" 2>/dev/null || missing+=("the library $name with its headers")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  echo "Please install, with your system's package manager:" >&2
+  printf '  %s\n' "${missing[@]}" >&2
+  return 1
+}
+
+have_apt() {
+  command -v apt-get >/dev/null && command -v dpkg-query >/dev/null
+}

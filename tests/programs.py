@@ -1,0 +1,83 @@
+"""Running the programs under test, and those that we did not write, from tests.
+
+    from programs import cryptsetup, qemu_img, secret_object
+
+    def test_create(tmp_path):
+        image = tmp_path / 'a.luks'
+        qemu_img('create', '-f', 'luks', *secret_object(tmp_path, 'sec0', b'pw'), '-o', 'key-secret=sec0', image, '1M')
+        cryptsetup('open', '--test-passphrase', image, password=b'pw')
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import json
+import os
+import pathlib
+import subprocess
+
+SOURCE_DIR = pathlib.Path(__file__).resolve().parent.parent
+BUILD_DIR = pathlib.Path(os.environ.get('BUILD_DIR', SOURCE_DIR / 'build')).resolve()
+QEMU_IMG = BUILD_DIR / 'qemu-img'
+QEMU_IO = BUILD_DIR / 'qemu-io'
+DEBIAN_QEMU_IMG = '/usr/bin/qemu-img'
+DEBIAN_QEMU_IO = '/usr/bin/qemu-io'
+
+
+def build_option(name):
+    """The value of a meson option that BUILD_DIR was configured with."""
+    options = json.loads((BUILD_DIR / 'meson-info' / 'intro-buildoptions.json').read_text())
+    return next(option['value'] for option in options if option['name'] == name)
+
+
+def run(*argv, status=0, text=True, timeout=120, **kwargs):
+    """Run a program; it must exit with STATUS (None: with any but that of a crash). Returns what subprocess.run does."""
+    argv = [os.fspath(arg) if isinstance(arg, os.PathLike) else str(arg) for arg in argv]
+    if 'input' not in kwargs:
+        kwargs.setdefault('stdin', subprocess.DEVNULL)
+    kwargs.setdefault('stdout', subprocess.PIPE)
+    kwargs.setdefault('stderr', subprocess.PIPE)
+    done = subprocess.run(argv, text=text, timeout=timeout, check=False, **kwargs)
+    fine = 0 <= done.returncode < 99 if status is None else done.returncode == status
+    assert fine, f'exit status {done.returncode}: {" ".join(argv)}\n{done.stdout}\n{done.stderr}'
+    return done
+
+
+def qemu_img(*args, **kwargs):
+    """Our qemu-img."""
+    return run(QEMU_IMG, *args, **kwargs)
+
+
+def qemu_img_json(*args, **kwargs):
+    """The JSON that our qemu-img COMMAND --output=json ... prints."""
+    return json.loads(qemu_img(args[0], '--output=json', *args[1:], **kwargs).stdout)
+
+
+def qemu_io(*args, **kwargs):
+    """Our qemu-io."""
+    return run(QEMU_IO, *args, **kwargs)
+
+
+def debian_qemu_img(*args, **kwargs):
+    """QEMU's own qemu-img."""
+    return run(DEBIAN_QEMU_IMG, *args, **kwargs)
+
+
+def cryptsetup(*args, password=None, **kwargs):
+    """cryptsetup in batch mode, with PASSWORD (bytes) as the key file on its standard input."""
+    argv = ['cryptsetup', '--batch-mode', *args]
+    if password is not None:
+        argv.append('--key-file=-')
+        kwargs.update(input=password, text=False)
+    return run(*argv, env={**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}, **kwargs)
+
+
+def password_file(directory, password, name=None):
+    """A file readable by its owner alone that holds PASSWORD (bytes)."""
+    path = pathlib.Path(directory) / (name or f'password-{password.hex()[:32]}')
+    path.touch(0o600)
+    path.write_bytes(password)
+    return path
+
+
+def secret_object(directory, ident, password):
+    """The arguments that define a secret IDENT with PASSWORD (bytes)."""
+    return ['--object', f'secret,id={ident},file={password_file(directory, password)}']
