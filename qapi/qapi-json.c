@@ -187,6 +187,9 @@ static struct json_object *parse_strict(const char *strict, size_t len, size_t *
     if (!tok) {
         g_error("out of memory");
     }
+    /* Its buffer gets its size now: while growing it would leave pieces of strings behind. */
+    printbuf_memset(tok->pb, 0, 0, len + 1);
+    printbuf_reset(tok->pb);
     json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
     /* With the NUL, or json-c would wait for more digits of a number. */
     obj = json_tokener_parse_ex(tok, strict, len + 1);
@@ -203,7 +206,6 @@ static struct json_object *parse_strict(const char *strict, size_t len, size_t *
         *reason = json_tokener_error_desc(json_tokener_get_error(tok));
         break;
     }
-    /* Its buffer had every string in it. */
     secret_wipe(tok->pb->buf, tok->pb->size);
     json_tokener_free(tok);
     if (*reason) {
