@@ -29,7 +29,8 @@ static size_t fragment_len(const char *key, size_t len)
 }
 
 /* Put @value (ours) at the dotted @key into @root. */
-static bool put(struct json_object *root, const char *key, size_t len, struct json_object *value, Error **errp)
+static bool put(struct json_object *root, const char *key, size_t len, struct json_object *value,
+                Error **errp)
 {
     g_autoptr(json_object) owned = value;
     struct json_object *into = root, *old;
@@ -82,7 +83,8 @@ static struct json_object *parse_value(const char **params)
     return qapi_json_new_string((char *)buf->data, n);
 }
 
-static bool parse_one(struct json_object *root, const char **params, const char *implied_key, bool *help, Error **errp)
+static bool parse_one(struct json_object *root, const char **params, const char *implied_key,
+                      bool *help, Error **errp)
 {
     const char *key = *params;
     size_t len = strcspn(key, "=,");
@@ -111,7 +113,10 @@ static bool parse_one(struct json_object *root, const char **params, const char 
     return false;
 }
 
-/* Objects whose keys are all numbers become arrays. Returns what replaces @obj, which it takes, or NULL. */
+/*
+ * Objects whose keys are all numbers become arrays. Returns what replaces @obj, which it takes, or
+ * NULL.
+ */
 static struct json_object *listify(struct json_object *obj, const char *path, Error **errp)
 {
     g_autoptr(json_object) owned = obj;
@@ -150,7 +155,8 @@ static struct json_object *listify(struct json_object *obj, const char *path, Er
     return g_steal_pointer(&array);
 }
 
-struct json_object *keyval_parse(const char *params, const char *implied_key, bool *help, Error **errp)
+struct json_object *keyval_parse(const char *params, const char *implied_key, bool *help,
+                                 Error **errp)
 {
     g_autoptr(json_object) root = json_object_new_object();
     struct json_object *result;

@@ -25,8 +25,8 @@ typedef struct Input {
     Error **errp;
 } Input;
 
-static bool input_value(const Input *in, const Place *place, const QAPIType *type, struct json_object *val,
-                        void *out);
+static bool input_value(const Input *in, const Place *place, const QAPIType *type,
+                        struct json_object *val, void *out);
 
 static void append_path(const Input *in, const Place *place, GString *path)
 {
@@ -109,7 +109,8 @@ static void store_integer(void *slot, size_t size, uint64_t value)
     }
 }
 
-static bool input_int(const Input *in, const Place *place, const QAPIType *type, struct json_object *val, void *out)
+static bool input_int(const Input *in, const Place *place, const QAPIType *type,
+                      struct json_object *val, void *out)
 {
     int64_t max = INT64_MAX >> (64 - 8 * type->size), value;
     const char *text = as_text(in, val);
@@ -124,21 +125,24 @@ static bool input_int(const Input *in, const Place *place, const QAPIType *type,
              (value != INT64_MAX || json_object_get_uint64(val) == INT64_MAX);
     }
     if (!ok || value > max || value < -max - 1) {
-        g_autofree char *what = g_strdup_printf("an integer from %" PRId64 " to %" PRId64, -max - 1, max);
+        g_autofree char *what = g_strdup_printf("an integer from %" PRId64 " to %" PRId64,
+                                                -max - 1, max);
         return fail_expected(in, place, what);
     }
     store_integer(out, type->size, value);
     return true;
 }
 
-static bool input_uint(const Input *in, const Place *place, const QAPIType *type, struct json_object *val, void *out)
+static bool input_uint(const Input *in, const Place *place, const QAPIType *type,
+                       struct json_object *val, void *out)
 {
     uint64_t max = UINT64_MAX >> (64 - 8 * type->size), value;
     const char *text = as_text(in, val);
     bool ok;
 
     if (text) {
-        ok = type->kind == QAPI_KIND_SIZE ? qemu_strtosz(text, &value) == 0 : text_to_uint(text, &value);
+        ok = type->kind == QAPI_KIND_SIZE ? qemu_strtosz(text, &value) == 0
+                                          : text_to_uint(text, &value);
     } else {
         value = json_object_get_uint64(val);
         ok = json_object_is_type(val, json_type_int) && json_object_get_int64(val) >= 0;
@@ -216,7 +220,8 @@ static void hint_values(const QAPIType *type, Error **errp)
     }
 }
 
-static bool input_enum(const Input *in, const Place *place, const QAPIType *type, struct json_object *val, void *out)
+static bool input_enum(const Input *in, const Place *place, const QAPIType *type,
+                       struct json_object *val, void *out)
 {
     int value;
 
@@ -248,7 +253,8 @@ int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp
 }
 
 /* Into a member's or item's slot; what is behind a pointer is allocated. */
-static bool input_slot(const Input *in, const Place *place, const QAPIType *type, struct json_object *val, void *slot)
+static bool input_slot(const Input *in, const Place *place, const QAPIType *type,
+                       struct json_object *val, void *slot)
 {
     if (qapi_is_pointed_to(type)) {
         void *obj = g_malloc0(type->size);
@@ -260,8 +266,8 @@ static bool input_slot(const Input *in, const Place *place, const QAPIType *type
     return input_value(in, place, type, val, slot);
 }
 
-static bool input_members(const Input *in, const Place *place, const QAPIType *type, struct json_object *val,
-                          char *obj)
+static bool input_members(const Input *in, const Place *place, const QAPIType *type,
+                          struct json_object *val, char *obj)
 {
     const QAPIType *branch;
 
@@ -306,8 +312,8 @@ static bool has_member(const QAPIType *type, const char *obj, const char *name)
     return branch && has_member(branch, obj + type->u_offset, name);
 }
 
-static bool input_struct(const Input *in, const Place *place, const QAPIType *type, struct json_object *val,
-                         void *obj)
+static bool input_struct(const Input *in, const Place *place, const QAPIType *type,
+                         struct json_object *val, void *obj)
 {
     if (!json_object_is_type(val, json_type_object)) {
         return fail_expected(in, place, "an object");
@@ -348,8 +354,8 @@ static QType qtype_of(struct json_object *val)
     return QTYPE_NONE;
 }
 
-static bool input_alternate(const Input *in, const Place *place, const QAPIType *type, struct json_object *val,
-                            char *obj)
+static bool input_alternate(const Input *in, const Place *place, const QAPIType *type,
+                            struct json_object *val, char *obj)
 {
     static const char *const names[] = {
         [QTYPE_QNULL] = "null", [QTYPE_QNUM] = "a number", [QTYPE_QSTRING] = "a string",
@@ -370,8 +376,8 @@ static bool input_alternate(const Input *in, const Place *place, const QAPIType 
     return input_value(in, place, branch, val, obj + type->u_offset);
 }
 
-static bool input_list(const Input *in, const Place *place, const QAPIType *element, struct json_object *val,
-                       QAPIList *list)
+static bool input_list(const Input *in, const Place *place, const QAPIType *element,
+                       struct json_object *val, QAPIList *list)
 {
     size_t item_size = qapi_slot_size(element);
 
@@ -393,8 +399,8 @@ static bool input_list(const Input *in, const Place *place, const QAPIType *elem
     return true;
 }
 
-static bool input_value(const Input *in, const Place *place, const QAPIType *type, struct json_object *val,
-                        void *out)
+static bool input_value(const Input *in, const Place *place, const QAPIType *type,
+                        struct json_object *val, void *out)
 {
     if (place->depth > QAPI_MAX_DEPTH) {
         return fail_expected(in, place, "less deeply nested values");

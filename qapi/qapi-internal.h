@@ -19,7 +19,8 @@ typedef struct QAPIList {
 
 static inline bool qapi_is_pointed_to(const QAPIType *type)
 {
-    return type->kind == QAPI_KIND_STRUCT || type->kind == QAPI_KIND_ALTERNATE || type->kind == QAPI_KIND_LIST;
+    return type->kind == QAPI_KIND_STRUCT || type->kind == QAPI_KIND_ALTERNATE ||
+           type->kind == QAPI_KIND_LIST;
 }
 
 static inline size_t qapi_slot_size(const QAPIType *type)
@@ -58,7 +59,10 @@ static inline void *qapi_in_slot(const QAPIType *type, const void *slot)
 /* Whether @member of @obj is there. */
 bool qapi_is_present(const QAPIMember *member, const void *obj);
 
-/* The branch that a union's discriminator or an alternate's type selects; NULL where it has no members. */
+/*
+ * The branch that a union's discriminator or an alternate's type selects; NULL where it has no
+ * members.
+ */
 const QAPIType *qapi_branch(const QAPIType *type, const void *obj);
 
 /* The branch for @value. */

@@ -1,8 +1,8 @@
 /*
  * JSON text to json-c's values and back
  *
- * json-c is either lenient in too many ways or, when strict, knows no single quotes. So the text is first
- * rewritten with double quotes, which is also the place to refuse what json-c lets pass.
+ * json-c is either lenient in too many ways or, when strict, knows no single quotes. So the text is
+ * first rewritten with double quotes, which is also the place to refuse what json-c lets pass.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,7 +36,10 @@ static void fail_at(const char *text, size_t pos, const char *reason, Error **er
     error_setg(errp, "JSON parse error at line %zu, column %zu: %s", line, column, reason);
 }
 
-/* Rewrite one character inside a string into @out; returns how many were written, or -1 with a reason. */
+/*
+ * Rewrite one character inside a string into @out; returns how many were written, or -1 with a
+ * reason.
+ */
 static int rewrite_in_string(Rewriter *rw, char c, char *out, const char **reason)
 {
     int n = 0;
@@ -93,7 +96,10 @@ static int rewrite(Rewriter *rw, char c, char *out, const char **reason)
     return 1;
 }
 
-/* Whether the number at the start of @text (@len bytes) is an integer beyond 64 bits, which json-c would clamp. */
+/*
+ * Whether the number at the start of @text (@len bytes) is an integer beyond 64 bits, which json-c
+ * would clamp.
+ */
 static bool is_too_large(const char *text, size_t len)
 {
     bool negative = text[0] == '-';
@@ -122,7 +128,8 @@ static bool is_too_large(const char *text, size_t len)
 /* Whether a number begins at @pos, outside strings. */
 static bool is_number_start(const char *text, size_t pos)
 {
-    return (g_ascii_isdigit(text[pos]) || text[pos] == '-') && (!pos || !strchr("0123456789+-.eE", text[pos - 1]));
+    return (g_ascii_isdigit(text[pos]) || text[pos] == '-') &&
+           (!pos || !strchr("0123456789+-.eE", text[pos - 1]));
 }
 
 /* The position in @text that became position @pos of its rewritten form. */
@@ -178,8 +185,11 @@ static size_t adopt(struct json_object *obj)
     return n_keys;
 }
 
-/* Parse @strict, which is NUL-terminated behind its @len bytes. *@end is where the parser stopped. */
-static struct json_object *parse_strict(const char *strict, size_t len, size_t *end, const char **reason)
+/*
+ * Parse @strict, which is NUL-terminated behind its @len bytes. *@end is where the parser stopped.
+ */
+static struct json_object *parse_strict(const char *strict, size_t len, size_t *end,
+                                        const char **reason)
 {
     struct json_tokener *tok = json_tokener_new_ex(QAPI_MAX_DEPTH);
     struct json_object *obj;
@@ -259,7 +269,8 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
 
 char *qapi_print_json(struct json_object *obj, bool pretty)
 {
-    int flags = JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE | (pretty ? JSON_C_TO_STRING_PRETTY : 0);
+    int flags = JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE |
+                (pretty ? JSON_C_TO_STRING_PRETTY : 0);
 
     return g_strdup(json_object_to_json_string_ext(obj, flags));
 }

@@ -60,7 +60,10 @@ const QAPIType *qapi_branch(const QAPIType *type, const void *obj)
     if (type->kind == QAPI_KIND_ALTERNATE) {
         return qapi_branch_for(type, qapi_load_enum(obj));
     }
-    return type->tag ? qapi_branch_for(type, qapi_load_enum((const char *)obj + type->tag->offset)) : NULL;
+    if (!type->tag) {
+        return NULL;
+    }
+    return qapi_branch_for(type, qapi_load_enum((const char *)obj + type->tag->offset));
 }
 
 int qapi_enum_find(const QAPIType *type, const char *name, size_t len)
@@ -90,7 +93,10 @@ void *qapi_list_grow(void *items, size_t n, size_t item_size)
 
 static void free_slot(const QAPIType *type, void *slot);
 
-/* Free what the value at @obj owns, not the memory it is in. Objects that were filled in half are fine. */
+/*
+ * Free what the value at @obj owns, not the memory it is in. Objects that were filled in half are
+ * fine.
+ */
 static void clear_value(const QAPIType *type, void *obj)
 {
     const QAPIType *branch = qapi_branch(type, obj);

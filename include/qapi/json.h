@@ -3,9 +3,9 @@
  *
  *     g_autoptr(json_object) val = qapi_parse_json(text, strlen(text), errp);
  *
- * The strings made here and by keyval_parse() and qapi_to_json() wipe their memory when json-c frees them,
- * since passwords pass this way; qapi_json_new_string() makes more of that kind. json_object_deep_copy()
- * cannot copy them.
+ * The strings made here and by keyval_parse() and qapi_to_json() wipe their memory when json-c
+ * frees them, since passwords pass this way; qapi_json_new_string() makes more of that kind.
+ * json_object_deep_copy() cannot copy them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,9 +25,10 @@ static inline void json_object_put_cleanup(struct json_object *obj)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_object_put_cleanup)
 
 /*
- * Parse exactly one value that is not null, as RFC 8259 has it, but for strings in single quotes, which are
- * QEMU's extension. Refused besides: duplicate keys, NUL in strings, integers that fit neither int64_t nor
- * uint64_t, values nested deeper than QAPI_MAX_DEPTH. The error says where in @text (@len bytes) it is.
+ * Parse exactly one value that is not null, as RFC 8259 has it, but for strings in single quotes,
+ * which are QEMU's extension. Refused besides: duplicate keys, NUL in strings, integers that fit
+ * neither int64_t nor uint64_t, values nested deeper than QAPI_MAX_DEPTH. The error says where in
+ * @text (@len bytes) it is.
  */
 struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp);
 

@@ -1,33 +1,37 @@
 /*
  * QAPI: typed structs from and to JSON values, driven by one schema
  *
- * The schema (qapi/ *.json) describes every option, object and result. The generator makes a C type for each
- * definition (qapi/qapi-types.h) and a constant table, its descriptor, named qapi_type_NAME. The functions
- * here walk such tables; there is no code per type. A JSON value is json-c's struct json_object, where NULL
- * stands for null.
+ * The schema (qapi/ *.json) describes every option, object and result. The generator makes a C type
+ * for each definition (qapi/qapi-types.h) and a constant table, its descriptor, named
+ * qapi_type_NAME. The functions here walk such tables; there is no code per type. A JSON value is
+ * json-c's struct json_object, where NULL stands for null.
  *
- *     g_autoptr(json_object) in = keyval_parse("driver=luks,key-secret=s0,file.driver=file,file.filename=x",
+ *     g_autoptr(json_object) in = keyval_parse("driver=raw,file.driver=file,file.filename=x",
  *                                              NULL, NULL, errp);
  *     if (!in) {
  *         return false;
  *     }
- *     g_autoptr(BlockdevOptions) opts = QAPI_FROM_JSON(BlockdevOptions, in, QAPI_INPUT_KEYVAL, errp);
+ *     g_autoptr(BlockdevOptions) opts = QAPI_FROM_JSON(BlockdevOptions, in, QAPI_INPUT_KEYVAL,
+ *                                                      errp);
  *     if (!opts) {
  *         return false;
  *     }
- *     if (opts->driver == BLOCKDEV_DRIVER_LUKS && opts->u.luks.file->type == QTYPE_QDICT) {
- *         use(opts->u.luks.file->u.definition.u.file.filename);
+ *     if (opts->driver == BLOCKDEV_DRIVER_RAW && opts->u.raw.file->type == QTYPE_QDICT) {
+ *         use(opts->u.raw.file->u.definition.u.file.filename);
  *     }
  *
  * How a definition looks in C:
  *   enum        values PREFIX_NAME; PREFIX__MAX is their number; Foo_str(v) gives the name
- *   struct      one field a member; those of the base come first, so Foo * may stand for the base's pointer
- *               (qapi_Foo_base() converts)
- *   union       as a struct, and a union u with the struct of each branch in place: x->u.luks.key_secret
+ *   struct      one field a member; those of the base come first, so that a Foo * can stand for a
+ *               pointer to the base (qapi_Foo_base() converts)
+ *   union       as a struct, and a union u with the struct of each branch in place:
+ *               x->u.luks.key_secret
  *   alternate   field type says which member of u is set: QTYPE_QSTRING, QTYPE_QDICT...
- *   ['foo']     FooList: n items, each a Foo * for structs, else the value itself; QAPI_LIST_APPEND() adds one
- *   members     numbers, bools and enums by value; strings, structs, alternates and lists by pointer
- *   optional    a by-value member has a field has_NAME before it; a pointer is NULL where it is absent
+ *   ['foo']     FooList: n items, each a Foo * for structs, else the value itself;
+ *               QAPI_LIST_APPEND() adds one
+ *   members     numbers, bools and enums by value, all else by pointer
+ *   optional    a by-value member has a field has_NAME before it; a pointer is NULL where it is
+ *               absent
  *
  * Objects own all they point to. They come from g_new0() (so may be built by hand) and go with
  * qapi_free_NAME() or g_autoptr(NAME), which wipes every string first, since some are secrets.
@@ -68,7 +72,7 @@ typedef struct QAPINull {
 
 typedef enum QAPIInputMode {
     QAPI_INPUT_JSON,   /* values have their JSON types, as in QMP */
-    QAPI_INPUT_KEYVAL, /* numbers and bools may also be strings, as on the command line: "1G", "on" */
+    QAPI_INPUT_KEYVAL, /* numbers and bools may also be strings, as on the command line: "1G" */
 } QAPIInputMode;
 
 /* Descriptors. Only the generator writes them and only the functions below read them. */
@@ -127,19 +131,24 @@ struct QAPIType {
     const QAPIType *element;     /* list */
 };
 
-extern const QAPIType qapi_type_str, qapi_type_number, qapi_type_bool, qapi_type_null, qapi_type_any;
-extern const QAPIType qapi_type_int, qapi_type_int8, qapi_type_int16, qapi_type_int32, qapi_type_int64;
-extern const QAPIType qapi_type_uint8, qapi_type_uint16, qapi_type_uint32, qapi_type_uint64, qapi_type_size;
+extern const QAPIType qapi_type_str, qapi_type_bool, qapi_type_number, qapi_type_null;
+extern const QAPIType qapi_type_int, qapi_type_int8, qapi_type_int16, qapi_type_int32;
+extern const QAPIType qapi_type_int64, qapi_type_uint8, qapi_type_uint16, qapi_type_uint32;
+extern const QAPIType qapi_type_uint64, qapi_type_size, qapi_type_any;
 
 /*
- * Typed object from a JSON value. @type is a struct, union, alternate or list. @in stays the caller's and
- * is not changed. Everything in @in must be in the schema, and everything mandatory in the schema in @in.
- * Returns NULL with an error that names the member by its full path ("file.filename").
+ * Typed object from a JSON value. @type is a struct, union, alternate or list. @in stays the
+ * caller's and is not changed. Everything in @in must be in the schema, and everything mandatory in
+ * the schema in @in. Returns NULL with an error that names the member by its full path
+ * ("file.filename").
  */
-void *qapi_from_json(const QAPIType *type, struct json_object *in, QAPIInputMode mode, Error **errp);
+void *qapi_from_json(const QAPIType *type, struct json_object *in, QAPIInputMode mode,
+                     Error **errp);
 #define QAPI_FROM_JSON(T, in, mode, errp) ((T *)qapi_from_json(&qapi_type_##T, in, mode, errp))
 
-/* JSON value from an object; members in the order of the schema. Release it with json_object_put(). */
+/*
+ * JSON value from an object; members in the order of the schema. Release it with json_object_put().
+ */
 struct json_object *qapi_to_json(const QAPIType *type, const void *obj);
 #define QAPI_TO_JSON(T, obj) qapi_to_json(&qapi_type_##T, (const T *){ obj })
 
@@ -147,35 +156,44 @@ struct json_object *qapi_to_json(const QAPIType *type, const void *obj);
 void *qapi_clone(const QAPIType *type, const void *obj);
 #define QAPI_CLONE(T, obj) ((T *)qapi_clone(&qapi_type_##T, (const T *){ obj }))
 
-/* Free an object and all it owns, strings wiped; NULL is ignored. The generated qapi_free_NAME() call it. */
+/*
+ * Free an object and all it owns, strings wiped; NULL is ignored. The generated qapi_free_NAME()
+ * call it.
+ */
 void qapi_free(const QAPIType *type, void *obj);
 
 /* Name of an enum's value, which must be in range. The generated NAME_str() call it. */
 const char *qapi_enum_str(const QAPIType *type, int value);
 
-/* Value for the name @str; @def where @str is NULL; -1 with an error where there is no such name. */
+/*
+ * Value for the name @str; @def where @str is NULL; -1 with an error where there is no such name.
+ */
 int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp);
 
 /* Append @value to a list, which is made where @list is NULL; @list must be an lvalue. */
-#define QAPI_LIST_APPEND(list, value)                                                                   \
-    do {                                                                                                \
-        if (!(list)) {                                                                                  \
-            (list) = g_malloc0(sizeof(*(list)));                                                        \
-        }                                                                                               \
-        (list)->items = qapi_list_grow((list)->items, (list)->n, sizeof(*(list)->items));               \
-        (list)->items[(list)->n++] = (value);                                                           \
+#define QAPI_LIST_APPEND(list, value)                                                       \
+    do {                                                                                    \
+        if (!(list)) {                                                                      \
+            (list) = g_malloc0(sizeof(*(list)));                                            \
+        }                                                                                   \
+        (list)->items = qapi_list_grow((list)->items, (list)->n, sizeof(*(list)->items));   \
+        (list)->items[(list)->n++] = (value);                                               \
     } while (0)
 
 /* Room for one item more than @n; for QAPI_LIST_APPEND(). */
 void *qapi_list_grow(void *items, size_t n, size_t item_size);
 
 /*
- * Print a struct's members as "  NAME=<TYPE>  - TEXT" lines, sorted by name, for -o help and the like.
- * Of a union the members that all branches share are printed, then what the discriminator can be.
+ * Print a struct's members as "  NAME=<TYPE>  - TEXT" lines, sorted by name, for -o help and the
+ * like. Of a union the members that all branches share are printed, then what the discriminator can
+ * be.
  */
 void qapi_print_help(const QAPIType *type, FILE *out);
 
-/* As qapi_print_help() for the branch @value of a union, or an error that lists the values there are. */
+/*
+ * As qapi_print_help() for the branch @value of a union, or an error that lists the values there
+ * are.
+ */
 bool qapi_print_branch_help(const QAPIType *type, const char *value, FILE *out, Error **errp);
 
 #endif

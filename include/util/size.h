@@ -1,7 +1,8 @@
 /*
  * Sizes as people write them: "512", "64K", "1.5G", "0x1000"
  *
- * Suffixes are powers of 1024, in either case: B K M G T P E. A fraction needs a suffix larger than B.
+ * Suffixes are powers of 1024, in either case: B K M G T P E. A fraction needs a suffix larger than
+ * B.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,8 +12,8 @@
 #include <stdint.h>
 
 /*
- * Parse all of @str into *@bytes. Returns 0, -EINVAL where it is not a size (signs and spaces included), or
- * -ERANGE where it does not fit.
+ * Parse all of @str into *@bytes. Returns 0, -EINVAL where it is not a size (signs and spaces
+ * included), or -ERANGE where it does not fit.
  */
 int qemu_strtosz(const char *str, uint64_t *bytes);
 
