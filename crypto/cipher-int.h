@@ -9,12 +9,10 @@
 #include "crypto/cipher.h"
 
 /*
- * As qcrypto_cipher_encrypt() and qcrypto_cipher_decrypt(), for callers that crypt many small
- * pieces and call secret_wipe_stack() after the last one.
+ * As qcrypto_cipher_encrypt() or qcrypto_cipher_decrypt(), for callers that crypt many small pieces
+ * and call secret_wipe_stack() after the last one.
  */
-void qcrypto_cipher_encrypt_nowipe(const QCryptoCipher *cipher, const uint8_t *iv,
-                                   const void *in, void *out, size_t len);
-void qcrypto_cipher_decrypt_nowipe(const QCryptoCipher *cipher, const uint8_t *iv,
-                                   const void *in, void *out, size_t len);
+void qcrypto_cipher_crypt_nowipe(const QCryptoCipher *cipher, bool encrypt, const uint8_t *iv,
+                                 const void *in, void *out, size_t len);
 
 #endif

@@ -104,20 +104,12 @@ QCryptoCipher *qcrypto_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
     return cipher;
 }
 
-static void cipher_ctr(const QCryptoCipher *cipher, const uint8_t *iv,
-                       const void *in, void *out, size_t len)
-{
-    uint8_t counter[QCRYPTO_CIPHER_MAX_BLOCK_LEN];
-
-    memcpy(counter, iv, cipher->impl->block_size);
-    ctr_crypt(cipher->encrypt_ctx, cipher->impl->encrypt, cipher->impl->block_size, counter,
-              len, out, in);
-}
-
-void qcrypto_cipher_encrypt_nowipe(const QCryptoCipher *cipher, const uint8_t *iv,
-                                   const void *in, void *out, size_t len)
+void qcrypto_cipher_crypt_nowipe(const QCryptoCipher *cipher, bool encrypt, const uint8_t *iv,
+                                 const void *in, void *out, size_t len)
 {
     const struct nettle_cipher *impl = cipher->impl;
+    const void *ctx = encrypt ? cipher->encrypt_ctx : cipher->decrypt_ctx;
+    nettle_cipher_func *func = encrypt ? impl->encrypt : impl->decrypt;
     uint8_t chain[QCRYPTO_CIPHER_MAX_BLOCK_LEN];
 
     if (len == 0) {
@@ -126,48 +118,22 @@ void qcrypto_cipher_encrypt_nowipe(const QCryptoCipher *cipher, const uint8_t *i
     assert(cipher->mode == QCRYPTO_CIPHER_MODE_CTR || len % impl->block_size == 0);
     switch (cipher->mode) {
     case QCRYPTO_CIPHER_MODE_ECB:
-        impl->encrypt(cipher->encrypt_ctx, len, out, in);
+        func(ctx, len, out, in);
         break;
     case QCRYPTO_CIPHER_MODE_CBC:
         memcpy(chain, iv, impl->block_size);
-        cbc_encrypt(cipher->encrypt_ctx, impl->encrypt, impl->block_size, chain, len, out, in);
+        (encrypt ? cbc_encrypt : cbc_decrypt)(ctx, func, impl->block_size, chain, len, out, in);
         break;
     case QCRYPTO_CIPHER_MODE_XTS:
-        xts_encrypt_message(cipher->encrypt_ctx, cipher->tweak_ctx, impl->encrypt, iv,
-                            len, out, in);
+        if (encrypt) {
+            xts_encrypt_message(ctx, cipher->tweak_ctx, func, iv, len, out, in);
+        } else {
+            xts_decrypt_message(ctx, cipher->tweak_ctx, func, impl->encrypt, iv, len, out, in);
+        }
         break;
     case QCRYPTO_CIPHER_MODE_CTR:
-        cipher_ctr(cipher, iv, in, out, len);
-        break;
-    default:
-        g_assert_not_reached();
-    }
-}
-
-void qcrypto_cipher_decrypt_nowipe(const QCryptoCipher *cipher, const uint8_t *iv,
-                                   const void *in, void *out, size_t len)
-{
-    const struct nettle_cipher *impl = cipher->impl;
-    uint8_t chain[QCRYPTO_CIPHER_MAX_BLOCK_LEN];
-
-    if (len == 0) {
-        return;
-    }
-    assert(cipher->mode == QCRYPTO_CIPHER_MODE_CTR || len % impl->block_size == 0);
-    switch (cipher->mode) {
-    case QCRYPTO_CIPHER_MODE_ECB:
-        impl->decrypt(cipher->decrypt_ctx, len, out, in);
-        break;
-    case QCRYPTO_CIPHER_MODE_CBC:
         memcpy(chain, iv, impl->block_size);
-        cbc_decrypt(cipher->decrypt_ctx, impl->decrypt, impl->block_size, chain, len, out, in);
-        break;
-    case QCRYPTO_CIPHER_MODE_XTS:
-        xts_decrypt_message(cipher->decrypt_ctx, cipher->tweak_ctx, impl->decrypt, impl->encrypt,
-                            iv, len, out, in);
-        break;
-    case QCRYPTO_CIPHER_MODE_CTR:
-        cipher_ctr(cipher, iv, in, out, len);
+        ctr_crypt(cipher->encrypt_ctx, impl->encrypt, impl->block_size, chain, len, out, in);
         break;
     default:
         g_assert_not_reached();
@@ -177,14 +143,14 @@ void qcrypto_cipher_decrypt_nowipe(const QCryptoCipher *cipher, const uint8_t *i
 void qcrypto_cipher_encrypt(const QCryptoCipher *cipher, const uint8_t *iv,
                             const void *in, void *out, size_t len)
 {
-    qcrypto_cipher_encrypt_nowipe(cipher, iv, in, out, len);
+    qcrypto_cipher_crypt_nowipe(cipher, true, iv, in, out, len);
     secret_wipe_stack();
 }
 
 void qcrypto_cipher_decrypt(const QCryptoCipher *cipher, const uint8_t *iv,
                             const void *in, void *out, size_t len)
 {
-    qcrypto_cipher_decrypt_nowipe(cipher, iv, in, out, len);
+    qcrypto_cipher_crypt_nowipe(cipher, false, iv, in, out, len);
     secret_wipe_stack();
 }
 

@@ -126,22 +126,24 @@ static void sector_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *i
     memset(iv, 0, QCRYPTO_CIPHER_MAX_BLOCK_LEN);
     memcpy(iv, &sector_le, sizeof(sector_le));
     if (sc->essiv) {
-        qcrypto_cipher_encrypt_nowipe(sc->essiv, NULL, iv, iv, sc->essiv_block_len);
+        qcrypto_cipher_crypt_nowipe(sc->essiv, true, NULL, iv, iv, sc->essiv_block_len);
     }
 }
 
-typedef void CipherFunc(const QCryptoCipher *cipher, const uint8_t *iv,
-                        const void *in, void *out, size_t len);
-
-static void crypt_by_sector(const QCryptoSectorCipher *sc, CipherFunc *func, uint64_t sector,
-                            const uint8_t *in, uint8_t *out, size_t sectors)
+static void sectors_crypt(const QCryptoSectorCipher *sc, bool encrypt, uint64_t first_sector,
+                          const uint8_t *in, uint8_t *out, size_t sectors)
 {
     uint8_t iv[QCRYPTO_CIPHER_MAX_BLOCK_LEN];
 
+    if (sc->kernel) {
+        xts_crypt(sc->kernel, (XTSKeys *)sc->kernel_keys->data, encrypt, first_sector,
+                  sc->sector_mask, in, out, sectors);
+        return;
+    }
     for (size_t i = 0; i < sectors; i++) {
-        sector_iv(sc, sector + i, iv);
-        func(sc->cipher, iv, in + i * QCRYPTO_SECTOR_SIZE, out + i * QCRYPTO_SECTOR_SIZE,
-             QCRYPTO_SECTOR_SIZE);
+        sector_iv(sc, first_sector + i, iv);
+        qcrypto_cipher_crypt_nowipe(sc->cipher, encrypt, iv, in + i * QCRYPTO_SECTOR_SIZE,
+                                    out + i * QCRYPTO_SECTOR_SIZE, QCRYPTO_SECTOR_SIZE);
     }
     secret_wipe_stack();
 }
@@ -149,23 +151,13 @@ static void crypt_by_sector(const QCryptoSectorCipher *sc, CipherFunc *func, uin
 void qcrypto_sectors_encrypt(const QCryptoSectorCipher *sc, uint64_t first_sector,
                              const void *in, void *out, size_t sectors)
 {
-    if (sc->kernel) {
-        sc->kernel->encrypt((XTSKeys *)sc->kernel_keys->data, first_sector, sc->sector_mask,
-                            in, out, sectors);
-    } else {
-        crypt_by_sector(sc, qcrypto_cipher_encrypt_nowipe, first_sector, in, out, sectors);
-    }
+    sectors_crypt(sc, true, first_sector, in, out, sectors);
 }
 
 void qcrypto_sectors_decrypt(const QCryptoSectorCipher *sc, uint64_t first_sector,
                              const void *in, void *out, size_t sectors)
 {
-    if (sc->kernel) {
-        sc->kernel->decrypt((XTSKeys *)sc->kernel_keys->data, first_sector, sc->sector_mask,
-                            in, out, sectors);
-    } else {
-        crypt_by_sector(sc, qcrypto_cipher_decrypt_nowipe, first_sector, in, out, sectors);
-    }
+    sectors_crypt(sc, false, first_sector, in, out, sectors);
 }
 
 void qcrypto_sector_cipher_free(QCryptoSectorCipher *sc)

@@ -1,8 +1,6 @@
 /*
  * XTS kernel for AES-NI: eight blocks in flight, which hides the latency of a round
  *
- * The tweaks of eight sectors are encrypted together for the same reason.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
@@ -73,8 +71,8 @@ void xts_aesni_expand(XTSKeys *keys, const uint8_t *key, size_t nkey)
     secret_wipe_stack();
 }
 
-/* The rounds of AES over all lanes, from which the first key was not yet added. */
-INLINE void aes_encrypt(__m128i *b, const uint32_t *schedule, unsigned rounds)
+/* AES over all lanes. */
+INLINE void aes(__m128i *b, bool encrypt, const uint32_t *schedule, unsigned rounds)
 {
     __m128i k = round_key(schedule, 0);
 
@@ -84,31 +82,27 @@ INLINE void aes_encrypt(__m128i *b, const uint32_t *schedule, unsigned rounds)
     for (unsigned r = 1; r < rounds; r++) {
         k = round_key(schedule, r);
         UNROLL for (unsigned i = 0; i < LANES; i++) {
-            b[i] = _mm_aesenc_si128(b[i], k);
+            b[i] = encrypt ? _mm_aesenc_si128(b[i], k) : _mm_aesdec_si128(b[i], k);
         }
     }
     k = round_key(schedule, rounds);
     UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm_aesenclast_si128(b[i], k);
+        b[i] = encrypt ? _mm_aesenclast_si128(b[i], k) : _mm_aesdeclast_si128(b[i], k);
     }
 }
 
-INLINE void aes_decrypt(__m128i *b, const uint32_t *schedule, unsigned rounds)
+TARGET void xts_aesni_tweak(const XTSKeys *keys, XTSTweaks *tweaks)
 {
-    __m128i k = round_key(schedule, 0);
+    for (__m128i *t = (__m128i *)tweaks; t < (__m128i *)(tweaks + 1); t += LANES) {
+        __m128i b[LANES];
 
-    UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm_xor_si128(b[i], k);
-    }
-    for (unsigned r = 1; r < rounds; r++) {
-        k = round_key(schedule, r);
         UNROLL for (unsigned i = 0; i < LANES; i++) {
-            b[i] = _mm_aesdec_si128(b[i], k);
+            b[i] = t[i];
         }
-    }
-    k = round_key(schedule, rounds);
-    UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm_aesdeclast_si128(b[i], k);
+        aes(b, true, keys->tweak, keys->rounds);
+        UNROLL for (unsigned i = 0; i < LANES; i++) {
+            t[i] = b[i];
+        }
     }
 }
 
@@ -121,23 +115,11 @@ INLINE __m128i times_x(__m128i t)
     return _mm_xor_si128(_mm_add_epi64(t, t), carry);
 }
 
-/* Fill @tweaks for LANES sectors. */
-INLINE void sector_tweaks(const XTSKeys *keys, uint64_t sector, uint64_t mask, __m128i *tweaks)
+INLINE void crypt_sector(const uint32_t *schedule, unsigned rounds, bool encrypt,
+                         const uint8_t *first_tweak, const uint8_t *in, uint8_t *out)
 {
-    __m128i b[LANES];
+    __m128i tweak = _mm_load_si128((const __m128i *)first_tweak);
 
-    UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm_set_epi64x(0, (sector + i) & mask);
-    }
-    aes_encrypt(b, keys->tweak, keys->rounds);
-    UNROLL for (unsigned i = 0; i < LANES; i++) {
-        tweaks[i] = b[i];
-    }
-}
-
-INLINE void crypt_sector(const XTSKeys *keys, bool encrypt, __m128i tweak,
-                         const uint8_t *in, uint8_t *out)
-{
     for (unsigned group = 0; group < XTS_BLOCKS_PER_SECTOR / LANES; group++) {
         __m128i b[LANES], t[LANES];
 
@@ -146,11 +128,7 @@ INLINE void crypt_sector(const XTSKeys *keys, bool encrypt, __m128i tweak,
             tweak = times_x(tweak);
             b[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)in + i), t[i]);
         }
-        if (encrypt) {
-            aes_encrypt(b, keys->encrypt, keys->rounds);
-        } else {
-            aes_decrypt(b, keys->decrypt, keys->rounds);
-        }
+        aes(b, encrypt, schedule, rounds);
         UNROLL for (unsigned i = 0; i < LANES; i++) {
             _mm_storeu_si128((__m128i *)out + i, _mm_xor_si128(b[i], t[i]));
         }
@@ -159,30 +137,14 @@ INLINE void crypt_sector(const XTSKeys *keys, bool encrypt, __m128i tweak,
     }
 }
 
-INLINE void crypt_sectors(const XTSKeys *keys, bool encrypt, uint64_t sector, uint64_t mask,
-                          const uint8_t *in, uint8_t *out, size_t sectors)
+TARGET void xts_aesni_encrypt(const XTSKeys *keys, const uint8_t tweak[16],
+                              const uint8_t *in, uint8_t *out)
 {
-    __m128i tweaks[LANES];
-
-    for (size_t i = 0; i < sectors; i++) {
-        if (i % LANES == 0) {
-            sector_tweaks(keys, sector + i, mask, tweaks);
-        }
-        crypt_sector(keys, encrypt, tweaks[i % LANES],
-                     in + i * QCRYPTO_SECTOR_SIZE, out + i * QCRYPTO_SECTOR_SIZE);
-    }
-    secret_wipe(tweaks, sizeof(tweaks));
-    secret_wipe_registers();
+    crypt_sector(keys->encrypt, keys->rounds, true, tweak, in, out);
 }
 
-TARGET void xts_aesni_encrypt(const XTSKeys *keys, uint64_t first_sector, uint64_t sector_mask,
-                              const uint8_t *in, uint8_t *out, size_t sectors)
+TARGET void xts_aesni_decrypt(const XTSKeys *keys, const uint8_t tweak[16],
+                              const uint8_t *in, uint8_t *out)
 {
-    crypt_sectors(keys, true, first_sector, sector_mask, in, out, sectors);
-}
-
-TARGET void xts_aesni_decrypt(const XTSKeys *keys, uint64_t first_sector, uint64_t sector_mask,
-                              const uint8_t *in, uint8_t *out, size_t sectors)
-{
-    crypt_sectors(keys, false, first_sector, sector_mask, in, out, sectors);
+    crypt_sector(keys->decrypt, keys->rounds, false, tweak, in, out);
 }

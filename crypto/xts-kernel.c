@@ -1,11 +1,12 @@
 /*
- * XTS kernels: which there are, and which one this processor is given
+ * XTS kernels: which there are, which one this processor is given, and the loop over sectors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 
 #include "crypto/xts-kernel.h"
+#include "util/secret-buffer.h"
 
 #ifdef __x86_64__
 static bool have_aesni(void)
@@ -22,10 +23,12 @@ static bool have_vaes(void)
 
 const XTSKernel xts_kernels[] = {
 #ifdef __x86_64__
-    { "vaes-avx2", have_vaes, xts_aesni_expand, xts_vaes_encrypt, xts_vaes_decrypt },
-    { "aesni", have_aesni, xts_aesni_expand, xts_aesni_encrypt, xts_aesni_decrypt },
+    { "vaes-avx2", have_vaes,
+      xts_aesni_expand, xts_vaes_tweak, xts_vaes_encrypt, xts_vaes_decrypt },
+    { "aesni", have_aesni,
+      xts_aesni_expand, xts_aesni_tweak, xts_aesni_encrypt, xts_aesni_decrypt },
 #endif
-    { NULL, NULL, NULL, NULL, NULL },
+    { .name = NULL },
 };
 
 const XTSKernel *xts_kernel_best(void)
@@ -36,4 +39,26 @@ const XTSKernel *xts_kernel_best(void)
         }
     }
     return NULL;
+}
+
+void xts_crypt(const XTSKernel *kernel, const XTSKeys *keys, bool encrypt, uint64_t first_sector,
+               uint64_t sector_mask, const uint8_t *in, uint8_t *out, size_t sectors)
+{
+    XTSSectorFunc *crypt = encrypt ? kernel->encrypt : kernel->decrypt;
+    XTSTweaks tweaks = { 0 };
+
+    for (size_t i = 0; i < sectors; i++) {
+        if (i % XTS_TWEAKS == 0) {
+            for (size_t j = 0; j < XTS_TWEAKS; j++) {
+                uint64_t number[2] = { GUINT64_TO_LE((first_sector + i + j) & sector_mask), 0 };
+
+                memcpy(tweaks.block[j], number, sizeof(number));
+            }
+            kernel->tweak(keys, &tweaks);
+        }
+        crypt(keys, tweaks.block[i % XTS_TWEAKS],
+              in + i * QCRYPTO_SECTOR_SIZE, out + i * QCRYPTO_SECTOR_SIZE);
+    }
+    secret_wipe(&tweaks, sizeof(tweaks));
+    secret_wipe_registers();
 }

@@ -27,22 +27,30 @@ typedef struct XTSKeys {
     unsigned rounds;
 } __attribute__((aligned(16))) XTSKeys;
 
+/* How many sectors have their tweaks encrypted together. */
+#define XTS_TWEAKS 16
+
+typedef struct XTSTweaks {
+    uint8_t block[XTS_TWEAKS][16];
+} __attribute__((aligned(32))) XTSTweaks;
+
 /* Expand the two keys in the @nkey bytes at @key (32, 48 or 64). */
 typedef void XTSExpandFunc(XTSKeys *keys, const uint8_t *key, size_t nkey);
 
-/*
- * Crypt @sectors sectors; the tweak of each is its number under @sector_mask, little-endian, zero
- * padded.
- */
-typedef void XTSFunc(const XTSKeys *keys, uint64_t first_sector, uint64_t sector_mask,
-                     const uint8_t *in, uint8_t *out, size_t sectors);
+/* Encrypt the blocks in @tweaks with the second key. */
+typedef void XTSTweakFunc(const XTSKeys *keys, XTSTweaks *tweaks);
+
+/* Crypt one sector whose tweak was encrypted already. */
+typedef void XTSSectorFunc(const XTSKeys *keys, const uint8_t tweak[16],
+                           const uint8_t *in, uint8_t *out);
 
 typedef struct XTSKernel {
     const char *name;
     bool (*supported)(void);    /* by this processor */
     XTSExpandFunc *expand;
-    XTSFunc *encrypt;
-    XTSFunc *decrypt;
+    XTSTweakFunc *tweak;
+    XTSSectorFunc *encrypt;
+    XTSSectorFunc *decrypt;
 } XTSKernel;
 
 /* All kernels of this build, fastest first; ends with a NULL name. */
@@ -51,10 +59,18 @@ extern const XTSKernel xts_kernels[];
 /* The fastest one that this processor has; NULL where there is none. */
 const XTSKernel *xts_kernel_best(void);
 
+/*
+ * Crypt @sectors sectors; the tweak of each is its number under @sector_mask, little-endian, zero
+ * padded.
+ */
+void xts_crypt(const XTSKernel *kernel, const XTSKeys *keys, bool encrypt, uint64_t first_sector,
+               uint64_t sector_mask, const uint8_t *in, uint8_t *out, size_t sectors);
+
 /* What the table is made of; defined where the processor family has it. */
 XTSExpandFunc xts_aesni_expand;
-XTSFunc xts_aesni_encrypt, xts_aesni_decrypt;
-XTSFunc xts_vaes_encrypt, xts_vaes_decrypt;
+XTSTweakFunc xts_aesni_tweak, xts_vaes_tweak;
+XTSSectorFunc xts_aesni_encrypt, xts_aesni_decrypt;
+XTSSectorFunc xts_vaes_encrypt, xts_vaes_decrypt;
 
 /*
  * As qcrypto_sector_cipher_new(), with a kernel of choice: NULL for the portable code. @kernel has

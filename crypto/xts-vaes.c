@@ -11,7 +11,6 @@
 #include <immintrin.h>
 
 #include "crypto/xts-kernel.h"
-#include "util/secret-buffer.h"
 
 #define TARGET __attribute__((target("aes,avx2,vaes,vpclmulqdq")))
 #define INLINE TARGET __attribute__((always_inline)) static inline
@@ -28,7 +27,8 @@ INLINE __m256i round_key(const uint32_t *schedule, unsigned round)
  * AES over all lanes, with @t added before and after: the second time as a part of the last key,
  * which the last round adds anyway.
  */
-INLINE void aes_encrypt(__m256i *b, const __m256i *t, const uint32_t *schedule, unsigned rounds)
+INLINE void aes(__m256i *b, const __m256i *t, bool encrypt, const uint32_t *schedule,
+                unsigned rounds)
 {
     __m256i k = round_key(schedule, 0);
 
@@ -38,45 +38,30 @@ INLINE void aes_encrypt(__m256i *b, const __m256i *t, const uint32_t *schedule, 
     for (unsigned r = 1; r < rounds; r++) {
         k = round_key(schedule, r);
         UNROLL for (unsigned i = 0; i < LANES; i++) {
-            b[i] = _mm256_aesenc_epi128(b[i], k);
+            b[i] = encrypt ? _mm256_aesenc_epi128(b[i], k) : _mm256_aesdec_epi128(b[i], k);
         }
     }
     k = round_key(schedule, rounds);
     UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm256_aesenclast_epi128(b[i], _mm256_xor_si256(k, t[i]));
+        __m256i last = _mm256_xor_si256(k, t[i]);
+
+        b[i] = encrypt ? _mm256_aesenclast_epi128(b[i], last)
+                       : _mm256_aesdeclast_epi128(b[i], last);
     }
 }
 
-INLINE void aes_decrypt(__m256i *b, const __m256i *t, const uint32_t *schedule, unsigned rounds)
+TARGET void xts_vaes_tweak(const XTSKeys *keys, XTSTweaks *tweaks)
 {
-    __m256i k = round_key(schedule, 0);
-
-    UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm256_xor_si256(_mm256_xor_si256(b[i], k), t[i]);
-    }
-    for (unsigned r = 1; r < rounds; r++) {
-        k = round_key(schedule, r);
-        UNROLL for (unsigned i = 0; i < LANES; i++) {
-            b[i] = _mm256_aesdec_epi128(b[i], k);
-        }
-    }
-    k = round_key(schedule, rounds);
-    UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm256_aesdeclast_epi128(b[i], _mm256_xor_si256(k, t[i]));
-    }
-}
-
-/* Fill @tweaks for BLOCKS sectors. */
-INLINE void sector_tweaks(const XTSKeys *keys, uint64_t sector, uint64_t mask, __m128i *tweaks)
-{
+    __m256i *t = (__m256i *)tweaks;
     __m256i b[LANES], zero[LANES] = { 0 };
 
+    G_STATIC_ASSERT(XTS_TWEAKS == BLOCKS);
     UNROLL for (unsigned i = 0; i < LANES; i++) {
-        b[i] = _mm256_set_epi64x(0, (sector + 2 * i + 1) & mask, 0, (sector + 2 * i) & mask);
+        b[i] = t[i];
     }
-    aes_encrypt(b, zero, keys->tweak, keys->rounds);
+    aes(b, zero, true, keys->tweak, keys->rounds);
     UNROLL for (unsigned i = 0; i < LANES; i++) {
-        _mm256_storeu_si256((__m256i *)tweaks + i, b[i]);
+        t[i] = b[i];
     }
 }
 
@@ -96,10 +81,10 @@ INLINE __m256i times_x_pow(__m256i tweak, unsigned n)
     return _mm256_xor_si256(tweak, folded);
 }
 
-INLINE void crypt_sector(const XTSKeys *keys, bool encrypt, __m128i first_tweak,
-                         const uint8_t *in, uint8_t *out)
+INLINE void crypt_sector(const uint32_t *schedule, unsigned rounds, bool encrypt,
+                         const uint8_t *first_tweak, const uint8_t *in, uint8_t *out)
 {
-    __m256i tweak = _mm256_broadcastsi128_si256(first_tweak);
+    __m256i tweak = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)first_tweak));
 
     _Pragma("GCC unroll 2")
     for (unsigned group = 0; group < XTS_BLOCKS_PER_SECTOR / BLOCKS; group++) {
@@ -109,41 +94,21 @@ INLINE void crypt_sector(const XTSKeys *keys, bool encrypt, __m128i first_tweak,
             t[i] = times_x_pow(tweak, group * BLOCKS + 2 * i);
             b[i] = _mm256_loadu_si256((const __m256i *)in + group * LANES + i);
         }
-        if (encrypt) {
-            aes_encrypt(b, t, keys->encrypt, keys->rounds);
-        } else {
-            aes_decrypt(b, t, keys->decrypt, keys->rounds);
-        }
+        aes(b, t, encrypt, schedule, rounds);
         UNROLL for (unsigned i = 0; i < LANES; i++) {
             _mm256_storeu_si256((__m256i *)out + group * LANES + i, b[i]);
         }
     }
 }
 
-INLINE void crypt_sectors(const XTSKeys *keys, bool encrypt, uint64_t sector, uint64_t mask,
-                          const uint8_t *in, uint8_t *out, size_t sectors)
+TARGET void xts_vaes_encrypt(const XTSKeys *keys, const uint8_t tweak[16],
+                             const uint8_t *in, uint8_t *out)
 {
-    __m128i tweaks[BLOCKS];
-
-    for (size_t i = 0; i < sectors; i++) {
-        if (i % BLOCKS == 0) {
-            sector_tweaks(keys, sector + i, mask, tweaks);
-        }
-        crypt_sector(keys, encrypt, tweaks[i % BLOCKS],
-                     in + i * QCRYPTO_SECTOR_SIZE, out + i * QCRYPTO_SECTOR_SIZE);
-    }
-    secret_wipe(tweaks, sizeof(tweaks));
-    secret_wipe_registers();
+    crypt_sector(keys->encrypt, keys->rounds, true, tweak, in, out);
 }
 
-TARGET void xts_vaes_encrypt(const XTSKeys *keys, uint64_t first_sector, uint64_t sector_mask,
-                             const uint8_t *in, uint8_t *out, size_t sectors)
+TARGET void xts_vaes_decrypt(const XTSKeys *keys, const uint8_t tweak[16],
+                             const uint8_t *in, uint8_t *out)
 {
-    crypt_sectors(keys, true, first_sector, sector_mask, in, out, sectors);
-}
-
-TARGET void xts_vaes_decrypt(const XTSKeys *keys, uint64_t first_sector, uint64_t sector_mask,
-                             const uint8_t *in, uint8_t *out, size_t sectors)
-{
-    crypt_sectors(keys, false, first_sector, sector_mask, in, out, sectors);
+    crypt_sector(keys->decrypt, keys->rounds, false, tweak, in, out);
 }
