@@ -151,9 +151,6 @@ bool user_creatable_del(const char *id, Error **errp)
         error_setg(errp, "There is no object with id '%s'", id);
         return false;
     }
-    if (object->type->can_delete && !object->type->can_delete(object->obj, errp)) {
-        return false;
-    }
     g_ptr_array_remove(objects, object);
     return true;
 }
@@ -183,16 +180,6 @@ void *user_creatable_lookup(const char *id, ObjectType type, Error **errp)
         return NULL;
     }
     return object->obj;
-}
-
-void user_creatable_foreach(void (*func)(const char *id, ObjectType type, void *opaque),
-                            void *opaque)
-{
-    for (guint i = 0; objects && i < objects->len; i++) {
-        Object *object = g_ptr_array_index(objects, i);
-
-        func(object->id, object->type->type, opaque);
-    }
 }
 
 void user_creatable_cleanup(void)

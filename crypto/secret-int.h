@@ -13,14 +13,13 @@
 /* All bytes of the regular file or pipe @filename, read by a worker thread. */
 SecretBuffer *coroutine_mixed_fn secret_read_file(const char *filename, Error **errp);
 
-/* The payload of the key @serial in the kernel's keyring. */
-SecretBuffer *secret_read_keyring(int32_t serial, Error **errp);
-
 /*
- * Undo the encryption and the encoding that @props tell of. @raw may be taken over: it becomes NULL
- * then.
+ * The object @id from what its source gave: undoes the encryption and the encoding that @props tell
+ * of. Takes @raw, which is NULL where the source failed with @errp set; puts @id before an error.
  */
-SecretBuffer *secret_decode(const SecretCommonProperties *props, SecretBuffer **raw, Error **errp);
+void *secret_new(const char *id, const SecretCommonProperties *props, SecretBuffer *raw,
+                 Error **errp);
+void secret_free(void *obj);
 
 extern const UserCreatableType secret_type;
 #ifdef CONFIG_KEYRING

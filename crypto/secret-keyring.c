@@ -9,7 +9,7 @@
 
 #include "crypto/secret-int.h"
 
-SecretBuffer *secret_read_keyring(int32_t serial, Error **errp)
+static SecretBuffer *secret_read_keyring(int32_t serial, Error **errp)
 {
     g_autoptr(SecretBuffer) buf = secret_buffer_new(0);
     long len;
@@ -36,25 +36,13 @@ static void *secret_keyring_create(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
     const SecretKeyringProperties *props = &options->u.secret_keyring;
-    g_autoptr(SecretBuffer) raw = secret_read_keyring(props->serial, errp);
-    SecretBuffer *secret = NULL;
 
-    if (raw) {
-        secret = secret_decode(qapi_SecretKeyringProperties_base(props), &raw, errp);
-    }
-    if (!secret) {
-        error_prepend(errp, "Secret '%s': ", options->id);
-    }
-    return secret;
-}
-
-static void secret_keyring_free(void *obj)
-{
-    secret_buffer_free(obj);
+    return secret_new(options->id, qapi_SecretKeyringProperties_base(props),
+                      secret_read_keyring(props->serial, errp), errp);
 }
 
 const UserCreatableType secret_keyring_type = {
     .type = OBJECT_TYPE_SECRET_KEYRING,
     .create = secret_keyring_create,
-    .free = secret_keyring_free,
+    .free = secret_free,
 };

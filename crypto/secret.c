@@ -72,26 +72,43 @@ static bool secret_decrypt(SecretBuffer *buf, const char *keyid, const char *iv_
     return remove_padding(buf, errp);
 }
 
-SecretBuffer *secret_decode(const SecretCommonProperties *props, SecretBuffer **raw, Error **errp)
+static SecretBuffer *secret_decode(const SecretCommonProperties *props, SecretBuffer *raw,
+                                   Error **errp)
 {
-    g_autoptr(SecretBuffer) buf = NULL;
+    g_autoptr(SecretBuffer) buf = raw;
 
     if (props->iv && !props->keyid) {
         error_setg(errp, "Option 'iv' needs 'keyid'");
         return NULL;
     }
     if (props->has_format && props->format == QCRYPTO_SECRET_FORMAT_BASE64) {
-        buf = qcrypto_base64_decode((*raw)->data, (*raw)->len, errp);
+        buf = qcrypto_base64_decode(raw->data, raw->len, errp);
+        secret_buffer_free(raw);
         if (!buf) {
             return NULL;
         }
-    } else {
-        buf = g_steal_pointer(raw);
     }
     if (props->keyid && !secret_decrypt(buf, props->keyid, props->iv, errp)) {
         return NULL;
     }
     return g_steal_pointer(&buf);
+}
+
+void *secret_new(const char *id, const SecretCommonProperties *props, SecretBuffer *raw,
+                 Error **errp)
+{
+    ERRP_GUARD();
+    SecretBuffer *secret = raw ? secret_decode(props, raw, errp) : NULL;
+
+    if (!secret) {
+        error_prepend(errp, "Secret '%s': ", id);
+    }
+    return secret;
+}
+
+void secret_free(void *obj)
+{
+    secret_buffer_free(obj);
 }
 
 static SecretBuffer *coroutine_mixed_fn secret_load(const SecretProperties *props, Error **errp)
@@ -110,21 +127,9 @@ static void *coroutine_mixed_fn secret_create(const ObjectOptions *options, Erro
 {
     ERRP_GUARD();
     const SecretProperties *props = &options->u.secret;
-    g_autoptr(SecretBuffer) raw = secret_load(props, errp);
-    SecretBuffer *secret = NULL;
 
-    if (raw) {
-        secret = secret_decode(qapi_SecretProperties_base(props), &raw, errp);
-    }
-    if (!secret) {
-        error_prepend(errp, "Secret '%s': ", options->id);
-    }
-    return secret;
-}
-
-static void secret_free(void *obj)
-{
-    secret_buffer_free(obj);
+    return secret_new(options->id, qapi_SecretProperties_base(props), secret_load(props, errp),
+                      errp);
 }
 
 const UserCreatableType secret_type = {

@@ -38,9 +38,6 @@ typedef struct UserCreatableType {
     /* Make the object; NULL with an error that names @options->id on failure. */
     void *(*create)(const ObjectOptions *options, Error **errp);
     void (*free)(void *obj);
-
-    /* Optional: whether @obj may go now; sets an error where something still uses it. */
-    bool (*can_delete)(void *obj, Error **errp);
 } UserCreatableType;
 
 /* Make @type known. It must not be registered already, and must stay valid. */
@@ -67,7 +64,7 @@ bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp);
  */
 bool user_creatable_is_help(const char *arg);
 
-/* Delete the object @id; fails where there is none or it is in use. */
+/* Delete the object @id; fails where there is none. */
 bool user_creatable_del(const char *id, Error **errp);
 
 /* The object @id, which must be of the type @type; it stays owned by the list. */
@@ -77,10 +74,6 @@ void *user_creatable_lookup(const char *id, ObjectType type, Error **errp);
  * As user_creatable_lookup() for any type: NULL without an error where there is none; sets *@type.
  */
 void *user_creatable_find(const char *id, ObjectType *type);
-
-/* Call @func(@id, @type, @opaque) for every object, in the order in which they were created. */
-void user_creatable_foreach(void (*func)(const char *id, ObjectType type, void *opaque),
-                            void *opaque);
 
 /* Delete all objects, last made first. */
 void user_creatable_cleanup(void);

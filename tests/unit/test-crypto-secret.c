@@ -242,6 +242,7 @@ static void test_padding(void)
         { "p0ERRpcUWQSFWW094BxJug==", NULL },
         { "yrWeeh7sbTVtT/ajOss1SQ==", NULL },
         { "+VSeZqrafmOFtVrJf66nLQ==", NULL },
+        { "PlNseRemlUhe8Ea9p8aj5k9DnYeqDeszgCklO+oLpU8=", NULL },
         { "iOqWeEbyOIXA1PHXCmw7PA1a60sSTqEImIUN1i6j6dI=", NULL },
     };
     char key[32] = { 0 };
@@ -275,6 +276,7 @@ static void test_base64(void)
         { "Zm9vYmE=", "fooba" }, { "Zm9vYmFy", "foobar" },
         { "/+A=", "\xff\xe0" }, { "\nZm\n9v\r\n", "foo" }, { "Zg=\n=\n", "f" },
         { "Z", NULL }, { "Zg", NULL }, { "Zg=", NULL }, { "Zg===", NULL }, { "Z===", NULL },
+        { "A===", NULL }, { "Zm=8", NULL },
         { "Zm9", NULL }, { "Zm9v=", NULL }, { "====", NULL }, { "=", NULL }, { "Zg==Zg==", NULL },
         { "Zh==", NULL }, { "Zm9=", NULL }, { "Zm9v ", NULL }, { "Zm9_", NULL }, { "Zm9-", NULL },
         { "Zm9@", NULL }, { "Zm9[", NULL }, { "Zm9`", NULL }, { "Zm9{", NULL }, { "Zm9:", NULL },
