@@ -68,7 +68,7 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
         options = json_object_new_object();
     }
     if (image->format) {
-        json_object_object_add(options, "driver", json_object_new_string(image->format));
+        set_default(options, "driver", json_object_new_string(image->format));
     }
     if (image->cache) {
         struct json_object *cache;
@@ -84,7 +84,7 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
     if (image->force_share) {
         json_object_object_add(options, "force-share", json_object_new_boolean(true));
     }
-    if (!(image->perm & (BLK_PERM_WRITE | BLK_PERM_RESIZE))) {
+    if (!image->writable && !(image->perm & (BLK_PERM_WRITE | BLK_PERM_RESIZE))) {
         set_default(options, "read-only", json_object_new_boolean(true));
     }
     return g_steal_pointer(&options);
@@ -110,6 +110,7 @@ static bool coroutine_fn lacks_password(const ToolImage *image)
     bool lacks;
 
     look.perm = 0;
+    look.writable = false;
     look.shared_perm = BLK_PERM_ALL;
     blk = open_image(&look, BDRV_O_NO_IO, 0, NULL);
     if (!blk) {
@@ -127,7 +128,7 @@ BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
     g_autofree char *secret = NULL;
 
     if (image->no_io) {
-        return open_image(image, BDRV_O_NO_IO, image->perm, errp);
+        return open_image(image, BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0), image->perm, errp);
     }
     if (tool_can_prompt() && lacks_password(image)) {
         secret = tool_prompt_secret(image->name, false, errp);

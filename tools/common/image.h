@@ -19,13 +19,15 @@ struct json_object;
 typedef struct ToolImage {
     const char *name;           /* a filename; with @image_opts, options such as driver=luks,file.filename=x */
     bool image_opts;
-    const char *format;         /* its driver; NULL: found by looking at it */
+    const char *format;         /* its driver, where the options name none; NULL: found by looking at it */
     const char *cache;          /* cache mode; NULL: writeback */
     const char *key_secret;     /* ID of a secret that wins over what the options say; NULL: none */
-    uint64_t perm;              /* the node is read-only without write or resize among them */
+    uint64_t perm;
     uint64_t shared_perm;
+    bool writable;              /* not read-only; implied by write or resize in @perm */
     bool force_share;
     bool no_io;                 /* metadata only: BDRV_O_NO_IO */
+    bool damaged;               /* with @no_io: damaged metadata is no error: BDRV_O_DAMAGED */
 } ToolImage;
 
 /*

@@ -1,0 +1,140 @@
+/*
+ * qemu-img amend: change the options of an image, which for LUKS are its passwords
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+
+#include "block/block_int.h"
+#include "qapi/keyval.h"
+#include "tools/common/image.h"
+#include "tools/common/progress.h"
+#include "tools/img/commands.h"
+
+enum {
+    KEY_FORCE = TOOL_KEY_OWN,
+};
+
+typedef struct Amend {
+    BlockdevAmendOptions *options;
+    BlockDriverState *bs;
+    bool force;
+} Amend;
+
+static void print_options_help(void)
+{
+    printf("Amend options for 'luks':\n");
+    qapi_print_help(&qapi_type_QCryptoBlockAmendOptionsLUKS, stdout);
+}
+
+/* The options of -o for an image of format luks, the only one that has any. NULL with @errp, or with *@help. */
+static BlockdevAmendOptions *parse_options(const char *text, bool *help, Error **errp)
+{
+    g_autoptr(json_object) in = keyval_parse(text, NULL, help, errp);
+
+    if (!in || *help) {
+        return NULL;
+    }
+    json_object_object_add(in, "driver", json_object_new_string("luks"));
+    return QAPI_FROM_JSON(BlockdevAmendOptions, in, QAPI_INPUT_KEYVAL, errp);
+}
+
+static bool coroutine_fn amend_job(Job *job, void *opaque, Error **errp)
+{
+    Amend *amend = opaque;
+
+    return bdrv_amend(amend->bs, amend->options, amend->force, job, errp);
+}
+
+/* Making a password inactive by its slot or by itself needs no key; the rest does. */
+static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error **errp)
+{
+    const BlockdevAmendOptionsLUKS *luks = &amend->options->u.luks;
+    ToolImage image = {
+        .name = args->positional[0],
+        .image_opts = args->image_opts,
+        .format = args->format,
+        .cache = args->cache,
+        .key_secret = luks->secret,
+        .shared_perm = BLK_PERM_ALL,
+        .writable = true,
+        .no_io = luks->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_INACTIVE,
+    };
+    BlockBackend *blk = tool_image_open(&image, errp);
+    bool ok;
+
+    if (!blk) {
+        return false;
+    }
+    amend->bs = blk_bs(blk);
+    ok = tool_run_job(JOB_TYPE_AMEND, amend_job, amend, args->progress, errp);
+    blk_co_unref(blk);
+    return ok;
+}
+
+static int coroutine_fn img_amend_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    Amend amend = { 0 };
+    Error *err = NULL;
+    bool help = false, ok;
+    int c;
+
+    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        amend.force |= c == KEY_FORCE;
+    }
+    if (!args.stop && !args.options) {
+        tool_args_fail(&args, "Must specify options (-o)");
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    amend.options = parse_options(args.options, &help, &err);
+    if (help) {
+        print_options_help();
+        return 0;
+    }
+    if (amend.options && !args.n_positional) {
+        tool_args_fail(&args, "'%s' expects %s", cmd->name, cmd->args);
+        qapi_free_BlockdevAmendOptions(amend.options);
+        return args.status;
+    }
+    ok = amend.options && amend_image(&args, &amend, &err);
+    qapi_free_BlockdevAmendOptions(amend.options);
+    if (!ok) {
+        error_report_err(err);
+        return 1;
+    }
+    return 0;
+}
+
+static const ToolOption img_amend_options[] = {
+    TOOL_OPTION_OPTIONS,
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_CACHE,
+    { 0, "force", NULL, "overwrite an active keyslot, or erase the last password", KEY_FORCE },
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+const ToolCommand img_amend = {
+    .name = "amend",
+    .args = "FILE",
+    .min_args = 0,      /* -o help needs none */
+    .max_args = 1,
+    .summary = "change the options of an image: of LUKS, its passwords",
+    .description =
+        "With -o state=active a password is added, with state=inactive it is removed. 'qemu-img keyslot' does\n"
+        "the same in an easier way.",
+    .examples =
+        "  qemu-img amend --object secret,id=s0,file=old --object secret,id=s1,file=new \\\n"
+        "      -o state=active,new-secret=s1 --image-opts driver=luks,key-secret=s0,file.filename=disk.luks\n"
+        "  qemu-img amend -o state=inactive,keyslot=1 -f luks disk.luks",
+    .options = img_amend_options,
+    .run = img_amend_run,
+};

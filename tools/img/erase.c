@@ -1,0 +1,192 @@
+/*
+ * qemu-img erase: destroy the keys, header or all of an encrypted image, and tell what that is worth
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "block/block.h"
+#include "crypto/luks.h"
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/common/progress.h"
+#include "tools/img/commands.h"
+
+enum {
+    KEY_FORCE = TOOL_KEY_OWN,
+    KEY_SCOPE,
+    KEY_PASSES,
+};
+
+typedef struct Erase {
+    SecureEraseScope scope;
+    int64_t passes;             /* 0: the default */
+    bool force;
+    BlockDriverState *bs;
+    SecureEraseReport *report;
+} Erase;
+
+static bool coroutine_fn erase_job(Job *job, void *opaque, Error **errp)
+{
+    Erase *erase = opaque;
+
+    erase->report = bdrv_secure_erase(erase->bs, erase->scope, erase->passes, erase->force, job, errp);
+    return erase->report;
+}
+
+static const char *describe(SecureEraseAssurance assurance)
+{
+    switch (assurance) {
+    case SECURE_ERASE_ASSURANCE_OVERWRITTEN:
+        return "overwritten in place";
+    case SECURE_ERASE_ASSURANCE_DEVICE_ERASED:
+        return "erased by the device's own command";
+    case SECURE_ERASE_ASSURANCE_MAY_SURVIVE:
+        return "a copy MAY SURVIVE";
+    default:
+        return "not known: this layer cannot tell";
+    }
+}
+
+static void print_regions(const SecureEraseRegionList *regions)
+{
+    for (size_t i = 0; i < regions->n; i++) {
+        const SecureEraseRegion *r = regions->items[i];
+        g_autofree char *length = tool_size_to_str(r->length);
+
+        printf("  %-20s %10s at offset %-10" PRId64 " %" PRId64 " pass%s, %s\n", r->what, length, r->offset,
+               r->passes, r->passes == 1 ? "" : "es", r->verified ? "verified" : "not verified");
+    }
+}
+
+static void print_layers(const SecureEraseLayerList *layers)
+{
+    for (size_t i = 0; i < layers->n; i++) {
+        const SecureEraseLayer *layer = layers->items[i];
+
+        printf("  %s (%s): %s\n", layer->node_name, layer->driver, describe(layer->assurance));
+        for (size_t j = 0; layer->notes && j < layer->notes->n; j++) {
+            printf("      %s\n", layer->notes->items[j]);
+        }
+    }
+}
+
+static void print_report(const SecureEraseReport *report)
+{
+    printf("Erased (scope %s):\n", SecureEraseScope_str(report->scope));
+    print_regions(report->regions);
+    printf("What the storage below promises:\n");
+    print_layers(report->layers);
+    printf("Assurance: %s\n", SecureEraseAssurance_str(report->assurance));
+}
+
+static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error **errp)
+{
+    ToolImage image = {
+        .name = args->positional[0],
+        .image_opts = args->image_opts,
+        .format = args->format ? args->format : "luks",
+        .cache = args->cache,
+        .shared_perm = BLK_PERM_ALL,
+        .writable = true,
+        .no_io = true,
+        .damaged = true,
+    };
+    BlockBackend *blk = tool_image_open(&image, errp);
+    bool ok;
+
+    if (!blk) {
+        return false;
+    }
+    erase->bs = blk_bs(blk);
+    ok = tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress, errp);
+    blk_co_unref(blk);
+    return ok;
+}
+
+static bool set_option(Erase *erase, int key, const char *value, Error **errp)
+{
+    int scope;
+
+    switch (key) {
+    case KEY_FORCE:
+        erase->force = true;
+        return true;
+    case KEY_PASSES:
+        return tool_parse_number("number of passes", value, 1, QCRYPTO_LUKS_MAX_PASSES, &erase->passes, errp);
+    case KEY_SCOPE:
+        scope = qapi_enum_parse(&qapi_type_SecureEraseScope, value, -1, NULL);
+        if (scope < 0) {
+            error_setg(errp, "Invalid scope '%s': expected key-material, header or image", value);
+            return false;
+        }
+        erase->scope = scope;
+        return true;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static int coroutine_fn img_erase_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    Erase erase = { .scope = SECURE_ERASE_SCOPE_HEADER };
+    Error *err = NULL;
+    int c;
+
+    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        if (!set_option(&erase, c, args.value, &err)) {
+            tool_args_fail(&args, "%s", error_get_pretty(err));
+            error_free(err);
+            return args.status;
+        }
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    if (!erase_image(&erase, &args, &err)) {
+        error_report_err(err);
+        return 1;
+    }
+    if (args.json) {
+        tool_print_qapi(&qapi_type_SecureEraseReport, erase.report);
+    } else if (!args.quiet) {
+        print_report(erase.report);
+    }
+    qapi_free_SecureEraseReport(erase.report);
+    return 0;
+}
+
+static const ToolOption img_erase_options[] = {
+    { 0, "scope", "SCOPE",
+      "key-material: that of all keyslots; header (default): all up to the payload; image: the payload, too",
+      KEY_SCOPE },
+    { 0, "passes", "N", "how often to overwrite (default: 3, and the payload once)", KEY_PASSES },
+    { 0, "force", NULL, "even while somebody else writes to the image", KEY_FORCE },
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OUTPUT,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_CACHE,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+const ToolCommand img_erase = {
+    .name = "erase",
+    .args = "FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "destroy the keys of an encrypted image, so that nobody can read it again",
+    .description =
+        "No password is needed. Each region is overwritten with random bytes, flushed after every pass, and read\n"
+        "back. The report says for each layer of storage whether an older copy may survive: in snapshots, on\n"
+        "copy-on-write file systems, in flash memory. It exits with 0 even then; look at the assurance. Copies of\n"
+        "the header made with 'header backup' are not touched.",
+    .examples =
+        "  qemu-img erase disk.luks\n"
+        "  qemu-img erase --scope key-material --passes 1 --output json disk.luks",
+    .options = img_erase_options,
+    .run = img_erase_run,
+};

@@ -1,0 +1,217 @@
+/*
+ * qemu-img format: write a format into a volume that exists
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+
+#include "block/block_int.h"
+#include "crypto/luks.h"
+#include "qapi/keyval.h"
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/common/passphrase.h"
+#include "tools/common/progress.h"
+#include "tools/img/commands.h"
+
+enum {
+    KEY_FORCE = TOOL_KEY_OWN,
+    KEY_HEADER,
+};
+
+typedef struct Format {
+    const char *format;
+    const char *header_name;    /* NULL: into the volume itself */
+    bool force;
+    BlockdevFormatOptions *options;
+    BlockBackend *volume;
+    BlockBackend *header;
+    bool made_header;           /* a file that was not there before */
+} Format;
+
+/* Fill in f->options from -o; false with @errp, or with *@help. */
+static bool coroutine_fn parse_options(Format *f, const ToolArgs *args, bool *help, Error **errp)
+{
+    g_autoptr(json_object) in = keyval_parse(args->options ? args->options : "", NULL, help, errp);
+    BlockdevFormatOptionsLUKS *luks;
+    char *secret;
+
+    if (!in || *help) {
+        return false;
+    }
+    json_object_object_add(in, "driver", json_object_new_string(f->format));
+    f->options = QAPI_FROM_JSON(BlockdevFormatOptions, in, QAPI_INPUT_KEYVAL, errp);
+    if (!f->options) {
+        return false;
+    }
+    luks = &f->options->u.luks;
+    secret = tool_secret_or_prompt(luks->key_secret, "key-secret", args->positional[0], true, errp);
+    g_free(luks->key_secret);
+    luks->key_secret = secret;
+    return secret;
+}
+
+/* Open a volume that is to be written to, whatever it holds. */
+static BlockBackend *coroutine_fn open_volume(const char *name, bool image_opts, const char *cache,
+                                              Error **errp)
+{
+    ToolImage image = {
+        .name = name,
+        .image_opts = image_opts,
+        .format = "raw",
+        .cache = cache,
+        .shared_perm = BLK_PERM_ALL,
+        .writable = true,
+    };
+
+    return tool_image_open(&image, errp);
+}
+
+/* Open the volume for the header, which is made where there is none of that name. */
+static bool coroutine_fn open_header(Format *f, const char *cache, Error **errp)
+{
+    g_autofree char *made = NULL;
+    uint64_t bytes;
+
+    if (access(f->header_name, F_OK) < 0 && errno == ENOENT) {
+        BlockdevCreateOptions file = { .driver = BLOCKDEV_DRIVER_FILE };
+
+        if (!qcrypto_luks_create_bytes(qapi_BlockdevFormatOptionsLUKS_base(&f->options->u.luks), &bytes, errp)) {
+            return false;
+        }
+        made = g_strdup(f->header_name);
+        file.u.file.filename = made;
+        file.u.file.size = bytes;
+        if (!bdrv_create(&file, NULL, errp)) {
+            return false;
+        }
+        f->made_header = true;
+    }
+    f->header = open_volume(f->header_name, false, cache, errp);
+    return f->header;
+}
+
+static bool coroutine_fn format_job(Job *job, void *opaque, Error **errp)
+{
+    Format *f = opaque;
+
+    return bdrv_format(blk_bs(f->volume), f->header ? blk_bs(f->header) : NULL, f->options, f->force, job, errp);
+}
+
+/* Say what can be stored in the volume now. */
+static void coroutine_fn report_size(const Format *f, const char *name)
+{
+    g_autoptr(json_object) options = json_object_new_object();
+    g_autofree char *whole = tool_size_and_bytes(blk_getlength(f->volume)), *usable = NULL;
+    BlockBackend *blk;
+
+    json_object_object_add(options, "driver", json_object_new_string(f->format));
+    json_object_object_add(options, "read-only", json_object_new_boolean(true));
+    json_object_object_add(options, "file", json_object_new_string(blk_bs(f->volume)->node_name));
+    if (f->header) {
+        json_object_object_add(options, "header", json_object_new_string(blk_bs(f->header)->node_name));
+    }
+    blk = blk_co_new_open(g_get_prgname(), NULL, options, BDRV_O_NO_IO, 0, BLK_PERM_ALL, NULL);
+    if (blk) {
+        usable = tool_size_and_bytes(blk_getlength(blk));
+        printf("Formatted '%s', fmt=%s: usable size %s of %s\n", name, f->format, usable, whole);
+        blk_co_unref(blk);
+    }
+}
+
+static bool coroutine_fn format(Format *f, const ToolArgs *args, Error **errp)
+{
+    const char *name = args->positional[0];
+    bool ok;
+
+    f->volume = open_volume(name, args->image_opts, args->cache, errp);
+    ok = f->volume && (!f->header_name || open_header(f, args->cache, errp)) &&
+         tool_run_job(JOB_TYPE_FORMAT, format_job, f, args->progress, errp);
+    if (ok && !args->quiet) {
+        report_size(f, name);
+    }
+    blk_co_unref(f->header);
+    blk_co_unref(f->volume);
+    if (!ok && f->made_header) {
+        unlink(f->header_name);
+    }
+    return ok;
+}
+
+static void set_option(Format *f, int key, const char *value)
+{
+    switch (key) {
+    case 'f':
+        f->format = value;
+        break;
+    case KEY_FORCE:
+        f->force = true;
+        break;
+    case KEY_HEADER:
+        f->header_name = value;
+        break;
+    }
+}
+
+static int coroutine_fn img_format_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    Format f = { .format = "luks" };
+    Error *err = NULL;
+    bool help = false, ok;
+    int c;
+
+    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        set_option(&f, c, args.value);
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    if (!g_str_equal(f.format, "luks")) {
+        error_report("Format '%s' cannot be written into an existing volume; luks can", f.format);
+        return 1;
+    }
+    ok = parse_options(&f, &args, &help, &err) && format(&f, &args, &err);
+    qapi_free_BlockdevFormatOptions(f.options);
+    if (help) {
+        printf("Supported %s options:\n", f.format);
+        qapi_print_help(&qapi_type_BlockdevFormatOptionsLUKS, stdout);
+        return 0;
+    }
+    if (!ok) {
+        error_report_err(err);
+        return 1;
+    }
+    return 0;
+}
+
+static const ToolOption img_format_options[] = {
+    { 'f', "format", "FMT", "the format to write: luks (default)", 'f' },
+    TOOL_OPTION_OPTIONS,
+    { 0, "header", "HEADER", "put the header into this file, which is made where it does not exist", KEY_HEADER },
+    { 0, "force", NULL, "overwrite a LUKS header, file system or partition table that is there", KEY_FORCE },
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_CACHE,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+const ToolCommand img_format = {
+    .name = "format",
+    .args = "FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "turn a volume that exists into an encrypted one",
+    .description =
+        "The volume keeps its size; the header takes some of it, unless it goes into a file of its own. What\n"
+        "the volume held is lost. -o are options of the new format, --image-opts those of the volume below.",
+    .examples =
+        "  qemu-img format -f luks --object secret,id=s0,file=pw -o key-secret=s0 /dev/vg0/disk\n"
+        "  qemu-img format --object secret,id=s0,file=pw -o key-secret=s0 --header disk.header disk.img",
+    .options = img_format_options,
+    .run = img_format_run,
+};

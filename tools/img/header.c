@@ -1,0 +1,230 @@
+/*
+ * qemu-img header: keep the header of an encrypted image in a file, and write it back
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <sys/stat.h>
+
+#include "block/block.h"
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/common/progress.h"
+#include "tools/img/commands.h"
+
+/* No LUKS header is as long; keeps a wrong file from filling the memory. */
+#define BACKUP_MAX_BYTES (64 * MiB)
+
+enum {
+    KEY_FORCE = TOOL_KEY_OWN,
+};
+
+static BlockBackend *coroutine_fn open_header(const ToolArgs *args, bool writable, Error **errp)
+{
+    ToolImage image = {
+        .name = args->positional[0],
+        .image_opts = args->image_opts,
+        .format = args->format ? args->format : "luks",
+        .shared_perm = BLK_PERM_ALL,
+        .writable = writable,
+        .force_share = args->force_share,
+        .no_io = true,
+        .damaged = writable,
+    };
+
+    return tool_image_open(&image, errp);
+}
+
+/* Write @data to a new file that only its owner can read. What is left on failure is removed. */
+static bool write_new_file(const char *name, const SecretBuffer *data, Error **errp)
+{
+    g_auto_fd int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    size_t done = 0;
+
+    if (fd < 0) {
+        error_setg_errno(errp, errno, "Could not create '%s'", name);
+        return false;
+    }
+    while (done < data->len) {
+        ssize_t n = RETRY_ON_EINTR(write(fd, data->data + done, data->len - done));
+
+        if (n < 0) {
+            break;
+        }
+        done += n;
+    }
+    if (done < data->len || fsync(fd) < 0) {
+        error_setg_errno(errp, errno, "Could not write '%s'", name);
+        unlink(name);
+        return false;
+    }
+    return true;
+}
+
+static SecretBuffer *read_file(const char *name, Error **errp)
+{
+    g_auto_fd int fd = open(name, O_RDONLY | O_CLOEXEC);
+    g_autoptr(SecretBuffer) data = NULL;
+    struct stat st;
+    size_t done = 0;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        error_setg_errno(errp, errno, "Could not open '%s'", name);
+        return NULL;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size > BACKUP_MAX_BYTES) {
+        error_setg(errp, "'%s' is no header backup: it is not a file of at most %" PRId64 " bytes", name,
+                   BACKUP_MAX_BYTES);
+        return NULL;
+    }
+    data = secret_buffer_new(st.st_size);
+    while (done < data->len) {
+        ssize_t n = RETRY_ON_EINTR(read(fd, data->data + done, data->len - done));
+
+        if (n < 0) {
+            error_setg_errno(errp, errno, "Could not read '%s'", name);
+            return NULL;
+        }
+        if (n == 0) {
+            data->len = done;
+        }
+        done += n;
+    }
+    return g_steal_pointer(&data);
+}
+
+static int coroutine_fn backup_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_autoptr(SecretBuffer) header = NULL;
+    Error *err = NULL;
+    BlockBackend *blk;
+
+    while (tool_args_next(&args) != TOOL_ARGS_END) {
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    blk = open_header(&args, false, &err);
+    if (blk) {
+        header = bdrv_header_backup(blk_bs(blk), &err);
+        blk_co_unref(blk);
+    }
+    if (!header || !write_new_file(args.positional[1], header, &err)) {
+        error_report_err(err);
+        return 1;
+    }
+    if (!args.quiet) {
+        g_autofree char *size = tool_size_and_bytes(header->len);
+
+        printf("Header saved: %s. Whoever has it and a password in it can open the image.\n", size);
+    }
+    return 0;
+}
+
+typedef struct Restore {
+    BlockDriverState *bs;
+    const SecretBuffer *header;
+    bool force;
+} Restore;
+
+static bool coroutine_fn restore_job(Job *job, void *opaque, Error **errp)
+{
+    Restore *r = opaque;
+
+    return bdrv_header_restore(r->bs, r->header, r->force, job, errp);
+}
+
+static int coroutine_fn restore_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_autoptr(SecretBuffer) header = NULL;
+    Restore r = { 0 };
+    Error *err = NULL;
+    BlockBackend *blk;
+    bool ok = false;
+    int c;
+
+    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        r.force |= c == KEY_FORCE;
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    header = read_file(args.positional[1], &err);
+    blk = header ? open_header(&args, true, &err) : NULL;
+    if (blk) {
+        r.bs = blk_bs(blk);
+        r.header = header;
+        ok = tool_run_job(JOB_TYPE_KEYSLOT, restore_job, &r, args.progress, &err);
+        blk_co_unref(blk);
+    }
+    if (!ok) {
+        error_report_err(err);
+        return 1;
+    }
+    if (!args.quiet) {
+        printf("Header restored.\n");
+        warn_report("passwords that were removed since the backup was made work again");
+    }
+    return 0;
+}
+
+static const ToolOption backup_options[] = {
+    TOOL_OPTION_FORCE_SHARE,
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+static const ToolOption restore_options[] = {
+    { 0, "force", NULL, "write it even where it does not belong to this image", KEY_FORCE },
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+static const ToolCommand header_backup = {
+    .name = "header backup",
+    .args = "FILE BACKUP",
+    .min_args = 2,
+    .max_args = 2,
+    .summary = "save the header of an encrypted image in a new file",
+    .description =
+        "Without its header an image is lost, whoever knows the password. BACKUP must not exist and becomes\n"
+        "readable for its owner only. Passwords that are removed later still work with the backup: destroy it\n"
+        "then.",
+    .examples = "  qemu-img header backup disk.luks disk.luks-header",
+    .options = backup_options,
+    .run = backup_run,
+};
+
+static const ToolCommand header_restore = {
+    .name = "header restore",
+    .args = "FILE BACKUP",
+    .min_args = 2,
+    .max_args = 2,
+    .summary = "write a saved header back to its encrypted image",
+    .description =
+        "Refused where payload offset, key size or UUID of the backup do not fit the header that the image has.\n"
+        "Passwords that were removed since the backup was made work again.",
+    .examples = "  qemu-img header restore disk.luks disk.luks-header",
+    .options = restore_options,
+    .run = restore_run,
+};
+
+static const ToolCommand *const header_commands[] = {
+    &header_backup,
+    &header_restore,
+    NULL
+};
+
+const ToolCommand img_header = {
+    .name = "header",
+    .summary = "save the header of an encrypted image, and write it back",
+    .commands = header_commands,
+};

@@ -1,0 +1,419 @@
+/*
+ * qemu-img keyslot: list, add, remove and change the passwords of an encrypted image
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "block/block_int.h"
+#include "qapi/json.h"
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/common/passphrase.h"
+#include "tools/common/progress.h"
+#include "tools/img/commands.h"
+
+enum {
+    KEY_SECRET = TOOL_KEY_OWN,
+    KEY_NEW_SECRET,
+    KEY_SLOT,
+    KEY_ITER_TIME,
+    KEY_FORCE,
+};
+
+typedef struct Keyslot {
+    char *secret;               /* IDs; asked for where they are needed and NULL */
+    char *new_secret;
+    int64_t slot;               /* -1: any */
+    int64_t iter_time_ms;       /* 0: the default */
+    bool force;
+    BlockDriverState *bs;       /* while a job runs */
+} Keyslot;
+
+static void keyslot_clear(Keyslot *ks)
+{
+    g_free(ks->secret);
+    g_free(ks->new_secret);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Keyslot, keyslot_clear)
+
+static bool set_option(Keyslot *ks, int key, const char *value, Error **errp)
+{
+    switch (key) {
+    case KEY_SECRET:
+        g_free(ks->secret);
+        ks->secret = g_strdup(value);
+        return true;
+    case KEY_NEW_SECRET:
+        g_free(ks->new_secret);
+        ks->new_secret = g_strdup(value);
+        return true;
+    case KEY_SLOT:
+        return tool_parse_number("keyslot", value, 0, 7, &ks->slot, errp);
+    case KEY_ITER_TIME:
+        return tool_parse_number("iter-time", value, 1, INT32_MAX, &ks->iter_time_ms, errp);
+    case KEY_FORCE:
+        ks->force = true;
+        return true;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* Parse all options; false where the command is to end with args->status. */
+static bool parse(ToolArgs *args, Keyslot *ks)
+{
+    g_autoptr(Error) err = NULL;
+    int c;
+
+    ks->slot = -1;
+    while ((c = tool_args_next(args)) != TOOL_ARGS_END) {
+        if (!set_option(ks, c, args->value, &err)) {
+            tool_args_fail(args, "%s", error_get_pretty(err));
+            return false;
+        }
+    }
+    return !args->stop;
+}
+
+/* Open the image: for writing to it, and for its payload's key or for its header alone. */
+static BlockBackend *coroutine_fn open_image(const ToolArgs *args, const char *secret, bool writable, bool no_io,
+                                             Error **errp)
+{
+    ToolImage image = {
+        .name = args->positional[0],
+        .image_opts = args->image_opts,
+        .format = args->format ? args->format : "luks",
+        .key_secret = secret,
+        .shared_perm = BLK_PERM_ALL,
+        .writable = writable,
+        .force_share = args->force_share,
+        .no_io = no_io,
+    };
+
+    return tool_image_open(&image, errp);
+}
+
+/* Replace a missing ID by that of a passphrase asked for. */
+static bool coroutine_fn need_secret(char **secret, const char *option, const ToolArgs *args, bool new_one,
+                                     Error **errp)
+{
+    char *id = tool_secret_or_prompt(*secret, option, args->positional[0], new_one, errp);
+
+    g_free(*secret);
+    *secret = id;
+    return id;
+}
+
+/* What an operation needs, beyond a writable image. */
+typedef struct Operation {
+    ToolJobFunc *func;
+    bool unlocked;              /* the image opened with a password */
+    bool needs_secret;
+    bool needs_new_secret;
+    const char *done;           /* what to say afterwards */
+} Operation;
+
+static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args, Keyslot *ks,
+                                      BlockBackend *blk, Error **errp)
+{
+    const BlockdevOptions *options = blk_bs(blk)->options;
+
+    if (!ks->secret && options->driver == BLOCKDEV_DRIVER_LUKS) {
+        ks->secret = g_strdup(options->u.luks.key_secret);
+    }
+    if ((op->needs_secret && !need_secret(&ks->secret, "secret", args, false, errp)) ||
+        (op->needs_new_secret && !need_secret(&ks->new_secret, "new-secret", args, true, errp))) {
+        return false;
+    }
+    ks->bs = blk_bs(blk);
+    return tool_run_job(JOB_TYPE_KEYSLOT, op->func, ks, args->progress, errp);
+}
+
+/* Returns the exit status. */
+static int coroutine_fn run(const Operation *op, const ToolArgs *args, Keyslot *ks)
+{
+    Error *err = NULL;
+    BlockBackend *blk = open_image(args, op->unlocked ? ks->secret : NULL, true, !op->unlocked, &err);
+    bool ok = blk && run_on_image(op, args, ks, blk, &err);
+
+    blk_co_unref(blk);
+    if (!ok) {
+        error_report_err(err);
+        return 1;
+    }
+    if (!args->quiet) {
+        printf("%s\n", op->done);
+    }
+    return 0;
+}
+
+static const QCryptoBlockInfoLUKS *luks_info(const BlockGraphInfo *info)
+{
+    const ImageInfoSpecific *specific = info->format_specific;
+
+    return specific && specific->type == IMAGE_INFO_SPECIFIC_KIND_LUKS ? specific->u.luks.data : NULL;
+}
+
+static Keyslots *keyslots_from_info(const QCryptoBlockInfoLUKS *info)
+{
+    Keyslots *keyslots = g_new0(Keyslots, 1);
+
+    keyslots->slots = g_new0(KeyslotInfoList, 1);
+    for (size_t i = 0; i < info->slots->n; i++) {
+        const QCryptoBlockInfoLUKSSlot *slot = info->slots->items[i];
+        KeyslotInfo *ki = g_new0(KeyslotInfo, 1);
+
+        ki->slot = i;
+        ki->active = slot->active;
+        ki->has_iters = slot->has_iters;
+        ki->iters = slot->iters;
+        ki->has_stripes = slot->has_stripes;
+        ki->stripes = slot->stripes;
+        ki->key_offset = slot->key_offset;
+        QAPI_LIST_APPEND(keyslots->slots, ki);
+    }
+    return keyslots;
+}
+
+static void print_keyslots(const Keyslots *keyslots)
+{
+    printf("SLOT  STATE     ITERATIONS  STRIPES  KEY OFFSET\n");
+    for (size_t i = 0; i < keyslots->slots->n; i++) {
+        const KeyslotInfo *ki = keyslots->slots->items[i];
+
+        if (ki->active) {
+            printf("%4" PRId64 "  active    %10" PRId64 "  %7" PRId64 "  %10" PRId64 "\n", ki->slot, ki->iters,
+                   ki->stripes, ki->key_offset);
+        } else {
+            printf("%4" PRId64 "  inactive  %10s  %7s  %10" PRId64 "\n", ki->slot, "-", "-", ki->key_offset);
+        }
+    }
+}
+
+static int coroutine_fn list_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_auto(Keyslot) ks = { 0 };
+    g_autoptr(BlockGraphInfo) info = NULL;
+    g_autoptr(Keyslots) keyslots = NULL;
+    Error *err = NULL;
+    BlockBackend *blk;
+
+    if (!parse(&args, &ks)) {
+        return args.status;
+    }
+    blk = open_image(&args, NULL, false, true, &err);
+    if (!blk) {
+        error_report_err(err);
+        return 1;
+    }
+    info = bdrv_query_graph_info(blk_bs(blk));
+    blk_co_unref(blk);
+    if (!luks_info(info)) {
+        error_report("'%s' has no keyslots: its format is %s", args.positional[0], info->format);
+        return 1;
+    }
+    keyslots = keyslots_from_info(luks_info(info));
+    if (args.json) {
+        tool_print_qapi(&qapi_type_Keyslots, keyslots);
+    } else {
+        print_keyslots(keyslots);
+    }
+    return 0;
+}
+
+static bool coroutine_fn add_job(Job *job, void *opaque, Error **errp)
+{
+    Keyslot *ks = opaque;
+
+    return bdrv_keyslot_add(ks->bs, ks->new_secret, ks->slot, ks->iter_time_ms, ks->force, job, errp);
+}
+
+static int coroutine_fn add_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    const Operation op = {
+        .func = add_job, .unlocked = true, .needs_new_secret = true, .done = "Password added.",
+    };
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_auto(Keyslot) ks = { 0 };
+
+    if (!parse(&args, &ks)) {
+        return args.status;
+    }
+    return run(&op, &args, &ks);
+}
+
+static bool coroutine_fn remove_job(Job *job, void *opaque, Error **errp)
+{
+    Keyslot *ks = opaque;
+
+    return bdrv_keyslot_remove(ks->bs, ks->slot, ks->secret, ks->force, job, errp);
+}
+
+static int coroutine_fn remove_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    Operation op = { .func = remove_job, .done = "Password removed.", };
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_auto(Keyslot) ks = { 0 };
+
+    if (!parse(&args, &ks)) {
+        return args.status;
+    }
+    if (ks.secret && ks.slot >= 0) {
+        tool_args_fail(&args, "--slot and --secret are mutually exclusive");
+        return args.status;
+    }
+    op.needs_secret = ks.slot < 0;
+    return run(&op, &args, &ks);
+}
+
+static bool coroutine_fn change_job(Job *job, void *opaque, Error **errp)
+{
+    Keyslot *ks = opaque;
+
+    return bdrv_keyslot_change(ks->bs, ks->secret, ks->new_secret, ks->slot, ks->iter_time_ms, ks->force, job,
+                               errp);
+}
+
+static int coroutine_fn change_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    const Operation op = {
+        .func = change_job, .needs_secret = true, .needs_new_secret = true,
+        .done = "Password changed.",
+    };
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_auto(Keyslot) ks = { 0 };
+
+    if (!parse(&args, &ks)) {
+        return args.status;
+    }
+    return run(&op, &args, &ks);
+}
+
+#define OPTION_SECRET(what) \
+    { 0, "secret", "ID", "the secret with " what "; asked for on a terminal where it is missing", KEY_SECRET }
+#define OPTION_NEW_SECRET \
+    { 0, "new-secret", "ID", "the secret with the new password; asked for on a terminal, too", KEY_NEW_SECRET }
+#define OPTION_ITER_TIME \
+    { 0, "iter-time", "MS", "milliseconds that trying a password shall take (default: 2000)", KEY_ITER_TIME }
+
+static const ToolOption list_options[] = {
+    TOOL_OPTION_FORCE_SHARE,
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OUTPUT,
+    { 0 }
+};
+
+static const ToolOption add_options[] = {
+    OPTION_SECRET("a password that opens the image now"),
+    OPTION_NEW_SECRET,
+    { 0, "slot", "N", "the keyslot to use, 0 to 7 (default: the first free one)", KEY_SLOT },
+    OPTION_ITER_TIME,
+    { 0, "force", NULL, "overwrite the keyslot even where it is in use", KEY_FORCE },
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+static const ToolOption remove_options[] = {
+    { 0, "slot", "N", "the keyslot to empty, 0 to 7; needs no password", KEY_SLOT },
+    OPTION_SECRET("the password that shall go"),
+    { 0, "force", NULL, "remove even the last password: nobody can open the image any more", KEY_FORCE },
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+static const ToolOption change_options[] = {
+    OPTION_SECRET("the password that shall go"),
+    OPTION_NEW_SECRET,
+    { 0, "slot", "N", "the keyslot for the new password, 0 to 7 (default: the first free one)", KEY_SLOT },
+    OPTION_ITER_TIME,
+    { 0, "force", NULL, "overwrite a keyslot that is in use; without a free one, the old password's own",
+      KEY_FORCE },
+    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+static const ToolCommand keyslot_list = {
+    .name = "keyslot list",
+    .args = "FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "list the keyslots of an encrypted image",
+    .description = "No password is needed for it.",
+    .examples = "  qemu-img keyslot list disk.luks",
+    .options = list_options,
+    .run = list_run,
+};
+
+static const ToolCommand keyslot_add = {
+    .name = "keyslot add",
+    .args = "FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "let one more password open an encrypted image",
+    .examples =
+        "  qemu-img keyslot add --object secret,id=old,file=old.txt --object secret,id=new,file=new.txt \\\n"
+        "      --secret old --new-secret new disk.luks",
+    .options = add_options,
+    .run = add_run,
+};
+
+static const ToolCommand keyslot_remove = {
+    .name = "keyslot remove",
+    .args = "FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "take a password of an encrypted image away",
+    .description =
+        "Give the keyslot, or the password itself. Its key material is overwritten. The last password of an\n"
+        "image is kept unless --force is given.",
+    .examples =
+        "  qemu-img keyslot remove --slot 3 disk.luks\n"
+        "  qemu-img keyslot remove --object secret,id=old,file=old.txt --secret old disk.luks",
+    .options = remove_options,
+    .run = remove_run,
+};
+
+static const ToolCommand keyslot_change = {
+    .name = "keyslot change",
+    .args = "FILE",
+    .min_args = 1,
+    .max_args = 1,
+    .summary = "replace a password of an encrypted image by another",
+    .description =
+        "The new password is added and proven to open the image before the old one is removed, so that one of\n"
+        "them works at any time.",
+    .examples =
+        "  qemu-img keyslot change --object secret,id=old,file=old.txt --object secret,id=new,file=new.txt \\\n"
+        "      --secret old --new-secret new disk.luks",
+    .options = change_options,
+    .run = change_run,
+};
+
+static const ToolCommand *const keyslot_commands[] = {
+    &keyslot_list,
+    &keyslot_add,
+    &keyslot_remove,
+    &keyslot_change,
+    NULL
+};
+
+const ToolCommand img_keyslot = {
+    .name = "keyslot",
+    .summary = "list, add, remove and change the passwords of an encrypted image",
+    .commands = keyslot_commands,
+};
