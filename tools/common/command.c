@@ -242,7 +242,8 @@ int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **a
     }
     if (!cmd) {
         if (argc) {
-            error_report("Command not found: %s", argv[0]);
+            error_report("Command not found: %s%s%s", program->name ? program->name : "",
+                         program->name ? " " : "", argv[0]);
         } else {
             error_report("Not enough arguments");
         }

@@ -74,7 +74,9 @@ enum {
 };
 
 #define TOOL_OPTION_FORMAT \
-    { 'f', "format", "FMT", "format of the image (default: found by looking at it)", TOOL_KEY_FORMAT }
+    TOOL_OPTION_FORMAT_OF("format of the image (default: found by looking at it)")
+#define TOOL_OPTION_FORMAT_OF(help) \
+    { 'f', "format", "FMT", help, TOOL_KEY_FORMAT }
 #define TOOL_OPTION_IMAGE_OPTS \
     { 0, "image-opts", NULL, "FILE is not a name but options: driver=luks,file.filename=...", \
       TOOL_KEY_IMAGE_OPTS }

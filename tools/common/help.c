@@ -98,7 +98,7 @@ void tool_print_command_help(const ToolCommand *cmd)
     print_wrapped(usage, column, 11);
     printf("\n%c%s.\n", g_ascii_toupper(cmd->summary[0]), cmd->summary + 1);
     if (cmd->description) {
-        printf("%s\n", cmd->description);
+        printf("\n%s\n", cmd->description);
     }
     printf("\nOptions:\n");
     for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {

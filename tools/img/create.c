@@ -328,7 +328,7 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
 }
 
 static const ToolOption img_create_options[] = {
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the new image: raw (default) or luks"),
     TOOL_OPTION_OPTIONS,
     TOOL_OPTION_OBJECT,
     { 0, "force", NULL, "overwrite a LUKS image that has this name already", KEY_FORCE },

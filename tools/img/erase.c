@@ -163,7 +163,7 @@ static const ToolOption img_erase_options[] = {
       KEY_SCOPE },
     { 0, "passes", "N", "how often to overwrite (default: 3, and the payload once)", KEY_PASSES },
     { 0, "force", NULL, "even while somebody else writes to the image", KEY_FORCE },
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_OBJECT,

@@ -173,7 +173,7 @@ static int coroutine_fn restore_run(const ToolCommand *cmd, int argc, char **arg
 
 static const ToolOption backup_options[] = {
     TOOL_OPTION_FORCE_SHARE,
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_QUIET,
     { 0 }
@@ -181,7 +181,7 @@ static const ToolOption backup_options[] = {
 
 static const ToolOption restore_options[] = {
     { 0, "force", NULL, "write it even where it does not belong to this image", KEY_FORCE },
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,

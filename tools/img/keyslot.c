@@ -300,7 +300,7 @@ static int coroutine_fn change_run(const ToolCommand *cmd, int argc, char **argv
 
 static const ToolOption list_options[] = {
     TOOL_OPTION_FORCE_SHARE,
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OUTPUT,
     { 0 }
@@ -312,7 +312,7 @@ static const ToolOption add_options[] = {
     { 0, "slot", "N", "the keyslot to use, 0 to 7 (default: the first free one)", KEY_SLOT },
     OPTION_ITER_TIME,
     { 0, "force", NULL, "overwrite the keyslot even where it is in use", KEY_FORCE },
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
@@ -324,7 +324,7 @@ static const ToolOption remove_options[] = {
     { 0, "slot", "N", "the keyslot to empty, 0 to 7; needs no password", KEY_SLOT },
     OPTION_SECRET("the password that shall go"),
     { 0, "force", NULL, "remove even the last password: nobody can open the image any more", KEY_FORCE },
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
@@ -339,7 +339,7 @@ static const ToolOption change_options[] = {
     OPTION_ITER_TIME,
     { 0, "force", NULL, "overwrite a keyslot that is in use; without a free one, the old password's own",
       KEY_FORCE },
-    TOOL_OPTION_FORMAT,
+    TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
