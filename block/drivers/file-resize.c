@@ -5,10 +5,12 @@
  */
 #include "util/osdep.h"
 
+#include <sys/statvfs.h>
+
 #include "block/drivers/file.h"
 #include "util/thread-pool.h"
 
-/* Preallocation pauses, reports and stops between pieces of this size. */
+/* Writing zeroes pauses, reports and stops between pieces of this size. */
 #define PIECE_BYTES (64 * MiB)
 #define ZEROES_BYTES (1 * MiB)
 
@@ -60,19 +62,32 @@ static int sync_worker(void *opaque)
     return RETRY_ON_EINTR(fsync(work->fd)) < 0 ? -errno : 0;
 }
 
+/* Rather than fill the file system up and fail then. What it does not tell does not count. */
+static int check_space_worker(void *opaque)
+{
+    ResizeWork *work = opaque;
+    struct statvfs st;
+
+    if (fstatvfs(work->fd, &st) < 0 || st.f_blocks == 0 || st.f_frsize == 0) {
+        return 0;
+    }
+    return (uint64_t)work->bytes / st.f_frsize > st.f_bfree ? -ENOSPC : 0;
+}
+
 /* Set space aside for what lies beyond @old_bytes. */
 static bool coroutine_fn preallocate(int fd, int64_t old_bytes, int64_t new_bytes, bool full, Job *job,
                                      Error **errp)
 {
-    ResizeWork work = { .fd = fd };
-    int ret = 0;
+    ResizeWork work = { .fd = fd, .bytes = new_bytes - old_bytes };
+    int64_t piece = full ? PIECE_BYTES : INT64_MAX;
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, check_space_worker, &work);
 
     for (int64_t pos = old_bytes; ret == 0 && pos < new_bytes; pos += work.bytes) {
         if (!job_pause_point(job, errp)) {
             return false;
         }
         work.offset = pos;
-        work.bytes = MIN(PIECE_BYTES, new_bytes - pos);
+        work.bytes = MIN(piece, new_bytes - pos);
         ret = thread_pool_submit_co(THREAD_POOL_IO, full ? write_zeroes_worker : allocate_worker, &work);
         job_progress_update(job, work.bytes);
     }
