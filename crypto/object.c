@@ -116,15 +116,16 @@ bool user_creatable_is_help(const char *arg)
     g_autoptr(json_object) in = keyval_parse_or_json(arg, "qom-type", &help, &mode, NULL);
     json_object *type;
 
-    if (help) {
-        if (in && json_object_object_get_ex(in, "qom-type", &type)) {
-            qapi_print_branch_help(&qapi_type_ObjectOptions, json_object_get_string(type), stdout,
-                                   NULL);
-        } else {
-            qapi_print_help(&qapi_type_ObjectOptions, stdout);
-        }
+    if (!help) {
+        return false;
     }
-    return help;
+    if (!in || !json_object_object_get_ex(in, "qom-type", &type)) {
+        qapi_print_help(&qapi_type_ObjectOptions, stdout);
+        return true;
+    }
+    /* No such type: leave the error to user_creatable_parse(). */
+    return qapi_print_branch_help(&qapi_type_ObjectOptions, json_object_get_string(type), stdout,
+                                  NULL);
 }
 
 bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp)

@@ -125,6 +125,21 @@ static void test_delete(void)
     user_creatable_cleanup();
 }
 
+static void test_help(void)
+{
+    if (g_test_subprocess()) {
+        g_assert_true(user_creatable_is_help("help"));
+        g_assert_true(user_creatable_is_help("secret,help"));
+        g_assert_false(user_creatable_is_help("nonsense,help"));
+        g_assert_false(user_creatable_is_help("secret,id=help"));
+        g_assert_false(user_creatable_is_help("{}"));
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_passed();
+    g_test_trap_assert_stdout("*secret_keyring*keyid=*");
+}
+
 static void test_lookup(void)
 {
     g_autoptr(Error) err = NULL;
@@ -150,6 +165,7 @@ int main(int argc, char **argv)
     g_test_add_func("/crypto/object/ids", test_ids);
     g_test_add_func("/crypto/object/wiped-argument", test_wiped_argument);
     g_test_add_func("/crypto/object/delete", test_delete);
+    g_test_add_func("/crypto/object/help", test_help);
     g_test_add_func("/crypto/object/lookup", test_lookup);
     return g_test_run();
 }
