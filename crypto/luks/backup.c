@@ -7,7 +7,7 @@
 
 #include "crypto/luks/handle.h"
 
-/* Bytes to back up: all before the payload, but no more than the keyslots where that is very far away. */
+/* All bytes before the payload; where that is very far away, those before the keyslots' end. */
 static uint64_t backup_bytes(const QCryptoLUKS *luks)
 {
     uint64_t payload = qcrypto_luks_payload_offset(luks);

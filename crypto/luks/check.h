@@ -1,8 +1,8 @@
 /*
  * The rules that a LUKS1 header must keep before any of its fields is used
  *
- * Each rule is one entry in a table: the field it is about and a function that looks at nothing else than it
- * needs. Tests walk the same table and break each rule by itself.
+ * Each rule is one entry in a table: the field it is about and a function that looks at nothing
+ * else than it needs. Tests walk the same table and break each rule by itself.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -114,8 +114,8 @@ static bool remove_old_header(const QCryptoLUKSIO *io, Error **errp)
 }
 
 /*
- * All of the header area but the two sectors of the header: random bytes where keyslots will be, so that
- * nothing of an earlier volume's stays, and the material of keyslot 0, proven.
+ * All of the header area but the two sectors of the header: random bytes where keyslots will be,
+ * so that nothing of an earlier volume's stays, and the material of keyslot 0, proven.
  */
 static bool write_area(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, const LUKSSealed *sealed,
                        Error **errp)
@@ -165,8 +165,8 @@ QCryptoLUKS *qcrypto_luks_create(const QCryptoLUKSIO *io, const QCryptoLUKSCreat
     };
     luks->max_iterations = QCRYPTO_LUKS_DEFAULT_MAX_ITERATIONS;
     if (header_area_bytes(&luks->header) > luks->place.header_volume_bytes) {
-        error_setg(errp, "The LUKS header needs %" PRIu64 " bytes, but the volume has only %" PRIu64,
-                   header_area_bytes(&luks->header), io->length);
+        error_setg(errp, "The LUKS header needs %" PRIu64 " bytes, but the volume has only %"
+                   PRIu64,                   header_area_bytes(&luks->header), io->length);
         return NULL;
     }
 

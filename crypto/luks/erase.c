@@ -78,7 +78,7 @@ static QCryptoLUKSRegion *region_at(const QCryptoLUKSErasePlan *plan, guint i)
     return &g_array_index(plan->regions, QCryptoLUKSRegion, i);
 }
 
-/* Mark the keyslots whose material is gone inactive, and touch nothing else: other fields may be damaged. */
+/* Mark keyslots whose material is gone inactive, and touch nothing else: it may be damaged. */
 static bool mark_inactive(const QCryptoLUKSIO *io, const QCryptoLUKSErasePlan *plan, Error **errp)
 {
     g_autofree LUKSHeader *header = g_new0(LUKSHeader, 1);

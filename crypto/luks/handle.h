@@ -30,8 +30,8 @@ bool luks_read_raw(const QCryptoLUKSIO *io, uint8_t *raw, QCryptoLUKSFailure *fa
                    Error **errp);
 
 /*
- * Whether @password opens keyslot @slot, which is active: 1 with *@master_key set, 0 where it does not, -1
- * with an error.
+ * Whether @password opens keyslot @slot, which is active: 1 with *@master_key set, 0 where it does
+ * not, -1 with an error.
  */
 int luks_try_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                      const SecretBuffer *password, int slot, SecretBuffer **master_key,

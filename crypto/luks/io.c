@@ -12,8 +12,8 @@ static bool check_range(const QCryptoLUKSIO *io, uint64_t offset, uint64_t bytes
 {
     g_assert(QEMU_IS_ALIGNED(offset | bytes, QCRYPTO_LUKS_SECTOR_SIZE));
     if (offset > io->length || bytes > io->length - offset) {
-        error_setg(errp, "Could not %s LUKS %s: it ends at byte %" PRIu64 ", but the volume has only"
-                   " %" PRIu64, verb, what, offset + bytes, io->length);
+        error_setg(errp, "Could not %s LUKS %s: it ends at byte %" PRIu64 ", but the volume has"
+                   " only %" PRIu64, verb, what, offset + bytes, io->length);
         return false;
     }
     return true;

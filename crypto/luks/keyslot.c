@@ -69,7 +69,7 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
     return luks_wipe_keyslot(luks, io, slot, passes, errp);
 }
 
-/* Set @matches for each active keyslot that @password opens; false with an error where none does. */
+/* Set @matches for each active keyslot that @password opens; an error where none does. */
 static bool find_matches(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                          const SecretBuffer *password, bool *matches, unsigned *n,
                          QCryptoLUKSFailure *failure, Error **errp)

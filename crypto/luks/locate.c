@@ -68,7 +68,7 @@ static uint64_t usual_offset(uint32_t key_bytes, int i)
     return LUKS_ALIGN_BYTES + i * ROUND_UP(material_bytes(key_bytes), LUKS_ALIGN_BYTES);
 }
 
-/* Keyslots that are where they usually are; the first tells nothing, being at the same place always. */
+/* Keyslots that are where they usually are. The first always is at the same place: not counted. */
 static int usual_slots(const LUKSHeader *header, uint32_t key_bytes)
 {
     int n = 0;
@@ -79,7 +79,7 @@ static int usual_slots(const LUKSHeader *header, uint32_t key_bytes)
     return n;
 }
 
-/* The key length in the header or, if it makes no sense, the one that keyslots are spaced for; else 0. */
+/* The key length that keyslots are spaced for, else the one in the header if it is one, else 0. */
 static uint32_t find_key_bytes(const LUKSHeader *header, GPtrArray *notes)
 {
     uint32_t found = 0;
@@ -106,7 +106,7 @@ static bool fits(uint64_t offset, uint64_t bytes, uint64_t end)
     return offset >= LUKS_HEADER_BYTES && offset < end && bytes <= end - offset;
 }
 
-/* Material where the key length is not known: up to the next keyslot, and no more than the longest key's. */
+/* Material of an unknown key length: up to the next keyslot, or as much as the longest key's. */
 static uint64_t guess_bytes(const LUKSHeader *header, int slot, uint64_t end)
 {
     uint64_t offset = luks_material_offset(header, slot);
@@ -134,8 +134,8 @@ static void locate_slot(const LUKSHeader *header, int i, uint32_t key_bytes, boo
     location->material_offset[i] = field;
     location->material_bytes[i] = bytes;
     if (usual && field != usual_offset(key_bytes, i)) {
-        note(notes, "keyslot %d key-material-offset is damaged (byte %" PRIu64 "); taken to be where"
-             " it usually is", i, field);
+        note(notes, "keyslot %d key-material-offset is damaged (byte %" PRIu64 "); taken to be"
+             " where it usually is", i, field);
         location->material_offset[i] = usual_offset(key_bytes, i);
     }
     if (bytes == 0 || !fits(location->material_offset[i], 1, end)) {
@@ -171,8 +171,8 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
     if (!location->detached && payload >= least && payload <= volume_bytes) {
         end = payload;
     } else if (!location->detached) {
-        note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last keyslot",
-             payload);
+        note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last"
+             " keyslot", payload);
     }
 
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {

@@ -16,11 +16,13 @@ typedef struct LUKSLocation {
 } LUKSLocation;
 
 /*
- * Make out what @header says, of a volume of @volume_bytes, and append a line to @notes (of char *) for each
- * thing that is damaged. False with an error where this is no LUKS1 header or no keyslot can be located.
+ * Make out what @header says, of a volume of @volume_bytes, and append a line to @notes (of char
+ * *) for each thing that is damaged. False with an error where this is no LUKS1 header or no
+ * keyslot can be located.
  *
- * A header without its magic counts as one if at least six keyslots have a valid state. Fields that make no
- * sense are replaced by the layout that all known programs use, if at least four keyslots keep to it.
+ * A header without its magic counts as one if at least six keyslots have a valid state. Fields
+ * that make no sense are replaced by the layout that all known programs use, if at least four
+ * keyslots keep to it.
  */
 bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
                  LUKSLocation *location, GPtrArray *notes, Error **errp);

@@ -21,9 +21,9 @@ uint64_t luks_overwrite_work(uint64_t length, unsigned passes);
 unsigned luks_overwrite_passes(unsigned passes, Error **errp);
 
 /*
- * Write random bytes over @region->offset, @region->length as often as @passes says, flushing after each
- * pass, and compare what is read back with the last. Updates @region->passes and @region->verified.
- * @progress may be NULL.
+ * Write random bytes over @region->offset, @region->length as often as @passes says, flushing
+ * after each pass, and compare what is read back with the last. Updates @region->passes and
+ * @region->verified. @progress may be NULL.
  */
 bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes,
                     LUKSProgress *progress, Error **errp);

@@ -33,8 +33,8 @@ void luks_regions_append(GArray *regions, uint64_t offset, uint64_t length, int 
 }
 
 /*
- * The end of the last gap that begins at or after @begin and ends at or before @end, and its start in
- * *@start; they are equal where there is none.
+ * The end of the last gap that begins at or after @begin and ends at or before @end, and its start
+ * in *@start; they are equal where there is none.
  */
 static uint64_t last_gap(const GArray *regions, guint n, uint64_t begin, uint64_t end,
                          uint64_t *start)

@@ -16,8 +16,8 @@ void luks_regions_append(GArray *regions, uint64_t offset, uint64_t length, int 
                          const char *what);
 
 /*
- * Append, in descending order, what lies between @begin and @end outside of all @regions: the one at 0 as
- * "header", others as "header padding".
+ * Append, in descending order, what lies between @begin and @end outside of all @regions: the one
+ * at 0 as "header", others as "header padding".
  */
 void luks_regions_append_gaps(GArray *regions, uint64_t begin, uint64_t end);
 

@@ -11,8 +11,8 @@
 bool luks_check_slot_number(int slot, Error **errp);
 
 /*
- * Set *@slot to the keyslot that @options mean. @own is one that may be replaced anyway, or -1. An active
- * one needs @options->force; so does having no free one to pass through.
+ * Set *@slot to the keyslot that @options mean. @own is one that may be replaced anyway, or -1. An
+ * active one needs @options->force; so does having no free one to pass through.
  */
 bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOptions *options, int own,
                          int *slot, Error **errp);
@@ -22,8 +22,9 @@ LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const SecretBuffer *
                                    const QCryptoLUKSKeyslotOptions *options, Error **errp);
 
 /*
- * Store @sealed in @slot. Where that is active: store it in a free one, prove that @new_password opens it,
- * wipe @slot, store it there, wipe the free one. Where none is free, @slot is wiped first.
+ * Store @sealed in @slot. Where that is active: store it in a free one, prove that @new_password
+ * opens it, wipe @slot, store it there, wipe the free one. Where none is free, @slot is wiped
+ * first.
  */
 bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                           const LUKSSealed *sealed, const SecretBuffer *master_key,

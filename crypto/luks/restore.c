@@ -155,8 +155,8 @@ static bool slot_is_same(const Restore *r, const QCryptoLUKS *luks, int slot, bo
 }
 
 /*
- * A free keyslot through which one of the backup's passwords works while the others are exchanged, and the
- * keyslot of the backup to put there; *@via is -1 where it is not needed.
+ * A free keyslot through which one of the backup's passwords works while the others are exchanged,
+ * and the keyslot of the backup to put there; *@via is -1 where it is not needed.
  */
 static void choose_via(const Restore *r, const QCryptoLUKS *luks, const bool *same, int *via,
                        int *source)
@@ -178,7 +178,7 @@ static void choose_via(const Restore *r, const QCryptoLUKS *luks, const bool *sa
     }
 }
 
-/* Exchange keyslots of a volume with the same master key, those that the backup has active first. */
+/* Exchange keyslots of a volume with the same master key, first those active in the backup. */
 static bool restore_keyslots(const Restore *r, QCryptoLUKS *luks, Error **errp)
 {
     bool same[QCRYPTO_LUKS_KEYSLOTS];

@@ -1,8 +1,8 @@
 /*
  * Keys under passwords: the cryptography of a keyslot, without any I/O
  *
- * Sealing makes key material from the master key and a password; unsealing goes the other way. What takes
- * long runs on THREAD_POOL_CPU, so these may yield in a coroutine.
+ * Sealing makes key material from the master key and a password; unsealing goes the other way.
+ * What takes long runs on THREAD_POOL_CPU, so these may yield in a coroutine.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 
 #include "crypto/luks/algorithms.h"
 
-/* A master key under a password: what a keyslot stores. The same one may be stored in several keyslots. */
+/* A master key under a password, as keyslots store it. The same may be stored in several. */
 typedef struct LUKSSealed {
     uint32_t iterations;
     uint8_t salt[LUKS_SALT_BYTES];
@@ -29,14 +29,15 @@ LUKSSealed *luks_seal(const LUKSHeader *header, const LUKSAlgorithms *alg,
 void luks_sealed_free(LUKSSealed *sealed);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LUKSSealed, luks_sealed_free)
 
-/* Whether @material, read back from the volume, gives @master_key with the derived key of @sealed. */
+/* Whether @material, read back from the volume, gives @master_key under @sealed's derived key. */
 bool luks_sealed_proves(const LUKSHeader *header, const LUKSAlgorithms *alg,
                         const LUKSSealed *sealed, const SecretBuffer *material,
                         const SecretBuffer *master_key, Error **errp);
 
 /*
- * What @password makes of @material with keyslot @slot of @header: 1 with *@master_key set where the digest
- * in the header confirms it, 0 where it does not, -1 with an error. @material is decrypted in place.
+ * What @password makes of @material with keyslot @slot of @header: 1 with *@master_key set where
+ * the digest in the header confirms it, 0 where it does not, -1 with an error. @material is
+ * decrypted in place.
  */
 int luks_unseal(const LUKSHeader *header, const LUKSAlgorithms *alg, int slot,
                 const SecretBuffer *password, SecretBuffer *material, SecretBuffer **master_key,

@@ -1,7 +1,8 @@
 /*
  * Changing keyslots on disk: the few ordered steps that every operation on keyslots is made of
  *
- * Each step ends with a flush, and leaves a header that is valid whatever part of it reached the disk.
+ * Each step ends with a flush, and leaves a header that is valid whatever part of it reached the
+ * disk.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,18 +12,18 @@
 #include "crypto/luks/handle.h"
 #include "crypto/luks/seal.h"
 
-/* Whether two headers differ only in what operations on keyslots change: the master key is the same. */
+/* Whether two headers differ only in what keyslot operations change: one master key, then. */
 bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b);
 
 /*
- * Read the header again. Where keyslots were changed meanwhile, by another program, take them over; where
- * anything else was, fail. Every operation that writes begins with it.
+ * Read the header again. Where keyslots were changed meanwhile, by another program, take them
+ * over; where anything else was, fail. Every operation that writes begins with it.
  */
 bool luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp);
 
 /*
- * Make @slot, inactive so far, active with @sealed. Material, flush, proof that what is read back gives
- * @master_key, then the entry.
+ * Make @slot, inactive so far, active with @sealed. Material, flush, proof that what is read back
+ * gives @master_key, then the entry.
  */
 bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                         const LUKSSealed *sealed, const SecretBuffer *master_key, Error **errp);
@@ -32,8 +33,9 @@ bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, uns
                        Error **errp);
 
 /*
- * Write @header where it differs from what is on disk, as one change of the state of one keyslot: an entry
- * that straddles two sectors is complete before it becomes active, and inactive before it is taken apart.
+ * Write @header where it differs from what is on disk, as one change of the state of one keyslot:
+ * an entry that straddles two sectors is complete before it becomes active, and inactive before it
+ * is taken apart.
  */
 bool luks_write_entry(QCryptoLUKS *luks, const QCryptoLUKSIO *io, const LUKSHeader *header,
                       int slot, Error **errp);

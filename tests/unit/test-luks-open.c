@@ -32,7 +32,7 @@ static void round_trip(const QCryptoBlockCreateOptionsLUKS *options)
     g_assert_false(volume_opens(v, "open sesam", NULL));
 }
 
-/* Everything that the crypto library can do round-trips, and everything else is refused politely. */
+/* Everything that the crypto library can do round-trips, everything else is refused politely. */
 static void test_matrix(gconstpointer opaque)
 {
     QCryptoBlockCreateOptionsLUKS o = {
@@ -227,7 +227,9 @@ static void test_create_too_short(void)
 {
     QCryptoBlockCreateOptionsLUKS o = { 0 };
     g_autoptr(SecretBuffer) pw = password_new("pw");
-    QCryptoLUKSCreateOptions co = { .options = &o, .password = pw, .force_iterations = 1000 };
+    QCryptoLUKSCreateOptions co = {
+        .options = &o, .password = pw, .force_iterations = TEST_ITERATIONS,
+    };
     g_autoptr(Volume) v = volume_new(2068480 - 512);
     g_autoptr(Error) err = NULL;
 
@@ -241,7 +243,9 @@ static void test_create_wipes(void)
 {
     QCryptoBlockCreateOptionsLUKS o = { 0 };
     g_autoptr(SecretBuffer) pw = password_new("pw");
-    QCryptoLUKSCreateOptions co = { .options = &o, .password = pw, .force_iterations = 1000 };
+    QCryptoLUKSCreateOptions co = {
+        .options = &o, .password = pw, .force_iterations = TEST_ITERATIONS,
+    };
     g_autoptr(Volume) v = volume_new(2068480 + 4096);
     uint8_t mark[512];
 
@@ -258,7 +262,9 @@ static void test_create_read_back(void)
 {
     QCryptoBlockCreateOptionsLUKS o = { 0 };
     g_autoptr(SecretBuffer) pw = password_new("pw");
-    QCryptoLUKSCreateOptions co = { .options = &o, .password = pw, .force_iterations = 1000 };
+    QCryptoLUKSCreateOptions co = {
+        .options = &o, .password = pw, .force_iterations = TEST_ITERATIONS,
+    };
     g_autoptr(Volume) v = volume_new(2068480);
 
     v->forget_writes = true;
