@@ -39,6 +39,23 @@ void bdrv_dec_in_flight(BlockDriverState *bs)
     }
 }
 
+static bool not_quiesced(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    return g_atomic_int_get(&bs->quiesce_counter) == 0;
+}
+
+void coroutine_fn bdrv_co_inc_in_flight(BlockDriverState *bs)
+{
+    bdrv_inc_in_flight(bs);
+    while (!not_quiesced(bs)) {
+        bdrv_dec_in_flight(bs);
+        bdrv_co_wait_idle(not_quiesced, bs);
+        bdrv_inc_in_flight(bs);
+    }
+}
+
 /* Count sections at every node of @bs and above, and stop or release the users at the top. */
 static void quiesce_up(BlockDriverState *bs, bool begin)
 {
@@ -110,4 +127,5 @@ void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs)
 {
     quiesce_down(bs, false);
     quiesce_up(bs, false);
+    bdrv_drain_kick();
 }

@@ -36,6 +36,8 @@ bool blk_root_idle(BlockBackend *blk);
 /* A request began or ended at @bs or a BlockBackend; wakes those who drain. */
 void bdrv_inc_in_flight(BlockDriverState *bs);
 void bdrv_dec_in_flight(BlockDriverState *bs);
+/* For a request that no BlockBackend above made (a job's, to the header of @bs): not while @bs is drained. */
+void coroutine_fn bdrv_co_inc_in_flight(BlockDriverState *bs);
 void bdrv_drain_kick(void);
 /* Wait until @idle(@opaque). */
 void coroutine_fn bdrv_co_wait_idle(bool (*idle)(void *opaque), void *opaque);
