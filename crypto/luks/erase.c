@@ -19,18 +19,26 @@ static bool read_fields(const QCryptoLUKSIO *io, uint8_t *raw, Error **errp)
     return luks_pread(io, 0, raw, bytes, "header", errp);
 }
 
+QCryptoLUKSErasePlan *qcrypto_luks_erase_plan_new_empty(void)
+{
+    QCryptoLUKSErasePlan *plan = g_new0(QCryptoLUKSErasePlan, 1);
+
+    plan->scope = QCRYPTO_LUKS_ERASE_HEADER;
+    plan->regions = luks_regions_new();
+    plan->notes = g_ptr_array_new_with_free_func(g_free);
+    return plan;
+}
+
 QCryptoLUKSErasePlan *qcrypto_luks_erase_plan_new(const QCryptoLUKSIO *io,
                                                   QCryptoLUKSEraseScope scope, bool detached,
                                                   Error **errp)
 {
-    g_autoptr(QCryptoLUKSErasePlan) plan = g_new0(QCryptoLUKSErasePlan, 1);
+    g_autoptr(QCryptoLUKSErasePlan) plan = qcrypto_luks_erase_plan_new_empty();
     g_autofree LUKSHeader *header = g_new0(LUKSHeader, 1);
     uint8_t raw[LUKS_HEADER_BYTES];
     LUKSLocation location;
 
     plan->scope = scope;
-    plan->regions = luks_regions_new();
-    plan->notes = g_ptr_array_new_with_free_func(g_free);
     if (!read_fields(io, raw, errp)) {
         return NULL;
     }

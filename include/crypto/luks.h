@@ -301,6 +301,9 @@ typedef struct QCryptoLUKSErasePlan {
 QCryptoLUKSErasePlan *qcrypto_luks_erase_plan_new(const QCryptoLUKSIO *io,
                                                   QCryptoLUKSEraseScope scope, bool detached,
                                                   Error **errp);
+
+/* A plan for regions of the caller's alone: the payload's, where that is on another volume. */
+QCryptoLUKSErasePlan *qcrypto_luks_erase_plan_new_empty(void);
 void qcrypto_luks_erase_plan_free(QCryptoLUKSErasePlan *plan);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoLUKSErasePlan, qcrypto_luks_erase_plan_free)
 
