@@ -1,0 +1,78 @@
+/*
+ * What there is to know about a node, as qemu-img info and QMP show it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "qapi/qapi.h"
+
+static BlockLimitsInfo *limits_info(const BlockLimits *bl)
+{
+    BlockLimitsInfo *info = g_new0(BlockLimitsInfo, 1);
+
+#define OPTIONAL(to, from)              \
+    do {                                \
+        info->has_##to = (from) != 0;   \
+        info->to = (from);              \
+    } while (0)
+
+    info->request_alignment = bl->request_alignment;
+    OPTIONAL(max_discard, bl->max_pdiscard);
+    OPTIONAL(discard_alignment, bl->pdiscard_alignment);
+    OPTIONAL(max_write_zeroes, bl->max_pwrite_zeroes);
+    OPTIONAL(write_zeroes_alignment, bl->pwrite_zeroes_alignment);
+    OPTIONAL(opt_transfer, bl->opt_transfer);
+    OPTIONAL(max_transfer, bl->max_transfer);
+#undef OPTIONAL
+    info->max_iov = bl->max_iov;
+    info->min_mem_alignment = bl->min_mem_alignment;
+    info->opt_mem_alignment = bl->opt_mem_alignment;
+    return info;
+}
+
+static void coroutine_fn fill_node_info(BlockDriverState *bs, BlockNodeInfo *info)
+{
+    int64_t actual_size = bdrv_co_get_allocated_file_size(bs);
+
+    info->filename = g_strdup(bs->filename);
+    info->format = g_strdup(bdrv_get_format_name(bs));
+    info->virtual_size = bdrv_getlength(bs);
+    info->has_actual_size = actual_size >= 0;
+    info->actual_size = actual_size;
+    /* QEMU shows it with every driver that has anything to tell. */
+    info->has_dirty_flag = true;
+    if (bs->drv->bdrv_is_encrypted && bs->drv->bdrv_is_encrypted(bs)) {
+        info->has_encrypted = true;
+        info->encrypted = true;
+    }
+    info->limits = limits_info(&bs->bl);
+    if (bs->drv->bdrv_get_specific_info) {
+        info->format_specific = bs->drv->bdrv_get_specific_info(bs);
+    }
+}
+
+ImageInfo *coroutine_fn bdrv_query_image_info(BlockDriverState *bs)
+{
+    ImageInfo *info = g_new0(ImageInfo, 1);
+
+    fill_node_info(bs, qapi_ImageInfo_base(info));
+    return info;
+}
+
+BlockGraphInfo *coroutine_fn bdrv_query_graph_info(BlockDriverState *bs)
+{
+    BlockGraphInfo *info = g_new0(BlockGraphInfo, 1);
+
+    fill_node_info(bs, qapi_BlockGraphInfo_base(info));
+    info->children = g_new0(BlockChildInfoList, 1);
+    for (guint i = 0; i < bs->children->len; i++) {
+        BdrvChild *child = g_ptr_array_index(bs->children, i);
+        BlockChildInfo *child_info = g_new0(BlockChildInfo, 1);
+
+        child_info->name = g_strdup(child->name);
+        child_info->info = bdrv_query_graph_info(child->bs);
+        QAPI_LIST_APPEND(info->children, child_info);
+    }
+    return info;
+}

@@ -1,0 +1,92 @@
+/*
+ * Passwords and headers of encrypted nodes: front doors to the drivers that have them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+
+static bool lacks(BlockDriverState *bs, const char *what, Error **errp)
+{
+    error_setg(errp, "Node '%s': driver '%s' has no %s", bs->node_name, bs->drv->format_name, what);
+    return false;
+}
+
+bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
+                                   int64_t iter_time_ms, bool force, Job *job, Error **errp)
+{
+    if (!bs->drv->bdrv_co_keyslot_add) {
+        return lacks(bs, "keyslots", errp);
+    }
+    bdrv_ref(bs);
+    bool ok = bs->drv->bdrv_co_keyslot_add(bs, new_secret, keyslot, iter_time_ms, force, job, errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
+                                      Job *job, Error **errp)
+{
+    if (!bs->drv->bdrv_co_keyslot_remove) {
+        return lacks(bs, "keyslots", errp);
+    }
+    bdrv_ref(bs);
+    bool ok = bs->drv->bdrv_co_keyslot_remove(bs, keyslot, old_secret, force, job, errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secret, const char *new_secret,
+                                      int keyslot, int64_t iter_time_ms, bool force, Job *job,
+                                      Error **errp)
+{
+    if (!bs->drv->bdrv_co_keyslot_change) {
+        return lacks(bs, "keyslots", errp);
+    }
+    bdrv_ref(bs);
+    bool ok = bs->drv->bdrv_co_keyslot_change(bs, old_secret, new_secret, keyslot, iter_time_ms, force, job,
+                                              errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,
+                             Error **errp)
+{
+    if (options->driver != bs->drv->driver) {
+        error_setg(errp, "Node '%s' has driver '%s', not '%s'", bs->node_name, bs->drv->format_name,
+                   BlockdevDriver_str(options->driver));
+        return false;
+    }
+    if (!bs->drv->bdrv_co_amend) {
+        return lacks(bs, "options to amend", errp);
+    }
+    bdrv_ref(bs);
+    bool ok = bs->drv->bdrv_co_amend(bs, options, force, job, errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+SecretBuffer *coroutine_fn bdrv_header_backup(BlockDriverState *bs, Error **errp)
+{
+    if (!bs->drv->bdrv_co_header_backup) {
+        lacks(bs, "header to back up", errp);
+        return NULL;
+    }
+    bdrv_ref(bs);
+    SecretBuffer *backup = bs->drv->bdrv_co_header_backup(bs, errp);
+    bdrv_co_unref(bs);
+    return backup;
+}
+
+bool coroutine_fn bdrv_header_restore(BlockDriverState *bs, const SecretBuffer *backup, bool force, Job *job,
+                                      Error **errp)
+{
+    if (!bs->drv->bdrv_co_header_restore) {
+        return lacks(bs, "header to restore", errp);
+    }
+    bdrv_ref(bs);
+    bool ok = bs->drv->bdrv_co_header_restore(bs, backup, force, job, errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
