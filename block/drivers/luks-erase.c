@@ -1,0 +1,157 @@
+/*
+ * Secure erase of a LUKS volume: key material or header first, so that the data is dead at once, then the
+ * payload where that is wanted
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/drivers/luks.h"
+
+#define SECTOR QCRYPTO_LUKS_SECTOR_SIZE
+
+/* Once is enough for ciphertext whose key is gone. */
+#define PAYLOAD_DEFAULT_PASSES 1
+
+static QCryptoLUKSRegion *region_at(const QCryptoLUKSErasePlan *plan, guint i)
+{
+    return &g_array_index(plan->regions, QCryptoLUKSRegion, i);
+}
+
+/* The payload as a plan of its own, since it may lie on another volume; NULL where there is none. */
+static QCryptoLUKSErasePlan *plan_payload(BlockDriverState *bs, const QCryptoLUKSErasePlan *header_plan)
+{
+    BDRVLuksState *s = bs->opaque;
+    uint64_t offset = header_plan->detached ? (uint64_t)s->payload_offset : header_plan->payload_offset;
+    uint64_t end = ROUND_DOWN(bdrv_getlength(bs->file->bs), SECTOR);
+
+    if (offset >= end) {
+        return NULL;
+    }
+    QCryptoLUKSErasePlan *plan = qcrypto_luks_erase_plan_new_empty();
+    qcrypto_luks_erase_plan_append(plan, offset, end - offset, "payload");
+    return plan;
+}
+
+static void coroutine_fn add_layers(BdrvChild *child, const QCryptoLUKSErasePlan *plan,
+                                    SecureEraseReport *report)
+{
+    for (guint i = 0; i < plan->regions->len; i++) {
+        QCryptoLUKSRegion *r = region_at(plan, i);
+
+        bdrv_co_erase_add_layers(child, r->offset, r->length, report);
+    }
+}
+
+/* What this layer adds: it found everything, or says what it did not find. */
+static void add_own_layer(BlockDriverState *bs, const QCryptoLUKSErasePlan *plan, SecureEraseReport *report)
+{
+    SecureEraseLayer *layer = g_new0(SecureEraseLayer, 1);
+
+    layer->node_name = g_strdup(bs->node_name);
+    layer->driver = g_strdup(bs->drv->format_name);
+    layer->assurance = plan->notes->len ? SECURE_ERASE_ASSURANCE_MAY_SURVIVE
+                                        : SECURE_ERASE_ASSURANCE_OVERWRITTEN;
+    layer->notes = g_new0(strList, 1);
+    for (guint i = 0; i < plan->notes->len; i++) {
+        QAPI_LIST_APPEND(layer->notes, g_strdup(g_ptr_array_index(plan->notes, i)));
+    }
+    QAPI_LIST_APPEND(report->layers, layer);
+}
+
+static void report_regions(const QCryptoLUKSErasePlan *plan, SecureEraseReport *report)
+{
+    for (guint i = 0; i < plan->regions->len; i++) {
+        const QCryptoLUKSRegion *r = region_at(plan, i);
+        SecureEraseRegion *out = g_new0(SecureEraseRegion, 1);
+
+        out->offset = r->offset;
+        out->length = r->length;
+        out->what = g_strdup(r->what);
+        out->has_keyslot = r->keyslot >= 0;
+        out->keyslot = r->keyslot;
+        out->passes = r->passes;
+        out->verified = r->verified;
+        QAPI_LIST_APPEND(report->regions, out);
+    }
+}
+
+/* In addition, where the storage has a command for it. Other requests never see these ranges again. */
+static bool coroutine_fn discard_regions(BdrvChild *child, const QCryptoLUKSErasePlan *plan)
+{
+    for (guint i = 0; i < plan->regions->len; i++) {
+        QCryptoLUKSRegion *r = region_at(plan, i);
+
+        if (bdrv_co_secure_discard(child, r->offset, r->length) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool coroutine_fn run(LuksVolumeIO *v, BdrvChild *child, QCryptoLUKSErasePlan *plan, unsigned passes,
+                             SecureEraseReport *report, Error **errp)
+{
+    if (!qcrypto_luks_erase_run(&v->io, plan, passes, errp)) {
+        return false;
+    }
+    if (discard_regions(child, plan)) {
+        bdrv_erase_set_discarded(child, report);
+    }
+    report_regions(plan, report);
+    return true;
+}
+
+static bool coroutine_fn erase(BlockDriverState *bs, QCryptoLUKSErasePlan *plan, bool image, unsigned passes,
+                               Job *job, SecureEraseReport *report, Error **errp)
+{
+    g_autoptr(QCryptoLUKSErasePlan) payload = image ? plan_payload(bs, plan) : NULL;
+    unsigned payload_passes = passes ?: PAYLOAD_DEFAULT_PASSES;
+    LuksVolumeIO v;
+
+    add_own_layer(bs, plan, report);
+    add_layers(luks_header_child(bs), plan, report);
+    luks_header_io_init(&v, bs, job);
+    if (payload) {
+        add_layers(bs->file, payload, report);
+        /* As the library counts: every pass, and reading back. */
+        v.after = region_at(payload, 0)->length * (payload_passes + 1);
+    }
+    if (!run(&v, luks_header_child(bs), plan, passes, report, errp)) {
+        return false;
+    }
+    if (payload) {
+        luks_payload_io_init(&v, bs, job);
+        return run(&v, bs->file, payload, payload_passes, report, errp);
+    }
+    return true;
+}
+
+bool coroutine_fn luks_co_secure_erase(BlockDriverState *bs, SecureEraseScope scope, unsigned passes,
+                                       bool force, Job *job, SecureEraseReport *report, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+    bool image = scope == SECURE_ERASE_SCOPE_IMAGE;
+    bool ok = false;
+    LuksVolumeIO v;
+
+    if (passes > QCRYPTO_LUKS_MAX_PASSES) {
+        error_setg(errp, "Parameter 'passes' must not be greater than %d", QCRYPTO_LUKS_MAX_PASSES);
+        return false;
+    }
+    if (!luks_co_update_begin(bs, image, force, errp)) {
+        return false;
+    }
+    luks_header_io_init(&v, bs, job);
+    g_autoptr(QCryptoLUKSErasePlan) plan =
+        qcrypto_luks_erase_plan_new(&v.io, scope == SECURE_ERASE_SCOPE_KEY_MATERIAL
+                                    ? QCRYPTO_LUKS_ERASE_KEY_MATERIAL : QCRYPTO_LUKS_ERASE_HEADER,
+                                    luks_is_detached(bs), errp);
+    if (plan && image && plan->detached && !s->header) {
+        error_setg(errp, "Node '%s': the payload of this header is on another volume", bs->node_name);
+        error_append_hint(errp, "Open it as 'file' with this volume as 'header', or erase the header alone.");
+    } else if (plan) {
+        ok = erase(bs, plan, image, passes, job, report, errp);
+    }
+    luks_co_update_end(bs);
+    return ok;
+}

@@ -1,0 +1,227 @@
+/*
+ * Passwords of a LUKS volume: add, remove, change, and QEMU's amend, which is the first two
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/drivers/luks.h"
+#include "crypto/secret.h"
+
+static bool check_keyslot(int64_t keyslot, Error **errp)
+{
+    if (keyslot < 0 || keyslot >= QCRYPTO_LUKS_KEYSLOTS) {
+        error_setg(errp, "Invalid keyslot %" PRId64 ": it must be between 0 and %d", keyslot,
+                   QCRYPTO_LUKS_KEYSLOTS - 1);
+        return false;
+    }
+    return true;
+}
+
+static bool check_iter_time(int64_t ms, Error **errp)
+{
+    if (ms < 1 || ms > UINT32_MAX) {
+        error_setg(errp, "Invalid iter-time %" PRId64 ": it must be between 1 and %u ms", ms, UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* The same for parameters of which one value leaves the choice to us. */
+static bool check_new_keyslot(int keyslot, int64_t iter_time_ms, Error **errp)
+{
+    return (keyslot == QCRYPTO_LUKS_SLOT_ANY || check_keyslot(keyslot, errp)) &&
+           (iter_time_ms == 0 || check_iter_time(iter_time_ms, errp));
+}
+
+/*
+ * Make the handle of @bs one that has the volume key: it has where the node was opened with its password, else
+ * the secret @id opens it. Where both are given the secret must open the volume, too.
+ */
+static bool coroutine_fn unlock(BlockDriverState *bs, const LuksVolumeIO *v, const char *id, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    if (!id) {
+        if (!qcrypto_luks_is_unlocked(s->luks)) {
+            error_setg(errp, "Node '%s' was opened without a password: one that opens the volume is needed "
+                       "to add another", bs->node_name);
+            return false;
+        }
+        return true;
+    }
+    g_autoptr(SecretBuffer) password = qcrypto_secret_lookup(id, errp);
+    if (!password) {
+        return false;
+    }
+    if (qcrypto_luks_is_unlocked(s->luks)) {
+        return qcrypto_luks_keyslot_find(s->luks, &v->io, password, QCRYPTO_LUKS_SLOT_ANY, NULL, errp) >= 0;
+    }
+    QCryptoLUKSOpenOptions options = {
+        .password = password,
+        .detached = luks_is_detached(bs),
+        .payload_volume_bytes = bdrv_getlength(bs->file->bs),
+    };
+    QCryptoLUKS *luks = qcrypto_luks_open(&v->io, &options, NULL, errp);
+    if (!luks) {
+        return false;
+    }
+    /* The node still does no I/O: s->cipher stays NULL. */
+    qcrypto_luks_free(s->luks);
+    s->luks = luks;
+    return true;
+}
+
+static bool coroutine_fn add(BlockDriverState *bs, const char *secret,
+                             const QCryptoLUKSKeyslotOptions *options, Job *job, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+    LuksVolumeIO v;
+
+    if (!luks_co_update_begin(bs, false, false, errp)) {
+        return false;
+    }
+    luks_header_io_init(&v, bs, job);
+    bool ok = unlock(bs, &v, secret, errp) && qcrypto_luks_keyslot_add(s->luks, &v.io, options, NULL, errp);
+    luks_co_update_end(bs);
+    return ok;
+}
+
+static bool coroutine_fn keyslot_add(BlockDriverState *bs, const char *secret, const char *new_secret,
+                                     int keyslot, int64_t iter_time_ms, bool force, Job *job,
+                                     Error **errp)
+{
+    if (!luks_check_usable(bs, errp) || !check_new_keyslot(keyslot, iter_time_ms, errp)) {
+        return false;
+    }
+    g_autoptr(SecretBuffer) new_password = qcrypto_secret_lookup(new_secret, errp);
+    if (!new_password) {
+        return false;
+    }
+    QCryptoLUKSKeyslotOptions options = {
+        .new_password = new_password,
+        .slot = keyslot,
+        .iter_time_ms = iter_time_ms,
+        .force = force,
+    };
+    return add(bs, secret, &options, job, errp);
+}
+
+bool coroutine_fn luks_co_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
+                                      int64_t iter_time_ms, bool force, Job *job, Error **errp)
+{
+    return keyslot_add(bs, NULL, new_secret, keyslot, iter_time_ms, force, job, errp);
+}
+
+/* Remove @keyslot; with @old_password only if that opens it; with -1 all that it opens. */
+static bool coroutine_fn remove_keyslots(BlockDriverState *bs, int keyslot,
+                                         const SecretBuffer *old_password, bool force, Job *job, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+    LuksVolumeIO v;
+
+    luks_header_io_init(&v, bs, job);
+    if (keyslot < 0) {
+        return qcrypto_luks_keyslot_remove_password(s->luks, &v.io, old_password, 0, force, NULL, NULL, errp);
+    }
+    if (old_password &&
+        qcrypto_luks_keyslot_find(s->luks, &v.io, old_password, keyslot, NULL, errp) < 0) {
+        return false;
+    }
+    return qcrypto_luks_keyslot_remove(s->luks, &v.io, keyslot, 0, force, errp);
+}
+
+bool coroutine_fn luks_co_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret,
+                                         bool force, Job *job, Error **errp)
+{
+    g_autoptr(SecretBuffer) old_password = NULL;
+
+    if (!luks_check_usable(bs, errp) ||
+        (keyslot != QCRYPTO_LUKS_SLOT_ANY && !check_keyslot(keyslot, errp))) {
+        return false;
+    }
+    if (old_secret && !(old_password = qcrypto_secret_lookup(old_secret, errp))) {
+        return false;
+    }
+    if (keyslot == QCRYPTO_LUKS_SLOT_ANY && !old_password) {
+        error_setg(errp, "To erase keyslots, the number of one or the password that they hold is needed");
+        return false;
+    }
+    if (!luks_co_update_begin(bs, false, false, errp)) {
+        return false;
+    }
+    bool ok = remove_keyslots(bs, keyslot, old_password, force, job, errp);
+    luks_co_update_end(bs);
+    return ok;
+}
+
+bool coroutine_fn luks_co_keyslot_change(BlockDriverState *bs, const char *old_secret,
+                                         const char *new_secret, int keyslot, int64_t iter_time_ms,
+                                         bool force, Job *job, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+    LuksVolumeIO v;
+
+    if (!luks_check_usable(bs, errp) || !check_new_keyslot(keyslot, iter_time_ms, errp)) {
+        return false;
+    }
+    g_autoptr(SecretBuffer) old_password = qcrypto_secret_lookup(old_secret, errp);
+    g_autoptr(SecretBuffer) new_password = old_password ? qcrypto_secret_lookup(new_secret, errp) : NULL;
+    if (!new_password || !luks_co_update_begin(bs, false, false, errp)) {
+        return false;
+    }
+    QCryptoLUKSKeyslotOptions options = {
+        .new_password = new_password,
+        .slot = keyslot,
+        .iter_time_ms = iter_time_ms,
+        .force = force,
+    };
+    luks_header_io_init(&v, bs, job);
+    bool ok = qcrypto_luks_keyslot_change(s->luks, &v.io, old_password, &options, NULL, NULL, errp);
+    luks_co_update_end(bs);
+    return ok;
+}
+
+static bool coroutine_fn amend_active(BlockDriverState *bs, const BlockdevAmendOptionsLUKS *o, bool force,
+                                      Job *job, Error **errp)
+{
+    if (!o->new_secret) {
+        error_setg(errp, "'new-secret' is required to activate a keyslot");
+        return false;
+    }
+    if (o->old_secret) {
+        error_setg(errp, "'old-secret' must not be given when activating keyslots");
+        return false;
+    }
+    if (o->has_iter_time && !check_iter_time(o->iter_time, errp)) {
+        return false;
+    }
+    return keyslot_add(bs, o->secret, o->new_secret, o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY,
+                       o->has_iter_time ? o->iter_time : 0, force, job, errp);
+}
+
+static bool coroutine_fn amend_inactive(BlockDriverState *bs, const BlockdevAmendOptionsLUKS *o, bool force,
+                                        Job *job, Error **errp)
+{
+    if (o->new_secret) {
+        error_setg(errp, "'new-secret' must not be given when erasing keyslots");
+        return false;
+    }
+    if (o->has_iter_time) {
+        error_setg(errp, "'iter-time' must not be given when erasing keyslots");
+        return false;
+    }
+    return luks_co_keyslot_remove(bs, o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, o->old_secret,
+                                  force, job, errp);
+}
+
+bool coroutine_fn luks_co_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force,
+                                Job *job, Error **errp)
+{
+    const BlockdevAmendOptionsLUKS *o = &options->u.luks;
+
+    if (o->has_keyslot && !check_keyslot(o->keyslot, errp)) {
+        return false;
+    }
+    return o->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_ACTIVE ? amend_active(bs, o, force, job, errp)
+                                                               : amend_inactive(bs, o, force, job, errp);
+}
