@@ -1,0 +1,98 @@
+/*
+ * IOChannel: a byte stream on a descriptor that coroutines read and write without blocking their loop
+ *
+ *     g_autoptr(IOChannel) ch = io_channel_new(fd);
+ *     ssize_t n = io_channel_co_read(ch, buf, sizeof(buf));       // waits until there is something
+ *     int ret = io_channel_co_write_all(ch, buf, n);
+ *
+ * One coroutine may read while another writes; both run in the same event loop. Whoever ends the connection
+ * from elsewhere in that loop calls io_channel_shutdown(), which lets both return, and drops its reference.
+ *
+ * TLS is a filter: after its handshake, bytes go through it instead of straight to the descriptor
+ * (io_channel_set_filter()).
+ *
+ * Functions return bytes or -errno.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef IO_CHANNEL_H
+#define IO_CHANNEL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "util/coroutine.h"
+
+typedef struct IOChannel IOChannel;
+
+typedef enum IOWait {
+    IO_WAIT_IN,
+    IO_WAIT_OUT,
+} IOWait;
+
+/*
+ * What stands between the user of a channel and its descriptor. Both functions make one attempt: bytes (0 of
+ * a read: the end), -errno, or -EAGAIN with what to wait for in *@wait.
+ */
+typedef struct IOChannelFilter {
+    ssize_t (*read)(void *opaque, void *buf, size_t len, IOWait *wait);
+    ssize_t (*write)(void *opaque, const void *buf, size_t len, IOWait *wait);
+    /* Tell the peer that no more comes, in one attempt that may fail. Optional. */
+    void (*bye)(void *opaque);
+    void (*free)(void *opaque);
+} IOChannelFilter;
+
+/*
+ * A channel on @fd (socket, pipe, terminal or file), which it owns and makes non-blocking; the mode of a
+ * descriptor that other processes may share is restored at the end.
+ */
+IOChannel *io_channel_new(int fd);
+IOChannel *io_channel_ref(IOChannel *ch);
+/* The last one closes the descriptor; nobody may be waiting. NULL is allowed. */
+void io_channel_unref(IOChannel *ch);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(IOChannel, io_channel_unref)
+
+int io_channel_get_fd(const IOChannel *ch);
+bool io_channel_is_unix(const IOChannel *ch);
+
+/* Put @filter, which takes over @opaque, between user and descriptor. At most once; nobody may be waiting. */
+void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *opaque);
+
+/* One attempt on the descriptor itself, for filters; -EAGAIN where it would block. */
+ssize_t io_channel_raw_read(IOChannel *ch, void *buf, size_t len);
+ssize_t io_channel_raw_write(IOChannel *ch, const void *buf, size_t len);
+
+/*
+ * Wait until the descriptor is ready for @wait. A reader (@is_writer false) and a writer may wait at once, each
+ * for either. 0, or -ESHUTDOWN once the channel was shut down.
+ */
+int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait);
+
+/* At least one byte, at most @len; 0: the peer has ended the stream, or the channel was shut down. */
+ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len);
+
+/* All of @len bytes: 1. 0: the stream ended before the first. Ended in between: -ECONNRESET. */
+int coroutine_fn io_channel_co_read_all(IOChannel *ch, void *buf, size_t len);
+
+/* Write everything: 0 or -errno. @iov is used up. */
+int coroutine_fn io_channel_co_writev_all(IOChannel *ch, struct iovec *iov, int niov);
+int coroutine_fn io_channel_co_write_all(IOChannel *ch, const void *buf, size_t len);
+
+/* Small pieces follow that belong together (@cork), or all were written: fewer, fuller packets on TCP. */
+void io_channel_set_cork(IOChannel *ch, bool cork);
+
+/* End both directions and wake who waits; what they do then fails. May be called again. */
+void io_channel_shutdown(IOChannel *ch);
+
+/*
+ * Descriptors that came with what was read from a unix socket, oldest first; up to a limit, further ones are
+ * closed. Returns one that the caller owns, -1: none. io_channel_accept_fds() turns this on.
+ */
+void io_channel_accept_fds(IOChannel *ch);
+int io_channel_take_fd(IOChannel *ch);
+
+#endif

@@ -1,0 +1,382 @@
+/*
+ * IOChannel: a byte stream on a descriptor that coroutines read and write without blocking their loop
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "io/channel.h"
+#include "util/aio.h"
+
+/* Descriptors that a peer may have sent and nobody took yet. */
+#define FDS_MAX 16
+
+typedef struct Waiter {
+    Coroutine *co;
+    IOWait wait;
+} Waiter;
+
+struct IOChannel {
+    int refcnt;
+    int fd;
+    int old_flags;              /* of the descriptor, -1: nothing to restore */
+    bool is_socket;
+    bool is_unix;
+    bool is_tcp;
+    bool shut;
+    const IOChannelFilter *filter;
+    void *filter_opaque;
+
+    AioContext *ctx;            /* that has the handlers; NULL: none */
+    Waiter waiters[2];          /* reader, writer */
+    bool polled[2];             /* IO_WAIT_* */
+
+    bool accept_fds;
+    int fds[FDS_MAX];
+    unsigned n_fds;
+};
+
+IOChannel *io_channel_new(int fd)
+{
+    IOChannel *ch = g_new0(IOChannel, 1);
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL), on = 1;
+
+    ch->refcnt = 1;
+    ch->fd = fd;
+    ch->old_flags = -1;
+    ch->is_socket = fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+    if (ch->is_socket && getsockname(fd, (struct sockaddr *)&addr, &len) == 0) {
+        ch->is_unix = addr.ss_family == AF_UNIX;
+        ch->is_tcp = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
+    }
+    if (ch->is_tcp) {
+        /* Nobody here writes less than a message at a time; io_channel_set_cork() joins those. */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
+    if (flags >= 0 && !(flags & O_NONBLOCK)) {
+        if (!ch->is_socket) {
+            ch->old_flags = flags;
+        }
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    }
+    return ch;
+}
+
+IOChannel *io_channel_ref(IOChannel *ch)
+{
+    ch->refcnt++;
+    return ch;
+}
+
+/* Have the loop watch for what @polled says. */
+static void update_handlers(IOChannel *ch);
+
+void io_channel_unref(IOChannel *ch)
+{
+    if (!ch || --ch->refcnt > 0) {
+        return;
+    }
+    assert(!ch->waiters[0].co && !ch->waiters[1].co);
+    ch->polled[IO_WAIT_IN] = ch->polled[IO_WAIT_OUT] = false;
+    update_handlers(ch);
+    if (ch->filter) {
+        if (!ch->shut && ch->filter->bye) {
+            ch->filter->bye(ch->filter_opaque);
+        }
+        ch->filter->free(ch->filter_opaque);
+    }
+    for (unsigned i = 0; i < ch->n_fds; i++) {
+        close(ch->fds[i]);
+    }
+    if (ch->old_flags != -1) {
+        fcntl(ch->fd, F_SETFL, ch->old_flags);
+    }
+    close(ch->fd);
+    g_free(ch);
+}
+
+int io_channel_get_fd(const IOChannel *ch)
+{
+    return ch->fd;
+}
+
+bool io_channel_is_unix(const IOChannel *ch)
+{
+    return ch->is_unix;
+}
+
+void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *opaque)
+{
+    assert(!ch->filter && !ch->waiters[0].co && !ch->waiters[1].co);
+    ch->filter = filter;
+    ch->filter_opaque = opaque;
+}
+
+/* The descriptor is ready for @wait: go on with who waits for that. Where nobody does, stop watching. */
+static void ready(IOChannel *ch, IOWait wait)
+{
+    bool any = false;
+
+    /* Who goes on may drop the last reference. */
+    io_channel_ref(ch);
+    for (size_t i = 0; i < G_N_ELEMENTS(ch->waiters); i++) {
+        Waiter *w = &ch->waiters[i];
+
+        if (w->co && w->wait == wait) {
+            any = true;
+            aio_co_wake(g_steal_pointer(&w->co));
+        }
+    }
+    if (!any) {
+        ch->polled[wait] = false;
+        update_handlers(ch);
+    }
+    io_channel_unref(ch);
+}
+
+static void ready_in(void *opaque)
+{
+    ready(opaque, IO_WAIT_IN);
+}
+
+static void ready_out(void *opaque)
+{
+    ready(opaque, IO_WAIT_OUT);
+}
+
+static void update_handlers(IOChannel *ch)
+{
+    bool in = ch->polled[IO_WAIT_IN], out = ch->polled[IO_WAIT_OUT];
+
+    if (ch->ctx) {
+        aio_set_fd_handler(ch->ctx, ch->fd, in ? ready_in : NULL, out ? ready_out : NULL, ch);
+        if (!in && !out) {
+            ch->ctx = NULL;
+        }
+    }
+}
+
+int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait)
+{
+    Waiter *w = &ch->waiters[is_writer];
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    if (ch->shut) {
+        return -ESHUTDOWN;
+    }
+    assert(!w->co);
+    if (ch->ctx && ch->ctx != ctx) {
+        /* The connection has moved to another loop, and left this watch behind. */
+        assert(!ch->waiters[!is_writer].co);
+        ch->polled[IO_WAIT_IN] = ch->polled[IO_WAIT_OUT] = false;
+        update_handlers(ch);
+    }
+    *w = (Waiter){ .co = qemu_coroutine_self(), .wait = wait };
+    /* The watch stays on when the wait is over: most readers are back soon. */
+    if (!ch->polled[wait]) {
+        ch->ctx = ctx;
+        ch->polled[wait] = true;
+        update_handlers(ch);
+    }
+    qemu_coroutine_yield();
+    return ch->shut ? -ESHUTDOWN : 0;
+}
+
+/* Keep the descriptors that a message carried. */
+static void collect_fds(IOChannel *ch, struct msghdr *msg)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+            if (ch->n_fds < FDS_MAX) {
+                ch->fds[ch->n_fds++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+static ssize_t read_with_fds(IOChannel *ch, void *buf, size_t len)
+{
+    union {
+        struct cmsghdr align;
+        char buf[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+    } control;
+    struct iovec iov = { .iov_base = buf, .iov_len = len };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
+    };
+    ssize_t n = RETRY_ON_EINTR(recvmsg(ch->fd, &msg, MSG_CMSG_CLOEXEC));
+
+    if (n < 0) {
+        return -errno;
+    }
+    collect_fds(ch, &msg);
+    return n;
+}
+
+ssize_t io_channel_raw_read(IOChannel *ch, void *buf, size_t len)
+{
+    if (ch->accept_fds) {
+        return read_with_fds(ch, buf, len);
+    }
+    ssize_t n = RETRY_ON_EINTR(read(ch->fd, buf, len));
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t raw_writev(IOChannel *ch, struct iovec *iov, int niov)
+{
+    ssize_t n;
+
+    niov = MIN(niov, IOV_MAX);
+    if (ch->is_socket) {
+        struct msghdr msg = { .msg_iov = iov, .msg_iovlen = niov };
+        n = RETRY_ON_EINTR(sendmsg(ch->fd, &msg, MSG_NOSIGNAL));
+    } else {
+        n = RETRY_ON_EINTR(writev(ch->fd, iov, niov));
+    }
+    return n < 0 ? -errno : n;
+}
+
+ssize_t io_channel_raw_write(IOChannel *ch, const void *buf, size_t len)
+{
+    struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
+
+    return raw_writev(ch, &iov, 1);
+}
+
+ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len)
+{
+    while (!ch->shut) {
+        IOWait wait = IO_WAIT_IN;
+        ssize_t n = ch->filter ? ch->filter->read(ch->filter_opaque, buf, len, &wait)
+                               : io_channel_raw_read(ch, buf, len);
+
+        if (n != -EAGAIN) {
+            return n;
+        }
+        io_channel_co_wait(ch, false, wait);
+    }
+    return 0;
+}
+
+int coroutine_fn io_channel_co_read_all(IOChannel *ch, void *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = io_channel_co_read(ch, (char *)buf + done, len - done);
+
+        if (n < 0) {
+            return n;
+        }
+        if (n == 0) {
+            return done ? -ECONNRESET : 0;
+        }
+        done += n;
+    }
+    return 1;
+}
+
+int coroutine_fn io_channel_co_writev_all(IOChannel *ch, struct iovec *iov, int niov)
+{
+    while (niov > 0) {
+        IOWait wait = IO_WAIT_OUT;
+        ssize_t n;
+
+        if (iov->iov_len == 0) {
+            iov++;
+            niov--;
+            continue;
+        }
+        if (ch->shut) {
+            return -ESHUTDOWN;
+        }
+        n = ch->filter ? ch->filter->write(ch->filter_opaque, iov->iov_base, iov->iov_len, &wait)
+                       : raw_writev(ch, iov, niov);
+        if (n == -EAGAIN) {
+            io_channel_co_wait(ch, true, wait);
+            continue;
+        }
+        if (n < 0) {
+            return n;
+        }
+        while (n > 0) {
+            size_t step = MIN((size_t)n, iov->iov_len);
+
+            iov->iov_base = (char *)iov->iov_base + step;
+            iov->iov_len -= step;
+            n -= step;
+            if (iov->iov_len == 0) {
+                iov++;
+                niov--;
+            }
+        }
+    }
+    return 0;
+}
+
+int coroutine_fn io_channel_co_write_all(IOChannel *ch, const void *buf, size_t len)
+{
+    struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
+
+    return io_channel_co_writev_all(ch, &iov, 1);
+}
+
+void io_channel_set_cork(IOChannel *ch, bool cork)
+{
+    int on = cork;
+
+    if (ch->is_tcp) {
+        setsockopt(ch->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+    }
+}
+
+void io_channel_shutdown(IOChannel *ch)
+{
+    if (ch->shut) {
+        return;
+    }
+    if (ch->filter && ch->filter->bye) {
+        ch->filter->bye(ch->filter_opaque);
+    }
+    ch->shut = true;
+    if (ch->is_socket) {
+        shutdown(ch->fd, SHUT_RDWR);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(ch->waiters); i++) {
+        if (ch->waiters[i].co) {
+            aio_co_schedule(g_steal_pointer(&ch->waiters[i].co));
+        }
+    }
+}
+
+void io_channel_accept_fds(IOChannel *ch)
+{
+    ch->accept_fds = ch->is_unix;
+}
+
+int io_channel_take_fd(IOChannel *ch)
+{
+    if (ch->n_fds == 0) {
+        return -1;
+    }
+    int fd = ch->fds[0];
+    memmove(ch->fds, ch->fds + 1, --ch->n_fds * sizeof(ch->fds[0]));
+    return fd;
+}

@@ -1,0 +1,224 @@
+/*
+ * NetListener: listening on all addresses of a socket address, and accepting connections
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <netinet/in.h>
+#include <sys/stat.h>
+
+#include "io/socket-int.h"
+#include "io/sockets.h"
+#include "util/aio.h"
+
+/* Without descriptors left, accept() fails and the socket stays readable: leave it alone for this long. */
+#define ACCEPT_PAUSE_NS (100 * SCALE_MS)
+
+struct NetListener {
+    SocketAddress *addr;
+    GArray *fds;                /* of int */
+    char *path;                 /* of a unix socket with a file that we made */
+    AioContext *ctx;            /* accepts there; NULL: does not */
+    AioTimer *pause;
+    void (*func)(IOChannel *ch, void *opaque);
+    void *opaque;
+};
+
+static void watch(NetListener *l, bool on);
+
+static void resume(void *opaque)
+{
+    watch(opaque, true);
+}
+
+/* One round over all descriptors; those without a connection waiting say -EAGAIN. */
+static void accept_ready(void *opaque)
+{
+    NetListener *l = opaque;
+
+    /* @func may stop or free the listener: one connection a call, then back to the loop. */
+    for (guint i = 0; i < l->fds->len; i++) {
+        int fd = RETRY_ON_EINTR(accept4(g_array_index(l->fds, int, i), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+
+        if (fd >= 0) {
+            socket_apply_options(fd, l->addr);
+            l->func(io_channel_new(fd), l->opaque);
+            return;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            watch(l, false);
+            aio_timer_mod_ns(l->pause, qemu_clock_get_ns() + ACCEPT_PAUSE_NS);
+            return;
+        }
+    }
+}
+
+static void watch(NetListener *l, bool on)
+{
+    for (guint i = 0; i < l->fds->len; i++) {
+        aio_set_fd_handler(l->ctx, g_array_index(l->fds, int, i), on ? accept_ready : NULL, NULL, l);
+    }
+}
+
+void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, void *opaque), void *opaque)
+{
+    if (l->ctx) {
+        watch(l, false);
+        aio_timer_free(l->pause);
+        l->pause = NULL;
+        l->ctx = NULL;
+    }
+    l->func = func;
+    l->opaque = opaque;
+    if (func) {
+        l->ctx = qemu_get_current_aio_context();
+        l->pause = aio_timer_new(l->ctx, resume, l);
+        watch(l, true);
+    }
+}
+
+void net_listener_free(NetListener *l)
+{
+    if (!l) {
+        return;
+    }
+    net_listener_set_client_func(l, NULL, NULL);
+    for (guint i = 0; i < l->fds->len; i++) {
+        close(g_array_index(l->fds, int, i));
+    }
+    if (l->path) {
+        unlink(l->path);
+    }
+    g_array_unref(l->fds);
+    g_free(l->path);
+    qapi_free_SocketAddress(l->addr);
+    g_free(l);
+}
+
+static void close_all(NetListener *l)
+{
+    for (guint i = 0; i < l->fds->len; i++) {
+        close(g_array_index(l->fds, int, i));
+    }
+    g_array_set_size(l->fds, 0);
+}
+
+/* 0 or -errno */
+static int listen_one(NetListener *l, const SocketName *name, int backlog)
+{
+    g_auto_fd int fd = socket_create(name);
+    int on = 1;
+
+    if (fd < 0) {
+        return fd;
+    }
+    if (name->addr.ss_family != AF_UNIX) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    }
+    if (name->addr.ss_family == AF_INET6) {
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    }
+    if (bind(fd, (const struct sockaddr *)&name->addr, name->len) < 0 || listen(fd, backlog) < 0) {
+        return -errno;
+    }
+    int kept = g_steal_auto_fd(&fd);
+    g_array_append_val(l->fds, kept);
+    return 0;
+}
+
+static in_port_t *port_of(SocketName *name)
+{
+    return name->addr.ss_family == AF_INET6 ? &((struct sockaddr_in6 *)&name->addr)->sin6_port
+                                            : &((struct sockaddr_in *)&name->addr)->sin_port;
+}
+
+/* Listen on @port at every address; those that the host does not have are left out. 0 or -errno. */
+static int listen_on_port(NetListener *l, GArray *names, in_port_t port, int backlog)
+{
+    int ret = -EADDRNOTAVAIL;
+
+    for (guint i = 0; i < names->len; i++) {
+        SocketName name = g_array_index(names, SocketName, i);
+
+        *port_of(&name) = port;
+        int err = listen_one(l, &name, backlog);
+        if (err == 0 && port == 0) {
+            /* The kernel chose: the same for the other addresses. */
+            socklen_t len = sizeof(name.addr);
+            getsockname(g_array_index(l->fds, int, 0), (struct sockaddr *)&name.addr, &len);
+            port = *port_of(&name);
+        }
+        if (err != 0 && err != -EADDRNOTAVAIL && err != -EAFNOSUPPORT) {
+            close_all(l);
+            return err;
+        }
+        ret = l->fds->len ? 0 : err;
+    }
+    return ret;
+}
+
+static int listen_inet(NetListener *l, GArray *names, int backlog)
+{
+    const InetSocketAddress *inet = &l->addr->u.inet;
+    uint32_t first = names->len ? ntohs(*port_of(&g_array_index(names, SocketName, 0))) : 0;
+    uint32_t last = inet->has_to ? MAX(inet->to, first) : first;
+    int ret = -EADDRINUSE;
+
+    for (uint32_t port = first; port <= last && ret == -EADDRINUSE; port++) {
+        ret = listen_on_port(l, names, htons(port), backlog);
+    }
+    return ret;
+}
+
+static int listen_unix(NetListener *l, const SocketName *name, int backlog)
+{
+    const UnixSocketAddress *un = &l->addr->u.q_unix;
+    bool abstract = un->has_abstract && un->abstract;
+    struct stat st;
+
+    if (!abstract && lstat(un->path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        unlink(un->path);
+    }
+    int ret = listen_one(l, name, backlog);
+    if (ret == 0 && !abstract) {
+        l->path = g_strdup(un->path);
+    }
+    return ret;
+}
+
+NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backlog, Error **errp)
+{
+    NetListener *l = g_new0(NetListener, 1);
+    int ret;
+
+    l->addr = QAPI_CLONE(SocketAddress, addr);
+    l->fds = g_array_new(FALSE, FALSE, sizeof(int));
+    if (addr->type == SOCKET_ADDRESS_TYPE_FD) {
+        int fd = socket_get_fd(addr, true, errp);
+        if (fd < 0) {
+            net_listener_free(l);
+            return NULL;
+        }
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        g_array_append_val(l->fds, fd);
+        return l;
+    }
+    g_autoptr(GArray) names = socket_resolve(addr, true, errp);
+    if (!names) {
+        net_listener_free(l);
+        return NULL;
+    }
+    if (addr->type == SOCKET_ADDRESS_TYPE_UNIX) {
+        ret = listen_unix(l, &g_array_index(names, SocketName, 0), backlog);
+    } else {
+        ret = listen_inet(l, names, backlog);
+    }
+    if (ret < 0) {
+        g_autofree char *text = socket_address_to_string(addr);
+        error_setg_errno(errp, -ret, "Failed to listen on '%s'", text);
+        net_listener_free(l);
+        return NULL;
+    }
+    return l;
+}
