@@ -19,18 +19,18 @@ static bool check_keyslot(int64_t keyslot, Error **errp)
 
 static bool check_iter_time(int64_t ms, Error **errp)
 {
-    if (ms < 1 || ms > UINT32_MAX) {
-        error_setg(errp, "Invalid iter-time %" PRId64 ": it must be between 1 and %u ms", ms, UINT32_MAX);
+    if (ms < 0 || ms > UINT32_MAX) {
+        error_setg(errp, "Invalid iter-time %" PRId64 ": it must be between 0 and %u ms", ms, UINT32_MAX);
         return false;
     }
     return true;
 }
 
-/* The same for parameters of which one value leaves the choice to us. */
+/* The same where -1 leaves the choice of the keyslot to the library. */
 static bool check_new_keyslot(int keyslot, int64_t iter_time_ms, Error **errp)
 {
     return (keyslot == QCRYPTO_LUKS_SLOT_ANY || check_keyslot(keyslot, errp)) &&
-           (iter_time_ms == 0 || check_iter_time(iter_time_ms, errp));
+           check_iter_time(iter_time_ms, errp);
 }
 
 /*
@@ -192,11 +192,10 @@ static bool coroutine_fn amend_active(BlockDriverState *bs, const BlockdevAmendO
         error_setg(errp, "'old-secret' must not be given when activating keyslots");
         return false;
     }
-    if (o->has_iter_time && !check_iter_time(o->iter_time, errp)) {
-        return false;
-    }
-    return keyslot_add(bs, o->secret, o->new_secret, o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY,
-                       o->has_iter_time ? o->iter_time : 0, force, job, errp);
+    /* 0 asks for the least there is, and must not be taken for none given. */
+    int64_t ms = !o->has_iter_time ? 0 : o->iter_time ?: 1;
+    return keyslot_add(bs, o->secret, o->new_secret, o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, ms,
+                       force, job, errp);
 }
 
 static bool coroutine_fn amend_inactive(BlockDriverState *bs, const BlockdevAmendOptionsLUKS *o, bool force,

@@ -147,7 +147,6 @@ static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, 
 static void luks_child_perm(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
                             uint64_t shared, uint64_t *nperm, uint64_t *nshared)
 {
-    const uint64_t writes = BLK_PERM_WRITE | BLK_PERM_RESIZE;
     BDRVLuksState *s = bs->opaque;
     bool updating = false;
 
@@ -165,8 +164,8 @@ static void luks_child_perm(BlockDriverState *bs, const char *name, uint32_t rol
     }
     perm |= BLK_PERM_CONSISTENT_READ;
     if (updating) {
-        perm |= writes;
-        shared = s->updating_shared ? shared | BLK_PERM_WRITE : shared & ~writes;
+        perm |= BLK_PERM_WRITE;
+        shared = s->updating_shared ? shared | BLK_PERM_WRITE : shared & ~(uint64_t)BLK_PERM_WRITE;
     }
     *nperm = perm;
     *nshared = shared;
