@@ -272,4 +272,5 @@ const BlockDriver bdrv_file = {
     .bdrv_co_get_allocated_file_size = file_co_get_allocated_file_size,
     .bdrv_get_specific_info = file_get_specific_info,
     .bdrv_co_create = file_co_create,
+    .bdrv_co_erase_info = file_co_erase_info,
 };

@@ -89,4 +89,5 @@ const BlockDriver bdrv_host_device = {
 
     .bdrv_co_get_allocated_file_size = file_co_get_allocated_file_size,
     .bdrv_co_secure_discard = host_device_co_secure_discard,
+    .bdrv_co_erase_info = file_co_erase_info,
 };

@@ -112,7 +112,7 @@ static bool null_co_parse_filename(const char *filename, struct json_object *opt
 static void coroutine_fn null_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                             BdrvEraseInfo *info)
 {
-    info->assurance = MAX(info->assurance, SECURE_ERASE_ASSURANCE_OVERWRITTEN);
+    info->assurance = SECURE_ERASE_ASSURANCE_OVERWRITTEN;
     g_ptr_array_add(info->notes, g_strdup("null-co stores nothing"));
 }
 
