@@ -32,13 +32,20 @@ static QCryptoLUKSErasePlan *plan_payload(BlockDriverState *bs, const QCryptoLUK
     return plan;
 }
 
+/* One question for all regions: what lies between them is on the same storage. */
 static void coroutine_fn add_layers(BdrvChild *child, const QCryptoLUKSErasePlan *plan,
                                     SecureEraseReport *report)
 {
+    uint64_t start = UINT64_MAX, end = 0;
+
     for (guint i = 0; i < plan->regions->len; i++) {
         QCryptoLUKSRegion *r = region_at(plan, i);
 
-        bdrv_co_erase_add_layers(child, r->offset, r->length, report);
+        start = MIN(start, r->offset);
+        end = MAX(end, r->offset + r->length);
+    }
+    if (start < end) {
+        bdrv_co_erase_add_layers(child, start, end - start, report);
     }
 }
 

@@ -189,8 +189,8 @@ void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, u
                         uint64_t shared, uint64_t *nperm, uint64_t *nshared);
 
 /*
- * For a driver that erases, before it overwrites @bytes at @offset of @child: append to @report what every node
- * that stores the range promises, weakest promise first where a node is asked again for another range.
+ * For a driver that erases, before it overwrites @bytes at @offset of @child: add to @report what every node
+ * from there down promises for that range. A node that is asked again keeps the weaker of its promises.
  */
 void coroutine_fn bdrv_co_erase_add_layers(BdrvChild *child, int64_t offset, int64_t bytes,
                                            SecureEraseReport *report);
