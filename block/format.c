@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 #include "block/block-backend.h"
 #include "block/block_int.h"
+#include "block/signature.h"
 #include "crypto/luks.h"
 
 /* A LUKS header at the start of @blk, for people; NULL: none, or with @errp set it could not be read. */
@@ -19,15 +20,7 @@ static char *coroutine_fn probe_luks(BlockBackend *blk, Error **errp)
         error_setg_errno(errp, -ret, "Could not read the beginning of '%s'", blk_bs(blk)->filename);
         return NULL;
     }
-    QCryptoLUKSVersion version = qcrypto_luks_probe(buf, len);
-    switch (version) {
-    case QCRYPTO_LUKS_VERSION_NONE:
-        return NULL;
-    case QCRYPTO_LUKS_VERSION_UNKNOWN:
-        return g_strdup("LUKS of an unknown version");
-    default:
-        return g_strdup_printf("LUKS version %d", version);
-    }
+    return block_luks_signature(buf, len);
 }
 
 static bool coroutine_fn check_overwrite(BlockBackend *blk, bool luks_only, Error **errp)
