@@ -84,9 +84,7 @@ void io_channel_unref(IOChannel *ch)
     if (!ch || --ch->refcnt > 0) {
         return;
     }
-    assert(!ch->waiters[0].co && !ch->waiters[1].co);
-    ch->polled[IO_WAIT_IN] = ch->polled[IO_WAIT_OUT] = false;
-    update_handlers(ch);
+    io_channel_detach(ch);
     if (ch->filter) {
         if (!ch->shut && ch->filter->bye) {
             ch->filter->bye(ch->filter_opaque);
@@ -164,6 +162,13 @@ static void update_handlers(IOChannel *ch)
     }
 }
 
+void io_channel_detach(IOChannel *ch)
+{
+    assert(!ch->waiters[0].co && !ch->waiters[1].co);
+    ch->polled[IO_WAIT_IN] = ch->polled[IO_WAIT_OUT] = false;
+    update_handlers(ch);
+}
+
 int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait)
 {
     Waiter *w = &ch->waiters[is_writer];
@@ -172,13 +177,7 @@ int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait)
     if (ch->shut) {
         return -ESHUTDOWN;
     }
-    assert(!w->co);
-    if (ch->ctx && ch->ctx != ctx) {
-        /* The connection has moved to another loop, and left this watch behind. */
-        assert(!ch->waiters[!is_writer].co);
-        ch->polled[IO_WAIT_IN] = ch->polled[IO_WAIT_OUT] = false;
-        update_handlers(ch);
-    }
+    assert(!w->co && (!ch->ctx || ch->ctx == ctx));
     *w = (Waiter){ .co = qemu_coroutine_self(), .wait = wait };
     /* The watch stays on when the wait is over: most readers are back soon. */
     if (!ch->polled[wait]) {

@@ -72,6 +72,9 @@ ssize_t io_channel_raw_write(IOChannel *ch, const void *buf, size_t len);
  */
 int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait);
 
+/* Let go of this thread's loop, before another thread goes on with the channel. Nobody may be waiting. */
+void io_channel_detach(IOChannel *ch);
+
 /* At least one byte, at most @len; 0: the peer has ended the stream, or the channel was shut down. */
 ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len);
 
