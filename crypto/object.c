@@ -5,8 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/object.h"
-#include "crypto/secret-int.h"
+#include "crypto/object-types.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
 
@@ -17,10 +16,14 @@ typedef struct Object {
 } Object;
 
 static const UserCreatableType *types[OBJECT_TYPE__MAX] = {
+    [OBJECT_TYPE_AUTHZ_LIST] = &authz_list_type,
+    [OBJECT_TYPE_AUTHZ_SIMPLE] = &authz_simple_type,
     [OBJECT_TYPE_SECRET] = &secret_type,
 #ifdef CONFIG_KEYRING
     [OBJECT_TYPE_SECRET_KEYRING] = &secret_keyring_type,
 #endif
+    [OBJECT_TYPE_TLS_CREDS_PSK] = &tls_creds_psk_type,
+    [OBJECT_TYPE_TLS_CREDS_X509] = &tls_creds_x509_type,
 };
 
 static GPtrArray *objects;      /* of Object, in the order of creation */

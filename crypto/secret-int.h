@@ -6,7 +6,7 @@
 #ifndef CRYPTO_SECRET_INT_H
 #define CRYPTO_SECRET_INT_H
 
-#include "crypto/object.h"
+#include "crypto/object-types.h"
 #include "crypto/secret.h"
 #include "util/coroutine.h"
 
@@ -20,10 +20,5 @@ SecretBuffer *coroutine_mixed_fn secret_read_file(const char *filename, Error **
 void *secret_new(const char *id, const SecretCommonProperties *props, SecretBuffer *raw,
                  Error **errp);
 void secret_free(void *obj);
-
-extern const UserCreatableType secret_type;
-#ifdef CONFIG_KEYRING
-extern const UserCreatableType secret_keyring_type;
-#endif
 
 #endif

@@ -1,0 +1,44 @@
+/*
+ * What credentials and sessions share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_TLS_CREDS_INT_H
+#define CRYPTO_TLS_CREDS_INT_H
+
+#include <gnutls/gnutls.h>
+
+#include "crypto/object-types.h"
+#include "crypto/tls-creds.h"
+
+struct QCryptoTLSCreds {
+    gint refcnt;            /* atomic */
+    bool is_psk;
+    bool verify_peer;
+    QCryptoTLSCredsEndpoint endpoint;
+    char *dir;
+    char *priority;         /* GnuTLS priority string */
+    union {
+        gnutls_certificate_credentials_t cert;
+        gnutls_psk_server_credentials_t psk_server;
+        gnutls_psk_client_credentials_t psk_client;
+    } u;
+    gnutls_dh_params_t dh_params;   /* NULL: GnuTLS chooses groups itself */
+};
+
+/* Credentials with what is common to all kinds; NULL with @errp where @props lack the directory. */
+QCryptoTLSCreds *tls_creds_new(const TlsCredsProperties *props, bool is_psk, Error **errp);
+
+/*
+ * The path of @name in the directory. Where there is no such file: NULL, with @errp only where it is
+ * @required.
+ */
+char *tls_creds_path(const QCryptoTLSCreds *creds, const char *name, bool required, Error **errp);
+
+/* True where @rc is no GnuTLS error; else false, with "WHAT 'PATH': why" in @errp. */
+bool tls_creds_check_gnutls(int rc, const char *what, const char *path, Error **errp);
+
+/* Look for mistakes in certificates that a peer would refuse later; false with @errp. */
+bool tls_creds_check_certs(const char *ca_path, const char *cert_path, bool is_server, Error **errp);
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * TLS credentials: what all kinds of them share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/tls-creds-int.h"
+
+/* Older versions than these are broken; RFC 8996. */
+#define DEFAULT_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+/* Key exchanges that a pre-shared key needs. */
+#define PSK_PRIORITY ":+ECDHE-PSK:+DHE-PSK:+PSK"
+
+QCryptoTLSCreds *tls_creds_new(const TlsCredsProperties *props, bool is_psk, Error **errp)
+{
+    if (!props->dir) {
+        error_setg(errp, "Option 'dir' is needed: the directory with the files of the credentials");
+        return NULL;
+    }
+    QCryptoTLSCreds *creds = g_new0(QCryptoTLSCreds, 1);
+    creds->refcnt = 1;
+    creds->is_psk = is_psk;
+    creds->verify_peer = !props->has_verify_peer || props->verify_peer;
+    creds->endpoint = props->has_endpoint ? props->endpoint : QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT;
+    creds->dir = g_strdup(props->dir);
+    creds->priority = g_strconcat(props->priority ?: DEFAULT_PRIORITY, is_psk ? PSK_PRIORITY : NULL, NULL);
+
+    gnutls_priority_t cache;
+    const char *where;
+    if (gnutls_priority_init(&cache, creds->priority, &where) < 0) {
+        error_setg(errp, "Option 'priority': GnuTLS does not understand '%s'", where);
+        qcrypto_tls_creds_unref(creds);
+        return NULL;
+    }
+    gnutls_priority_deinit(cache);
+    return creds;
+}
+
+char *tls_creds_path(const QCryptoTLSCreds *creds, const char *name, bool required, Error **errp)
+{
+    g_autofree char *path = g_build_filename(creds->dir, name, NULL);
+
+    if (access(path, F_OK) < 0) {
+        if (required) {
+            error_setg_errno(errp, errno, "Could not open '%s'", path);
+        }
+        return NULL;
+    }
+    return g_steal_pointer(&path);
+}
+
+bool tls_creds_check_gnutls(int rc, const char *what, const char *path, Error **errp)
+{
+    if (rc < 0) {
+        error_setg(errp, "Could not load %s '%s': %s", what, path, gnutls_strerror(rc));
+    }
+    return rc >= 0;
+}
+
+QCryptoTLSCreds *qcrypto_tls_creds_ref(QCryptoTLSCreds *creds)
+{
+    g_atomic_int_inc(&creds->refcnt);
+    return creds;
+}
+
+void qcrypto_tls_creds_unref(QCryptoTLSCreds *creds)
+{
+    if (!creds || !g_atomic_int_dec_and_test(&creds->refcnt)) {
+        return;
+    }
+    if (!creds->is_psk) {
+        if (creds->u.cert) {
+            gnutls_certificate_free_credentials(creds->u.cert);
+        }
+    } else if (creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER) {
+        if (creds->u.psk_server) {
+            gnutls_psk_free_server_credentials(creds->u.psk_server);
+        }
+    } else if (creds->u.psk_client) {
+        gnutls_psk_free_client_credentials(creds->u.psk_client);
+    }
+    if (creds->dh_params) {
+        gnutls_dh_params_deinit(creds->dh_params);
+    }
+    g_free(creds->dir);
+    g_free(creds->priority);
+    g_free(creds);
+}
+
+QCryptoTLSCreds *qcrypto_tls_creds_lookup(const char *id, QCryptoTLSCredsEndpoint endpoint, Error **errp)
+{
+    ObjectType type;
+    QCryptoTLSCreds *creds = user_creatable_find(id, &type);
+
+    if (!creds) {
+        error_setg(errp, "There is no object with id '%s'", id);
+        return NULL;
+    }
+    if (type != OBJECT_TYPE_TLS_CREDS_X509 && type != OBJECT_TYPE_TLS_CREDS_PSK) {
+        error_setg(errp, "Object '%s' is of type '%s', which is no TLS credentials", id,
+                   ObjectType_str(type));
+        return NULL;
+    }
+    if (creds->endpoint != endpoint) {
+        error_setg(errp, "Object '%s' is for a TLS %s, not a %s", id,
+                   QCryptoTLSCredsEndpoint_str(creds->endpoint), QCryptoTLSCredsEndpoint_str(endpoint));
+        return NULL;
+    }
+    return qcrypto_tls_creds_ref(creds);
+}

@@ -1,0 +1,285 @@
+/*
+ * TLS sessions: GnuTLS behind callbacks that never block
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+
+#include "crypto/authz.h"
+#include "crypto/tls-creds-int.h"
+#include "crypto/tls-session.h"
+
+struct QCryptoTLSSession {
+    QCryptoTLSCreds *creds;
+    gnutls_session_t handle;
+    char *hostname;
+    char *authzid;
+    char *peer_name;
+    QCryptoTLSPushFunc *push;
+    QCryptoTLSPullFunc *pull;
+    void *opaque;
+};
+
+static ssize_t transport_result(QCryptoTLSSession *session, ssize_t ret)
+{
+    if (ret < 0) {
+        gnutls_transport_set_errno(session->handle, -ret);
+        return -1;
+    }
+    return ret;
+}
+
+static ssize_t transport_push(gnutls_transport_ptr_t opaque, const void *buf, size_t len)
+{
+    QCryptoTLSSession *session = opaque;
+
+    return transport_result(session, session->push(session->opaque, buf, len));
+}
+
+static ssize_t transport_pull(gnutls_transport_ptr_t opaque, void *buf, size_t len)
+{
+    QCryptoTLSSession *session = opaque;
+
+    return transport_result(session, session->pull(session->opaque, buf, len));
+}
+
+static int set_credentials(QCryptoTLSSession *session, bool is_server)
+{
+    QCryptoTLSCreds *creds = session->creds;
+
+    if (!creds->is_psk) {
+        if (is_server && creds->verify_peer) {
+            gnutls_certificate_server_set_request(session->handle, GNUTLS_CERT_REQUIRE);
+        }
+        return gnutls_credentials_set(session->handle, GNUTLS_CRD_CERTIFICATE, creds->u.cert);
+    }
+    return gnutls_credentials_set(session->handle, GNUTLS_CRD_PSK,
+                                  is_server ? (void *)creds->u.psk_server : (void *)creds->u.psk_client);
+}
+
+/* Servers with several certificates choose by name (RFC 6066); addresses are no names. */
+static void send_server_name(QCryptoTLSSession *session)
+{
+    if (session->hostname && !g_hostname_is_ip_address(session->hostname)) {
+        gnutls_server_name_set(session->handle, GNUTLS_NAME_DNS, session->hostname,
+                               strlen(session->hostname));
+    }
+}
+
+QCryptoTLSSession *qcrypto_tls_session_new(QCryptoTLSCreds *creds, const char *hostname,
+                                           const char *authzid, Error **errp)
+{
+    QCryptoTLSSession *session = g_new0(QCryptoTLSSession, 1);
+    bool is_server = creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
+
+    session->creds = qcrypto_tls_creds_ref(creds);
+    session->hostname = g_strdup(hostname);
+    session->authzid = g_strdup(authzid);
+    int rc = gnutls_init(&session->handle, GNUTLS_NONBLOCK | (is_server ? GNUTLS_SERVER : GNUTLS_CLIENT));
+    if (rc >= 0) {
+        rc = gnutls_priority_set_direct(session->handle, creds->priority, NULL);
+    } else {
+        session->handle = NULL;
+    }
+    if (rc >= 0) {
+        rc = set_credentials(session, is_server);
+    }
+    if (rc < 0) {
+        error_setg(errp, "Could not begin a TLS session: %s", gnutls_strerror(rc));
+        qcrypto_tls_session_free(session);
+        return NULL;
+    }
+    if (!is_server) {
+        send_server_name(session);
+    }
+    gnutls_transport_set_ptr(session->handle, session);
+    gnutls_transport_set_push_function(session->handle, transport_push);
+    gnutls_transport_set_pull_function(session->handle, transport_pull);
+    return session;
+}
+
+void qcrypto_tls_session_free(QCryptoTLSSession *session)
+{
+    if (!session) {
+        return;
+    }
+    if (session->handle) {
+        gnutls_deinit(session->handle);
+    }
+    qcrypto_tls_creds_unref(session->creds);
+    g_free(session->hostname);
+    g_free(session->authzid);
+    g_free(session->peer_name);
+    g_free(session);
+}
+
+void qcrypto_tls_session_set_callbacks(QCryptoTLSSession *session, QCryptoTLSPushFunc *push,
+                                       QCryptoTLSPullFunc *pull, void *opaque)
+{
+    session->push = push;
+    session->pull = pull;
+    session->opaque = opaque;
+}
+
+/* Is the chain good, up to date, signed by the CA, not revoked, and (for clients) for the right host? */
+static bool verify_chain(QCryptoTLSSession *session, Error **errp)
+{
+    unsigned status;
+    gnutls_datum_t why = { NULL };
+    bool is_server = session->creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
+    gnutls_typed_vdata_st data[] = {
+        { .type = GNUTLS_DT_KEY_PURPOSE_OID,
+          .data = (uint8_t *)(is_server ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER) },
+        { .type = GNUTLS_DT_DNS_HOSTNAME, .data = (uint8_t *)session->hostname },
+    };
+    int rc = gnutls_certificate_verify_peers(session->handle, data, session->hostname ? 2 : 1, &status);
+
+    if (rc < 0) {
+        error_setg(errp, "Could not verify the peer's certificate: %s", gnutls_strerror(rc));
+        return false;
+    }
+    if (status == 0) {
+        return true;
+    }
+    if (status & GNUTLS_CERT_UNEXPECTED_OWNER) {
+        error_setg(errp, "The peer's certificate is not for '%s'", session->hostname);
+        return false;
+    }
+    gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &why, 0);
+    error_setg(errp, "The peer's certificate is not trusted: %s", why.data ? (char *)why.data : "unknown");
+    gnutls_free(why.data);
+    return false;
+}
+
+/* The distinguished name in the peer's certificate, in the order that QEMU's rules are written in. */
+static char *certificate_name(QCryptoTLSSession *session)
+{
+    unsigned n;
+    const gnutls_datum_t *chain = gnutls_certificate_get_peers(session->handle, &n);
+    gnutls_x509_crt_t cert;
+    gnutls_datum_t dn = { NULL };
+    char *name = NULL;
+
+    if (!chain || n == 0 || gnutls_x509_crt_init(&cert) < 0) {
+        return NULL;
+    }
+    if (gnutls_x509_crt_import(cert, &chain[0], GNUTLS_X509_FMT_DER) >= 0 &&
+        gnutls_x509_crt_get_dn2(cert, &dn) >= 0) {
+        name = g_strndup((const char *)dn.data, dn.size);
+        gnutls_free(dn.data);
+    }
+    gnutls_x509_crt_deinit(cert);
+    return name;
+}
+
+/* After the handshake: who is the peer, and may it come in? */
+static bool check_peer(QCryptoTLSSession *session, Error **errp)
+{
+    if (session->creds->is_psk) {
+        /* NULL for a client: the server is who has the key. */
+        session->peer_name = g_strdup(gnutls_psk_server_get_username(session->handle));
+    } else {
+        if (session->creds->verify_peer && !verify_chain(session, errp)) {
+            return false;
+        }
+        session->peer_name = session->creds->verify_peer ? certificate_name(session) : NULL;
+    }
+    if (!session->authzid) {
+        return true;
+    }
+    if (!session->peer_name) {
+        error_setg(errp, "'%s' cannot authorize a peer that has not proved who it is", session->authzid);
+        return false;
+    }
+    return qauthz_is_allowed_by_id(session->authzid, session->peer_name, errp);
+}
+
+/* What GnuTLS says that is no reason to stop. */
+static bool is_harmless(int rc)
+{
+    return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
+}
+
+QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error **errp)
+{
+    int rc;
+
+    do {
+        rc = gnutls_handshake(session->handle);
+    } while (is_harmless(rc));
+
+    if (rc == GNUTLS_E_AGAIN) {
+        return qcrypto_tls_session_wants_write(session) ? QCRYPTO_TLS_WANTS_WRITE : QCRYPTO_TLS_WANTS_READ;
+    }
+    if (rc < 0) {
+        if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+            error_setg(errp, "TLS handshake failed: the peer says '%s'",
+                       gnutls_alert_get_name(gnutls_alert_get(session->handle)));
+        } else {
+            /* Let the peer know why, as far as one attempt goes. */
+            gnutls_alert_send_appropriate(session->handle, rc);
+            error_setg(errp, "TLS handshake failed: %s", gnutls_strerror(rc));
+        }
+        return QCRYPTO_TLS_FAILED;
+    }
+    if (!check_peer(session, errp)) {
+        gnutls_alert_send(session->handle, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE);
+        return QCRYPTO_TLS_FAILED;
+    }
+    return QCRYPTO_TLS_DONE;
+}
+
+static ssize_t session_result(ssize_t rc)
+{
+    if (rc >= 0) {
+        return rc;
+    }
+    switch (rc) {
+    case GNUTLS_E_AGAIN:
+        return -EAGAIN;
+    case GNUTLS_E_PREMATURE_TERMINATION:
+    case GNUTLS_E_PULL_ERROR:
+    case GNUTLS_E_PUSH_ERROR:
+        return -ECONNRESET;
+    default:
+        return -EIO;
+    }
+}
+
+ssize_t qcrypto_tls_session_read(QCryptoTLSSession *session, void *buf, size_t len)
+{
+    ssize_t rc;
+
+    do {
+        rc = gnutls_record_recv(session->handle, buf, len);
+    } while (rc < 0 && is_harmless(rc));
+    return session_result(rc);
+}
+
+ssize_t qcrypto_tls_session_write(QCryptoTLSSession *session, const void *buf, size_t len)
+{
+    ssize_t rc;
+
+    do {
+        rc = gnutls_record_send(session->handle, buf, len);
+    } while (rc < 0 && is_harmless(rc));
+    return session_result(rc);
+}
+
+bool qcrypto_tls_session_wants_write(QCryptoTLSSession *session)
+{
+    return gnutls_record_get_direction(session->handle);
+}
+
+void qcrypto_tls_session_bye(QCryptoTLSSession *session)
+{
+    gnutls_bye(session->handle, GNUTLS_SHUT_WR);
+}
+
+const char *qcrypto_tls_session_get_peer_name(const QCryptoTLSSession *session)
+{
+    return session->peer_name;
+}

@@ -1,0 +1,38 @@
+/*
+ * QCryptoTLSCreds: what one end of TLS connections proves itself with, and checks the other by
+ *
+ * Made as objects of type tls-creds-x509 or tls-creds-psk, and named by id in options:
+ *
+ *     g_autoptr(QCryptoTLSCreds) creds =
+ *         qcrypto_tls_creds_lookup("tls0", QCRYPTO_TLS_CREDS_ENDPOINT_SERVER, errp);
+ *
+ * Users hold references, so that an object may be deleted while connections that it began go on. Files:
+ *
+ *   tls-creds-x509   DIR/ca-cert.pem                         whom to trust
+ *                    DIR/server-cert.pem, server-key.pem     needed by servers
+ *                    DIR/client-cert.pem, client-key.pem     for clients, where the server asks for them
+ *                    DIR/ca-crl.pem, dh-params.pem           optional
+ *   tls-creds-psk    DIR/keys.psk                            lines of USER:HEX
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef CRYPTO_TLS_CREDS_H
+#define CRYPTO_TLS_CREDS_H
+
+#include "qapi/qapi-types.h"
+#include "util/error.h"
+
+typedef struct QCryptoTLSCreds QCryptoTLSCreds;
+
+/*
+ * A new reference to the credentials that the object @id holds, which must be for @endpoint; NULL with
+ * @errp. From the main thread.
+ */
+QCryptoTLSCreds *qcrypto_tls_creds_lookup(const char *id, QCryptoTLSCredsEndpoint endpoint, Error **errp);
+
+/* References are counted atomically: any thread may hold one. NULL is allowed. */
+QCryptoTLSCreds *qcrypto_tls_creds_ref(QCryptoTLSCreds *creds);
+void qcrypto_tls_creds_unref(QCryptoTLSCreds *creds);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoTLSCreds, qcrypto_tls_creds_unref)
+
+#endif
