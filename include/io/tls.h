@@ -1,0 +1,26 @@
+/*
+ * TLS on a channel
+ *
+ *     g_autoptr(QCryptoTLSCreds) creds = qcrypto_tls_creds_lookup(id, QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT, errp);
+ *
+ *     if (!io_channel_co_tls_handshake(ch, creds, "example.org", NULL, errp)) {
+ *         return false;
+ *     }
+ *     // what is now read from and written to ch is encrypted
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef IO_TLS_H
+#define IO_TLS_H
+
+#include "crypto/tls-session.h"
+#include "io/channel.h"
+
+/*
+ * Do the handshake, for the end that @creds are for, and encrypt from then on; @hostname and @authzid as in
+ * qcrypto_tls_session_new(). On failure false with @errp, and the channel is of no more use. The main thread.
+ */
+bool coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
+                                              const char *authzid, Error **errp);
+
+#endif

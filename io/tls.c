@@ -1,0 +1,82 @@
+/*
+ * TLS on a channel: a filter that is a TLS session
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "io/tls.h"
+
+static ssize_t push(void *opaque, const void *buf, size_t len)
+{
+    return io_channel_raw_write(opaque, buf, len);
+}
+
+static ssize_t pull(void *opaque, void *buf, size_t len)
+{
+    return io_channel_raw_read(opaque, buf, len);
+}
+
+static IOWait session_wait(QCryptoTLSSession *session)
+{
+    return qcrypto_tls_session_wants_write(session) ? IO_WAIT_OUT : IO_WAIT_IN;
+}
+
+static ssize_t filter_read(void *opaque, void *buf, size_t len, IOWait *wait)
+{
+    ssize_t ret = qcrypto_tls_session_read(opaque, buf, len);
+
+    *wait = session_wait(opaque);
+    return ret;
+}
+
+static ssize_t filter_write(void *opaque, const void *buf, size_t len, IOWait *wait)
+{
+    ssize_t ret = qcrypto_tls_session_write(opaque, buf, len);
+
+    *wait = session_wait(opaque);
+    return ret;
+}
+
+static void filter_bye(void *opaque)
+{
+    qcrypto_tls_session_bye(opaque);
+}
+
+static void filter_free(void *opaque)
+{
+    qcrypto_tls_session_free(opaque);
+}
+
+static const IOChannelFilter tls_filter = {
+    .read = filter_read,
+    .write = filter_write,
+    .bye = filter_bye,
+    .free = filter_free,
+};
+
+bool coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
+                                              const char *authzid, Error **errp)
+{
+    QCryptoTLSSession *session = qcrypto_tls_session_new(creds, hostname, authzid, errp);
+    QCryptoTLSState state;
+
+    if (!session) {
+        return false;
+    }
+    qcrypto_tls_session_set_callbacks(session, push, pull, ch);
+    while ((state = qcrypto_tls_session_handshake(session, errp)) > QCRYPTO_TLS_DONE) {
+        IOWait wait = state == QCRYPTO_TLS_WANTS_WRITE ? IO_WAIT_OUT : IO_WAIT_IN;
+
+        if (io_channel_co_wait(ch, false, wait) < 0) {
+            error_setg(errp, "The connection was closed during the TLS handshake");
+            state = QCRYPTO_TLS_FAILED;
+            break;
+        }
+    }
+    if (state == QCRYPTO_TLS_FAILED) {
+        qcrypto_tls_session_free(session);
+        return false;
+    }
+    io_channel_set_filter(ch, &tls_filter, session);
+    return true;
+}

@@ -1,0 +1,434 @@
+/*
+ * TLS: credentials are checked when they are loaded, handshakes tell friends from strangers, and channels
+ * carry data both ways
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <glib/gstdio.h>
+#include <sys/socket.h>
+
+#include "crypto/authz.h"
+#include "crypto/object.h"
+#include "io/tls.h"
+#include "tls-certs.h"
+#include "util/aio.h"
+
+#define KEYS "alice:0123456789abcdef0123456789abcdef\nqemu:fedcba9876543210fedcba9876543210\n"
+
+static char *dir;
+
+static bool G_GNUC_PRINTF(2, 3) make(Error **errp, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_autofree char *arg = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    return user_creatable_parse(arg, errp);
+}
+
+static void write_keys(const char *keys)
+{
+    g_autofree char *path = g_build_filename(dir, "keys.psk", NULL);
+
+    g_assert_true(g_file_set_contents(path, keys, -1, NULL));
+}
+
+static void remove_file(const char *name)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+
+    g_unlink(path);
+}
+
+static void assert_error(Error **err, const char *expected)
+{
+    g_assert_nonnull(*err);
+    if (!strstr(error_get_pretty(*err), expected)) {
+        g_error("'%s' does not mention '%s'", error_get_pretty(*err), expected);
+    }
+    error_free(g_steal_pointer(err));
+}
+
+/* One end of a connection. */
+typedef struct End {
+    int fd;
+    const char *creds;
+    QCryptoTLSCredsEndpoint endpoint;
+    const char *hostname;
+    const char *authzid;
+    bool ok;
+    Error *err;
+    int *running;
+} End;
+
+#define BULK_BYTES (300 * 1000)
+
+static uint8_t bulk_byte(size_t i)
+{
+    return i * 7 + (i >> 8);
+}
+
+/* More than the socket holds, so that both sides wait in the middle of it. */
+static bool coroutine_fn send_bulk(IOChannel *ch)
+{
+    g_autofree uint8_t *buf = g_malloc(BULK_BYTES);
+
+    for (size_t i = 0; i < BULK_BYTES; i++) {
+        buf[i] = bulk_byte(i);
+    }
+    return io_channel_co_write_all(ch, buf, BULK_BYTES) == 0;
+}
+
+static bool coroutine_fn receive_bulk(IOChannel *ch)
+{
+    g_autofree uint8_t *buf = g_malloc(BULK_BYTES);
+
+    if (io_channel_co_read_all(ch, buf, BULK_BYTES) != 1) {
+        return false;
+    }
+    for (size_t i = 0; i < BULK_BYTES; i++) {
+        g_assert_cmpint(buf[i], ==, bulk_byte(i));
+    }
+    return true;
+}
+
+static void coroutine_fn end_run(void *opaque)
+{
+    End *end = opaque;
+    g_autoptr(IOChannel) ch = io_channel_new(end->fd);
+    g_autoptr(QCryptoTLSCreds) creds = qcrypto_tls_creds_lookup(end->creds, end->endpoint, &error_abort);
+    char byte;
+
+    end->ok = io_channel_co_tls_handshake(ch, creds, end->hostname, end->authzid, &end->err);
+    if (end->ok && end->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
+        /* With TLS 1.3 a client learns only now what the server thinks of its certificate. */
+        end->ok = io_channel_co_read_all(ch, &byte, 1) == 1 && receive_bulk(ch) && send_bulk(ch) &&
+                  io_channel_co_read_all(ch, &byte, 1) == 0;
+    } else if (end->ok) {
+        end->ok = io_channel_co_write_all(ch, "x", 1) == 0 && send_bulk(ch) && receive_bulk(ch);
+    }
+    --*end->running;
+}
+
+/* Connect "server" to "client"; what each thinks of it is in *@server and *@client. */
+static void handshake(End *server, End *client)
+{
+    int fds[2], running = 2;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+    server->fd = fds[0];
+    server->creds = server->creds ?: "server";
+    server->endpoint = QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
+    server->running = &running;
+    client->fd = fds[1];
+    client->creds = client->creds ?: "client";
+    client->endpoint = QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT;
+    client->running = &running;
+    qemu_coroutine_enter(qemu_coroutine_create(end_run, server));
+    qemu_coroutine_enter(qemu_coroutine_create(end_run, client));
+    while (running) {
+        aio_poll(qemu_get_aio_context(), true);
+    }
+}
+
+static void make_x509_pair(const char *server_options)
+{
+    make(&error_abort, "tls-creds-x509,id=server,endpoint=server,dir=%s%s", dir, server_options);
+    make(&error_abort, "tls-creds-x509,id=client,endpoint=client,dir=%s", dir);
+}
+
+static void test_x509_good(void)
+{
+    End server = { 0 }, client = { .hostname = "localhost" };
+
+    tls_certs_write(dir, 0, 0, 0, NULL);
+    make_x509_pair("");
+    handshake(&server, &client);
+    g_assert_true(server.ok && client.ok);
+    user_creatable_cleanup();
+}
+
+static void test_x509_wrong_host(void)
+{
+    End server = { 0 }, client = { .hostname = "example.org" };
+
+    tls_certs_write(dir, 0, 0, 0, NULL);
+    make_x509_pair("");
+    handshake(&server, &client);
+    g_assert_false(client.ok);
+    assert_error(&client.err, "not for 'example.org'");
+    error_free(server.err);
+    user_creatable_cleanup();
+}
+
+static void test_x509_no_client_cert(void)
+{
+    End server = { 0 }, client = { .hostname = "localhost" };
+
+    tls_certs_write(dir, 0, 0, 0, NULL);
+    remove_file("client-cert.pem");
+    remove_file("client-key.pem");
+    make_x509_pair("");
+    handshake(&server, &client);
+    g_assert_false(server.ok || client.ok);
+    assert_error(&server.err, "TLS handshake failed");
+    error_free(client.err);
+    user_creatable_cleanup();
+
+    /* Where the server does not ask for it, that is fine; but then nobody can be authorized. */
+    server = (End){ 0 };
+    client = (End){ .hostname = "localhost" };
+    make_x509_pair(",verify-peer=off");
+    handshake(&server, &client);
+    g_assert_true(server.ok && client.ok);
+    make(&error_abort, "authz-simple,id=auth,identity=CN=tester");
+    server = (End){ .authzid = "auth" };
+    client = (End){ .hostname = "localhost" };
+    handshake(&server, &client);
+    g_assert_false(server.ok || client.ok);
+    assert_error(&server.err, "has not proved");
+    error_free(client.err);
+    user_creatable_cleanup();
+}
+
+static void test_x509_not_trusted(void)
+{
+    static const struct {
+        TlsCertFault server, client;
+    } cases[] = {
+        { .server = TLS_CERT_OTHER_CA },
+        { .server = TLS_CERT_EXPIRED },
+        { .server = TLS_CERT_PURPOSE_WRONG },
+        { .client = TLS_CERT_EXPIRED },
+        { .client = TLS_CERT_NOT_YET_VALID },
+        { .client = TLS_CERT_PURPOSE_WRONG },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        End server = { 0 }, client = { .hostname = "localhost" };
+        End *refuses = cases[i].server ? &client : &server;
+
+        tls_certs_write(dir, 0, cases[i].server, cases[i].client, NULL);
+        make(&error_abort, "tls-creds-x509,id=server,endpoint=server,sanity-check=off,dir=%s", dir);
+        make(&error_abort, "tls-creds-x509,id=client,endpoint=client,sanity-check=off,dir=%s", dir);
+        handshake(&server, &client);
+        g_assert_false(server.ok || client.ok);
+        assert_error(&refuses->err, "not trusted");
+        error_free(server.err);
+        error_free(client.err);
+        user_creatable_cleanup();
+    }
+}
+
+static void test_x509_authz(void)
+{
+    static const struct {
+        const char *object;
+        bool allowed;
+    } cases[] = {
+        { "authz-simple,id=auth,identity=CN=tester", true },
+        { "authz-simple,id=auth,identity=CN=teste", false },
+        { "authz-list,id=auth", false },
+        { "authz-list,id=auth,policy=allow", true },
+        { "authz-list,id=auth,policy=allow,rules.0.match=CN=t*,rules.0.policy=deny", true },
+        { "authz-list,id=auth,policy=allow,rules.0.match=CN=t*,rules.0.policy=deny,rules.0.format=glob", false },
+        { "authz-list,id=auth,rules.0.match=CN=tester,rules.0.policy=allow,rules.1.match=*,"
+          "rules.1.format=glob,rules.1.policy=deny", true },
+        { "authz-list,id=auth,rules.0.match=*,rules.0.format=glob,rules.0.policy=deny,"
+          "rules.1.match=CN=tester,rules.1.policy=allow", false },
+    };
+
+    tls_certs_write(dir, 0, 0, 0, NULL);
+    make_x509_pair("");
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        End server = { .authzid = "auth" }, client = { .hostname = "localhost" };
+
+        make(&error_abort, "%s", cases[i].object);
+        handshake(&server, &client);
+        g_assert_cmpint(server.ok, ==, cases[i].allowed);
+        g_assert_cmpint(client.ok, ==, cases[i].allowed);
+        if (!cases[i].allowed) {
+            assert_error(&server.err, "'CN=tester' is not allowed by 'auth'");
+            error_free(client.err);
+        }
+        user_creatable_del("auth", &error_abort);
+    }
+    End server = { .authzid = "auth" }, client = { .hostname = "localhost" };
+    handshake(&server, &client);
+    g_assert_false(server.ok);
+    assert_error(&server.err, "'auth'");
+    error_free(client.err);
+    user_creatable_cleanup();
+}
+
+static void test_x509_sanity(void)
+{
+    static const struct {
+        TlsCertFault ca, server, client;
+        const char *server_error, *client_error;
+    } cases[] = {
+        { .ca = TLS_CERT_EXPIRED, .server_error = "has expired", .client_error = "ca-cert.pem" },
+        { .ca = TLS_CERT_CA_FLAG_WRONG, .server_error = "not that of a CA", .client_error = "CA" },
+        { .ca = TLS_CERT_USAGE_WRONG, .server_error = "signing", .client_error = "signing" },
+        { .server = TLS_CERT_EXPIRED, .server_error = "has expired" },
+        { .server = TLS_CERT_NOT_YET_VALID, .server_error = "not yet valid" },
+        { .server = TLS_CERT_CA_FLAG_WRONG, .server_error = "that of a CA" },
+        { .server = TLS_CERT_USAGE_WRONG, .server_error = "encipherment" },
+        { .server = TLS_CERT_PURPOSE_WRONG, .server_error = "not for a TLS server" },
+        { .server = TLS_CERT_OTHER_CA, .server_error = "vouches" },
+        { .client = TLS_CERT_EXPIRED, .client_error = "has expired" },
+        { .client = TLS_CERT_PURPOSE_WRONG, .client_error = "not for a TLS client" },
+        { .client = TLS_CERT_OTHER_CA, .client_error = "vouches" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        for (int is_client = 0; is_client < 2; is_client++) {
+            const char *end = is_client ? "client" : "server";
+            const char *expected = is_client ? cases[i].client_error : cases[i].server_error;
+            Error *err = NULL;
+
+            tls_certs_write(dir, cases[i].ca, cases[i].server, cases[i].client, NULL);
+            if (make(&err, "tls-creds-x509,id=c%d,endpoint=%s,dir=%s", is_client, end, dir)) {
+                g_assert_null(expected);
+            } else {
+                g_assert_nonnull(expected);
+                assert_error(&err, expected);
+                make(&error_abort, "tls-creds-x509,id=u,endpoint=%s,dir=%s,sanity-check=off", end, dir);
+            }
+            user_creatable_cleanup();
+        }
+    }
+}
+
+static void test_x509_password(void)
+{
+    End server = { 0 }, client = { .hostname = "localhost" };
+    Error *err = NULL;
+
+    tls_certs_write(dir, 0, 0, 0, "swordfish");
+    g_assert_false(make(&err, "tls-creds-x509,id=server,endpoint=server,dir=%s", dir));
+    assert_error(&err, "Could not decrypt");
+    g_assert_false(make(&err, "tls-creds-x509,id=server,endpoint=server,dir=%s,passwordid=none", dir));
+    assert_error(&err, "passwordid");
+    make(&error_abort, "secret,id=good,data=swordfish");
+    make(&error_abort, "secret,id=bad,data=herring");
+    g_assert_false(make(&err, "tls-creds-x509,id=server,endpoint=server,dir=%s,passwordid=bad", dir));
+    assert_error(&err, "server");
+    make(&error_abort, "tls-creds-x509,id=server,endpoint=server,dir=%s,passwordid=good", dir);
+    make(&error_abort, "tls-creds-x509,id=client,endpoint=client,dir=%s,passwordid=good", dir);
+    handshake(&server, &client);
+    g_assert_true(server.ok && client.ok);
+    user_creatable_cleanup();
+}
+
+static void test_missing_files(void)
+{
+    static const char *const needed[] = { "ca-cert.pem", "server-cert.pem", "server-key.pem" };
+    Error *err = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
+        tls_certs_write(dir, 0, 0, 0, NULL);
+        remove_file(needed[i]);
+        g_assert_false(make(&err, "tls-creds-x509,id=a,endpoint=server,dir=%s", dir));
+        assert_error(&err, needed[i]);
+    }
+    remove_file("keys.psk");
+    g_assert_false(make(&err, "tls-creds-psk,id=a,endpoint=server,dir=%s", dir));
+    assert_error(&err, "keys.psk");
+    g_assert_false(make(&err, "tls-creds-psk,id=a,endpoint=server"));
+    assert_error(&err, "'dir'");
+    g_assert_false(make(&err, "tls-creds-x509,id=a,dir=%s,priority=NONSENSE", dir));
+    assert_error(&err, "NONSENSE");
+}
+
+static void test_psk(void)
+{
+    static const struct {
+        const char *user;
+        const char *client_keys;    /* NULL: the server's */
+        const char *authz;
+        bool ok;
+    } cases[] = {
+        { .user = "alice", .ok = true },
+        { .ok = true },
+        { .user = "alice", .client_keys = "alice:00000000000000000000000000000000\n" },
+        { .user = "mallory", .client_keys = "mallory:00000000000000000000000000000000\n" },
+        { .user = "alice", .authz = "alice", .ok = true },
+        { .user = "alice", .authz = "qemu" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *user = cases[i].user ? g_strconcat(",username=", cases[i].user, NULL) : g_strdup("");
+        End server = { 0 }, client = { 0 };
+
+        write_keys(cases[i].client_keys ?: KEYS);
+        make(&error_abort, "tls-creds-psk,id=client,dir=%s%s", dir, user);
+        write_keys(KEYS);
+        make(&error_abort, "tls-creds-psk,id=server,endpoint=server,dir=%s", dir);
+        if (cases[i].authz) {
+            make(&error_abort, "authz-simple,id=auth,identity=%s", cases[i].authz);
+            server.authzid = "auth";
+        }
+        handshake(&server, &client);
+        g_assert_cmpint(server.ok, ==, cases[i].ok);
+        g_assert_cmpint(client.ok, ==, cases[i].ok);
+        error_free(server.err);
+        error_free(client.err);
+        user_creatable_cleanup();
+    }
+    Error *err = NULL;
+    g_assert_false(make(&err, "tls-creds-psk,id=client,dir=%s,username=bob", dir));
+    assert_error(&err, "no key for user 'bob'");
+}
+
+static void test_lookup(void)
+{
+    Error *err = NULL;
+
+    write_keys(KEYS);
+    make(&error_abort, "tls-creds-psk,id=a,dir=%s", dir);
+    make(&error_abort, "secret,id=s,data=x");
+    g_assert_null(qcrypto_tls_creds_lookup("a", QCRYPTO_TLS_CREDS_ENDPOINT_SERVER, &err));
+    assert_error(&err, "client, not a server");
+    g_assert_null(qcrypto_tls_creds_lookup("s", QCRYPTO_TLS_CREDS_ENDPOINT_SERVER, &err));
+    assert_error(&err, "no TLS credentials");
+    g_assert_null(qcrypto_tls_creds_lookup("b", QCRYPTO_TLS_CREDS_ENDPOINT_SERVER, &err));
+    assert_error(&err, "'b'");
+    g_assert_false(qauthz_check_id("s", &err));
+    assert_error(&err, "cannot authorize");
+
+    /* A reference outlives the object. */
+    QCryptoTLSCreds *creds = qcrypto_tls_creds_lookup("a", QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT, &error_abort);
+    user_creatable_cleanup();
+    qcrypto_tls_creds_unref(creds);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    dir = g_dir_make_tmp("test-tls-XXXXXX", NULL);
+    aio_context_set_current(qemu_get_aio_context());
+    g_test_add_func("/tls/x509/good", test_x509_good);
+    g_test_add_func("/tls/x509/wrong-host", test_x509_wrong_host);
+    g_test_add_func("/tls/x509/no-client-cert", test_x509_no_client_cert);
+    g_test_add_func("/tls/x509/not-trusted", test_x509_not_trusted);
+    g_test_add_func("/tls/x509/authz", test_x509_authz);
+    g_test_add_func("/tls/x509/sanity", test_x509_sanity);
+    g_test_add_func("/tls/x509/password", test_x509_password);
+    g_test_add_func("/tls/missing-files", test_missing_files);
+    g_test_add_func("/tls/psk", test_psk);
+    g_test_add_func("/tls/lookup", test_lookup);
+    int ret = g_test_run();
+
+    static const char *const files[] = { "ca-cert.pem", "server-cert.pem", "server-key.pem", "client-cert.pem",
+                                         "client-key.pem", "keys.psk" };
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        remove_file(files[i]);
+    }
+    g_rmdir(dir);
+    g_free(dir);
+    return ret;
+}

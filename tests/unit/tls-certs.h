@@ -1,0 +1,28 @@
+/*
+ * Certificates for tests, made with GnuTLS
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef TESTS_TLS_CERTS_H
+#define TESTS_TLS_CERTS_H
+
+#include <stdbool.h>
+
+typedef enum TlsCertFault {
+    TLS_CERT_FINE,
+    TLS_CERT_EXPIRED,
+    TLS_CERT_NOT_YET_VALID,
+    TLS_CERT_CA_FLAG_WRONG,     /* a CA that is none, or the reverse */
+    TLS_CERT_USAGE_WRONG,       /* may not sign certificates, or may do nothing but that */
+    TLS_CERT_PURPOSE_WRONG,     /* for the other end */
+    TLS_CERT_OTHER_CA,          /* signed by a CA that nobody knows */
+} TlsCertFault;
+
+/*
+ * Write DIR/ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem. The server is
+ * "localhost", the client "CN=tester". @password: of the keys; NULL: none.
+ */
+void tls_certs_write(const char *dir, TlsCertFault ca, TlsCertFault server, TlsCertFault client,
+                     const char *password);
+
+#endif
