@@ -27,22 +27,28 @@ static bool change(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
                    int *slot, Error **errp)
 {
     g_autoptr(LUKSSealed) sealed = NULL;
+    LUKSProgress progress;
 
     if (!luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
         return false;
     }
     sealed = luks_seal_new_password(luks, master_key, options, errp);
     if (!sealed || !refresh_keeping(luks, io, old_slot, errp)
-        || !luks_choose_keyslot(luks, options, old_slot, slot, errp)
-        || !luks_replace_keyslot(luks, io, *slot, sealed, master_key, options->new_password,
-                                 errp)) {
+        || !luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
+        return false;
+    }
+    progress = luks_wipe_progress(luks, luks_replace_wipes(luks, *slot) + (*slot != old_slot),
+                                  QCRYPTO_LUKS_DEFAULT_PASSES);
+    if (!luks_replace_keyslot(luks, io, *slot, sealed, master_key, options->new_password,
+                              &progress, errp)) {
         return false;
     }
     if (*slot == old_slot) {
         return true;
     }
     return luks_prove_keyslot(luks, io, options->new_password, *slot, master_key, errp)
-           && luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, errp);
+           && luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, &progress,
+                                errp);
 }
 
 bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,

@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/overwrite.h"
 #include "crypto/luks/replace.h"
 
 int qcrypto_luks_keyslot_find(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
@@ -23,9 +22,13 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                               const QCryptoLUKSKeyslotOptions *options, int *slot, Error **errp)
 {
     g_autoptr(LUKSSealed) sealed = NULL;
+    LUKSProgress progress;
     int target = options->slot;
 
-    g_assert(luks->master_key);
+    if (!luks->master_key) {
+        error_setg(errp, "The volume was opened without a password: one is needed to add another");
+        return false;
+    }
     if (!luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
     }
@@ -36,9 +39,13 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 
     /* deriving took its time: look again before writing */
     target = options->slot;
-    if (!luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)
-        || !luks_replace_keyslot(luks, io, target, sealed, luks->master_key,
-                                 options->new_password, errp)) {
+    if (!luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
+        return false;
+    }
+    progress = luks_wipe_progress(luks, luks_replace_wipes(luks, target),
+                                  QCRYPTO_LUKS_DEFAULT_PASSES);
+    if (!luks_replace_keyslot(luks, io, target, sealed, luks->master_key, options->new_password,
+                              &progress, errp)) {
         return false;
     }
     if (slot) {
@@ -50,6 +57,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                                  unsigned passes, bool force, Error **errp)
 {
+    LUKSProgress progress;
     ERRP_GUARD();
 
     passes = luks_overwrite_passes(passes, errp);
@@ -66,7 +74,8 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
         error_append_hint(errp, "Use --force if that is what you want.\n");
         return false;
     }
-    return luks_wipe_keyslot(luks, io, slot, passes, errp);
+    progress = luks_wipe_progress(luks, 1, passes);
+    return luks_wipe_keyslot(luks, io, slot, passes, &progress, errp);
 }
 
 /* Set @matches for each active keyslot that @password opens; an error where none does. */
@@ -105,6 +114,7 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
     bool matches[QCRYPTO_LUKS_KEYSLOTS] = { false };
     unsigned n = 0;
     g_autofree LUKSHeader *seen = NULL;
+    LUKSProgress progress;
 
     ERRP_GUARD();
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
@@ -127,8 +137,9 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
         error_setg(errp, "Keyslots were changed by another program meanwhile");
         return false;
     }
+    progress = luks_wipe_progress(luks, n, passes);
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-        if (matches[i] && !luks_wipe_keyslot(luks, io, i, passes, errp)) {
+        if (matches[i] && !luks_wipe_keyslot(luks, io, i, passes, &progress, errp)) {
             return false;
         }
     }

@@ -86,9 +86,17 @@ bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     return same;
 }
 
+unsigned luks_replace_wipes(const QCryptoLUKS *luks, int slot)
+{
+    if (!qcrypto_luks_keyslot_is_active(luks, slot)) {
+        return 0;
+    }
+    return qcrypto_luks_keyslot_find_free(luks) >= 0 ? 2 : 1;
+}
+
 bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                           const LUKSSealed *sealed, const SecretBuffer *master_key,
-                          const SecretBuffer *new_password, Error **errp)
+                          const SecretBuffer *new_password, LUKSProgress *progress, Error **errp)
 {
     int via;
 
@@ -100,8 +108,9 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                      || !luks_prove_keyslot(luks, io, new_password, via, master_key, errp))) {
         return false;
     }
-    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, errp)
+    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, progress, errp)
            && luks_store_keyslot(luks, io, slot, sealed, master_key, errp)
            && (via < 0
-               || luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, errp));
+               || luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, progress,
+                                    errp));
 }

@@ -24,11 +24,14 @@ LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const SecretBuffer *
 /*
  * Store @sealed in @slot. Where that is active: store it in a free one, prove that @new_password
  * opens it, wipe @slot, store it there, wipe the free one. Where none is free, @slot is wiped
- * first.
+ * first. @progress: of luks_replace_wipes() keyslots, and those that the caller wipes itself.
  */
 bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                           const LUKSSealed *sealed, const SecretBuffer *master_key,
-                          const SecretBuffer *new_password, Error **errp);
+                          const SecretBuffer *new_password, LUKSProgress *progress, Error **errp);
+
+/* How many keyslots that will wipe, with QCRYPTO_LUKS_DEFAULT_PASSES. */
+unsigned luks_replace_wipes(const QCryptoLUKS *luks, int slot);
 
 /* Prove, from the volume alone, that @password opens @slot and gives @master_key. */
 bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,

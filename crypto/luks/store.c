@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/overwrite.h"
 #include "crypto/luks/store.h"
 
 bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b)
@@ -111,8 +110,15 @@ bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
     return luks_write_entry(luks, io, header, slot, errp);
 }
 
+LUKSProgress luks_wipe_progress(const QCryptoLUKS *luks, unsigned keyslots, unsigned passes)
+{
+    return (LUKSProgress) {
+        .total = keyslots * luks_overwrite_work(luks_material_bytes(&luks->header), passes),
+    };
+}
+
 bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes,
-                       Error **errp)
+                       LUKSProgress *progress, Error **errp)
 {
     g_autofree LUKSHeader *header = NULL;
     g_autofree char *what = g_strdup_printf("keyslot %d material", slot);
@@ -122,10 +128,9 @@ bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, uns
         .what = what,
         .keyslot = slot,
     };
-    LUKSProgress progress = { .total = luks_overwrite_work(region.length, passes) };
     LUKSKeyslot *entry;
 
-    if (!luks_overwrite(io, &region, passes, &progress, errp)) {
+    if (!luks_overwrite(io, &region, passes, progress, errp)) {
         return false;
     }
     header = g_memdup2(&luks->header, sizeof(*header));

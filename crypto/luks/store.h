@@ -10,6 +10,7 @@
 #define CRYPTO_LUKS_STORE_H
 
 #include "crypto/luks/handle.h"
+#include "crypto/luks/overwrite.h"
 #include "crypto/luks/seal.h"
 
 /* Whether two headers differ only in what keyslot operations change: one master key, then. */
@@ -30,7 +31,10 @@ bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
 
 /* Overwrite the material of @slot, active so far, @passes times, then make it inactive. */
 bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes,
-                       Error **errp);
+                       LUKSProgress *progress, Error **errp);
+
+/* Progress of an operation that wipes @keyslots keyslots, which is most of what it writes. */
+LUKSProgress luks_wipe_progress(const QCryptoLUKS *luks, unsigned keyslots, unsigned passes);
 
 /*
  * Write @header where it differs from what is on disk, as one change of the state of one keyslot:

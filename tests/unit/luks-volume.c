@@ -52,6 +52,10 @@ static void volume_progress(void *opaque, uint64_t done, uint64_t total)
     Volume *v = opaque;
 
     g_assert_cmpuint(done, <=, total);
+    if (v->last_done < v->last_total) {
+        g_assert_cmpuint(done, >, v->last_done);
+        g_assert_cmpuint(total, ==, v->last_total);
+    }
     v->last_done = done;
     v->last_total = total;
 }
@@ -104,6 +108,8 @@ void volume_clear_log(Volume *v)
     g_array_set_size(v->log, 0);
     v->n_reads = 0;
     v->n_writes = 0;
+    v->last_done = 0;
+    v->last_total = 0;
 }
 
 SecretBuffer *password_new(const char *text)

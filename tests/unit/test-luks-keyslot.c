@@ -98,6 +98,8 @@ static void test_add_force(void)
     qcrypto_luks_keyslot_add(luks, &v->io, &ko, &slot, &error_abort);
     g_assert_cmpint(slot, ==, 0);
     g_assert_cmpuint(qcrypto_luks_keyslots_active(luks), ==, 2);
+    g_assert_cmpuint(v->last_done, ==, v->last_total);
+    g_assert_cmpuint(v->last_total, ==, 2 * (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
     assert_opening(v, luks, "19");
     qcrypto_luks_free(luks);
 }
@@ -146,6 +148,7 @@ static void test_remove_read_back(void)
     v->forget_writes = true;
     g_assert_false(qcrypto_luks_keyslot_remove(luks, &v->io, 1, 1, false, &err));
     g_assert_true(qcrypto_luks_keyslot_is_active(luks, 1));
+    volume_clear_log(v);
     g_clear_pointer(&err, error_free);
     g_assert_false(qcrypto_luks_keyslot_add(luks, &v->io, &ko, NULL, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "does not keep what is written"));
@@ -187,6 +190,21 @@ static void test_remove_password(void)
     qcrypto_luks_free(luks);
 }
 
+/* Only an unlocked handle knows the key that a new keyslot is for. */
+static void test_add_locked(void)
+{
+    QCryptoLUKS *luks;
+    g_autoptr(Volume) v = volume_with(1, &luks);
+    g_autoptr(QCryptoLUKS) locked = volume_open(v, NULL, NULL, &error_abort);
+    g_autoptr(SecretBuffer) pw = password_new("9");
+    QCryptoLUKSKeyslotOptions ko = { .new_password = pw, .slot = QCRYPTO_LUKS_SLOT_ANY };
+    g_autoptr(Error) err = NULL;
+
+    g_assert_false(qcrypto_luks_keyslot_add(locked, &v->io, &ko, NULL, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "opened without a password"));
+    qcrypto_luks_free(luks);
+}
+
 static void test_find(void)
 {
     QCryptoLUKS *luks;
@@ -224,6 +242,7 @@ static void test_change(void)
 
     change(v, luks, "0", "2", -1, false, &slot, &error_abort);
     g_assert_cmpint(slot, ==, 2);
+    g_assert_cmpuint(v->last_total, ==, (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
     assert_opening(v, luks, "12");
 
     /* to its own keyslot, with a handle that knows no key */
@@ -318,6 +337,7 @@ int main(int argc, char **argv)
     g_test_add_func("/luks/keyslot/remove", test_remove);
     g_test_add_func("/luks/keyslot/remove-read-back", test_remove_read_back);
     g_test_add_func("/luks/keyslot/remove-password", test_remove_password);
+    g_test_add_func("/luks/keyslot/add-locked", test_add_locked);
     g_test_add_func("/luks/keyslot/find", test_find);
     g_test_add_func("/luks/keyslot/change", test_change);
     g_test_add_func("/luks/keyslot/change-full", test_change_full);
