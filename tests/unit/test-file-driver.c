@@ -473,6 +473,146 @@ static void coroutine_fn create_entry(void *opaque)
     g_assert_cmpint(file_length(path), ==, -1);
 }
 
+/* What @cmd prints, without the newline at its end; NULL: it failed. */
+static char *output_of(const char *fmt, ...)
+{
+    va_list ap;
+    char *out = NULL;
+    int status;
+
+    va_start(ap, fmt);
+    g_autofree char *cmd = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    const char *argv[] = { "/bin/sh", "-c", cmd, NULL };
+    char *env[] = { (char *)"PATH=/bin:/usr/bin:/sbin:/usr/sbin", NULL };
+    if (!g_spawn_sync(NULL, (char **)argv, env, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL, &status,
+                      NULL) || status != 0) {
+        g_clear_pointer(&out, g_free);
+    }
+    return out ? g_strchomp(out) : NULL;
+}
+
+static void coroutine_fn enospc_entry(void *opaque)
+{
+    g_autofree char *mnt = path_of("small");
+    g_autofree char *path = g_build_filename(mnt, "file", NULL);
+    g_autoptr(Error) err = NULL;
+
+    g_mkdir(mnt, 0700);
+    g_autofree char *mounted = output_of("mount -t tmpfs -o size=2M none %s", mnt);
+    if (!mounted) {
+        g_rmdir(mnt);
+        g_test_skip("cannot mount a tmpfs");
+        return;
+    }
+    g_assert_false(create_file(path, 4 * MiB, PREALLOC_MODE_FULL, &err));
+    assert_error(&err, "No space left on device");
+    g_assert_cmpint(file_length(path), ==, -1);
+
+    g_assert_true(create_file(path, 1 * MiB, PREALLOC_MODE_FULL, &error_abort));
+    BlockBackend *blk = open_all("driver=file,filename=%s", path);
+    g_assert_false(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_FALLOC, &err));
+    assert_error(&err, "No space left on device");
+    g_assert_cmpint(file_length(path), ==, 1 * MiB);
+    g_assert_cmpint(blk_getlength(blk), ==, 1 * MiB);
+
+    /* A sparse file that can be written in part only. */
+    g_assert_true(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_OFF, &error_abort));
+    g_autofree void *buf = g_malloc0(4 * MiB);
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 4 * MiB, buf, 0), ==, -ENOSPC);
+    blk_co_unref(blk);
+    g_autofree char *unmounted = output_of("umount %s", mnt);
+    g_assert_nonnull(unmounted);
+    g_rmdir(mnt);
+}
+
+/* A device of 512 byte sectors over a file. */
+static void coroutine_fn host_device_entry(void *opaque)
+{
+    g_autofree char *path = make_file("device", SIZE, 0x77);
+    g_autofree char *dev = output_of("losetup -f --show %s", path);
+    g_autoptr(Error) err = NULL;
+    BlockDriverState *bs;
+
+    if (!dev) {
+        g_test_skip("cannot make a loop device");
+        g_unlink(path);
+        return;
+    }
+    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s", dev));
+    assert_error(&err, "to be a regular file");
+    g_assert_false(create_file(dev, SIZE, PREALLOC_MODE_OFF, &err));
+    assert_error(&err, "to be a regular file");
+    bs = bdrv_co_open(dev, NULL, 0, &error_abort);
+    g_assert_cmpstr(bs->file->bs->drv->format_name, ==, "host_device");
+    bdrv_co_unref(bs);
+
+    for (int direct = 0; direct < 2; direct++) {
+        BlockBackend *blk = open_all("driver=host_device,filename=%s,discard=unmap,cache.direct=%s", dev,
+                                     direct ? "on" : "off");
+        g_assert_cmpint(blk_getlength(blk), ==, SIZE);
+        g_autofree uint8_t *buf = g_malloc(SIZE);
+        memset(buf, 0x78, SIZE);
+        g_assert_cmpint(blk_co_pwrite(blk, 0, SIZE, buf, 0), ==, 0);
+        memset(buf, 0x79, SIZE);
+        g_assert_cmpint(blk_co_pwrite(blk, 100001, 3, buf, BDRV_REQ_FUA), ==, 0);
+        assert_bytes(blk, 100000, 1, 0x78);
+        assert_bytes(blk, 100001, 3, 0x79);
+        assert_bytes(blk, 100004, 1, 0x78);
+
+        /* Sectors and odd ends. */
+        g_assert_cmpint(blk_co_pwrite_zeroes(blk, 200001, 50000, 0), ==, 0);
+        assert_bytes(blk, 200000, 1, 0x78);
+        assert_bytes(blk, 200001, 50000, 0);
+        assert_bytes(blk, 250001, 1, 0x78);
+        g_assert_cmpint(blk_co_pwrite_zeroes(blk, 512 * KiB, 64 * KiB, BDRV_REQ_MAY_UNMAP), ==, 0);
+        assert_bytes(blk, 512 * KiB, 64 * KiB, 0);
+        g_assert_cmpint(blk_co_pdiscard(blk, 768 * KiB, 64 * KiB), ==, 0);
+        assert_bytes(blk, 768 * KiB + 64 * KiB, 4096, 0x78);
+        g_assert_cmpint(bdrv_co_secure_discard(blk_root(blk), 0, 4096), ==, -ENOTSUP);
+        check_status(blk, 0, SIZE, BDRV_BLOCK_DATA);
+        g_assert_cmpint(blk_co_flush(blk), ==, 0);
+
+        g_assert_false(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, &err));
+        assert_error(&err, "Cannot grow device files");
+        g_assert_false(blk_co_truncate(blk, SIZE / 2, true, PREALLOC_MODE_OFF, &err));
+        assert_error(&err, "Cannot resize device files");
+        g_assert_true(blk_co_truncate(blk, SIZE / 2, false, PREALLOC_MODE_OFF, &error_abort));
+        g_assert_cmpint(blk_getlength(blk), ==, SIZE);
+        blk_co_unref(blk);
+    }
+    g_autofree char *gone = output_of("losetup -d %s", dev);
+    g_assert_nonnull(gone);
+    g_unlink(path);
+}
+
+/* A window that ends within the last block of a device whose blocks are larger. */
+static void coroutine_fn raw_block_entry(void *opaque)
+{
+    g_autofree char *path = make_file("blocks", SIZE, 0x77);
+    g_autofree char *dev = output_of("losetup -f --show -b 4096 %s", path);
+    uint8_t byte = 0x78;
+
+    if (!dev) {
+        g_test_skip("cannot make a loop device");
+        g_unlink(path);
+        return;
+    }
+    BlockBackend *blk = open_all("driver=raw,offset=%d,size=512,file.driver=host_device,"
+                                 "file.cache.direct=on,file.filename=%s", (int)SIZE - 1024, dev);
+    g_assert_cmpint(blk_bs(blk)->file->bs->bl.request_alignment, ==, 4096);
+    g_assert_cmpint(blk_co_pwrite(blk, 511, 1, &byte, 0), ==, 0);
+    assert_bytes(blk, 0, 511, 0x77);
+    assert_bytes(blk, 511, 1, 0x78);
+    blk_co_unref(blk);
+    blk = open_read("driver=host_device,filename=%s,read-only=on", dev);
+    assert_bytes(blk, SIZE - 512, 512, 0x77);
+    blk_co_unref(blk);
+    g_autofree char *gone = output_of("losetup -d %s", dev);
+    g_assert_nonnull(gone);
+    g_unlink(path);
+}
+
 static void coroutine_fn raw_entry(void *opaque)
 {
     g_autofree char *path = make_file("raw", 8192, 0x55);
@@ -584,7 +724,10 @@ int main(int argc, char **argv)
     g_test_add_data_func("/file/locks", locks_entry, run);
     g_test_add_data_func("/file/locks/qemu", qemu_locks_entry, run);
     g_test_add_data_func("/file/create", create_entry, run);
+    g_test_add_data_func("/file/enospc", enospc_entry, run);
+    g_test_add_data_func("/host_device", host_device_entry, run);
     g_test_add_data_func("/raw", raw_entry, run);
+    g_test_add_data_func("/raw/block", raw_block_entry, run);
     g_test_add_data_func("/null-co", null_entry, run);
     int ret = g_test_run();
     thread_pool_cleanup();
