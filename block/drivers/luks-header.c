@@ -173,6 +173,12 @@ SecretBuffer *coroutine_fn luks_co_header_backup(BlockDriverState *bs, Error **e
     return qcrypto_luks_backup(&v.io, luks_is_detached(bs), errp);
 }
 
+/* A volume without a LUKS header is taken to have lost it, unless it carries something else. */
+static bool coroutine_fn check_nothing_else(BlockDriverState *volume, Error **errp)
+{
+    return !bdrv_check_overwrite(volume, true, NULL) || bdrv_check_overwrite(volume, false, errp);
+}
+
 bool coroutine_fn luks_co_header_restore(BlockDriverState *bs, const SecretBuffer *backup, bool force,
                                          Job *job, Error **errp)
 {
@@ -185,7 +191,8 @@ bool coroutine_fn luks_co_header_restore(BlockDriverState *bs, const SecretBuffe
                    "opened for its metadata alone", bs->node_name);
         return false;
     }
-    if (!luks_co_update_begin(bs, false, false, errp)) {
+    if ((!force && !check_nothing_else(luks_header_child(bs)->bs, errp)) ||
+        !luks_co_update_begin(bs, false, false, errp)) {
         return false;
     }
     luks_header_io_init(&v, bs, job);
