@@ -117,12 +117,12 @@ static bool complete_child(struct json_object *options, const char *name, Error 
     struct json_object *child = get_member(options, name, json_type_object);
     struct json_object *filename = child ? get_member(child, "filename", json_type_string) : NULL;
 
-    if (!child || has_member(child, "driver")) {
+    if (!child) {
         return true;
     }
-    if (!filename) {
-        /* A format without a name to guess from: its own child may have one. */
-        return complete_child(child, "file", errp);
+    if (has_member(child, "driver") || !filename) {
+        /* A format: its own children may have names to guess from. */
+        return complete_child(child, "file", errp) && complete_child(child, "header", errp);
     }
     g_autoptr(json_object) protocol = bdrv_filename_to_options(json_object_get_string(filename), errp);
     if (!protocol) {
