@@ -21,8 +21,8 @@ static bool coroutine_fn null_co_open(BlockDriverState *bs, Error **errp)
     BDRVNullState *s = bs->opaque;
     const BlockdevOptionsNull *o = &bs->options->u.null_co;
 
-    if (o->has_size && o->size < 0) {
-        error_setg(errp, "size must not be negative");
+    if (o->has_size && o->size > (uint64_t)BDRV_MAX_LENGTH) {
+        error_setg(errp, "size is too large");
         return false;
     }
     if (o->has_latency_ns && o->latency_ns > INT64_MAX / 2) {

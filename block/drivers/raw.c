@@ -48,10 +48,10 @@ static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
     /* The whole child: users of the two can share it as if there were one node. A window shifts its content. */
     uint32_t role = o->has_offset || o->has_size ? BDRV_CHILD_DATA : BDRV_CHILD_FILTERED;
 
-    s->offset = o->has_offset ? o->offset : 0;
-    s->size = o->has_size ? o->size : -1;
+    s->offset = o->has_offset ? (int64_t)o->offset : 0;
+    s->size = o->has_size ? (int64_t)o->size : -1;
     if (s->offset < 0 || (o->has_size && s->size < 0)) {
-        error_setg(errp, "%s must not be negative", s->offset < 0 ? "offset" : "size");
+        error_setg(errp, "%s is too large", s->offset < 0 ? "offset" : "size");
         return false;
     }
     if (o->has_size && !QEMU_IS_ALIGNED(s->size, SECTOR_BYTES)) {

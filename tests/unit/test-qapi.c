@@ -38,7 +38,9 @@ static void test_round_trips(void)
         "\"file\": { \"driver\": \"file\", \"filename\": \"a/b\", \"aio\": \"io_uring\", \"aio-max-batch\": -1 }, "
         "\"key-secret\": \"s\", \"header\": \"hdr\", \"max-pbkdf-iterations\": 9223372036854775807 }");
     check_round_trip(&qapi_type_BlockdevOptions,
-        "{ \"driver\": \"null-co\", \"size\": -9223372036854775808, \"latency-ns\": 18446744073709551615 }");
+        "{ \"driver\": \"null-co\", \"size\": 18446744073709551615, \"latency-ns\": 18446744073709551615 }");
+    check_round_trip(&qapi_type_BlockdevOptions,
+        "{ \"driver\": \"file\", \"filename\": \"n\", \"aio-max-batch\": -9223372036854775808 }");
     check_round_trip(&qapi_type_SecureEraseReport,
         "{ \"scope\": \"header\", \"regions\": [ "
         "{ \"offset\": 4096, \"length\": 128000, \"what\": \"keyslot\", \"keyslot\": 0, \"passes\": 1, \"verified\": true }, "
@@ -136,12 +138,12 @@ static const BadInput bad_json[] = {
       "Parameter 'read-only' expects a boolean" },
     { &qapi_type_BlockdevOptions, "{'driver': 'null-co', 'cache': {'direct': 0}}",
       "Parameter 'cache.direct' expects a boolean" },
-    { &qapi_type_BlockdevOptions, "{'driver': 'null-co', 'size': '1'}",
-      "Parameter 'size' expects an integer from -9223372036854775808 to 9223372036854775807" },
-    { &qapi_type_BlockdevOptions, "{'driver': 'null-co', 'size': 9223372036854775808}",
-      "Parameter 'size' expects an integer from -9223372036854775808 to 9223372036854775807" },
-    { &qapi_type_BlockdevOptions, "{'driver': 'null-co', 'size': 1.5}",
-      "Parameter 'size' expects an integer from -9223372036854775808 to 9223372036854775807" },
+    { &qapi_type_BlockdevOptions, "{'driver': 'file', 'filename': 'n', 'aio-max-batch': '1'}",
+      "Parameter 'aio-max-batch' expects an integer from -9223372036854775808 to 9223372036854775807" },
+    { &qapi_type_BlockdevOptions, "{'driver': 'file', 'filename': 'n', 'aio-max-batch': 9223372036854775808}",
+      "Parameter 'aio-max-batch' expects an integer from -9223372036854775808 to 9223372036854775807" },
+    { &qapi_type_BlockdevOptions, "{'driver': 'file', 'filename': 'n', 'aio-max-batch': 1.5}",
+      "Parameter 'aio-max-batch' expects an integer from -9223372036854775808 to 9223372036854775807" },
     { &qapi_type_BlockdevOptions, "{'driver': 'null-co', 'latency-ns': -1}",
       "Parameter 'latency-ns' expects an integer from 0 to 18446744073709551615" },
     { &qapi_type_ObjectOptions, "{'qom-type': 'secret_keyring', 'id': 'a', 'serial': 2147483648}",
