@@ -21,7 +21,7 @@ enum {
     EXIT_NOT_SUPPORTED = 63,
 };
 
-static BlockBackend *coroutine_fn open_image(const ToolArgs *args, bool damaged, Error **errp)
+static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Error **errp)
 {
     ToolImage image = {
         .name = args->positional[0],
@@ -31,57 +31,92 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, bool damaged,
         .shared_perm = BLK_PERM_ALL,
         .force_share = args->force_share,
         .no_io = true,
-        .damaged = damaged,
+        .damaged = true,
     };
 
     return tool_image_open(&image, errp);
 }
 
-/* The byte behind the last one in use: payloads take the whole of what is below them. */
-static int64_t image_end(BlockDriverState *bs)
+static int coroutine_fn read_header(void *opaque, uint64_t offset, void *buf, size_t bytes)
 {
-    return bdrv_getlength(bdrv_protocol_node(bs));
+    return blk_co_pread(opaque, offset, bytes, buf);
 }
 
-static void print_check(const ImageCheck *check, const ToolArgs *args, const char *corruption)
+/* Check the header in @volume; returns the exit status, with @errp where it is not 0. */
+static int coroutine_fn check_header(BlockDriverState *volume, BlockDriverState *payload, Error **errp)
 {
-    if (args->json) {
-        tool_print_qapi(&qapi_type_ImageCheck, check);
-    } else if (corruption) {
-        fprintf(stderr, "ERROR: %s\n", corruption);
-        printf("\n1 errors were found on the image.\n"
-               "Data may be corrupted, or further writes to the image may corrupt it.\n");
-    } else if (!args->quiet) {
-        printf("No errors were found on the image.\n");
-        printf("Image end offset: %" PRId64 "\n", check->image_end_offset);
+    BlockBackend *blk = blk_new("check", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
+    QCryptoLUKSIO io = { .pread = read_header, .opaque = blk, .length = bdrv_getlength(volume) };
+    QCryptoLUKSOpenOptions options = {
+        .detached = volume != payload,
+        .payload_volume_bytes = bdrv_getlength(payload),
+    };
+    g_autoptr(QCryptoLUKS) luks = NULL;
+    QCryptoLUKSFailure failure = QCRYPTO_LUKS_FAILURE_IO;
+
+    if (blk_insert_bs(blk, volume, errp)) {
+        luks = qcrypto_luks_open(&io, &options, &failure, errp);
     }
+    blk_co_unref(blk);
+    return luks ? EXIT_OK : failure == QCRYPTO_LUKS_FAILURE_DAMAGED ? EXIT_CORRUPT : EXIT_NOT_CHECKED;
 }
 
-static int coroutine_fn check_open_image(BlockBackend *blk, const ToolArgs *args, const char *corruption)
+static BlockDriverState *header_volume(BlockDriverState *bs)
 {
-    BlockDriverState *bs = blk_bs(blk);
+    for (guint i = 0; i < bs->children->len; i++) {
+        BdrvChild *child = g_ptr_array_index(bs->children, i);
+
+        if (g_str_equal(child->name, "header")) {
+            return child->bs;
+        }
+    }
+    return bs->file->bs;
+}
+
+static void print_check(const ToolArgs *args, BlockDriverState *bs, const char *corruption)
+{
     g_autoptr(ImageCheck) check = g_new0(ImageCheck, 1);
 
-    if (bs->options->driver != BLOCKDEV_DRIVER_LUKS) {
-        error_report("This image format does not support checks");
-        return EXIT_NOT_SUPPORTED;
-    }
     check->filename = g_strdup(args->positional[0]);
     check->format = g_strdup(bdrv_get_format_name(bs));
     check->has_image_end_offset = true;
-    check->image_end_offset = image_end(bs);
+    /* The payload takes the whole of what is below it. */
+    check->image_end_offset = bdrv_getlength(bs->file->bs);
     check->has_corruptions = corruption;
     check->corruptions = corruption ? 1 : 0;
-    print_check(check, args, corruption);
-    return corruption ? EXIT_CORRUPT : EXIT_OK;
+    if (args->json) {
+        tool_print_qapi(&qapi_type_ImageCheck, check);
+    } else if (corruption) {
+        printf("ERROR: %s\n\n1 error was found on the image.\n", corruption);
+    } else if (!args->quiet) {
+        printf("No errors were found on the image.\nImage end offset: %" PRId64 "\n", check->image_end_offset);
+    }
+}
+
+static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, Error **errp)
+{
+    g_autoptr(Error) err = NULL;
+    int status;
+
+    if (bs->drv->driver != BLOCKDEV_DRIVER_LUKS) {
+        error_setg(errp, "This image format does not support checks");
+        return EXIT_NOT_SUPPORTED;
+    }
+    status = check_header(header_volume(bs), bs->file->bs, &err);
+    if (status == EXIT_NOT_CHECKED) {
+        error_propagate(errp, g_steal_pointer(&err));
+    } else {
+        print_check(args, bs, err ? error_get_pretty(err) : NULL);
+    }
+    return status;
 }
 
 static int coroutine_fn img_check_run(const ToolCommand *cmd, int argc, char **argv)
 {
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
-    g_autoptr(Error) err = NULL;
+    int c, status = EXIT_NOT_CHECKED;
+    Error *err = NULL;
     BlockBackend *blk;
-    int c, status;
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
         if (c == 'r' && !g_str_equal(args.value, "leaks") && !g_str_equal(args.value, "all")) {
@@ -91,17 +126,14 @@ static int coroutine_fn img_check_run(const ToolCommand *cmd, int argc, char **a
     if (args.stop) {
         return args.status;
     }
-    blk = open_image(&args, false, &err);
-    if (!blk) {
-        /* Where it opens when damage is forgiven, damage is what there was. */
-        blk = open_image(&args, true, NULL);
-        if (!blk) {
-            error_report_err(g_steal_pointer(&err));
-            return EXIT_NOT_CHECKED;
-        }
+    blk = open_image(&args, &err);
+    if (blk) {
+        status = check_image(&args, blk_bs(blk), &err);
+        blk_co_unref(blk);
     }
-    status = check_open_image(blk, &args, err ? error_get_pretty(err) : NULL);
-    blk_co_unref(blk);
+    if (err) {
+        error_report_err(err);
+    }
     return status;
 }
 

@@ -144,7 +144,8 @@ static bool coroutine_fn check_luks_options(Create *create, Error **errp)
 /* Whether there is a volume already; where it holds a LUKS header, fail unless forced. */
 static bool coroutine_fn check_target(Create *create, bool *exists, Error **errp)
 {
-    struct json_object *options = NULL, *filename;
+    g_autoptr(json_object) options = NULL;
+    struct json_object *filename;
     BlockDriverState *bs;
     bool ok;
 
@@ -160,10 +161,9 @@ static bool coroutine_fn check_target(Create *create, bool *exists, Error **errp
     if (!*exists || create->force) {
         return true;
     }
-    json_object_deep_copy(create->protocol, &options, NULL);
+    options = bdrv_filename_to_options(create->filename, errp);
     json_object_object_add(options, "read-only", json_object_new_boolean(true));
     bs = bdrv_co_open(NULL, options, 0, errp);
-    json_object_put(options);
     ok = bs && bdrv_check_overwrite(bs, true, errp);
     bdrv_co_unref(bs);
     return ok;

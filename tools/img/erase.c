@@ -99,7 +99,8 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
         return false;
     }
     erase->bs = blk_bs(blk);
-    ok = tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress, errp);
+    /* Progress would stand in the middle of the JSON. */
+    ok = tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp);
     blk_co_unref(blk);
     return ok;
 }

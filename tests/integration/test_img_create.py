@@ -1,0 +1,216 @@
+"""qemu-img create, with the command lines of libvirt, Cinder, CDI and Proxmox.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import fcntl
+import os
+import signal
+import stat
+import struct
+import subprocess
+import time
+
+import pytest
+
+from programs import (QEMU_IMG, cryptsetup, debian_qemu_img, password_file, qemu_img, qemu_img_json, run,
+                      secret_object)
+
+PASSWORD = b'fishing\0\xff\nboat'
+FAST = 'iter-time=10'
+
+
+@pytest.fixture(name='secret')
+def fixture_secret(tmp_path):
+    """The arguments that define secret sec0."""
+    return secret_object(tmp_path, 'sec0', PASSWORD)
+
+
+def test_raw(tmp_path):
+    image = tmp_path / 'disk.img'
+    assert qemu_img('create', image, '1.5M').stdout == f"Formatting '{image}', fmt=raw size=1572864\n"
+    assert image.stat().st_size == 1572864
+    assert qemu_img('create', '-q', '-f', 'raw', image, '3K').stdout == ''
+    assert image.stat().st_size == 3072
+    assert qemu_img('create', image, '-o', 'size=2M').stdout == f"Formatting '{image}', fmt=raw size=2097152\n"
+
+
+def test_raw_preallocation_as_cdi_and_proxmox(tmp_path):
+    image = tmp_path / 'disk.img'
+    qemu_img('create', '-f', 'raw', image, 1 << 20, '-o', 'preallocation=falloc')
+    assert image.stat().st_blocks * 512 >= 1 << 20
+    qemu_img('create', '-o', 'preallocation=off', '-f', 'raw', image, '1024K')
+    assert image.stat().st_blocks == 0 and image.stat().st_size == 1 << 20
+
+
+def test_luks_as_libvirt(tmp_path):
+    """libvirt's volume encryption; the password holds bytes that no text has."""
+    image = tmp_path / 'vol.luks'
+    secret = ['--object', f'secret,id=V_encrypt0,file={password_file(tmp_path, PASSWORD)}']
+    done = qemu_img('create', '-f', 'luks', *secret, '-o',
+                    'key-secret=V_encrypt0,cipher-alg=aes-256,cipher-mode=xts,hash-alg=sha256,ivgen-alg=plain64,'
+                    'ivgen-hash-alg=sha256', '-o', FAST, image, '1024K')
+    assert done.stdout.startswith(f"Formatting '{image}', fmt=luks size=1048576 key-secret=V_encrypt0 cipher-alg=aes-256")
+    assert qemu_img_json('info', image)['virtual-size'] == 1 << 20
+    cryptsetup('open', '--test-passphrase', image, password=PASSWORD)
+
+
+def test_luks_as_cinder(tmp_path):
+    image = tmp_path / 'vol.luks'
+    image.touch()       # Cinder has made a temporary file already
+    secret = ['--object', f'secret,id=luks_sec,format=raw,file={password_file(tmp_path, b"0123abcd")}']
+    qemu_img('create', '-f', 'luks', '-o', 'cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=essiv', *secret,
+             '-o', 'key-secret=luks_sec', '-o', FAST, image, '1M')
+    debian_qemu_img('compare', *secret, '--image-opts', f'driver=luks,key-secret=luks_sec,file.filename={image}',
+                    f'driver=luks,key-secret=luks_sec,file.filename={image}')
+
+
+def test_luks_mode(tmp_path, secret):
+    image = tmp_path / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}', image, '64k', umask=0o077)
+    assert stat.S_IMODE(image.stat().st_mode) == 0o600
+
+
+def test_detached_header(tmp_path, secret):
+    header, payload = tmp_path / 'header', tmp_path / 'payload'
+    qemu_img('create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST},detached-header=true', header)
+    payload.write_bytes(bytes(1 << 20))
+    cryptsetup('open', '--test-passphrase', '--header', header, payload, password=PASSWORD)
+    info = qemu_img_json('info', '--image-opts', f'driver=luks,file.filename={payload},header.filename={header}')
+    assert info['virtual-size'] == 1 << 20
+    assert info['format-specific']['data']['detached-header'] is True
+
+
+BAD_LUKS = [
+    ('key-secret=nope', 'nope'),
+    ('key-secret=sec0,cipher-alg=rot13', 'rot13'),
+    ('key-secret=sec0,cipher-alg=des', 'des'),
+    ('key-secret=sec0,cipher-alg=cast5-128', 'xts'),
+    ('key-secret=sec0,hash-alg=md5', 'md5'),
+    ('key-secret=sec0,iter-time=soon', 'iter-time'),
+    ('key-secret=sec0,frob=1', 'frob'),
+    ('key-secret=sec0,ivgen-alg=essiv,ivgen-hash-alg=sha1', 'sha1'),
+    ('key-secret=sec0,preallocation=maybe', 'maybe'),
+    ('cipher-alg=aes-256', 'key-secret'),
+    ('key-secret', 'key-secret'),
+]
+
+
+@pytest.mark.parametrize('options, named', BAD_LUKS)
+def test_failure_leaves_no_file(tmp_path, secret, options, named):
+    image = tmp_path / 'a.luks'
+    done = qemu_img('create', '-f', 'luks', *secret, '-o', options, image, '1M', status=1)
+    assert done.stderr.startswith('qemu-img: ') and named in done.stderr.splitlines()[0]
+    assert done.stdout == ''
+    assert not image.exists()
+
+
+@pytest.mark.parametrize('argv, named', [
+    (['-f', 'raw'], 'size'),
+    (['-f', 'qcow9', '1M'], 'qcow9'),
+    (['-f', 'null-co', '1M'], 'null-co'),
+    (['-f', 'raw', '1Q'], '1Q'),
+    (['-f', 'raw', '--', '-1'], '-1'),
+    (['-f', 'raw', '9E'], 'image size'),
+    (['-f', 'raw', '-o', 'frob=1', '1M'], 'frob'),
+    (['-f', 'raw', '-b', 'x', '1M'], 'Backing file'),
+    (['-f', 'luks', '-o', f'key-secret=sec0,{FAST}'], 'size'),
+])
+def test_bad_arguments(tmp_path, secret, argv, named):
+    image = tmp_path / 'image'
+    at = argv.index('--') + 1 if '--' in argv else len(argv) - (argv[-1][-1] in 'MQE')
+    done = qemu_img('create', *secret, *argv[:at], image, *argv[at:], status=1)
+    assert named in done.stderr.splitlines()[0]
+    assert not image.exists()
+
+
+def test_unreadable_secret(tmp_path):
+    image = tmp_path / 'a.luks'
+    done = qemu_img('create', '-f', 'luks', '--object', f'secret,id=s,file={tmp_path}/none', '-o', 'key-secret=s', image,
+                    '1M', status=1)
+    assert f'{tmp_path}/none' in done.stderr
+    assert not image.exists()
+
+
+def test_no_directory(tmp_path, secret):
+    done = qemu_img('create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}', tmp_path / 'no/a.luks', '1M', status=1)
+    assert 'No such file or directory' in done.stderr
+
+
+def test_existing_luks_is_kept(tmp_path, secret):
+    image = tmp_path / 'a.luks'
+    create = ['create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}']
+    qemu_img(*create, image, '64k')
+    before = image.read_bytes()
+    for argv in [*create, image, '1M'], ['create', '-f', 'raw', image, '1M']:
+        done = qemu_img(*argv, status=1)
+        assert 'LUKS' in done.stderr.splitlines()[0] and 'force' in done.stderr
+        assert image.read_bytes() == before
+    qemu_img(*create, '--force', image, '128k')
+    assert qemu_img_json('info', image)['virtual-size'] == 128 << 10
+    qemu_img('create', '-f', 'raw', '--force', image, '64k')
+    assert image.read_bytes() == bytes(64 << 10)
+
+
+def test_existing_other_file_is_overwritten(tmp_path, secret):
+    image = tmp_path / 'a.luks'
+    image.write_bytes(b'x' * 100000)
+    qemu_img('create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}', image, '64k')
+    cryptsetup('open', '--test-passphrase', image, password=PASSWORD)
+
+
+def test_image_in_use(tmp_path):
+    """An image that another program lets nobody write to, with the locks that QEMU takes, is not overwritten."""
+    image = tmp_path / 'a.img'
+    image.write_bytes(b'precious')
+    with open(image, 'rb') as file:
+        fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, 200, 4, 0))     # F_OFD_SETLK
+        done = qemu_img('create', '-f', 'raw', image, '1M', status=1)
+    assert 'lock' in done.stderr
+    assert image.read_bytes() == b'precious'
+
+
+def test_disk_full(tmp_path, secret):
+    """A tmpfs of 64 KiB takes no 1 MiB of data; nothing is left."""
+    script = '''mount -t tmpfs -o size=64k tmpfs "$1" && cd "$1" && shift && "$@"; status=$?; ls; exit $status'''
+    directory = tmp_path / 'small'
+    directory.mkdir()
+    unshare = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', script, 'sh', directory]
+    if subprocess.run([*unshare, 'true'], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip('needs user namespaces')
+    done = run(*unshare, QEMU_IMG, 'create', '-q', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}', 'a.luks', '1M',
+               status=1)
+    assert 'No space left on device' in done.stderr
+    assert done.stdout == ''
+
+
+def test_options_help():
+    text = qemu_img('create', '-f', 'luks', '-o', 'help').stdout
+    for name in ('cipher-alg', 'cipher-mode', 'detached-header', 'hash-alg', 'iter-time', 'ivgen-alg', 'ivgen-hash-alg',
+                 'key-secret', 'preallocation', 'size'):
+        assert f'  {name}=<' in text
+    assert 'preallocation=<' in qemu_img('create', '-o', 'help').stdout
+
+
+def test_secret_is_not_in_the_process_list(tmp_path):
+    """Once --object data= was read it is gone from argv."""
+    with subprocess.Popen([QEMU_IMG, 'create', '-f', 'luks', '--object', 'secret,id=s,data=correct-horse', '-o',
+                           'key-secret=s,iter-time=3000', tmp_path / 'a.luks', '64k'],
+                          stdout=subprocess.PIPE) as proc:
+        proc.stdout.readline()
+        with open(f'/proc/{proc.pid}/cmdline', 'rb') as file:
+            cmdline = file.read()
+        proc.kill()
+    assert b'key-secret=s' in cmdline
+    assert b'correct' not in cmdline and b'horse' not in cmdline
+
+
+def test_interrupt_leaves_no_file(tmp_path, secret):
+    image = tmp_path / 'a.luks'
+    with subprocess.Popen([QEMU_IMG, 'create', '-f', 'luks', *secret, '-o', 'key-secret=sec0,iter-time=1500', image, '64k'],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as proc:
+        proc.stdout.readline()
+        time.sleep(0.5)
+        proc.send_signal(signal.SIGINT)
+        stderr = proc.communicate()[1]
+        assert proc.returncode == 1, stderr
+    assert not image.exists()

@@ -1,0 +1,162 @@
+"""qemu-img erase and header: destroying what opens an image, and keeping a copy of it.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import stat
+
+import pytest
+
+from programs import cryptsetup, qemu_img, qemu_img_json, run, secret_object
+
+PASSWORD = b'open sesame'
+SIZE = 1 << 20
+
+
+@pytest.fixture(name='image')
+def fixture_image(tmp_path):
+    """An image of 1 MiB whose payload on disk is a pattern."""
+    image = tmp_path / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', PASSWORD), '-o',
+             'key-secret=s,iter-time=10', image, SIZE)
+    with open(image, 'r+b') as file:
+        file.seek(-SIZE, 2)
+        file.write(b'\xa5' * SIZE)
+    return image
+
+
+def opens(image):
+    return cryptsetup('open', '--test-passphrase', image, password=PASSWORD, status=None).returncode == 0
+
+
+def check_report(report, scope, before, after):
+    """All that changed is in a region of the report, and every region changed."""
+    assert report['scope'] == scope
+    covered = bytearray(len(before))
+    for region in report['regions']:
+        start, end = region['offset'], region['offset'] + region['length']
+        assert region['verified'] and region['passes'] >= 1 and region['what']
+        assert before[start:end] != after[start:end]
+        covered[start:end] = b'\1' * (end - start)
+    outside = [at for at in range(0, len(before), 512) if not any(covered[at:at + 512])]
+    changed = [at for at in outside if before[at:at + 512] != after[at:at + 512]]
+    assert changed in ([], [0])         # the header's own sector: keyslots are marked there
+    assert {layer['driver'] for layer in report['layers']} >= {'file'}
+    assert report['assurance'] in ('overwritten', 'device-erased', 'may-survive', 'unknown')
+
+
+@pytest.mark.parametrize('scope', ['key-material', 'header', 'image'])
+def test_scopes(image, scope):
+    before = image.read_bytes()
+    report = qemu_img_json('erase', '--scope', scope, '-p', image)
+    after = image.read_bytes()
+    check_report(report, scope, before, after)
+    assert not opens(image)
+    assert (after[-SIZE:] == before[-SIZE:]) == (scope != 'image')
+    assert len([r for r in report['regions'] if 'keyslot' in r]) == 8
+    if scope == 'key-material':
+        assert qemu_img_json('info', image)['format'] == 'luks'
+    else:
+        assert 'LUKS' in qemu_img('keyslot', 'list', image, status=1).stderr
+
+
+def test_default_scope_and_people(image):
+    text = qemu_img('erase', '--passes', 2, image).stdout
+    assert text.startswith('Erased (scope header):\n')
+    assert '2 passes, verified' in text and '\nAssurance: ' in text
+    assert not opens(image)
+
+
+def test_quiet(image):
+    assert qemu_img('erase', '-q', image).stdout == ''
+
+
+def test_damaged_header(image):
+    with open(image, 'r+b') as file:
+        file.seek(8)
+        file.write(b'no such cipher')
+    qemu_img('info', image, status=1)
+    report = qemu_img_json('erase', '--scope', 'key-material', image)
+    assert len([r for r in report['regions'] if 'keyslot' in r]) == 8
+
+
+def test_detached_header(image, tmp_path):
+    data = image.read_bytes()
+    header, payload = tmp_path / 'header', tmp_path / 'payload'
+    header.write_bytes(data[:-SIZE])
+    payload.write_bytes(data[-SIZE:])
+    qemu_img('erase', '--image-opts', f'driver=luks,file.filename={payload},header.filename={header}')
+    assert payload.read_bytes() == data[-SIZE:]
+    assert header.read_bytes()[:4096] != data[:4096]
+
+
+@pytest.mark.parametrize('argv, named', [
+    (['--scope', 'all'], 'all'),
+    (['--passes', '0'], 'passes'),
+    (['--passes', '1000'], 'passes'),
+    (['--image-opts', 'driver=luks,read-only=on,file.filename=a.luks'], 'read-only'),
+    (['nothing'], 'nothing'),
+    (['plain'], 'LUKS'),
+])
+def test_refused(image, argv, named):
+    (image.parent / 'plain').write_bytes(b'p' * 100000)
+    before = image.read_bytes()
+    argv = argv if argv[-1].endswith(('luks', 'nothing', 'plain')) else [*argv, image]
+    assert named in qemu_img('erase', *argv, status=1, cwd=image.parent).stderr.splitlines()[0]
+    assert image.read_bytes() == before
+    assert (image.parent / 'plain').read_bytes() == b'p' * 100000
+
+
+def test_backup_and_restore(image, tmp_path):
+    before, backup = image.read_bytes(), tmp_path / 'backup'
+    qemu_img('header', 'backup', image, backup, umask=0)
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert backup.read_bytes() == before[:-SIZE]
+    assert 'File exists' in qemu_img('header', 'backup', image, backup, status=1).stderr
+    qemu_img('erase', '-q', image)
+    assert not opens(image)
+    done = qemu_img('header', 'restore', image, backup)
+    assert 'passwords that were removed since' in done.stderr
+    assert image.read_bytes() == before
+    assert opens(image)
+
+
+def test_cryptsetup_takes_the_backup(image, tmp_path):
+    backup = tmp_path / 'backup'
+    qemu_img('header', 'backup', '-q', image, backup)
+    qemu_img('erase', '-q', image)
+    cryptsetup('luksHeaderRestore', image, '--header-backup-file', backup)
+    assert opens(image)
+
+
+def test_restore_of_another_header_is_refused(image, tmp_path):
+    other, backup = tmp_path / 'other.luks', tmp_path / 'backup'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', PASSWORD), '-o',
+             'key-secret=s,iter-time=10', other, SIZE)
+    qemu_img('header', 'backup', '-q', other, backup)
+    before = image.read_bytes()
+    assert 'UUID' in qemu_img('header', 'restore', image, backup, status=1).stderr
+    assert image.read_bytes() == before
+    qemu_img('header', 'restore', '--force', image, backup)
+    assert image.read_bytes()[:-SIZE] == backup.read_bytes()
+
+
+def test_restore_over_something_else_is_refused(image, tmp_path):
+    backup, volume = tmp_path / 'backup', tmp_path / 'volume'
+    qemu_img('header', 'backup', '-q', image, backup)
+    volume.write_bytes(bytes(8 << 20))
+    run('/sbin/mkfs.ext4', '-q', '-F', volume)
+    before = volume.read_bytes()
+    assert 'ext4' in qemu_img('header', 'restore', volume, backup, status=1).stderr
+    assert volume.read_bytes() == before
+
+
+@pytest.mark.parametrize('content', [b'', b'LUKS', b'x' * 4096])
+def test_restore_of_what_is_no_backup(image, tmp_path, content):
+    backup = tmp_path / 'backup'
+    backup.write_bytes(content)
+    before = image.read_bytes()
+    for force in [], ['--force']:
+        qemu_img('header', 'restore', *force, image, backup, status=1)
+    qemu_img('header', 'restore', image, tmp_path / 'none', status=1)
+    qemu_img('header', 'restore', image, tmp_path, status=1)
+    assert image.read_bytes() == before

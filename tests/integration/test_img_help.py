@@ -1,0 +1,93 @@
+"""qemu-img: help, version, and mistakes on the command line.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import re
+
+import pytest
+
+from programs import QEMU_IMG, SOURCE_DIR, qemu_img, run
+
+
+def command_names():
+    """The commands that --help lists: "create", "keyslot add"..."""
+    commands = qemu_img('--help').stdout.split('\nCommands ')[1].split('\n\n')[0]
+    return re.findall(r'^  ([a-z]+(?: [a-z]+)?) ', commands, re.MULTILINE)
+
+
+def test_version():
+    for option in '--version', '-V':
+        first = qemu_img(option).stdout.splitlines()[0]
+        assert re.fullmatch(r'qemu-img version 10\.2\.0 \(strongbox [0-9.]+\)', first)
+
+
+def test_help_as_clients_read_it():
+    text = qemu_img('--help').stdout
+    assert re.search(r'\binfo\b.*-U\b', text)           # libguestfs
+    assert qemu_img('-h').stdout == text
+    assert ' luks' in text.splitlines()[-1] and ' raw' in text.splitlines()[-1]
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_help_of_every_command():
+    names = command_names()
+    assert {'create', 'info', 'keyslot add', 'header restore'} <= set(names)
+    for name in names:
+        text = qemu_img(*name.split(), '--help').stdout
+        assert text.startswith(f'Usage: qemu-img {name} ')
+        assert '\nOptions:\n' in text and '\nExamples:\n' in text
+        assert max(map(len, text.splitlines())) <= 110
+
+
+def test_man_page_has_every_command():
+    page = (SOURCE_DIR / 'docs/man/qemu-img.1').read_text()
+    sections = re.findall(r'^\.SS "?([a-z]+(?: (?:list|add|remove|change|backup|restore))?)', page, re.MULTILINE)
+    assert set(command_names()) <= set(sections)
+
+
+@pytest.mark.parametrize('argv, message', [
+    ([], 'Not enough arguments'),
+    (['frobnicate'], 'Command not found: frobnicate'),
+    (['keyslot', 'frobnicate'], 'Command not found: keyslot frobnicate'),
+    (['snapshot', '-l', 'x'], 'Command not found: snapshot'),
+    (['info', '--frobnicate', 'x'], "unrecognized option '--frobnicate'"),
+    (['info', '-U', '-z', 'x'], "unrecognized option '-z'"),
+    (['info', '-f'], "option '-f' requires an argument"),
+    (['info'], "'info' expects FILE"),
+    (['info', 'a', 'b'], "'info' expects FILE"),
+    (['info', '--image-opts', '-f', 'raw', 'x'], '--image-opts and --format are mutually exclusive'),
+    (['info', '--output', 'xml', 'x'], '--output must be used with human or json as argument.'),
+])
+def test_mistakes(argv, message):
+    done = qemu_img(*argv, status=1)
+    assert done.stdout == ''
+    assert done.stderr.splitlines()[0] == f'qemu-img: {message}'
+    assert re.fullmatch(r"Try 'qemu-img.* --help' for more information", done.stderr.splitlines()[1])
+
+
+def test_objects_help():
+    assert re.search(r'\bsecret\b', qemu_img('info', '--object', 'help').stdout)
+    assert re.search(r'^ *file=', qemu_img('info', '--object', 'secret,help').stdout, re.MULTILINE)
+
+
+def test_full_output_is_a_failure():
+    with open('/dev/full', 'wb') as full:
+        assert 'standard output' in run(QEMU_IMG, '--help', status=1, stdout=full).stderr
+
+
+def completions(*words):
+    """What bash offers for the last of WORDS."""
+    script = f'''. {SOURCE_DIR}/tools/completions/qemu-img
+                 COMP_WORDS=(qemu-img "$@") COMP_CWORD=$#
+                 _qemu_img {QEMU_IMG}
+                 printf '%s\\n' "${{COMPREPLY[@]}}"'''
+    return set(run('bash', '-c', script, 'bash', *words).stdout.split())
+
+
+def test_completion():
+    assert {name.split()[0] for name in command_names()} <= completions('')
+    assert completions('keysl') == {'keyslot'}
+    assert completions('keyslot', '') >= {'list', 'add', 'remove', 'change'}
+    assert completions('keyslot', 'add', '--new') == {'--new-secret'}
+    assert completions('info', '-') >= {'-U', '--force-share', '--output'}
+    assert completions('info', '--output', '') == {'human', 'json'}
