@@ -401,6 +401,37 @@ static void coroutine_fn permissions_entry(void *opaque)
     blk_co_unref(writer);
 }
 
+static void coroutine_fn slow_change(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    g_assert_true(bdrv_keyslot_add(bs, "pw1", -1, 200, false, NULL, &error_abort));
+    bdrv_co_unref(bs);
+}
+
+/* While the header is being changed nobody else writes the volume; another change of the same node waits. */
+static void coroutine_fn exclusive_entry(void *opaque)
+{
+    g_autoptr(Error) err = NULL;
+
+    make_volume("excl.luks", "");
+    BlockDriverState *bs = open_volume("excl.luks", "", 0, &error_abort);
+    BlockDriverState *other = open_volume("excl.luks", "", 0, &error_abort);
+    BlockBackend *writer = blk_new("writer", BLK_PERM_WRITE, BLK_PERM_ALL);
+
+    qemu_coroutine_enter(qemu_coroutine_create(slow_change, bdrv_ref(bs)));
+    g_assert_false(blk_insert_bs(writer, other, &err));
+    assert_error(&err, "write");
+    g_assert_false(bdrv_keyslot_add(other, "pw2", -1, 1, false, NULL, &err));
+    assert_error(&err, "write");
+    g_assert_true(bdrv_keyslot_add(bs, "pw3", -1, 1, false, NULL, &error_abort));
+    assert_slots(bs, "012");
+    g_assert_true(blk_insert_bs(writer, other, &error_abort));
+    blk_co_unref(writer);
+    bdrv_co_unref(other);
+    bdrv_co_unref(bs);
+}
+
 static void coroutine_fn measure_entry(void *opaque)
 {
     const BlockDriver *drv = bdrv_find_driver(BLOCKDEV_DRIVER_LUKS);
@@ -426,6 +457,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/luks/driver/keyslot", keyslot_entry, run_test);
     g_test_add_data_func("/luks/driver/header", header_entry, run_test);
     g_test_add_data_func("/luks/driver/permissions", permissions_entry, run_test);
+    g_test_add_data_func("/luks/driver/exclusive", exclusive_entry, run_test);
     g_test_add_data_func("/luks/driver/measure", measure_entry, run_test);
     int ret = g_test_run();
     luks_node_cleanup();
