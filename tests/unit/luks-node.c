@@ -13,11 +13,14 @@
 #include "qapi/json.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
+#include "util/aio.h"
+#include "util/thread-pool.h"
 
 static char *scratch;
 
-void luks_node_init(void)
+void luks_node_init(int *argc, char ***argv)
 {
+    g_test_init(argc, argv, NULL);
     scratch = g_dir_make_tmp("luks-node-XXXXXX", NULL);
     g_assert_nonnull(scratch);
     for (int i = 0; i < 10; i++) {
@@ -26,7 +29,17 @@ void luks_node_init(void)
     }
 }
 
-void luks_node_cleanup(void)
+static void run_entry(gconstpointer entry)
+{
+    aio_context_run((CoroutineEntry *)entry, NULL);
+}
+
+void luks_node_add(const char *path, CoroutineEntry *entry)
+{
+    g_test_add_data_func(path, entry, run_entry);
+}
+
+static void cleanup(void)
 {
     GDir *dir = g_dir_open(scratch, 0, NULL);
     const char *name;
@@ -39,6 +52,15 @@ void luks_node_cleanup(void)
     g_rmdir(scratch);
     g_free(scratch);
     user_creatable_cleanup();
+    thread_pool_cleanup();
+}
+
+int luks_node_run(void)
+{
+    int ret = g_test_run();
+
+    cleanup();
+    return ret;
 }
 
 char *scratch_path(const char *name)

@@ -13,9 +13,11 @@
 #define TEST_SIZE (4 * MiB)
 
 /* Make the scratch directory and the secrets "pw0" to "pw9", whose passwords are different. */
-void luks_node_init(void);
-/* Remove what luks_node_init() made. */
-void luks_node_cleanup(void);
+void luks_node_init(int *argc, char ***argv);
+/* A test whose body is a coroutine. */
+void luks_node_add(const char *path, CoroutineEntry *entry);
+/* Run the tests and remove what luks_node_init() made; the program's exit status. */
+int luks_node_run(void);
 
 /* The path of @name in the scratch directory; caller frees. */
 char *scratch_path(const char *name);

@@ -11,15 +11,8 @@
 #include "qapi/json.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
-#include "util/aio.h"
-#include "util/thread-pool.h"
 
 #define HEADER_BYTES 2068480
-
-static void run_test(gconstpointer entry)
-{
-    aio_context_run((CoroutineEntry *)entry, NULL);
-}
 
 static BlockDriverState *coroutine_fn open_options(const char *text)
 {
@@ -244,17 +237,13 @@ static void coroutine_fn detached_entry(void *opaque)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    luks_node_init();
-    g_test_add_data_func("/luks/erase/key-material", key_material_entry, run_test);
-    g_test_add_data_func("/luks/erase/header", header_entry, run_test);
-    g_test_add_data_func("/luks/erase/image", image_entry, run_test);
-    g_test_add_data_func("/luks/erase/damaged", damaged_entry, run_test);
-    g_test_add_data_func("/luks/erase/refused", refused_entry, run_test);
-    g_test_add_data_func("/luks/erase/layers", layers_entry, run_test);
-    g_test_add_data_func("/luks/erase/detached", detached_entry, run_test);
-    int ret = g_test_run();
-    luks_node_cleanup();
-    thread_pool_cleanup();
-    return ret;
+    luks_node_init(&argc, &argv);
+    luks_node_add("/luks/erase/key-material", key_material_entry);
+    luks_node_add("/luks/erase/header", header_entry);
+    luks_node_add("/luks/erase/image", image_entry);
+    luks_node_add("/luks/erase/damaged", damaged_entry);
+    luks_node_add("/luks/erase/refused", refused_entry);
+    luks_node_add("/luks/erase/layers", layers_entry);
+    luks_node_add("/luks/erase/detached", detached_entry);
+    return luks_node_run();
 }

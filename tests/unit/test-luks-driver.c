@@ -11,14 +11,6 @@
 #include "qapi/json.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
-#include "util/aio.h"
-#include "util/thread-pool.h"
-
-/* Register a test whose body is a coroutine. */
-static void run_test(gconstpointer entry)
-{
-    aio_context_run((CoroutineEntry *)entry, NULL);
-}
 
 static void assert_opens(const char *name, const char *options, const char *error)
 {
@@ -446,21 +438,17 @@ static void coroutine_fn measure_entry(void *opaque)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    luks_node_init();
-    g_test_add_data_func("/luks/driver/open", open_entry, run_test);
-    g_test_add_data_func("/luks/driver/probe", probe_entry, run_test);
-    g_test_add_data_func("/luks/driver/info", info_entry, run_test);
-    g_test_add_data_func("/luks/driver/create-errors", create_errors_entry, run_test);
-    g_test_add_data_func("/luks/driver/detached", detached_entry, run_test);
-    g_test_add_data_func("/luks/driver/amend", amend_entry, run_test);
-    g_test_add_data_func("/luks/driver/keyslot", keyslot_entry, run_test);
-    g_test_add_data_func("/luks/driver/header", header_entry, run_test);
-    g_test_add_data_func("/luks/driver/permissions", permissions_entry, run_test);
-    g_test_add_data_func("/luks/driver/exclusive", exclusive_entry, run_test);
-    g_test_add_data_func("/luks/driver/measure", measure_entry, run_test);
-    int ret = g_test_run();
-    luks_node_cleanup();
-    thread_pool_cleanup();
-    return ret;
+    luks_node_init(&argc, &argv);
+    luks_node_add("/luks/driver/open", open_entry);
+    luks_node_add("/luks/driver/probe", probe_entry);
+    luks_node_add("/luks/driver/info", info_entry);
+    luks_node_add("/luks/driver/create-errors", create_errors_entry);
+    luks_node_add("/luks/driver/detached", detached_entry);
+    luks_node_add("/luks/driver/amend", amend_entry);
+    luks_node_add("/luks/driver/keyslot", keyslot_entry);
+    luks_node_add("/luks/driver/header", header_entry);
+    luks_node_add("/luks/driver/permissions", permissions_entry);
+    luks_node_add("/luks/driver/exclusive", exclusive_entry);
+    luks_node_add("/luks/driver/measure", measure_entry);
+    return luks_node_run();
 }

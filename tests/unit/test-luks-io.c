@@ -6,7 +6,6 @@
 #include "util/osdep.h"
 #include "luks-node.h"
 #include "util/aio.h"
-#include "util/thread-pool.h"
 
 static void fill(uint8_t *buf, size_t len, unsigned seed)
 {
@@ -37,9 +36,8 @@ static void coroutine_fn check_content(BlockBackend *blk, const uint8_t *shadow)
 }
 
 /* Requests at any offset and of any length, in areas of any length, with and without the buffer for keeps. */
-static void coroutine_fn random_entry(void *opaque)
+static void coroutine_fn random_requests(const char *options)
 {
-    const char *options = opaque;
     g_autofree uint8_t *shadow = g_malloc(TEST_SIZE);
     g_autofree uint8_t *buf = g_malloc(TEST_SIZE);
     g_autoptr(GRand) rand = g_rand_new_with_seed(1);
@@ -83,14 +81,14 @@ static void coroutine_fn random_entry(void *opaque)
     blk_co_unref(blk);
 }
 
-static void test_random(void)
+static void coroutine_fn random_entry(void *opaque)
 {
-    aio_context_run(random_entry, (void *)"");
+    random_requests("");
 }
 
-static void test_random_slow_cipher(void)
+static void coroutine_fn slow_cipher_entry(void *opaque)
 {
-    aio_context_run(random_entry, (void *)",cipher-alg=twofish-128,cipher-mode=cbc,ivgen-alg=essiv");
+    random_requests(",cipher-alg=twofish-128,cipher-mode=cbc,ivgen-alg=essiv");
 }
 
 /* A buffer that is given away holds afterwards what lies on the volume; whole sectors are not copied. */
@@ -117,11 +115,6 @@ static void coroutine_fn own_buffer_entry(void *opaque)
     g_assert_cmpint(blk_co_pread(blk, 4096, 1 * MiB, buf), ==, 0);
     g_assert_cmpint(memcmp(plain, buf, 1 * MiB), ==, 0);
     blk_co_unref(blk);
-}
-
-static void test_own_buffer(void)
-{
-    aio_context_run(own_buffer_entry, NULL);
 }
 
 /* Many at once share the worker threads. */
@@ -163,11 +156,6 @@ static void coroutine_fn parallel_entry(void *opaque)
     blk_co_unref(blk);
 }
 
-static void test_parallel(void)
-{
-    aio_context_run(parallel_entry, NULL);
-}
-
 /* All is data, zeroes are written encrypted, and discards go down only where the user said so. */
 static void coroutine_fn holes_entry(void *opaque)
 {
@@ -200,11 +188,6 @@ static void coroutine_fn holes_entry(void *opaque)
     g_assert_false(buffer_is_zero(below + 65536, 65536));
 }
 
-static void test_holes(void)
-{
-    aio_context_run(holes_entry, NULL);
-}
-
 static void coroutine_fn resize_entry(void *opaque)
 {
     uint8_t buf[512], seen[512];
@@ -229,23 +212,14 @@ static void coroutine_fn resize_entry(void *opaque)
     blk_co_unref(blk);
 }
 
-static void test_resize(void)
-{
-    aio_context_run(resize_entry, NULL);
-}
-
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    luks_node_init();
-    g_test_add_func("/luks/io/random", test_random);
-    g_test_add_func("/luks/io/random-slow-cipher", test_random_slow_cipher);
-    g_test_add_func("/luks/io/own-buffer", test_own_buffer);
-    g_test_add_func("/luks/io/parallel", test_parallel);
-    g_test_add_func("/luks/io/holes", test_holes);
-    g_test_add_func("/luks/io/resize", test_resize);
-    int ret = g_test_run();
-    luks_node_cleanup();
-    thread_pool_cleanup();
-    return ret;
+    luks_node_init(&argc, &argv);
+    luks_node_add("/luks/io/random", random_entry);
+    luks_node_add("/luks/io/random-slow-cipher", slow_cipher_entry);
+    luks_node_add("/luks/io/own-buffer", own_buffer_entry);
+    luks_node_add("/luks/io/parallel", parallel_entry);
+    luks_node_add("/luks/io/holes", holes_entry);
+    luks_node_add("/luks/io/resize", resize_entry);
+    return luks_node_run();
 }
