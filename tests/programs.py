@@ -20,6 +20,8 @@ QEMU_IMG = BUILD_DIR / 'qemu-img'
 QEMU_IO = BUILD_DIR / 'qemu-io'
 DEBIAN_QEMU_IMG = '/usr/bin/qemu-img'
 DEBIAN_QEMU_IO = '/usr/bin/qemu-io'
+# With the programs that only root has in its PATH.
+SYSTEM_ENV = {**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}
 
 
 def build_option(name):
@@ -29,7 +31,7 @@ def build_option(name):
 
 
 def run(*argv, status=0, text=True, timeout=120, **kwargs):
-    """Run a program; it must exit with STATUS (None: with any but that of a crash). Returns what subprocess.run does."""
+    """Run a program; it must exit with STATUS (None: any but that of a crash). Returns what subprocess.run does."""
     argv = [os.fspath(arg) if isinstance(arg, os.PathLike) else str(arg) for arg in argv]
     if 'input' not in kwargs:
         kwargs.setdefault('stdin', subprocess.DEVNULL)
@@ -67,7 +69,7 @@ def cryptsetup(*args, password=None, **kwargs):
     if password is not None:
         argv.append('--key-file=-')
         kwargs.update(input=password, text=False)
-    return run(*argv, env={**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}, **kwargs)
+    return run(*argv, env=SYSTEM_ENV, **kwargs)
 
 
 def password_file(directory, password, name=None):

@@ -9,13 +9,13 @@ build_packages=(
 )
 # Programs that we did not write, to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
-test_packages=(gdb keyutils libc6-dbg procps python3-pytest python3-pytest-xdist util-linux valgrind)
+test_packages=(gdb keyutils libc6-dbg openssl procps python3-pytest python3-pytest-xdist util-linux valgrind)
 
 # The same for other systems: programs to look for, and pkg-config modules.
 build_programs=(cc meson ninja pkg-config python3)
 build_modules=(glib-2.0 gnutls json-c nettle)
 witness_programs=(cryptsetup qemu-img)
-test_programs=(gdb keyctl unshare valgrind)
+test_programs=(gdb keyctl openssl unshare valgrind)
 
 # Print which of the packages named are not installed.
 missing_packages() {
