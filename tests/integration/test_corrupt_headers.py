@@ -1,0 +1,181 @@
+"""Damaged and hostile LUKS headers: an error that names the field, exit status 1, nothing written.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import os
+import shutil
+
+import pytest
+
+import corrupt_headers
+import luks_header
+from programs import qemu_img, secret_object
+
+PASSWORD = b'a password'
+OTHER = b'another'
+
+
+def open_with_password(tmp_path, volume, password=PASSWORD, options=''):
+    """The arguments of a command that needs PASSWORD to open the volume; it would then fail for want of "none"."""
+    return ['amend', *secret_object(tmp_path, 'old', password), '-o', 'state=active,new-secret=none',
+            '--image-opts', f'driver=luks,key-secret=old,file.filename={volume}{options}']
+
+
+def state(path):
+    """What a program that writes nothing leaves as it was."""
+    stat = os.stat(path)
+    return path.read_bytes(), stat.st_mtime_ns, stat.st_size
+
+
+def refused(*args):
+    """Run our qemu-img, which must refuse with one line, and perhaps one more with a hint; returns the first."""
+    lines = qemu_img(*args, status=1).stderr.splitlines()
+    assert 1 <= len(lines) <= 2, lines
+    assert lines[0].startswith('qemu-img: ')
+    assert not any(line.startswith('qemu-img: ') for line in lines[1:])
+    assert all(line.isprintable() for line in lines)
+    return lines[0]
+
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory):
+    """A volume with the default cipher and two passwords."""
+    directory = tmp_path_factory.mktemp('good')
+    path = directory / 'good.luks'
+    secrets = [*secret_object(directory, 'old', PASSWORD), *secret_object(directory, 'new', OTHER)]
+    qemu_img('create', '-q', '-f', 'luks', *secrets, '-o', 'key-secret=old,iter-time=10', path, '64k')
+    qemu_img('keyslot', 'add', '-q', *secrets, '--secret', 'old', '--new-secret', 'new', '--iter-time', '10', path)
+    return path
+
+
+@pytest.fixture
+def volume(tmp_path, good):
+    """A copy of it."""
+    path = tmp_path / 'volume.luks'
+    shutil.copyfile(good, path)
+    return path
+
+
+def test_good(volume):
+    """The corpus starts from something that is fine."""
+    assert 'encrypted: yes' in qemu_img('info', '-f', 'luks', volume).stdout
+
+
+@pytest.mark.parametrize('name', corrupt_headers.RULES)
+def test_rule(tmp_path, volume, name):
+    field, damage = corrupt_headers.RULES[name]
+    damage(volume)
+    before = state(volume)
+    old, new = secret_object(tmp_path, 'old', PASSWORD), secret_object(tmp_path, 'new', OTHER)
+    options = f'driver=luks,key-secret=old,file.filename={volume}'
+    for command in [
+            ['info', '-f', 'luks', volume],
+            ['resize', *old, '--image-opts', options, '128k'],
+            ['keyslot', 'list', volume],
+            ['keyslot', 'add', *old, *new, '--secret', 'old', '--new-secret', 'new', volume],
+            ['keyslot', 'remove', '--slot', '1', volume],
+            ['amend', *old, *new, '-o', 'state=active,new-secret=new', '--image-opts', options],
+            ['header', 'backup', volume, tmp_path / 'backup'],
+    ]:
+        assert f"'{field}'" in refused(*command), command
+        assert state(volume) == before, command
+    assert not (tmp_path / 'backup').exists()
+    checked = qemu_img('check', '-f', 'luks', volume, status=None)
+    assert checked.returncode in (1, 2) and f"'{field}'" in checked.stderr + checked.stdout
+    assert state(volume) == before
+
+
+def test_payload_offset_of_detached_header(tmp_path, volume):
+    """0 is right for a detached header, but not where the payload is expected behind it."""
+    luks_header.put(volume, 'payload-offset', 0)
+    before = state(volume)
+    assert "'payload-offset'" in refused('resize', *secret_object(tmp_path, 'old', PASSWORD), '--image-opts',
+                                         f'driver=luks,key-secret=old,file.filename={volume}', '128k')
+    assert state(volume) == before
+
+
+def test_every_field_has_a_rule():
+    """The digest and the salts may hold anything; all else is checked."""
+    fields = {field.split()[-1] for field, _ in corrupt_headers.RULES.values()}
+    free = {'magic', 'mk-digest', 'mk-digest-salt', 'salt'}
+    assert fields == (luks_header.FIELDS.keys() | luks_header.SLOT_FIELDS.keys()) - free
+
+
+def test_no_magic(volume):
+    luks_header.put(volume, 'magic', b'LUKS\xba\xbf')
+    before = state(volume)
+    assert 'LUKS' in refused('info', '-f', 'luks', volume)
+    assert state(volume) == before
+
+
+def test_erase_of_something_else(tmp_path):
+    path = tmp_path / 'other.img'
+    path.write_bytes(b'nothing of the kind' * 100000)
+    before = state(path)
+    assert 'LUKS' in refused('erase', '--force', path)
+    assert state(path) == before
+
+
+def test_luks2_is_named(volume):
+    luks_header.put(volume, 'version', 2)
+    assert 'LUKS2' in refused('info', '-f', 'luks', volume)
+
+
+def test_damaged_salt_is_a_wrong_password(tmp_path, volume):
+    """What no rule can find shows only when a password is tried."""
+    for slot in (0, 1):
+        luks_header.put(volume, 'salt', b'x' * 32, slot)
+    assert 'assword' in refused(*open_with_password(tmp_path, volume))
+
+
+def test_errors_differ(tmp_path, volume):
+    """Wrong password, no active keyslot, damaged header and unsupported algorithm can be told apart."""
+    def why(password=PASSWORD):
+        return refused(*open_with_password(tmp_path, volume, password)).split(': ', 1)[1]
+
+    errors = {why(b'wrong')}
+    luks_header.put(volume, 'hash-spec', b'md5')
+    errors.add(why())
+    luks_header.put(volume, 'hash-spec', b'sha256')
+    luks_header.put(volume, 'key-bytes', 1)
+    errors.add(why())
+    luks_header.put(volume, 'key-bytes', 64)
+    for slot in (0, 1):
+        luks_header.put(volume, 'active', luks_header.SLOT_INACTIVE, slot)
+    errors.add(why())
+    assert len(errors) == 4
+
+
+@pytest.mark.parametrize('slot', [None, 0])
+def test_too_much_work(tmp_path, volume, slot):
+    """A header cannot make us compute for hours; whoever knows better raises the limit."""
+    if slot is None:
+        luks_header.put(volume, 'mk-digest-iterations', 0xffffffff)
+    else:
+        luks_header.put(volume, 'iterations', 0xffffffff, 0)
+        luks_header.put(volume, 'active', luks_header.SLOT_INACTIVE, 1)
+    assert 'iterations' in refused(*open_with_password(tmp_path, volume))
+    assert 'iterations' in refused(*open_with_password(tmp_path, volume, options=',max-pbkdf-iterations=4000000000'))
+
+
+def test_limit_can_be_lowered_and_raised(tmp_path, volume):
+    highest = max(luks_header.get(volume, 'iterations', 0), luks_header.get(volume, 'mk-digest-iterations'))
+    assert 'iterations' in refused(*open_with_password(tmp_path, volume, options=',max-pbkdf-iterations=999'))
+    opened = refused(*open_with_password(tmp_path, volume, options=f',max-pbkdf-iterations={highest}'))
+    assert 'iterations' not in opened and "'none'" in opened
+
+
+def test_truncated_at_every_sector(tmp_path):
+    """Cut at every 512 bytes below the payload, a volume is refused and left alone."""
+    path = tmp_path / 'short.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 'sec0', PASSWORD),
+             '-o', 'key-secret=sec0,iter-time=10,cipher-alg=aes-128,cipher-mode=cbc', path, '0')
+    payload = luks_header.payload_bytes(path)
+    assert os.path.getsize(path) == payload
+    qemu_img('info', '-f', 'luks', path)
+    for size in range(payload - 512, -1, -512):
+        os.truncate(path, size)
+        before = os.stat(path).st_mtime_ns
+        error = refused('info', '-f', 'luks', path)
+        assert 'LUKS' in error, (size, error)
+        assert (os.path.getsize(path), os.stat(path).st_mtime_ns) == (size, before)
