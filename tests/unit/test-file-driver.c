@@ -1,5 +1,5 @@
 /*
- * file, raw and null-co through the graph: data, holes, length, preallocation, read-only, locks, creation
+ * file through the graph: data, holes, length, preallocation, read-only, locks, creation
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,71 +11,11 @@
 
 #include "block/block-backend.h"
 #include "block/drivers/file.h"
-#include "qapi/keyval.h"
-#include "qapi/qapi.h"
+#include "file-node.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
 #define SIZE (1 * MiB)
-
-static char *dir;           /* of this test run, on the file system of TMPDIR */
-
-static char *path_of(const char *name)
-{
-    return g_build_filename(dir, name, NULL);
-}
-
-/* A file of @bytes bytes, all of value @byte. */
-static char *make_file(const char *name, size_t bytes, int byte)
-{
-    char *path = path_of(name);
-    g_autofree char *data = g_malloc(MAX(bytes, 1));
-
-    memset(data, byte, bytes);
-    g_assert_true(g_file_set_contents(path, data, bytes, NULL));
-    return path;
-}
-
-static int64_t file_length(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) < 0 ? -1 : st.st_size;
-}
-
-static BlockBackend *coroutine_fn open_as(uint64_t perm, uint64_t shared, Error **errp, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    g_autofree char *text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    g_autoptr(json_object) options = keyval_parse(text, NULL, NULL, &error_abort);
-    return blk_co_new_open("test", NULL, options, 0, perm, shared, errp);
-}
-
-#define open_all(...) open_as(BLK_PERM_ALL, BLK_PERM_ALL, &error_abort, __VA_ARGS__)
-#define open_read(...) open_as(BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL, &error_abort, __VA_ARGS__)
-
-static void assert_error(Error **err, const char *text)
-{
-    g_assert_nonnull(*err);
-    if (!strstr(error_get_pretty(*err), text)) {
-        g_error("'%s' is not in '%s'", text, error_get_pretty(*err));
-    }
-    g_clear_pointer(err, error_free);
-}
-
-static void coroutine_fn assert_bytes(BlockBackend *blk, int64_t offset, int64_t bytes, int byte)
-{
-    g_autofree uint8_t *buf = g_malloc(bytes);
-
-    memset(buf, byte ^ 0xff, bytes);
-    g_assert_cmpint(blk_co_pread(blk, offset, bytes, buf), ==, 0);
-    for (int64_t i = 0; i < bytes; i++) {
-        g_assert_cmphex(buf[i], ==, byte);
-    }
-}
 
 typedef struct ReadOp {
     BlockBackend *blk;
@@ -178,23 +118,6 @@ static void test_data(gconstpointer opts)
     aio_context_run(data_entry, (void *)opts);
 }
 
-static void coroutine_fn check_status(BlockBackend *blk, int64_t offset, int64_t bytes, int want)
-{
-    int64_t pnum, map;
-    BlockDriverState *file;
-
-    while (bytes > 0) {
-        int ret = bdrv_co_block_status(blk_bs(blk), offset, bytes, &pnum, &map, &file);
-        g_assert_cmpint(ret, >=, 0);
-        g_assert_cmphex(ret & (BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO), ==, want);
-        g_assert_cmphex(ret & BDRV_BLOCK_OFFSET_VALID, ==, BDRV_BLOCK_OFFSET_VALID);
-        g_assert_cmpint(map, ==, offset);
-        g_assert_cmpint(pnum, <=, bytes);
-        offset += pnum;
-        bytes -= pnum;
-    }
-}
-
 static void coroutine_fn holes_entry(void *opaque)
 {
     g_autofree char *path = make_file("holes", SIZE, 0x33);
@@ -272,11 +195,11 @@ static void coroutine_fn open_entry(void *opaque)
     g_autofree char *fifo = path_of("fifo");
     g_autoptr(Error) err = NULL;
 
-    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s/none", dir));
+    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s/none", test_dir));
     assert_error(&err, "Could not open");
     g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=,read-only=on"));
     assert_error(&err, "requires a file name");
-    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,read-only=on,filename=%s", dir));
+    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,read-only=on,filename=%s", test_dir));
     assert_error(&err, "to be a regular file");
     g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=/dev/null"));
     assert_error(&err, "to be a regular file");
@@ -417,17 +340,6 @@ static void coroutine_fn qemu_locks_entry(void *opaque)
     g_unlink(path);
 }
 
-static bool coroutine_fn create_file(const char *path, uint64_t size, PreallocMode prealloc, Error **errp)
-{
-    BlockdevCreateOptions o = {
-        .driver = BLOCKDEV_DRIVER_FILE,
-        .u.file = { .filename = (char *)path, .size = size, .has_preallocation = true,
-                    .preallocation = prealloc },
-    };
-
-    return bdrv_find_driver(BLOCKDEV_DRIVER_FILE)->bdrv_co_create(&o, NULL, errp);
-}
-
 static void coroutine_fn create_entry(void *opaque)
 {
     g_autofree char *path = path_of("create");
@@ -464,32 +376,13 @@ static void coroutine_fn create_entry(void *opaque)
     g_assert_false(create_file(path, INT64_C(1) << 60, PREALLOC_MODE_FALLOC, &err));
     assert_error(&err, "preallocate");
     g_assert_cmpint(file_length(path), ==, -1);
-    g_assert_false(create_file(dir, 1, PREALLOC_MODE_OFF, &err));
+    g_assert_false(create_file(test_dir, 1, PREALLOC_MODE_OFF, &err));
     assert_error(&err, "Could not create");
     g_assert_false(create_file("/dev/null", 1, PREALLOC_MODE_OFF, &err));
     assert_error(&err, "to be a regular file");
     g_assert_false(create_file(path, UINT64_MAX, PREALLOC_MODE_OFF, &err));
     assert_error(&err, "too large");
     g_assert_cmpint(file_length(path), ==, -1);
-}
-
-/* What @cmd prints, without the newline at its end; NULL: it failed. */
-static char *output_of(const char *fmt, ...)
-{
-    va_list ap;
-    char *out = NULL;
-    int status;
-
-    va_start(ap, fmt);
-    g_autofree char *cmd = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    const char *argv[] = { "/bin/sh", "-c", cmd, NULL };
-    char *env[] = { (char *)"PATH=/bin:/usr/bin:/sbin:/usr/sbin", NULL };
-    if (!g_spawn_sync(NULL, (char **)argv, env, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL, &status,
-                      NULL) || status != 0) {
-        g_clear_pointer(&out, g_free);
-    }
-    return out ? g_strchomp(out) : NULL;
 }
 
 static void coroutine_fn enospc_entry(void *opaque)
@@ -526,166 +419,6 @@ static void coroutine_fn enospc_entry(void *opaque)
     g_rmdir(mnt);
 }
 
-/* A device of 512 byte sectors over a file. */
-static void coroutine_fn host_device_entry(void *opaque)
-{
-    g_autofree char *path = make_file("device", SIZE, 0x77);
-    g_autofree char *dev = output_of("losetup -f --show %s", path);
-    g_autoptr(Error) err = NULL;
-    BlockDriverState *bs;
-
-    if (!dev) {
-        g_test_skip("cannot make a loop device");
-        g_unlink(path);
-        return;
-    }
-    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s", dev));
-    assert_error(&err, "to be a regular file");
-    g_assert_false(create_file(dev, SIZE, PREALLOC_MODE_OFF, &err));
-    assert_error(&err, "to be a regular file");
-    bs = bdrv_co_open(dev, NULL, 0, &error_abort);
-    g_assert_cmpstr(bs->file->bs->drv->format_name, ==, "host_device");
-    bdrv_co_unref(bs);
-
-    for (int direct = 0; direct < 2; direct++) {
-        BlockBackend *blk = open_all("driver=host_device,filename=%s,discard=unmap,cache.direct=%s", dev,
-                                     direct ? "on" : "off");
-        g_assert_cmpint(blk_getlength(blk), ==, SIZE);
-        g_autofree uint8_t *buf = g_malloc(SIZE);
-        memset(buf, 0x78, SIZE);
-        g_assert_cmpint(blk_co_pwrite(blk, 0, SIZE, buf, 0), ==, 0);
-        memset(buf, 0x79, SIZE);
-        g_assert_cmpint(blk_co_pwrite(blk, 100001, 3, buf, BDRV_REQ_FUA), ==, 0);
-        assert_bytes(blk, 100000, 1, 0x78);
-        assert_bytes(blk, 100001, 3, 0x79);
-        assert_bytes(blk, 100004, 1, 0x78);
-
-        /* Sectors and odd ends. */
-        g_assert_cmpint(blk_co_pwrite_zeroes(blk, 200001, 50000, 0), ==, 0);
-        assert_bytes(blk, 200000, 1, 0x78);
-        assert_bytes(blk, 200001, 50000, 0);
-        assert_bytes(blk, 250001, 1, 0x78);
-        g_assert_cmpint(blk_co_pwrite_zeroes(blk, 512 * KiB, 64 * KiB, BDRV_REQ_MAY_UNMAP), ==, 0);
-        assert_bytes(blk, 512 * KiB, 64 * KiB, 0);
-        g_assert_cmpint(blk_co_pdiscard(blk, 768 * KiB, 64 * KiB), ==, 0);
-        assert_bytes(blk, 768 * KiB + 64 * KiB, 4096, 0x78);
-        g_assert_cmpint(bdrv_co_secure_discard(blk_root(blk), 0, 4096), ==, -ENOTSUP);
-        check_status(blk, 0, SIZE, BDRV_BLOCK_DATA);
-        g_assert_cmpint(blk_co_flush(blk), ==, 0);
-
-        g_assert_false(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, &err));
-        assert_error(&err, "Cannot grow device files");
-        g_assert_false(blk_co_truncate(blk, SIZE / 2, true, PREALLOC_MODE_OFF, &err));
-        assert_error(&err, "Cannot resize device files");
-        g_assert_true(blk_co_truncate(blk, SIZE / 2, false, PREALLOC_MODE_OFF, &error_abort));
-        g_assert_cmpint(blk_getlength(blk), ==, SIZE);
-        blk_co_unref(blk);
-    }
-    g_autofree char *gone = output_of("losetup -d %s", dev);
-    g_assert_nonnull(gone);
-    g_unlink(path);
-}
-
-/* A window that ends within the last block of a device whose blocks are larger. */
-static void coroutine_fn raw_block_entry(void *opaque)
-{
-    g_autofree char *path = make_file("blocks", SIZE, 0x77);
-    g_autofree char *dev = output_of("losetup -f --show -b 4096 %s", path);
-    uint8_t byte = 0x78;
-
-    if (!dev) {
-        g_test_skip("cannot make a loop device");
-        g_unlink(path);
-        return;
-    }
-    BlockBackend *blk = open_all("driver=raw,offset=%d,size=512,file.driver=host_device,"
-                                 "file.cache.direct=on,file.filename=%s", (int)SIZE - 1024, dev);
-    g_assert_cmpint(blk_bs(blk)->file->bs->bl.request_alignment, ==, 4096);
-    g_assert_cmpint(blk_co_pwrite(blk, 511, 1, &byte, 0), ==, 0);
-    assert_bytes(blk, 0, 511, 0x77);
-    assert_bytes(blk, 511, 1, 0x78);
-    blk_co_unref(blk);
-    blk = open_read("driver=host_device,filename=%s,read-only=on", dev);
-    assert_bytes(blk, SIZE - 512, 512, 0x77);
-    blk_co_unref(blk);
-    g_autofree char *gone = output_of("losetup -d %s", dev);
-    g_assert_nonnull(gone);
-    g_unlink(path);
-}
-
-static void coroutine_fn raw_entry(void *opaque)
-{
-    g_autofree char *path = make_file("raw", 8192, 0x55);
-    g_autoptr(Error) err = NULL;
-    uint8_t buf[2048];
-
-    BlockBackend *blk = open_all("driver=raw,offset=700,size=1024,file.driver=file,file.filename=%s", path);
-    g_assert_cmpint(blk_getlength(blk), ==, 1024);
-    memset(buf, 0x66, sizeof(buf));
-    g_assert_cmpint(blk_co_pwrite(blk, 0, 1025, buf, 0), ==, -EIO);
-    g_assert_cmpint(blk_co_pwrite(blk, 0, 1024, buf, 0), ==, 0);
-    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 1000, 24, 0), ==, 0);
-    g_assert_false(blk_co_truncate(blk, 2048, true, PREALLOC_MODE_OFF, &err));
-    assert_error(&err, "Cannot resize fixed-size raw disks");
-    int64_t pnum, map;
-    BlockDriverState *file;
-    g_assert_cmpint(bdrv_co_block_status(blk_bs(blk), 10, 100, &pnum, &map, &file), >=, BDRV_BLOCK_DATA);
-    g_assert_cmpint(map, ==, 710);
-    g_assert_cmpstr(file->drv->format_name, ==, "file");
-    blk_co_unref(blk);
-
-    blk = open_all("driver=raw,file.driver=file,file.filename=%s", path);
-    assert_bytes(blk, 0, 700, 0x55);
-    assert_bytes(blk, 700, 1000, 0x66);
-    assert_bytes(blk, 1700, 24, 0);
-    assert_bytes(blk, 1724, 8192 - 1724, 0x55);
-    g_assert_true(blk_co_truncate(blk, 10000, true, PREALLOC_MODE_OFF, &error_abort));
-    g_assert_cmpint(blk_getlength(blk), ==, 10000);
-    blk_co_unref(blk);
-
-    blk = open_all("driver=raw,offset=1000,file.driver=file,file.filename=%s", path);
-    g_assert_cmpint(blk_getlength(blk), ==, 9000);
-    g_assert_true(blk_co_truncate(blk, 100, true, PREALLOC_MODE_OFF, &error_abort));
-    g_assert_cmpint(file_length(path), ==, 1100);
-    blk_co_unref(blk);
-
-    static const char *const bad[][2] = {
-        { "offset=-1", "expects a size" },
-        { "offset=9223372036854775808", "offset is too large" },
-        { "size=9223372036854775808", "size is too large" },
-        { "size=100", "not multiple of 512" },
-        { "offset=1101", "cannot be greater" },
-        { "offset=600,size=512", "smaller or equal" },
-        { "offset=9223372036854775807", "cannot be greater" },
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
-        g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=raw,%s,file.driver=file,file.filename=%s",
-                              bad[i][0], path));
-        assert_error(&err, bad[i][1]);
-    }
-    g_unlink(path);
-}
-
-static void coroutine_fn null_entry(void *opaque)
-{
-    g_autoptr(Error) err = NULL;
-    uint8_t byte = 1;
-
-    BlockBackend *blk = open_all("driver=null-co,read-zeroes=on,latency-ns=2000000");
-    g_assert_cmpint(blk_getlength(blk), ==, GiB);
-    int64_t start = qemu_clock_get_ns();
-    g_assert_cmpint(blk_co_pwrite(blk, GiB - 1, 1, &byte, 0), ==, 0);
-    g_assert_cmpint(qemu_clock_get_ns() - start, >=, 2000000);
-    assert_bytes(blk, GiB - 4096, 4096, 0);
-    check_status(blk, 0, GiB, BDRV_BLOCK_ZERO);
-    blk_co_unref(blk);
-    blk = open_all("driver=null-co,size=0");
-    g_assert_cmpint(blk_getlength(blk), ==, 0);
-    blk_co_unref(blk);
-    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=null-co,size=9223372036854775807"));
-    assert_error(&err, "too large");
-}
-
 static gpointer thread_entry(gpointer path)
 {
     AioContext *ctx = aio_context_new();
@@ -711,7 +444,7 @@ static void run(gconstpointer entry)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    dir = g_dir_make_tmp("test-file-driver-XXXXXX", NULL);
+    test_dir = g_dir_make_tmp("test-file-driver-XXXXXX", NULL);
     g_test_add_data_func("/file/data", "", test_data);
     g_test_add_data_func("/file/data/threads", ",aio=threads", test_data);
     g_test_add_data_func("/file/data/io_uring", ",aio=io_uring,aio-max-batch=3", test_data);
@@ -726,13 +459,9 @@ int main(int argc, char **argv)
     g_test_add_data_func("/file/locks/qemu", qemu_locks_entry, run);
     g_test_add_data_func("/file/create", create_entry, run);
     g_test_add_data_func("/file/enospc", enospc_entry, run);
-    g_test_add_data_func("/host_device", host_device_entry, run);
-    g_test_add_data_func("/raw", raw_entry, run);
-    g_test_add_data_func("/raw/block", raw_block_entry, run);
-    g_test_add_data_func("/null-co", null_entry, run);
     int ret = g_test_run();
     thread_pool_cleanup();
-    g_rmdir(dir);
-    g_free(dir);
+    g_rmdir(test_dir);
+    g_free(test_dir);
     return ret;
 }
