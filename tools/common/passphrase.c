@@ -35,7 +35,7 @@ static bool read_line(int fd, SecretBuffer *buf, Error **errp)
 {
     size_t len = 0;
 
-    while (len < buf->capacity) {
+    while (len <= PASSPHRASE_MAX_BYTES) {
         ssize_t n = read(fd, buf->data + len, 1);
 
         if (n < 0 && errno == EINTR && !pending_signal) {
@@ -96,7 +96,7 @@ static bool ask_once(int tty, const char *question, SecretBuffer *answer, Error 
 
 static bool ask(const char *what, bool new_one, SecretBuffer *answer, Error **errp)
 {
-    g_autoptr(SecretBuffer) again = secret_buffer_new(PASSPHRASE_MAX_BYTES);
+    g_autoptr(SecretBuffer) again = secret_buffer_new(PASSPHRASE_MAX_BYTES + 1);
     g_autofree char *question = g_strdup_printf("%s for %s: ", new_one ? "New passphrase" : "Passphrase",
                                                 what);
     g_auto_fd int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -140,7 +140,7 @@ static bool add_secret(const char *id, const SecretBuffer *passphrase, Error **e
 char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **errp)
 {
     static unsigned count;
-    g_autoptr(SecretBuffer) answer = secret_buffer_new(PASSPHRASE_MAX_BYTES);
+    g_autoptr(SecretBuffer) answer = secret_buffer_new(PASSPHRASE_MAX_BYTES + 1);
     g_autofree char *id = g_strdup_printf("prompt.%u", count++);
 
     /* Blocks the loop, so that signals come to the thread that waits; nothing else is under way. */
