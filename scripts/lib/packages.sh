@@ -9,7 +9,10 @@ build_packages=(
 )
 # Programs that we did not write, to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
-test_packages=(e2fsprogs gdb keyutils libc6-dbg openssl procps python3-pytest python3-pytest-xdist util-linux valgrind)
+test_packages=(
+  btrfs-progs e2fsprogs fdisk gdb keyutils libc6-dbg openssl procps python3-pytest python3-pytest-xdist util-linux
+  valgrind xfsprogs
+)
 
 # The same for other systems: programs to look for, and pkg-config modules.
 build_programs=(cc meson ninja pkg-config python3)
