@@ -144,7 +144,13 @@ bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool 
 void coroutine_fn luks_co_update_end(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;
+    LuksVolumeIO v;
 
+    /* What the node tells of its keyslots is to be true again. A header that was erased cannot be read. */
+    luks_header_io_init(&v, bs, NULL);
+    if (s->luks) {
+        qcrypto_luks_refresh(s->luks, &v.io, NULL);
+    }
     set_updating(s, false, false, false);
     /* Fewer permissions than before: no conflict can come of that. */
     bdrv_refresh_perms(bs, NULL);

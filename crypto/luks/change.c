@@ -12,7 +12,7 @@ static bool refresh_keeping(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int own,
 {
     LUKSKeyslot before = luks->header.slots[own];
 
-    if (!luks_refresh(luks, io, errp)) {
+    if (!qcrypto_luks_refresh(luks, io, errp)) {
         return false;
     }
     if (memcmp(&before, &luks->header.slots[own], sizeof(before)) != 0) {
@@ -61,7 +61,7 @@ bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     int old_slot, new_slot;
 
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
-    if (!luks_refresh(luks, io, errp)) {
+    if (!qcrypto_luks_refresh(luks, io, errp)) {
         return false;
     }
     old_slot = luks_find_keyslot(luks, io, old_password, QCRYPTO_LUKS_SLOT_ANY, &opened, failure,

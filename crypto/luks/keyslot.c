@@ -29,7 +29,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         error_setg(errp, "The volume was opened without a password: one is needed to add another");
         return false;
     }
-    if (!luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
+    if (!qcrypto_luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
     }
     sealed = luks_seal_new_password(luks, luks->master_key, options, errp);
@@ -39,7 +39,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 
     /* deriving took its time: look again before writing */
     target = options->slot;
-    if (!luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
+    if (!qcrypto_luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
     }
     progress = luks_wipe_progress(luks, luks_replace_wipes(luks, target),
@@ -61,7 +61,7 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
     ERRP_GUARD();
 
     passes = luks_overwrite_passes(passes, errp);
-    if (!passes || !luks_check_slot_number(slot, errp) || !luks_refresh(luks, io, errp)) {
+    if (!passes || !luks_check_slot_number(slot, errp) || !qcrypto_luks_refresh(luks, io, errp)) {
         return false;
     }
     if (!qcrypto_luks_keyslot_is_active(luks, slot)) {
@@ -119,7 +119,7 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
     ERRP_GUARD();
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
     passes = luks_overwrite_passes(passes, errp);
-    if (!passes || !luks_refresh(luks, io, errp)
+    if (!passes || !qcrypto_luks_refresh(luks, io, errp)
         || !find_matches(luks, io, password, matches, &n, failure, errp)) {
         return false;
     }
@@ -130,7 +130,7 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
         return false;
     }
     seen = g_memdup2(&luks->header, sizeof(luks->header));
-    if (!luks_refresh(luks, io, errp)) {
+    if (!qcrypto_luks_refresh(luks, io, errp)) {
         return false;
     }
     if (memcmp(seen->slots, luks->header.slots, sizeof(seen->slots)) != 0) {

@@ -73,7 +73,7 @@ bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         .max_iterations = UINT64_MAX,   /* what was just written is not refused */
     };
     memcpy(fresh->raw, luks->raw, sizeof(fresh->raw));
-    if (!luks_refresh(fresh, io, errp)
+    if (!qcrypto_luks_refresh(fresh, io, errp)
         || luks_find_keyslot(fresh, io, password, slot, &opened, NULL, errp) < 0) {
         error_prepend(errp, "The new password does not open keyslot %d: ", slot);
         return false;

@@ -24,7 +24,7 @@ bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b)
     return memcmp(raw_a, raw_b, LUKS_FIELD_BYTES) == 0;
 }
 
-bool luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp)
+bool qcrypto_luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp)
 {
     uint8_t raw[LUKS_HEADER_BYTES];
     g_autofree LUKSHeader *now = g_new0(LUKSHeader, 1);

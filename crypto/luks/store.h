@@ -17,12 +17,6 @@
 bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b);
 
 /*
- * Read the header again. Where keyslots were changed meanwhile, by another program, take them
- * over; where anything else was, fail. Every operation that writes begins with it.
- */
-bool luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp);
-
-/*
  * Make @slot, inactive so far, active with @sealed. Material, flush, proof that what is read back
  * gives @master_key, then the entry.
  */

@@ -135,6 +135,12 @@ QCryptoLUKS *qcrypto_luks_open(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOpt
 void qcrypto_luks_free(QCryptoLUKS *luks);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoLUKS, qcrypto_luks_free)
 
+/*
+ * Read the header again. Where keyslots were changed meanwhile, by another handle or program, take
+ * them over; where anything else was, fail. Every function that changes keyslots begins with it.
+ */
+bool qcrypto_luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp);
+
 /* Byte where the payload begins on its volume (for a header made to be detached: 0). */
 uint64_t qcrypto_luks_payload_offset(const QCryptoLUKS *luks);
 

@@ -41,6 +41,12 @@ static SecureEraseReport *coroutine_fn erase(const char *name, SecureEraseScope 
         weakest = MAX(weakest, report->layers->items[i]->assurance);
     }
     g_assert_cmpint(report->assurance, ==, weakest);
+    if (scope == SECURE_ERASE_SCOPE_KEY_MATERIAL) {
+        g_autoptr(ImageInfo) info = bdrv_query_image_info(bs);
+        for (int i = 0; info->format_specific && i < 8; i++) {
+            g_assert_false(info->format_specific->u.luks.data->slots->items[i]->active);
+        }
+    }
     bdrv_co_unref(bs);
     return report;
 }

@@ -7,10 +7,12 @@
 
 #include <json.h>
 
+#include "block/job.h"
 #include "luks-node.h"
 #include "qapi/json.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
+#include "util/aio.h"
 
 static void assert_opens(const char *name, const char *options, const char *error)
 {
@@ -424,6 +426,68 @@ static void coroutine_fn exclusive_entry(void *opaque)
     bdrv_co_unref(bs);
 }
 
+typedef struct Change {
+    BlockDriverState *bs;
+    Job *job;
+    bool done;
+    bool ok;
+} Change;
+
+static void coroutine_fn run_change(void *opaque)
+{
+    Change *c = opaque;
+    g_autoptr(Error) err = NULL;
+
+    c->ok = bdrv_keyslot_remove(c->bs, 1, NULL, false, c->job, &err);
+    g_assert_cmpint(c->ok, ==, err == NULL);
+    c->done = true;
+}
+
+/* Requests to the header, too, stay away from a drained node. */
+static void coroutine_fn drain_entry(void *opaque)
+{
+    Change c = { 0 };
+
+    make_volume("drain.luks", "");
+    c.bs = open_volume("drain.luks", "", 0, &error_abort);
+    g_assert_true(bdrv_keyslot_add(c.bs, "pw1", -1, 1, false, NULL, &error_abort));
+    bdrv_co_drained_begin(c.bs);
+    qemu_coroutine_enter(qemu_coroutine_create(run_change, &c));
+    co_sleep_ns(50 * SCALE_MS);
+    g_assert_false(c.done);
+    assert_slots(c.bs, "01");
+    bdrv_co_drained_end(c.bs);
+    while (!c.done) {
+        co_sleep_ns(SCALE_MS);
+    }
+    g_assert_true(c.ok);
+    assert_slots(c.bs, "0");
+    bdrv_co_unref(c.bs);
+}
+
+/* A job's progress reaches its total; a job that is cancelled before it began changes nothing. */
+static void coroutine_fn job_entry(void *opaque)
+{
+    static const JobDriver driver = { .instance_size = sizeof(Job), .type = JOB_TYPE_KEYSLOT };
+    Job job = { .driver = &driver, .refcnt = 1, .status = JOB_STATUS_RUNNING };
+    Change c = { .job = &job };
+
+    make_volume("job.luks", "");
+    c.bs = open_volume("job.luks", "", 0, &error_abort);
+    g_assert_true(bdrv_keyslot_add(c.bs, "pw1", -1, 1, false, NULL, &error_abort));
+    job.cancelled = true;
+    run_change(&c);
+    g_assert_false(c.ok);
+    assert_slots(c.bs, "01");
+    job.cancelled = false;
+    run_change(&c);
+    g_assert_true(c.ok);
+    assert_slots(c.bs, "0");
+    g_assert_cmpint(job.progress_total, >, 0);
+    g_assert_cmpint(job.progress_current, ==, job.progress_total);
+    bdrv_co_unref(c.bs);
+}
+
 static void coroutine_fn measure_entry(void *opaque)
 {
     const BlockDriver *drv = bdrv_find_driver(BLOCKDEV_DRIVER_LUKS);
@@ -449,6 +513,8 @@ int main(int argc, char **argv)
     luks_node_add("/luks/driver/header", header_entry);
     luks_node_add("/luks/driver/permissions", permissions_entry);
     luks_node_add("/luks/driver/exclusive", exclusive_entry);
+    luks_node_add("/luks/driver/drain", drain_entry);
+    luks_node_add("/luks/driver/job", job_entry);
     luks_node_add("/luks/driver/measure", measure_entry);
     return luks_node_run();
 }
