@@ -1,0 +1,299 @@
+/*
+ * Making a new image, from options as -o gives them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+
+#include "block/block_int.h"
+#include "crypto/luks.h"
+#include "crypto/secret.h"
+#include "qapi/keyval.h"
+#include "tools/common/passphrase.h"
+#include "tools/common/progress.h"
+#include "tools/img/new-image.h"
+
+static bool is_luks(const NewImage *image)
+{
+    return g_str_equal(image->format, "luks");
+}
+
+static const QAPIType *options_type(const NewImage *image)
+{
+    return is_luks(image) ? &qapi_type_ImgCreateOptionsLUKS : &qapi_type_ImgCreateOptionsFile;
+}
+
+char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options)
+{
+    while (source->drv->driver == BLOCKDEV_DRIVER_RAW) {
+        source = source->file->bs;
+    }
+    if (!g_str_equal(format, "luks") || source->drv->driver != BLOCKDEV_DRIVER_LUKS) {
+        return g_strdup(options);
+    }
+    g_autoptr(ImageInfoSpecific) info = source->drv->bdrv_get_specific_info(source);
+    const QCryptoBlockInfoLUKS *luks = info->u.luks.data;
+    GString *text = g_string_new(NULL);
+
+    g_string_printf(text, "cipher-alg=%s,cipher-mode=%s,hash-alg=%s,ivgen-alg=%s",
+                    QCryptoCipherAlgo_str(luks->cipher_alg), QCryptoCipherMode_str(luks->cipher_mode),
+                    QCryptoHashAlgo_str(luks->hash_alg), QCryptoIVGenAlgo_str(luks->ivgen_alg));
+    if (luks->has_ivgen_hash_alg) {
+        g_string_append_printf(text, ",ivgen-hash-alg=%s", QCryptoHashAlgo_str(luks->ivgen_hash_alg));
+    }
+    if (options) {
+        /* Of an option given twice the last counts. */
+        g_string_append_printf(text, ",%s", options);
+    }
+    return g_string_free(text, FALSE);
+}
+
+bool new_image_is_detached(const NewImage *image)
+{
+    struct json_object *value;
+
+    return json_object_object_get_ex(image->options, "detached-header", &value) &&
+           json_object_get_boolean(value);
+}
+
+static bool check_format(const NewImage *image, Error **errp)
+{
+    if (!bdrv_find_format(image->format)) {
+        error_setg(errp, "Unknown file format '%s'", image->format);
+        return false;
+    }
+    if (!is_luks(image) && !g_str_equal(image->format, "raw")) {
+        error_setg(errp, "Format driver '%s' does not support image creation", image->format);
+        return false;
+    }
+    return true;
+}
+
+/* Work out image->bytes and put it among the options. */
+static bool take_size(NewImage *image, Error **errp)
+{
+    struct json_object *size;
+
+    if (image->has_bytes) {
+        /* wins over that of -o */
+    } else if (json_object_object_get_ex(image->options, "size", &size)) {
+        image->bytes = json_object_get_uint64(size);
+    } else if (!new_image_is_detached(image)) {
+        error_setg(errp, "Image creation needs a size parameter");
+        return false;
+    }
+    if (image->bytes > (uint64_t)BDRV_MAX_LENGTH) {
+        error_setg(errp, "Image size must be less than 8 EiB");
+        return false;
+    }
+    json_object_object_add(image->options, "size", json_object_new_uint64(image->bytes));
+    return true;
+}
+
+bool new_image_parse(NewImage *image, const char *text, bool *help, Error **errp)
+{
+    g_autoptr(json_object) in = NULL;
+    void *typed;
+
+    if (!check_format(image, errp)) {
+        return false;
+    }
+    /* Through the typed options and back, so that all is checked and numbers are numbers. */
+    in = keyval_parse(text ? text : "", NULL, help, errp);
+    if (!in) {
+        return false;
+    }
+    if (*help) {
+        printf("Supported %s options:\n", image->format);
+        qapi_print_help(options_type(image), stdout);
+        return false;
+    }
+    typed = qapi_from_json(options_type(image), in, QAPI_INPUT_KEYVAL, errp);
+    if (!typed) {
+        return false;
+    }
+    image->options = qapi_to_json(options_type(image), typed);
+    qapi_free(options_type(image), typed);
+    return take_size(image, errp);
+}
+
+/* Have a password, asking where none is named, and check that it and the algorithms can be used. */
+static bool coroutine_fn check_luks_options(NewImage *image, Error **errp)
+{
+    g_autoptr(ImgCreateOptionsLUKS) luks = NULL;
+    g_autoptr(SecretBuffer) password = NULL;
+    g_autofree char *secret = NULL;
+
+    luks = QAPI_FROM_JSON(ImgCreateOptionsLUKS, image->options, QAPI_INPUT_JSON, errp);
+    if (!luks || !qcrypto_luks_create_bytes(qapi_ImgCreateOptionsLUKS_base(luks), NULL, errp)) {
+        return false;
+    }
+    secret = tool_secret_or_prompt(luks->key_secret, "key-secret", image->filename, true, errp);
+    if (!secret) {
+        return false;
+    }
+    password = qcrypto_secret_lookup(secret, errp);
+    json_object_object_add(image->options, "key-secret", json_object_new_string(secret));
+    return password;
+}
+
+/* Whether there is a volume already; where it holds a LUKS header, fail unless forced. */
+static bool coroutine_fn check_target(NewImage *image, Error **errp)
+{
+    g_autoptr(json_object) options = json_object_new_object();
+    struct json_object *filename;
+    BlockDriverState *bs;
+    bool ok;
+
+    image->protocol = bdrv_filename_to_options(image->filename, errp);
+    if (!image->protocol) {
+        return false;
+    }
+    if (!json_object_object_get_ex(image->protocol, "filename", &filename)) {
+        error_setg(errp, "Images can be created in files and on devices only");
+        return false;
+    }
+    image->is_new = access(json_object_get_string(filename), F_OK) < 0;
+    if (image->is_new || image->force) {
+        return true;
+    }
+    json_object_object_add(options, "driver", json_object_new_string("raw"));
+    json_object_object_add(options, "read-only", json_object_new_boolean(true));
+    bs = bdrv_co_open(image->filename, options, 0, errp);
+    ok = bs && bdrv_check_overwrite(bs, true, errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
+{
+    return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp);
+}
+
+static bool coroutine_fn create_from_json(struct json_object *options, Job *job, Error **errp)
+{
+    g_autoptr(BlockdevCreateOptions) typed = QAPI_FROM_JSON(BlockdevCreateOptions, options, QAPI_INPUT_KEYVAL,
+                                                            errp);
+
+    return typed && bdrv_create(typed, job, errp);
+}
+
+bool new_image_is_device(const NewImage *image)
+{
+    struct json_object *driver;
+
+    return json_object_object_get_ex(image->protocol, "driver", &driver) &&
+           !g_str_equal(json_object_get_string(driver), "file");
+}
+
+/* A device cannot be made, only be large enough. */
+static bool coroutine_fn check_device(const NewImage *image, Error **errp)
+{
+    BlockDriverState *bs = bdrv_co_open(NULL, image->protocol, 0, errp);
+    bool ok;
+
+    if (!bs) {
+        return false;
+    }
+    ok = (uint64_t)bdrv_getlength(bs) >= image->bytes;
+    if (!ok) {
+        error_setg(errp, "The device has %" PRId64 " bytes, which is less than the size", bdrv_getlength(bs));
+    }
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+/* The volume: the whole image where it is raw, else empty. */
+static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **errp)
+{
+    g_autoptr(json_object) options = json_object_new_object();
+
+    if (new_image_is_device(image)) {
+        return check_device(image, errp);
+    }
+    if (!is_luks(image)) {
+        json_object_object_foreach(image->options, key, value) {
+            json_object_object_add(options, key, json_object_get(value));
+        }
+    } else {
+        json_object_object_add(options, "size", json_object_new_int(0));
+    }
+    json_object_object_foreach(image->protocol, key, value) {
+        json_object_object_add(options, key, json_object_get(value));
+    }
+    return create_from_json(options, job, errp);
+}
+
+/* Of BlockdevCreateOptions, without the volumes. */
+static struct json_object *luks_create_options(const NewImage *image)
+{
+    struct json_object *options = json_object_new_object();
+
+    json_object_object_foreach(image->options, key, value) {
+        if (!g_str_equal(key, "detached-header")) {
+            json_object_object_add(options, key, json_object_get(value));
+        }
+    }
+    json_object_object_add(options, "driver", json_object_new_string("luks"));
+    return options;
+}
+
+static bool coroutine_fn create_luks(const NewImage *image, Job *job, Error **errp)
+{
+    g_autoptr(json_object) options = luks_create_options(image);
+
+    json_object_object_add(options, new_image_is_detached(image) ? "header" : "file", json_object_get(image->protocol));
+    return create_from_json(options, job, errp);
+}
+
+static bool coroutine_fn create_job(Job *job, void *opaque, Error **errp)
+{
+    NewImage *image = opaque;
+
+    return create_volume(image, job, errp) && (!is_luks(image) || create_luks(image, job, errp));
+}
+
+BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp)
+{
+    g_autoptr(BlockdevCreateOptions) luks = NULL;
+    const BlockdevCreateOptions raw = { .driver = BLOCKDEV_DRIVER_FILE };
+
+    if (is_luks(image)) {
+        g_autoptr(json_object) options = luks_create_options(image);
+
+        luks = QAPI_FROM_JSON(BlockdevCreateOptions, options, QAPI_INPUT_KEYVAL, errp);
+        if (!luks) {
+            return NULL;
+        }
+    }
+    return bdrv_find_format(image->format)->bdrv_measure(luks ?: &raw, image->bytes, errp);
+}
+
+bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)
+{
+    if (!tool_run_job(JOB_TYPE_CREATE, create_job, image, progress, errp)) {
+        new_image_remove(image);
+        return false;
+    }
+    return true;
+}
+
+void new_image_remove(const NewImage *image)
+{
+    if (image->is_new) {
+        unlink(json_object_get_string(json_object_object_get(image->protocol, "filename")));
+    }
+}
+
+const char *new_image_key_secret(const NewImage *image)
+{
+    return json_object_get_string(json_object_object_get(image->options, "key-secret"));
+}
+
+void new_image_clear(NewImage *image)
+{
+    g_clear_pointer(&image->options, json_object_put);
+    g_clear_pointer(&image->protocol, json_object_put);
+}
