@@ -94,6 +94,8 @@ enum {
     { 0, "output", "human|json", "for whom to write the result (default: human)", TOOL_KEY_OUTPUT }
 #define TOOL_OPTION_CACHE \
     { 't', "cache", "CACHE", "none, writeback (default), writethrough, directsync or unsafe", TOOL_KEY_CACHE }
+#define TOOL_OPTION_SOURCE_CACHE \
+    { 'T', "cache", "CACHE", "cache mode of the images: none or writeback (default)", TOOL_KEY_SOURCE_CACHE }
 #define TOOL_OPTION_OPTIONS \
     { 'o', "options", "OPTS", "options NAME=VALUE,...; may be repeated; -o help lists them", TOOL_KEY_OPTIONS }
 

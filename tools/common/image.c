@@ -53,19 +53,44 @@ static void set_default(struct json_object *options, const char *key, struct jso
     }
 }
 
+/* The options of the node that holds the bytes: @options itself, or what "file" in them leads to. */
+static struct json_object *protocol_options(struct json_object *options)
+{
+    struct json_object *name, *file;
+    const BlockDriver *drv = NULL;
+
+    if (json_object_object_get_ex(options, "driver", &name)) {
+        drv = bdrv_find_format(json_object_get_string(name));
+    }
+    if (drv && drv->is_protocol) {
+        return options;
+    }
+    if (!json_object_object_get_ex(options, "file", &file)) {
+        file = json_object_new_object();
+        json_object_object_add(options, "file", file);
+    }
+    if (!json_object_is_type(file, json_type_object)) {
+        return options;         /* a node of that name: opening tells that it does not fit */
+    }
+    return json_object_object_get_ex(file, "driver", NULL) ? protocol_options(file) : file;
+}
+
 struct json_object *tool_image_options(const ToolImage *image, const char **filename, Error **errp)
 {
     g_autoptr(json_object) options = NULL;
 
     if (image->image_opts) {
+        g_autofree char *all = image->options ? g_strconcat(image->name, ",", image->options, NULL)
+                                              : g_strdup(image->name);
+
         *filename = NULL;
-        options = keyval_parse(image->name, NULL, NULL, errp);
-        if (!options) {
-            return NULL;
-        }
+        options = keyval_parse(all, NULL, NULL, errp);
     } else {
         *filename = image->name;
-        options = json_object_new_object();
+        options = keyval_parse(image->options ? image->options : "", NULL, NULL, errp);
+    }
+    if (!options) {
+        return NULL;
     }
     if (image->format) {
         set_default(options, "driver", json_object_new_string(image->format));
@@ -77,6 +102,12 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
             return NULL;
         }
         set_default(options, "cache", cache);
+    }
+    if (image->aio) {
+        set_default(protocol_options(options), "aio", json_object_new_string(image->aio));
+    }
+    if (image->unmap) {
+        set_default(options, "discard", json_object_new_string("unmap"));
     }
     if (image->key_secret) {
         json_object_object_add(options, "key-secret", json_object_new_string(image->key_secret));
@@ -95,11 +126,18 @@ static BlockBackend *coroutine_fn open_image(const ToolImage *image, BdrvOpenFla
 {
     const char *filename;
     g_autoptr(json_object) options = tool_image_options(image, &filename, errp);
+    BlockBackend *blk;
+    Error *err = NULL;
 
     if (!options) {
         return NULL;
     }
-    return blk_co_new_open(g_get_prgname(), filename, options, flags, perm, image->shared_perm, errp);
+    blk = blk_co_new_open(g_get_prgname(), filename, options, flags, perm, image->shared_perm, &err);
+    if (err && !g_str_has_prefix(error_get_pretty(err), "Could not open")) {
+        error_prepend(&err, "Could not open '%s': ", image->name ?: image->options);
+    }
+    error_propagate(errp, err);
+    return blk;
 }
 
 /* Whether @image is encrypted, with no password named. */
@@ -131,7 +169,7 @@ BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
         return open_image(image, BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0), image->perm, errp);
     }
     if (tool_can_prompt() && lacks_password(image)) {
-        secret = tool_prompt_secret(image->name, false, errp);
+        secret = tool_prompt_secret(image->name ?: image->options, false, errp);
         if (!secret) {
             return NULL;
         }

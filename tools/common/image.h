@@ -19,8 +19,11 @@ struct json_object;
 typedef struct ToolImage {
     const char *name;           /* a filename; with @image_opts, options such as driver=luks,file.filename=x */
     bool image_opts;
+    const char *options;        /* more of such options; @name may be NULL then */
     const char *format;         /* its driver, where the options name none; NULL: found by looking at it */
     const char *cache;          /* cache mode; NULL: writeback */
+    const char *aio;            /* threads, native or io_uring; NULL: what the driver chooses */
+    bool unmap;                 /* discards and zeroes may make holes, unless the options say */
     const char *key_secret;     /* ID of a secret that wins over what the options say; NULL: none */
     uint64_t perm;
     uint64_t shared_perm;
