@@ -10,7 +10,9 @@
 
 extern const ToolCommand img_amend;
 extern const ToolCommand img_check;
+extern const ToolCommand img_convert;
 extern const ToolCommand img_create;
+extern const ToolCommand img_dd;
 extern const ToolCommand img_erase;
 extern const ToolCommand img_format;
 extern const ToolCommand img_header;

@@ -16,7 +16,9 @@
 static const ToolCommand *const commands[] = {
     &img_amend,
     &img_check,
+    &img_convert,
     &img_create,
+    &img_dd,
     &img_erase,
     &img_format,
     &img_header,

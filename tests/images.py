@@ -1,0 +1,46 @@
+"""Images for tests: contents that show mistakes, and how to name encrypted ones.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import random
+
+from programs import debian_qemu_img, secret_object
+
+MIB = 1 << 20
+FAST = 'iter-time=10'       # key derivation, for images that protect nothing
+
+
+def write_pieces(path, length, *pieces, seed=1):
+    """A file of LENGTH bytes with random data at each of PIECES, (offset, length), and holes between them."""
+    rnd = random.Random(seed)
+    with open(path, 'wb') as file:
+        file.truncate(length)
+        for offset, count in pieces:
+            file.seek(offset)
+            file.write(rnd.randbytes(count))
+    return path
+
+
+def disk_bytes(path):
+    """What a file takes on disk."""
+    return path.stat().st_blocks * 512
+
+
+def luks_opts(path, secret='sec0', **more):
+    """The options of a luks node over PATH, for --image-opts."""
+    opts = {'driver': 'luks', 'file.filename': path, 'key-secret': secret, **more}
+    return ','.join(f'{key}={value}' for key, value in opts.items())
+
+
+def secret(tmp_path, ident='sec0', password=b'password'):
+    return secret_object(tmp_path, ident, password)
+
+
+def debian_encrypt(source, target, *options):
+    """Encrypt SOURCE with QEMU's own qemu-img, which now and then fails to measure its speed."""
+    for attempt in range(10):
+        done = debian_qemu_img('convert', '-O', 'luks', *options, source, target, status=None)
+        if done.returncode == 0:
+            return
+        assert 'accurate CPU usage' in done.stderr, done.stderr
+    assert False, f'failed {attempt + 1} times'

@@ -1,0 +1,293 @@
+/*
+ * qemu-img convert: copy images into a new one, of another format or elsewhere
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/img/commands.h"
+#include "tools/img/copy-target.h"
+#include "tools/img/new-image.h"
+
+#define SECTOR_BYTES 512
+#define MAX_SPARSE_BYTES (16 * MiB)
+
+enum {
+    KEY_TARGET_IMAGE_OPTS = TOOL_KEY_OWN,
+    KEY_TARGET_IS_ZERO,
+    KEY_SALVAGE,
+    KEY_REFUSED_COMPRESSED,
+    KEY_REFUSED_BACKING,
+    KEY_REFUSED_SNAPSHOT,
+    KEY_REFUSED_BITMAPS,
+};
+
+typedef struct Convert {
+    ImgCopy copy;
+    ImgCopyTarget target;
+    bool no_create;
+    bool target_is_zero;
+    GArray *sources;            /* of ImgSegment */
+} Convert;
+
+static bool take_refused(int key, Error **errp)
+{
+    static const char *const texts[] = {
+        [KEY_REFUSED_COMPRESSED] = "Compression not supported for this file format",
+        [KEY_REFUSED_BACKING] = "Backing file not supported for this file format",
+        [KEY_REFUSED_SNAPSHOT] = "Internal snapshots not supported for this file format",
+        [KEY_REFUSED_BITMAPS] = "Format driver does not support bitmaps",
+    };
+
+    error_setg(errp, "%s", texts[key]);
+    return false;
+}
+
+static bool set_sparse_size(Convert *cv, const char *value, Error **errp)
+{
+    uint64_t bytes;
+
+    if (!tool_parse_size("buffer size for sparse output", value, 0, MAX_SPARSE_BYTES, &bytes, errp)) {
+        return false;
+    }
+    if (!QEMU_IS_ALIGNED(bytes, SECTOR_BYTES)) {
+        error_setg(errp, "Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to "
+                   "%" PRId64 ". Select 0 to disable sparse detection (fully allocates output).", SECTOR_BYTES,
+                   MAX_SPARSE_BYTES);
+        return false;
+    }
+    cv->copy.sparse_bytes = bytes;
+    return true;
+}
+
+static bool set_coroutines(Convert *cv, const char *value, Error **errp)
+{
+    int64_t n;
+
+    if (!tool_parse_number("number of coroutines", value, 1, IMG_COPY_MAX_COROUTINES, &n, NULL)) {
+        error_setg(errp, "Invalid number of coroutines. Allowed number of coroutines is between 1 and %d",
+                   IMG_COPY_MAX_COROUTINES);
+        return false;
+    }
+    cv->copy.coroutines = n;
+    return true;
+}
+
+static bool set_rate(Convert *cv, const char *value, Error **errp)
+{
+    uint64_t bytes;
+
+    if (!tool_parse_size("rate limit", value, 0, INT64_MAX, &bytes, errp)) {
+        return false;
+    }
+    cv->copy.bytes_per_second = bytes;
+    return true;
+}
+
+static bool set_option(Convert *cv, int key, const char *value, Error **errp)
+{
+    switch (key) {
+    case 'O':
+        cv->target.format = value;
+        return true;
+    case 'n':
+        cv->no_create = true;
+        return true;
+    case 'S':
+        return set_sparse_size(cv, value, errp);
+    case 'm':
+        return set_coroutines(cv, value, errp);
+    case 'r':
+        return set_rate(cv, value, errp);
+    case 'W':
+        cv->copy.out_of_order = true;
+        return true;
+    case KEY_SALVAGE:
+        cv->copy.salvage = true;
+        return true;
+    case KEY_TARGET_IMAGE_OPTS:
+        cv->target.image_opts = true;
+        return true;
+    case KEY_TARGET_IS_ZERO:
+        cv->target_is_zero = true;
+        return true;
+    default:
+        return take_refused(key, errp);
+    }
+}
+
+static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
+{
+    bool writethrough;
+
+    if (cv->target.image_opts && !cv->no_create) {
+        error_setg(errp, "--target-image-opts requires use of -n flag");
+        return false;
+    }
+    if (cv->target.image_opts && cv->target.format) {
+        error_setg(errp, "--target-image-opts and -O are mutually exclusive");
+        return false;
+    }
+    if (cv->target_is_zero && !cv->no_create) {
+        error_setg(errp, "--target-is-zero requires use of -n flag");
+        return false;
+    }
+    if (args->options && cv->no_create) {
+        warn_report("-o has no effect when skipping image creation");
+    }
+    return (!args->cache || tool_parse_cache_mode(args->cache, NULL, &writethrough, errp)) &&
+           (!args->source_cache || tool_parse_cache_mode(args->source_cache, NULL, &writethrough, errp));
+}
+
+static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const char *name, Error **errp)
+{
+    ToolImage image = {
+        .name = name,
+        .image_opts = args->image_opts,
+        .format = args->format,
+        .cache = args->source_cache,
+        .force_share = args->force_share,
+        .perm = BLK_PERM_CONSISTENT_READ,
+        .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
+    };
+    ImgSegment source = { .blk = tool_image_open(&image, errp) };
+
+    if (!source.blk) {
+        return false;
+    }
+    source.bytes = ROUND_UP(blk_getlength(source.blk), SECTOR_BYTES);
+    g_array_append_val(cv->sources, source);
+    cv->copy.segments = (ImgSegment *)cv->sources->data;
+    cv->copy.n_segments = cv->sources->len;
+    if (img_copy_length(&cv->copy) > BDRV_MAX_LENGTH) {
+        error_setg(errp, "The images together are too large");
+        return false;
+    }
+    return true;
+}
+
+static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp)
+{
+    if (!check_options(cv, args, errp)) {
+        return false;
+    }
+    for (int i = 0; i < args->n_positional - 1; i++) {
+        if (!open_source(cv, args, args->positional[i], errp)) {
+            return false;
+        }
+    }
+    cv->target.filename = args->positional[args->n_positional - 1];
+    cv->target.cache = args->cache ? args->cache : "unsafe";
+    cv->target.progress = args->progress && !args->quiet;
+    cv->copy.quiet = args->quiet;
+    cv->copy.target_is_zero = cv->target_is_zero;
+    if (!cv->target.format && !cv->target.image_opts) {
+        cv->target.format = "raw";
+    }
+    if (cv->no_create) {
+        return img_copy_to_existing(&cv->copy, &cv->target, errp);
+    }
+    g_autofree char *options = new_image_inherit_options(cv->target.format, blk_bs(cv->copy.segments[0].blk),
+                                                         args->options);
+
+    cv->target.options = options;
+    return img_copy_to_new(&cv->copy, &cv->target, errp);
+}
+
+/* Whether -o asks for help; it was printed then. */
+static bool print_options_help(const Convert *cv, const ToolArgs *args)
+{
+    g_auto(NewImage) image = { .format = cv->target.format ? cv->target.format : "raw" };
+    bool help = false;
+
+    return args->options && !new_image_parse(&image, args->options, &help, NULL) && help;
+}
+
+static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    Convert cv = {
+        .copy.sparse_bytes = IMG_COPY_SPARSE_BYTES,
+        .copy.coroutines = IMG_COPY_COROUTINES,
+    };
+    Error *err = NULL;
+    bool ok = true;
+    int c;
+
+    while (ok && (c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        ok = set_option(&cv, c, args.value, &err);
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    if (ok && print_options_help(&cv, &args)) {
+        return 0;
+    }
+    if (ok && args.n_positional < 2) {
+        tool_args_fail(&args, "Must specify image file name");
+        return args.status;
+    }
+    cv.sources = g_array_new(FALSE, FALSE, sizeof(ImgSegment));
+    ok = ok && convert(&cv, &args, &err);
+    for (guint i = 0; i < cv.sources->len; i++) {
+        blk_co_unref(g_array_index(cv.sources, ImgSegment, i).blk);
+    }
+    g_array_unref(cv.sources);
+    if (!ok) {
+        error_report_err(err);
+    }
+    return !ok;
+}
+
+static const ToolOption img_convert_options[] = {
+    { 'f', "source-format", "FMT", "format of the sources (default: found by looking at them)", TOOL_KEY_FORMAT },
+    { 'O', "target-format", "FMT", "format of the target: raw (default) or luks", 'O' },
+    { 'o', "target-format-options", "OPTS", "options NAME=VALUE,... of the target; -o help lists them",
+      TOOL_KEY_OPTIONS },
+    TOOL_OPTION_OBJECT,
+    { 0, "image-opts", NULL, "sources are not names but options: driver=luks,file.filename=...",
+      TOOL_KEY_IMAGE_OPTS },
+    { 0, "target-image-opts", NULL, "the same for the target; needs -n", KEY_TARGET_IMAGE_OPTS },
+    { 'n', "no-create", NULL, "write into a target that exists", 'n' },
+    { 0, "target-is-zero", NULL, "that target is known to be all zeroes; needs -n", KEY_TARGET_IS_ZERO },
+    { 't', "target-cache", "CACHE", "cache mode of the target: none, writeback, writethrough, directsync or "
+      "unsafe (default: nothing waits for the disk)", TOOL_KEY_CACHE },
+    { 'T', "source-cache", "CACHE", "cache mode of the sources (default: writeback)", TOOL_KEY_SOURCE_CACHE },
+    { 'S', "sparse-size", "SIZE", "so many zeroes in a row become a hole (default: 4k); 0: write all of it", 'S' },
+    { 'm', "parallel", "N", "requests in flight, 1 to 16 (default: 8)", 'm' },
+    { 'W', "oob-writes", NULL, "write in any order: faster, but files may come out fragmented", 'W' },
+    { 'r', "rate-limit", "RATE", "bytes a second at most", 'r' },
+    { 0, "salvage", NULL, "put zeroes where the source cannot be read, and go on", KEY_SALVAGE },
+    TOOL_OPTION_FORCE_SHARE,
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 'c', "compressed", NULL, NULL, KEY_REFUSED_COMPRESSED },
+    { 'b', "backing", "FILE", NULL, KEY_REFUSED_BACKING },
+    { 'B', NULL, "FILE", NULL, KEY_REFUSED_BACKING },
+    { 'F', "backing-format", "FMT", NULL, KEY_REFUSED_BACKING },
+    { 'l', "snapshot", "SNAPSHOT", NULL, KEY_REFUSED_SNAPSHOT },
+    { 0, "bitmaps", NULL, NULL, KEY_REFUSED_BITMAPS },
+    { 0 }
+};
+
+const ToolCommand img_convert = {
+    .name = "convert",
+    .args = "FILE... TARGET",
+    .min_args = 0,      /* -o help needs none */
+    .max_args = -1,
+    .summary = "copy images into a new one, of another format or elsewhere",
+    .description =
+        "Several sources are joined, each rounded up to 512 bytes. A target of format luks is encrypted like the\n"
+        "source, if that is luks too, where -o does not say otherwise. A pipe, a socket or /dev/stdout as the\n"
+        "target gets the raw bytes in order. A new target is removed where the copy fails.",
+    .examples =
+        "  qemu-img convert -p -O luks --object secret,id=s0,file=pw -o key-secret=s0 disk.img disk.luks\n"
+        "  qemu-img convert --object secret,id=s0,file=pw --image-opts \\\n"
+        "      driver=luks,key-secret=s0,file.filename=disk.luks -O raw disk.img\n"
+        "  qemu-img convert -n --image-opts --target-image-opts driver=raw,file.filename=disk.img \\\n"
+        "      driver=raw,offset=1M,file.filename=/dev/vg0/disk",
+    .options = img_convert_options,
+    .run = img_convert_run,
+};

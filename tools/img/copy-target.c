@@ -1,0 +1,131 @@
+/*
+ * Where a copy goes to
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <sys/stat.h>
+
+#include "tools/common/image.h"
+#include "tools/common/progress.h"
+#include "tools/img/copy-target.h"
+#include "tools/img/new-image.h"
+#include "tools/img/stream.h"
+
+static bool coroutine_fn run(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    /* To the user a copy is what a backup is: the image as it was at the start. */
+    return tool_run_job(JOB_TYPE_BACKUP, img_copy_run, copy, target->progress, errp);
+}
+
+static bool coroutine_fn copy_to_image(ImgCopy *copy, const ImgCopyTarget *target, const char *key_secret,
+                                       Error **errp)
+{
+    ToolImage image = {
+        .name = target->filename,
+        .image_opts = target->image_opts,
+        .format = target->format,
+        .cache = target->cache,
+        .key_secret = key_secret,
+        .unmap = copy->sparse_bytes,
+        .perm = BLK_PERM_WRITE,
+        .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
+    };
+    bool ok = true;
+
+    if (target->cache && !tool_parse_cache_mode(target->cache, NULL, &copy->writethrough, errp)) {
+        return false;
+    }
+    copy->target = tool_image_open(&image, errp);
+    if (!copy->target) {
+        return false;
+    }
+    if (blk_getlength(copy->target) < img_copy_length(copy)) {
+        error_setg(errp, "output file is smaller than input file");
+        error_append_hint(errp, "'%s' has %" PRId64 " bytes, and the copy %" PRId64 "\n", target->filename,
+                          blk_getlength(copy->target), img_copy_length(copy));
+        ok = false;
+    }
+    ok = ok && run(copy, target, errp);
+    blk_co_unref(copy->target);
+    return ok;
+}
+
+static bool same_file(int fd1, int fd2)
+{
+    struct stat a, b;
+
+    return fstat(fd1, &a) == 0 && fstat(fd2, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool coroutine_fn copy_to_stream(ImgCopy *copy, const ImgCopyTarget *target, int fd, Error **errp)
+{
+    if (target->format && !g_str_equal(target->format, "raw")) {
+        error_setg(errp, "'%s' can only be written from start to end, which format '%s' does not allow",
+                   target->filename, target->format);
+        return false;
+    }
+    if (target->progress && same_file(fd, STDOUT_FILENO)) {
+        error_setg(errp, "The image goes to standard output, and progress (-p) would, too");
+        return false;
+    }
+    copy->stream_fd = fd;
+    copy->out_of_order = false;
+    return run(copy, target, errp);
+}
+
+/* Whether the target is a stream, and copying to that went well. */
+static bool coroutine_fn try_stream(ImgCopy *copy, const ImgCopyTarget *target, bool *ok, Error **errp)
+{
+    Error *err = NULL;
+    g_auto_fd int fd = target->image_opts ? -1 : img_stream_open(target->filename, &err);
+
+    if (err) {
+        error_propagate(errp, err);
+        *ok = false;
+        return true;
+    }
+    if (fd < 0) {
+        return false;
+    }
+    *ok = copy_to_stream(copy, target, fd, errp);
+    return true;
+}
+
+bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    g_auto(NewImage) image = {
+        .filename = target->filename, .format = target->format, .bytes = img_copy_length(copy), .has_bytes = true,
+        .force = true,      /* to overwrite is what the command is for */
+    };
+    bool help = false, ok;
+
+    if (try_stream(copy, target, &ok, errp)) {
+        return ok;
+    }
+    ok = new_image_parse(&image, target->options, &help, errp);
+    if (ok && new_image_is_detached(&image)) {
+        error_setg(errp, "A header without a payload cannot be copied into");
+        error_append_hint(errp, "Make header and payload with 'qemu-img create', then use -n "
+                          "--target-image-opts driver=luks,file.filename=PAYLOAD,header.filename=HEADER\n");
+        return false;
+    }
+    if (!ok || !new_image_prepare(&image, errp) || !new_image_create(&image, false, errp)) {
+        error_prepend(errp, "%s: error while converting %s: ", target->filename, target->format);
+        return false;
+    }
+    copy->target_is_zero = !new_image_key_secret(&image) && !new_image_is_device(&image);
+    ok = copy_to_image(copy, target, new_image_key_secret(&image), errp);
+    if (!ok) {
+        new_image_remove(&image);
+    }
+    return ok;
+}
+
+bool coroutine_fn img_copy_to_existing(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    bool ok;
+
+    return try_stream(copy, target, &ok, errp) ? ok : copy_to_image(copy, target, NULL, errp);
+}

@@ -1,0 +1,139 @@
+/*
+ * qemu-img dd: copy a part of an image
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/img/commands.h"
+#include "tools/img/copy-target.h"
+
+typedef struct Dd {
+    const char *input;
+    const char *output;         /* NULL: standard output */
+    const char *output_format;
+    uint64_t block_bytes;
+    uint64_t count;             /* blocks */
+    uint64_t skip;              /* blocks */
+} Dd;
+
+static bool take_operand(Dd *dd, const char *operand, Error **errp)
+{
+    const char *equals = strchr(operand, '=');
+    g_autofree char *name = equals ? g_strndup(operand, equals - operand) : g_strdup(operand);
+    const char *value = equals ? equals + 1 : NULL;
+
+    if (value && g_str_equal(name, "if")) {
+        dd->input = value;
+    } else if (value && g_str_equal(name, "of")) {
+        dd->output = value;
+    } else if (value && g_str_equal(name, "bs")) {
+        return tool_parse_size("bs", value, 1, INT_MAX, &dd->block_bytes, errp);
+    } else if (value && g_str_equal(name, "count")) {
+        return tool_parse_size("count", value, 0, INT64_MAX, &dd->count, errp);
+    } else if (value && g_str_equal(name, "skip")) {
+        return tool_parse_size("skip", value, 0, INT64_MAX, &dd->skip, errp);
+    } else {
+        error_setg(errp, "unrecognized operand %s", name);
+        return false;
+    }
+    return true;
+}
+
+/* @blocks in bytes, but not more than @max. */
+static int64_t blocks_to_bytes(const Dd *dd, uint64_t blocks, int64_t max)
+{
+    return blocks > max / dd->block_bytes ? max : (int64_t)(blocks * dd->block_bytes);
+}
+
+static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part, Error **errp)
+{
+    ToolImage input = {
+        .name = dd->input,
+        .image_opts = args->image_opts,
+        .format = args->format,
+        .force_share = args->force_share,
+        .perm = BLK_PERM_CONSISTENT_READ,
+        .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
+    };
+    ImgCopy copy = {
+        .segments = part,
+        .n_segments = 1,
+        .sparse_bytes = IMG_COPY_SPARSE_BYTES,
+        .coroutines = IMG_COPY_COROUTINES,
+    };
+    ImgCopyTarget target = {
+        .filename = dd->output ?: "/dev/stdout",
+        .format = dd->output_format ?: "raw",
+    };
+    int64_t length;
+
+    part->blk = tool_image_open(&input, errp);
+    if (!part->blk) {
+        return false;
+    }
+    length = blk_getlength(part->blk);
+    part->offset = blocks_to_bytes(dd, dd->skip, length);
+    part->bytes = blocks_to_bytes(dd, dd->count, length - part->offset);
+    if (part->offset == length && dd->skip) {
+        warn_report("%s: cannot skip to specified offset", dd->input);
+    }
+    return img_copy_to_new(&copy, &target, errp);
+}
+
+static int coroutine_fn img_dd_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    Dd opts = { .block_bytes = 512, .count = INT64_MAX };
+    ImgSegment part = { 0 };
+    Error *err = NULL;
+    bool ok = true;
+    int c;
+
+    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        opts.output_format = args.value;
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    for (int i = 0; ok && i < args.n_positional; i++) {
+        ok = take_operand(&opts, args.positional[i], &err);
+    }
+    if (ok && !opts.input) {
+        error_setg(&err, "Must specify an input file: if=FILE");
+        ok = false;
+    }
+    ok = ok && dd(&opts, &args, &part, &err);
+    blk_co_unref(part.blk);
+    if (!ok) {
+        error_report_err(err);
+    }
+    return !ok;
+}
+
+static const ToolOption img_dd_options[] = {
+    TOOL_OPTION_FORMAT_OF("format of the input (default: found by looking at it)"),
+    { 'O', "output-format", "FMT", "format of the output (default: raw)", 'O' },
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_FORCE_SHARE,
+    { 0 }
+};
+
+const ToolCommand img_dd = {
+    .name = "dd",
+    .args = "if=FILE [of=FILE] [bs=BYTES] [count=BLOCKS] [skip=BLOCKS]",
+    .min_args = 0,
+    .max_args = -1,
+    .summary = "copy a part of an image",
+    .description =
+        "Copies COUNT blocks of BS bytes (default: 512), or all, after SKIP blocks, to a new image. Without of=\n"
+        "it goes to standard output, and so it does to a pipe or socket, as it is: raw.",
+    .examples =
+        "  qemu-img dd if=disk.img of=first.img bs=1M count=100\n"
+        "  qemu-img dd -f raw -O raw if=disk.img bs=64k | gzip > disk.gz",
+    .options = img_dd_options,
+    .run = img_dd_run,
+};
