@@ -9,7 +9,9 @@
 #include "tools/common/command.h"
 
 extern const ToolCommand img_amend;
+extern const ToolCommand img_bench;
 extern const ToolCommand img_check;
+extern const ToolCommand img_compare;
 extern const ToolCommand img_convert;
 extern const ToolCommand img_create;
 extern const ToolCommand img_dd;
@@ -18,6 +20,8 @@ extern const ToolCommand img_format;
 extern const ToolCommand img_header;
 extern const ToolCommand img_info;
 extern const ToolCommand img_keyslot;
+extern const ToolCommand img_map;
+extern const ToolCommand img_measure;
 extern const ToolCommand img_resize;
 
 #endif

@@ -15,7 +15,9 @@
 
 static const ToolCommand *const commands[] = {
     &img_amend,
+    &img_bench,
     &img_check,
+    &img_compare,
     &img_convert,
     &img_create,
     &img_dd,
@@ -24,6 +26,8 @@ static const ToolCommand *const commands[] = {
     &img_header,
     &img_info,
     &img_keyslot,
+    &img_map,
+    &img_measure,
     &img_resize,
     NULL
 };

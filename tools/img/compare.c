@@ -1,0 +1,237 @@
+/*
+ * qemu-img compare: whether two images hold the same
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "tools/common/image.h"
+#include "tools/common/progress.h"
+#include "tools/img/commands.h"
+
+#define BUFFER_BYTES (2 * MiB)
+#define SECTOR_BYTES 512
+
+/* Exit statuses beside 0: the same. */
+enum {
+    STATUS_DIFFERENT = 1,
+    STATUS_OPEN_FAILED = 2,     /* or another error of setting up */
+    STATUS_MAP_FAILED = 3,
+    STATUS_READ_FAILED = 4,
+};
+
+typedef struct Side {
+    const char *name;
+    BlockBackend *blk;
+    int64_t length;
+    uint8_t *buf;
+    /* of the range that is looked at */
+    int status;                 /* BDRV_BLOCK_*; beyond the end: zero */
+    int64_t bytes;              /* that have it */
+} Side;
+
+typedef struct Compare {
+    Side sides[2];
+    bool strict;
+    bool quiet;
+} Compare;
+
+static void G_GNUC_PRINTF(2, 3) say(const Compare *cmp, const char *fmt, ...)
+{
+    va_list ap;
+
+    tool_progress_end();
+    if (!cmp->quiet) {
+        va_start(ap, fmt);
+        vprintf(fmt, ap);
+        va_end(ap);
+    }
+}
+
+/* Look up what stands at @offset of @side; 0 or an exit status. */
+static int coroutine_fn look(Side *side, int64_t offset, int64_t bytes)
+{
+    if (offset >= side->length) {
+        side->status = BDRV_BLOCK_ZERO;
+        side->bytes = bytes;
+        return 0;
+    }
+    side->status = bdrv_co_block_status(blk_bs(side->blk), offset, MIN(bytes, side->length - offset),
+                                        &side->bytes, NULL, NULL);
+    if (side->status < 0) {
+        error_report("Sector allocation test failed: '%s' at offset %" PRId64 ": %s", side->name, offset,
+                     g_strerror(-side->status));
+        return STATUS_MAP_FAILED;
+    }
+    return 0;
+}
+
+static int coroutine_fn fetch(Side *side, int64_t offset, int64_t bytes)
+{
+    int ret;
+
+    if (side->status & BDRV_BLOCK_ZERO) {
+        memset(side->buf, 0, bytes);
+        return 0;
+    }
+    ret = blk_co_pread(side->blk, offset, bytes, side->buf);
+    if (ret < 0) {
+        error_report("Error while reading offset %" PRId64 " of %s: %s", offset, side->name, g_strerror(-ret));
+        return STATUS_READ_FAILED;
+    }
+    return 0;
+}
+
+/* The first sector, counted from the start of the buffers, in which they differ; -1 where they do not. */
+static int64_t find_difference(const uint8_t *a, const uint8_t *b, int64_t bytes)
+{
+    if (!memcmp(a, b, bytes)) {
+        return -1;
+    }
+    for (int64_t at = 0;; at += SECTOR_BYTES) {
+        if (memcmp(a + at, b + at, MIN(SECTOR_BYTES, bytes - at))) {
+            return at;
+        }
+    }
+}
+
+/* Compare some bytes from @offset on, *@bytes at most, and say how many; 0 or an exit status. */
+static int coroutine_fn compare_range(Compare *cmp, int64_t offset, int64_t *bytes)
+{
+    Side *a = &cmp->sides[0], *b = &cmp->sides[1];
+    int64_t difference;
+    int ret;
+
+    if ((ret = look(a, offset, *bytes)) || (ret = look(b, offset, *bytes))) {
+        return ret;
+    }
+    *bytes = MIN(a->bytes, b->bytes);
+    if (cmp->strict && (a->status ^ b->status) & (BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED)) {
+        say(cmp, "Strict mode: Offset %" PRId64 " block status mismatch!\n", offset);
+        return STATUS_DIFFERENT;
+    }
+    if (a->status & b->status & BDRV_BLOCK_ZERO) {
+        return 0;
+    }
+    *bytes = MIN(*bytes, BUFFER_BYTES);
+    if ((ret = fetch(a, offset, *bytes)) || (ret = fetch(b, offset, *bytes))) {
+        return ret;
+    }
+    difference = find_difference(a->buf, b->buf, *bytes);
+    if (difference >= 0) {
+        say(cmp, "Content mismatch at offset %" PRId64 "!\n", offset + difference);
+        return STATUS_DIFFERENT;
+    }
+    return 0;
+}
+
+static int coroutine_fn compare(Compare *cmp)
+{
+    int64_t shorter = MIN(cmp->sides[0].length, cmp->sides[1].length);
+    int64_t longer = MAX(cmp->sides[0].length, cmp->sides[1].length);
+    int ret = 0;
+
+    if (cmp->strict && shorter != longer) {
+        say(cmp, "Strict mode: Image size mismatch!\n");
+        return STATUS_DIFFERENT;
+    }
+    for (int64_t offset = 0, n; ret == 0 && offset < longer; offset += n) {
+        /* No range reaches across the shorter one's end. */
+        n = (offset < shorter ? shorter : longer) - offset;
+        ret = compare_range(cmp, offset, &n);
+        tool_progress_set(offset + n, longer);
+    }
+    if (ret == 0) {
+        if (shorter != longer) {
+            say(cmp, "Warning: Image size mismatch!\n");
+        }
+        say(cmp, "Images are identical.\n");
+    }
+    return ret;
+}
+
+static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char *format, Error **errp)
+{
+    ToolImage image = {
+        .name = side->name,
+        .image_opts = args->image_opts,
+        .format = format,
+        .cache = args->source_cache,
+        .force_share = args->force_share,
+        .perm = BLK_PERM_CONSISTENT_READ,
+        .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
+    };
+
+    side->blk = tool_image_open(&image, errp);
+    if (!side->blk) {
+        return false;
+    }
+    side->length = blk_getlength(side->blk);
+    side->buf = qemu_blockalign(blk_bs(side->blk), BUFFER_BYTES);
+    return true;
+}
+
+static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    const char *format2 = NULL;
+    Compare cmp = { 0 };
+    Error *err = NULL;
+    int ret = STATUS_OPEN_FAILED;
+    int c;
+
+    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        cmp.strict |= c == 's';
+        if (c == 'F') {
+            format2 = args.value;
+        }
+    }
+    if (args.stop) {
+        return args.status ? STATUS_OPEN_FAILED : 0;
+    }
+    cmp.quiet = args.quiet;
+    cmp.sides[0].name = args.positional[0];
+    cmp.sides[1].name = args.positional[1];
+    if (open_side(&cmp.sides[0], &args, args.format, &err) && open_side(&cmp.sides[1], &args, format2, &err)) {
+        tool_progress_start(args.progress && !args.quiet);
+        ret = compare(&cmp);
+        tool_progress_end();
+    } else {
+        error_report_err(err);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(cmp.sides); i++) {
+        qemu_vfree(cmp.sides[i].buf);
+        blk_co_unref(cmp.sides[i].blk);
+    }
+    return ret;
+}
+
+static const ToolOption img_compare_options[] = {
+    { 'f', "a-format", "FMT", "format of the first image (default: found by looking at it)", TOOL_KEY_FORMAT },
+    { 'F', "b-format", "FMT", "format of the second image", 'F' },
+    TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_SOURCE_CACHE,
+    TOOL_OPTION_FORCE_SHARE,
+    { 's', "strict", NULL, "sizes and what is allocated must be the same, too", 's' },
+    TOOL_OPTION_PROGRESS,
+    TOOL_OPTION_QUIET,
+    { 0 }
+};
+
+const ToolCommand img_compare = {
+    .name = "compare",
+    .args = "FILE1 FILE2",
+    .min_args = 2,
+    .max_args = 2,
+    .summary = "tell whether two images hold the same",
+    .description =
+        "What an image lacks at its end counts as zeroes. The exit status is 0 where they are the same, 1 where\n"
+        "they differ, and more than that after an error.",
+    .examples =
+        "  qemu-img compare disk.img copy.img\n"
+        "  qemu-img compare --object secret,id=s0,file=pw --image-opts driver=raw,file.filename=disk.img \\\n"
+        "      driver=luks,key-secret=s0,file.filename=disk.luks",
+    .options = img_compare_options,
+    .run = img_compare_run,
+};

@@ -1,0 +1,130 @@
+/*
+ * qemu-img measure: how much space a new image will take
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "tools/common/image.h"
+#include "tools/common/output.h"
+#include "tools/img/commands.h"
+#include "tools/img/new-image.h"
+
+/* Open the image that is to be copied: its length counts, and how it is encrypted; its content does not. */
+static BlockBackend *coroutine_fn measure_open_source(const ToolArgs *args, Error **errp)
+{
+    ToolImage source = {
+        .name = args->positional[0],
+        .image_opts = args->image_opts,
+        .format = args->format,
+        .force_share = args->force_share,
+        .shared_perm = BLK_PERM_ALL,
+        .no_io = true,
+    };
+
+    return tool_image_open(&source, errp);
+}
+
+static bool coroutine_fn measure(NewImage *image, const ToolArgs *args, bool *help, Error **errp)
+{
+    g_autoptr(BlockMeasureInfo) info = NULL;
+    g_autofree char *options = g_strdup(args->options);
+
+    if (args->n_positional) {
+        BlockBackend *source = measure_open_source(args, errp);
+
+        if (!source) {
+            return false;
+        }
+        image->bytes = blk_getlength(source);
+        image->has_bytes = true;
+        g_free(options);
+        options = new_image_inherit_options(image->format, blk_bs(source), args->options);
+        blk_co_unref(source);
+    }
+    if (!new_image_parse(image, options, help, errp)) {
+        return false;
+    }
+    info = new_image_measure(image, errp);
+    if (!info) {
+        return false;
+    }
+    if (args->json) {
+        tool_print_qapi(&qapi_type_BlockMeasureInfo, info);
+    } else {
+        printf("required size: %" PRId64 "\n", info->required);
+        printf("fully allocated size: %" PRId64 "\n", info->fully_allocated);
+    }
+    return true;
+}
+
+static int coroutine_fn img_measure_run(const ToolCommand *cmd, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
+    g_auto(NewImage) image = { .format = "raw" };
+    bool help = false, ok = true;
+    Error *err = NULL;
+    int c;
+
+    while (ok && (c = tool_args_next(&args)) != TOOL_ARGS_END) {
+        if (c == 'O') {
+            image.format = args.value;
+        } else if (c == 's') {
+            ok = tool_parse_size("image size", args.value, 0, BDRV_MAX_LENGTH, &image.bytes, &err);
+            image.has_bytes = true;
+        } else {
+            error_setg(&err, "Internal snapshots not supported for this file format");
+            ok = false;
+        }
+    }
+    if (args.stop) {
+        return args.status;
+    }
+    if (ok && args.options && g_str_equal(args.options, "help")) {
+        new_image_parse(&image, args.options, &help, &err);
+        ok = help;
+    } else if (ok && image.has_bytes && args.n_positional) {
+        error_setg(&err, "--size N cannot be used together with a filename.");
+        ok = false;
+    } else if (ok && !image.has_bytes && !args.n_positional) {
+        error_setg(&err, "Either --size N or one filename must be specified.");
+        ok = false;
+    } else {
+        ok = ok && (measure(&image, &args, &help, &err) || help);
+    }
+    if (!ok) {
+        error_report_err(err);
+    }
+    return !ok;
+}
+
+static const ToolOption img_measure_options[] = {
+    { 's', "size", "SIZE", "length of the new image, where there is no FILE to be copied", 's' },
+    TOOL_OPTION_FORMAT_OF("format of FILE (default: found by looking at it)"),
+    { 0, "source-format", "FMT", NULL, TOOL_KEY_FORMAT },
+    TOOL_OPTION_IMAGE_OPTS,
+    { 0, "source-image-opts", NULL, NULL, TOOL_KEY_IMAGE_OPTS },
+    { 'O', "target-format", "FMT", "format of the new image: raw (default) or luks", 'O' },
+    TOOL_OPTION_OPTIONS,
+    { 0, "target-format-options", "OPTS", NULL, TOOL_KEY_OPTIONS },
+    TOOL_OPTION_OBJECT,
+    TOOL_OPTION_OUTPUT,
+    TOOL_OPTION_FORCE_SHARE,
+    { 'l', "snapshot", "SNAPSHOT", NULL, 'l' },
+    { 0 }
+};
+
+const ToolCommand img_measure = {
+    .name = "measure",
+    .args = "[FILE]",
+    .min_args = 0,
+    .max_args = 1,
+    .summary = "tell how much space a new image will take",
+    .description =
+        "The new image is a copy of FILE, or as long as --size says. No password is needed.",
+    .examples =
+        "  qemu-img measure -O luks --size 10G\n"
+        "  qemu-img measure --output json -O raw disk.luks",
+    .options = img_measure_options,
+    .run = img_measure_run,
+};
