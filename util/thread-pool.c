@@ -27,7 +27,13 @@ static GThreadPool *pools[2];
 
 unsigned thread_pool_cpu_threads(void)
 {
-    return g_get_num_processors();
+    static gsize threads;
+
+    /* Asked for every request, while finding out means reading files of the kernel. */
+    if (g_once_init_enter(&threads)) {
+        g_once_init_leave(&threads, g_get_num_processors());
+    }
+    return threads;
 }
 
 static void work_run(gpointer data, gpointer unused)
