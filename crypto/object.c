@@ -8,6 +8,7 @@
 #include "crypto/object-types.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
+#include "util/id.h"
 
 typedef struct Object {
     char *id;
@@ -66,11 +67,8 @@ static bool id_is_free(const char *id, Error **errp)
 
 static bool id_is_wellformed(const char *id, Error **errp)
 {
-    bool ok = g_ascii_isalpha(id[0]);
+    bool ok = id_wellformed(id);
 
-    for (const char *p = id; ok && *p; p++) {
-        ok = g_ascii_isalnum(*p) || strchr("-._", *p);
-    }
     if (!ok) {
         error_setg(errp, "'%s' is not a valid object id", id);
         error_append_hint(errp, "An id begins with a letter, followed by letters, digits, "

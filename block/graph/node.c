@@ -7,22 +7,9 @@
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
 #include "qapi/qapi.h"
+#include "util/id.h"
 
 static GPtrArray *all_nodes;
-
-/* Letters, digits, '-', '.' and '_', a letter first: what QEMU takes for an id. */
-static bool id_wellformed(const char *id)
-{
-    if (!g_ascii_isalpha(*id)) {
-        return false;
-    }
-    for (; *id; id++) {
-        if (!g_ascii_isalnum(*id) && !strchr("-._", *id)) {
-            return false;
-        }
-    }
-    return true;
-}
 
 BlockDriverState *bdrv_new(const char *node_name, Error **errp)
 {

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/job.h"
+#include "util/id.h"
 
 /* The speed limit lets this much time's worth of bytes through, then waits for the next such slice. */
 #define SLICE_NS (100 * SCALE_MS)
@@ -24,19 +25,6 @@ static void set_status(Job *job, JobStatus status)
         status_hook(job);
     }
     qemu_co_queue_restart_all(&job->status_changed);
-}
-
-static bool id_wellformed(const char *id)
-{
-    if (!g_ascii_isalpha(*id)) {
-        return false;
-    }
-    for (; *id; id++) {
-        if (!g_ascii_isalnum(*id) && !strchr("-._", *id)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 void *job_create(const char *id, const JobDriver *driver, JobCreateFlags flags, Error **errp)
