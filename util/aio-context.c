@@ -340,6 +340,26 @@ void aio_co_wake(Coroutine *co)
     }
 }
 
+typedef struct Start {
+    CoroutineEntry *entry;
+    void *opaque;
+} Start;
+
+static void co_start(void *opaque)
+{
+    g_autofree Start *start = opaque;
+
+    qemu_coroutine_enter(qemu_coroutine_create(start->entry, start->opaque));
+}
+
+void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
+{
+    Start *start = g_new(Start, 1);
+
+    *start = (Start){ .entry = entry, .opaque = opaque };
+    aio_bh_schedule_oneshot(ctx, co_start, start);
+}
+
 void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns)
 {
     AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), co_enter, qemu_coroutine_self());

@@ -65,6 +65,9 @@ void aio_co_wake(Coroutine *co);
 /* As aio_co_wake(), but never at once. */
 void aio_co_schedule(Coroutine *co);
 
+/* Begin @entry(@opaque) as a coroutine in @ctx, soon. From any thread. */
+void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
+
 /* Timers: one-shot, in CLOCK_MONOTONIC nanoseconds. Thread of the loop only. */
 typedef struct AioTimer AioTimer;
 AioTimer *aio_timer_new(AioContext *ctx, AioHandler *cb, void *opaque);
