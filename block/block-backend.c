@@ -232,6 +232,17 @@ int coroutine_fn blk_co_flush(BlockBackend *blk)
     return ret;
 }
 
+int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum)
+{
+    int ret = blk_begin_request(blk, BLK_PERM_CONSISTENT_READ);
+
+    if (ret == 0) {
+        ret = bdrv_co_block_status(blk->root->bs, offset, bytes, pnum, NULL, NULL);
+        blk_end_request(blk);
+    }
+    return ret;
+}
+
 bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
                                   Error **errp)
 {

@@ -1,0 +1,121 @@
+/*
+ * NBD options INFO and GO: what an export is like, and choosing it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "block/export/nbd/nbd-int.h"
+
+/* What all clients cope with, and disks like. */
+#define PREFERRED_BLOCK_BYTES 4096
+
+/* Bits by NBD_INFO_* of what the client asks for; -1 where the request makes no sense. */
+static int parse_requests(const NBDOption *opt, size_t pos)
+{
+    int asked = 0;
+
+    if (opt->len - pos < 2) {
+        return -1;
+    }
+    uint16_t n = nbd_get16(opt->data + pos);
+    pos += 2;
+    if (opt->len - pos != 2U * n) {
+        return -1;
+    }
+    for (; n > 0; n--, pos += 2) {
+        uint16_t info = nbd_get16(opt->data + pos);
+
+        if (info <= NBD_INFO_BLOCK_SIZE) {
+            asked |= 1 << info;
+        }
+    }
+    return asked;
+}
+
+static int coroutine_fn send_string(NBDClient *client, const NBDOption *opt, uint16_t info, const char *str)
+{
+    size_t len = strlen(str);
+    g_autofree uint8_t *buf = g_malloc(2 + len);
+
+    memcpy(nbd_put16(buf, info), str, len);
+    return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, 2 + len);
+}
+
+/*
+ * The smallest block is what the node takes without reading the rest of a larger one, though we do that for
+ * clients; it must divide the size of the export.
+ */
+static int coroutine_fn send_block_size(NBDClient *client, const NBDOption *opt, const NBDExport *exp)
+{
+    uint32_t min = blk_bs(exp->common.blk)->bl.request_alignment;
+    uint8_t buf[14], *p = buf;
+
+    if (!QEMU_IS_ALIGNED(blk_getlength(exp->common.blk), min)) {
+        min = 1;
+    }
+    min = MIN(min, 64 * KiB);
+    p = nbd_put16(p, NBD_INFO_BLOCK_SIZE);
+    p = nbd_put32(p, min);
+    p = nbd_put32(p, MAX(min, PREFERRED_BLOCK_BYTES));
+    nbd_put32(p, NBD_MAX_BUFFER);
+    return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, sizeof(buf));
+}
+
+static int coroutine_fn send_export(NBDClient *client, const NBDOption *opt, const NBDExport *exp)
+{
+    uint8_t buf[12], *p = buf;
+
+    p = nbd_put16(p, NBD_INFO_EXPORT);
+    p = nbd_put64(p, blk_getlength(exp->common.blk));
+    nbd_put16(p, nbd_export_flags(exp, client));
+    return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, sizeof(buf));
+}
+
+/* Everything that was asked for, and always the export itself: 0 or -errno. */
+static int coroutine_fn send_infos(NBDClient *client, const NBDOption *opt, const NBDExport *exp, int asked)
+{
+    int ret = 0;
+
+    if (asked & 1 << NBD_INFO_NAME) {
+        ret = send_string(client, opt, NBD_INFO_NAME, exp->name);
+    }
+    if (ret == 0 && asked & 1 << NBD_INFO_DESCRIPTION && exp->description) {
+        ret = send_string(client, opt, NBD_INFO_DESCRIPTION, exp->description);
+    }
+    if (ret == 0 && asked & 1 << NBD_INFO_BLOCK_SIZE) {
+        ret = send_block_size(client, opt, exp);
+    }
+    if (ret == 0) {
+        ret = send_export(client, opt, exp);
+    }
+    return ret < 0 ? ret : nbd_send_rep(client, opt->option, NBD_REP_ACK, NULL, 0);
+}
+
+int coroutine_fn nbd_handle_info(NBDClient *client, const NBDOption *opt)
+{
+    size_t pos = 0;
+    g_autofree char *name = nbd_option_string(opt, &pos);
+    int asked = name ? parse_requests(opt, pos) : -1;
+
+    if (asked < 0) {
+        return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_INVALID, "the request is malformed");
+    }
+    NBDExport *exp = nbd_export_find(name);
+    if (!exp) {
+        return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_UNKNOWN, "there is no export '%s'", name);
+    }
+    /* Sending waits, and the export may go meanwhile. */
+    blk_exp_ref(&exp->common);
+    int ret = send_infos(client, opt, exp, asked);
+    if (ret == 0 && opt->option == NBD_OPT_GO) {
+        if (exp->listed) {
+            nbd_client_choose(client, exp);
+            ret = NBD_HANDSHAKE_DONE;
+        } else {
+            ret = NBD_HANDSHAKE_ABORT;
+        }
+    }
+    blk_exp_unref(&exp->common);
+    return ret;
+}

@@ -1,0 +1,98 @@
+/*
+ * NBD, second phase: receiving requests, of which many are carried out at once
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "block/export/nbd/nbd-int.h"
+
+/* The fixed part of a request; false at the end of the connection, and where it is of no more use. */
+static bool coroutine_fn receive_header(NBDClient *client, NBDRequest *req)
+{
+    uint8_t buf[NBD_REQUEST_SIZE];
+
+    if (io_channel_co_read_all(client->ch, buf, sizeof(buf)) != 1 || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
+        return false;
+    }
+    *req = (NBDRequest){
+        .client = client,
+        .flags = nbd_get16(buf + 4),
+        .type = nbd_get16(buf + 6),
+        .cookie = nbd_get64(buf + 8),
+        .offset = nbd_get64(buf + 16),
+        .len = nbd_get32(buf + 24),
+    };
+    return true;
+}
+
+/* Wait until a request with @data_bytes may be begun. */
+static void coroutine_fn wait_for_room(NBDClient *client, size_t data_bytes)
+{
+    while (client->requests >= NBD_MAX_REQUESTS ||
+           (client->requests > 0 && client->buffer_bytes + data_bytes > NBD_MAX_CLIENT_BUFFERS)) {
+        qemu_co_queue_wait(&client->receiver, NULL);
+    }
+}
+
+/* Memory for the data of a read or write; false where the client is of no more use. */
+static bool coroutine_fn receive_data(NBDClient *client, NBDRequest *req)
+{
+    bool is_write = req->type == NBD_CMD_WRITE;
+
+    if (req->len > NBD_MAX_BUFFER) {
+        /* A read is refused later. Who sends more than anybody may will not stop to listen to an answer. */
+        return !is_write;
+    }
+    req->data_bytes = req->len;
+    wait_for_room(client, req->data_bytes);
+    req->data = qemu_blockalign(blk_bs(client->exp->common.blk), req->data_bytes);
+    if (is_write && req->len > 0 && io_channel_co_read_all(client->ch, req->data, req->len) != 1) {
+        qemu_vfree(req->data);
+        return false;
+    }
+    return true;
+}
+
+/* Receive one request, with what a write carries; NULL at the end. */
+static NBDRequest *coroutine_fn receive_request(NBDClient *client)
+{
+    NBDRequest req;
+
+    if (!receive_header(client, &req) || req.type == NBD_CMD_DISC) {
+        return NULL;
+    }
+    if (req.type == NBD_CMD_READ || req.type == NBD_CMD_WRITE) {
+        if (!receive_data(client, &req)) {
+            return NULL;
+        }
+    } else {
+        wait_for_room(client, 0);
+    }
+    client->requests++;
+    client->buffer_bytes += req.data_bytes;
+    NBDRequest *copy = g_new(NBDRequest, 1);
+    *copy = req;
+    return copy;
+}
+
+static void transmission_ended(void *opaque)
+{
+    nbd_client_done(opaque);
+}
+
+void coroutine_fn nbd_transmission(void *opaque)
+{
+    NBDClient *client = opaque;
+    NBDRequest *req;
+
+    while ((req = receive_request(client))) {
+        qemu_coroutine_enter(qemu_coroutine_create(nbd_request_run, req));
+    }
+    while (client->requests > 0) {
+        qemu_co_queue_wait(&client->receiver, NULL);
+    }
+    io_channel_shutdown(client->ch);
+    io_channel_detach(client->ch);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), transmission_ended, client);
+}

@@ -1,0 +1,38 @@
+/*
+ * The NBD server: listens for clients, and serves the exports of type nbd
+ *
+ *     if (!nbd_server_start(options, errp)) {
+ *         return false;
+ *     }
+ *     blk_exp_add(export_options, errp);          // of type nbd, now or later
+ *     ...
+ *     nbd_server_stop();
+ *
+ * There is one server in a program. Clients choose their export by name in a handshake on the main loop, for
+ * which they have a limited time; then they are served in the loop of the export. Requests of a client run
+ * concurrently, up to a number and up to an amount of memory.
+ *
+ * Source: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_NBD_H
+#define BLOCK_NBD_H
+
+#include "block/block-common.h"
+
+/* Listen. False with @errp; there is a server already, say. */
+bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp);
+
+bool nbd_server_is_running(void);
+
+/* Stop listening, delete all exports of type nbd and wait until their clients are gone. */
+void coroutine_fn nbd_server_stop(void);
+
+/*
+ * Called when a client is gone. @served: it had chosen an export; @remaining: how many clients there are still,
+ * those in their handshake included.
+ */
+void nbd_server_set_client_hook(void (*hook)(bool served, unsigned remaining));
+
+#endif
