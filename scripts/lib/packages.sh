@@ -10,15 +10,15 @@ build_packages=(
 # Programs that we did not write, to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
-  btrfs-progs e2fsprogs fdisk gdb keyutils libc6-dbg openssl procps python3-pytest python3-pytest-xdist util-linux
-  valgrind xfsprogs
+  btrfs-progs e2fsprogs fdisk fio gdb keyutils libc6-dbg libnbd-bin nbdkit openssl procps python3-libnbd
+  python3-pytest python3-pytest-xdist util-linux valgrind xfsprogs
 )
 
 # The same for other systems: programs to look for, and pkg-config modules.
 build_programs=(cc meson ninja pkg-config python3)
 build_modules=(glib-2.0 gnutls json-c nettle)
 witness_programs=(cryptsetup qemu-img)
-test_programs=(gdb keyctl openssl unshare valgrind)
+test_programs=(fio gdb keyctl nbdinfo nbdkit openssl unshare valgrind)
 
 # Print which of the packages named are not installed.
 missing_packages() {

@@ -93,10 +93,25 @@ static void take_object(ToolArgs *args)
 
     if (user_creatable_is_help(optarg)) {
         stop(args, 0);
+    } else if (args->defer_objects) {
+        if (!args->objects) {
+            args->objects = g_ptr_array_new();
+        }
+        g_ptr_array_add(args->objects, optarg);
     } else if (!user_creatable_parse(optarg, &err)) {
         error_report_err(g_steal_pointer(&err));
         stop(args, 1);
     }
+}
+
+bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp)
+{
+    for (guint i = 0; args->objects && i < args->objects->len; i++) {
+        if (!user_creatable_parse(g_ptr_array_index(args->objects, i), errp)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void take_output(ToolArgs *args)
@@ -169,7 +184,7 @@ static void finish_parsing(ToolArgs *args)
         tool_args_fail(args, "--image-opts and --format are mutually exclusive");
     } else if (args->n_positional < args->cmd->min_args ||
                (args->cmd->max_args >= 0 && args->n_positional > args->cmd->max_args)) {
-        tool_args_fail(args, "'%s' expects %s", args->cmd->name, args->cmd->args);
+        tool_args_fail(args, "'%s' expects %s", args->cmd->name ?: g_get_prgname(), args->cmd->args);
     }
 }
 
@@ -218,6 +233,7 @@ void tool_args_clear(ToolArgs *args)
     g_clear_pointer(&args->long_options, g_free);
     g_clear_pointer(&args->short_options, g_free);
     g_clear_pointer(&args->options, g_free);
+    g_clear_pointer(&args->objects, g_ptr_array_unref);
 }
 
 static const ToolCommand *find_command(const ToolCommand *program, const char *word)

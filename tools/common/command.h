@@ -106,6 +106,7 @@ typedef struct ToolArgs {
     const ToolCommand *cmd;
     int argc;
     char **argv;
+    bool defer_objects;     /* leave --object to tool_args_make_objects() */
 
     char *value;            /* of the option that was just returned; points into argv */
     bool stop;              /* nothing more to do: exit with @status */
@@ -130,6 +131,7 @@ typedef struct ToolArgs {
     struct option *long_options;
     char *short_options;
     bool failed;
+    GPtrArray *objects;     /* of char *, that point into argv; deferred */
 } ToolArgs;
 
 /*
@@ -137,6 +139,9 @@ typedef struct ToolArgs {
  * end; @args->stop then tells whether to go on. Objects are made as they are met.
  */
 int tool_args_next(ToolArgs *args);
+
+/* Make the objects that were deferred, in their order; false with @errp. */
+bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp);
 
 /* Report a mistake on the command line, and where to read on; the command is then to return 1. */
 void tool_args_fail(ToolArgs *args, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

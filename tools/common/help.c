@@ -63,7 +63,8 @@ static char *command_usage(const ToolCommand *cmd)
         }
     }
     g_string_append_printf(usage, " %s", cmd->args);
-    return g_string_free(usage, FALSE);
+    /* The program itself has no name before its options. */
+    return g_strchug(g_string_free(usage, FALSE));
 }
 
 static void print_option(const ToolOption *o)

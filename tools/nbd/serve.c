@@ -1,0 +1,218 @@
+/*
+ * qemu-nbd: serving one image
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include "block/block_int.h"
+#include "block/export.h"
+#include "block/nbd.h"
+#include "io/sockets.h"
+#include "qapi/json.h"
+#include "tools/common/daemonize.h"
+#include "tools/common/image.h"
+#include "tools/nbd/serve.h"
+
+#define EXPORT_ID "qemu-nbd"
+
+/* What ends the server. */
+static struct {
+    bool quit;
+    bool persistent;
+    CoQueue waiter;
+} state;
+
+static void quit(void)
+{
+    state.quit = true;
+    qemu_co_queue_restart_all(&state.waiter);
+}
+
+/* A client that never chose an export, such as a port scanner, does not count. */
+static void client_gone(bool served, unsigned remaining)
+{
+    if (served && remaining == 0 && !state.persistent) {
+        quit();
+    }
+}
+
+static void signal_arrived(void *opaque)
+{
+    struct signalfd_siginfo info;
+
+    if (read(*(int *)opaque, &info, sizeof(info)) == sizeof(info)) {
+        quit();
+    }
+}
+
+void nbd_block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+/* Have the loop told of signals. */
+static bool watch_signals(int *fd, Error **errp)
+{
+    sigset_t set;
+
+    nbd_block_signals(&set);
+    *fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (*fd < 0) {
+        error_setg_errno(errp, errno, "Could not watch signals");
+        return false;
+    }
+    aio_set_fd_handler(qemu_get_current_aio_context(), *fd, signal_arrived, NULL, fd);
+    return true;
+}
+
+static void set_string(struct json_object *options, const char *key, const char *value)
+{
+    if (value) {
+        json_object_object_add(options, key, json_object_new_string(value));
+    }
+}
+
+/* The file below, where a filename was given, takes --aio. */
+static void set_aio(struct json_object *options, bool image_opts, const char *aio)
+{
+    struct json_object *file;
+
+    if (!aio) {
+        return;
+    }
+    if (image_opts && !json_object_object_get_ex(options, "file", NULL)) {
+        set_string(options, "aio", aio);
+        return;
+    }
+    if (!json_object_object_get_ex(options, "file", &file)) {
+        file = json_object_new_object();
+        json_object_object_add(options, "file", file);
+    }
+    if (json_object_is_type(file, json_type_object)) {
+        set_string(file, "aio", aio);
+    }
+}
+
+/* The image's node, a new reference; NULL with @errp. */
+static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, Error **errp)
+{
+    ToolImage image = {
+        .name = o->image, .image_opts = o->image_opts, .format = o->format, .cache = o->cache,
+        .writable = !o->read_only,
+    };
+    const char *filename;
+    g_autoptr(json_object) options = tool_image_options(&image, &filename, errp);
+
+    if (!options) {
+        return NULL;
+    }
+    set_string(options, "discard", o->discard);
+    set_string(options, "detect-zeroes", o->detect_zeroes);
+    set_aio(options, o->image_opts, o->aio);
+    return bdrv_co_open(filename, options, 0, errp);
+}
+
+/* A node on top of @bs that begins at the offset; takes the reference over. */
+static BlockDriverState *coroutine_fn skip_to_offset(const NbdOptions *o, BlockDriverState *bs, Error **errp)
+{
+    g_autoptr(json_object) options = json_object_new_object();
+
+    if ((int64_t)o->offset > bdrv_getlength(bs)) {
+        error_setg(errp, "The offset %" PRIu64 " is behind the end of the image, which has %" PRId64 " bytes",
+                   o->offset, bdrv_getlength(bs));
+        bdrv_co_unref(bs);
+        return NULL;
+    }
+    set_string(options, "driver", "raw");
+    json_object_object_add(options, "offset", json_object_new_int64(o->offset));
+    set_string(options, "file", bs->node_name);
+    set_string(options, "discard", o->discard);
+    if (o->read_only) {
+        json_object_object_add(options, "read-only", json_object_new_boolean(true));
+    }
+    BlockDriverState *top = bdrv_co_open(NULL, options, 0, errp);
+    bdrv_co_unref(bs);
+    return top;
+}
+
+/* The node to export, a new reference; NULL with @errp. */
+static BlockDriverState *coroutine_fn open_node(const NbdOptions *o, Error **errp)
+{
+    BlockDriverState *bs = open_image(o, errp);
+
+    return bs && o->has_offset ? skip_to_offset(o, bs, errp) : bs;
+}
+
+static bool coroutine_fn add_export(const NbdOptions *o, BlockDriverState *bs, bool writethrough, Error **errp)
+{
+    g_autoptr(BlockExportOptions) export = g_new0(BlockExportOptions, 1);
+
+    export->type = BLOCK_EXPORT_TYPE_NBD;
+    export->id = g_strdup(EXPORT_ID);
+    export->node_name = g_strdup(bs->node_name);
+    export->has_writable = export->has_writethrough = true;
+    export->writable = !o->read_only;
+    export->writethrough = writethrough;
+    export->u.nbd.name = g_strdup(o->export_name ?: "");
+    export->u.nbd.description = g_strdup(o->description);
+    export->u.nbd.has_allocation_depth = true;
+    export->u.nbd.allocation_depth = o->allocation_depth;
+    return blk_exp_add(export, errp);
+}
+
+/* Open the image, which takes long for some, then listen: the first client finds an export. */
+static bool coroutine_fn start(const NbdOptions *o, Error **errp)
+{
+    bool writethrough = false;
+
+    if (o->cache && !tool_parse_cache_mode(o->cache, NULL, &writethrough, errp)) {
+        return false;
+    }
+    BlockDriverState *bs = open_node(o, errp);
+    bool ok = bs && nbd_server_start(o->server, errp) && add_export(o, bs, writethrough, errp);
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+/* Everything is open: tell whoever waits for that. */
+static bool announce(const NbdOptions *o, Error **errp)
+{
+    if (o->pid_file && !pidfile_create(o->pid_file, errp)) {
+        return false;
+    }
+    if (o->verbose) {
+        g_autofree char *address = socket_address_to_string(o->server->addr);
+        fprintf(stderr, "Listening on %s\n", address);
+    }
+    return !o->fork || daemonize_done(o->verbose, errp);
+}
+
+bool coroutine_fn nbd_serve(const NbdOptions *o, Error **errp)
+{
+    int signal_fd = -1;
+    bool ok = watch_signals(&signal_fd, errp);
+
+    qemu_co_queue_init(&state.waiter);
+    state.persistent = o->persistent;
+    nbd_server_set_client_hook(client_gone);
+    ok = ok && start(o, errp) && announce(o, errp);
+    while (ok && !state.quit) {
+        qemu_co_queue_wait(&state.waiter, NULL);
+    }
+    nbd_server_stop();
+    pidfile_remove();
+    if (signal_fd >= 0) {
+        aio_set_fd_handler(qemu_get_current_aio_context(), signal_fd, NULL, NULL, NULL);
+        close(signal_fd);
+    }
+    return ok;
+}
