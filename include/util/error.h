@@ -55,7 +55,10 @@ void error_setg_errno(Error **errp, int os_errno, const char *fmt, ...) G_GNUC_P
 /* Move @local_err (may be NULL) to *@errp; frees it if @errp is NULL. Takes ownership of @local_err. */
 void error_propagate(Error **errp, Error *local_err);
 
-/* Put text in front of the message of *@errp, or add a hint to it. No-op where *@errp is not set. */
+/*
+ * Put text in front of the message of *@errp, or add a hint, on a line of its own, to it. No-op where *@errp is
+ * not set.
+ */
 void error_prepend(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void error_append_hint(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
