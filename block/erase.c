@@ -128,7 +128,7 @@ static bool coroutine_fn erase(BlockDriverState *bs, unsigned passes, bool force
     if (ok) {
         ok = bs->drv->bdrv_co_secure_erase(bs, report->scope, passes, force, job, report, errp);
     } else {
-        error_append_hint(errp, "Stop what writes to it, or use --force to erase beneath it.");
+        error_append_hint(errp, "Stop what writes to it, or use --force to erase beneath it.\n");
     }
     blk_co_unref(blk);
     return ok;

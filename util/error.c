@@ -117,8 +117,6 @@ void error_append_hint(Error **errp, const char *fmt, ...)
 
         if (!(*errp)->hint) {
             (*errp)->hint = g_string_new(NULL);
-        } else if (!g_str_has_suffix((*errp)->hint->str, "\n")) {
-            g_string_append_c((*errp)->hint, '\n');
         }
         va_start(ap, fmt);
         g_string_append_vprintf((*errp)->hint, fmt, ap);

@@ -118,7 +118,7 @@ bool file_lock_prepare(FileLock *lock, int fd, uint64_t perm, uint64_t shared, c
     if (ret == 0 && check_others(fd, perm, shared, errp)) {
         return true;
     }
-    error_append_hint(errp, "Is another process using the image [%s]?", filename);
+    error_append_hint(errp, "Is another process using the image [%s]?\n", filename);
     file_lock_abort(lock, fd);
     return false;
 }

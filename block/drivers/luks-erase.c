@@ -155,7 +155,7 @@ bool coroutine_fn luks_co_secure_erase(BlockDriverState *bs, SecureEraseScope sc
                                     luks_is_detached(bs), errp);
     if (plan && image && plan->detached && !s->header) {
         error_setg(errp, "Node '%s': the payload of this header is on another volume", bs->node_name);
-        error_append_hint(errp, "Open it as 'file' with this volume as 'header', or erase the header alone.");
+        error_append_hint(errp, "Open it as 'file' with this volume as 'header', or erase the header alone.\n");
     } else if (plan) {
         ok = erase(bs, plan, image, passes, job, report, errp);
     }

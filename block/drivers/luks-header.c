@@ -165,7 +165,7 @@ bool luks_check_usable(BlockDriverState *bs, Error **errp)
         return true;
     }
     error_propagate(errp, error_copy(s->damage));
-    error_append_hint(errp, "A damaged header can only be erased, or restored from a backup.");
+    error_append_hint(errp, "A damaged header can only be erased, or restored from a backup.\n");
     return false;
 }
 

@@ -23,7 +23,7 @@
  * a programming error, or the address of an Error * that is NULL.
  *
  * A message is one line without a full stop. It names the node, option or field at fault. What the user
- * may do next is a hint (error_append_hint), printed on lines of its own.
+ * may do next is a hint (error_append_hint), printed on lines of its own; each ends with a newline.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -55,10 +55,7 @@ void error_setg_errno(Error **errp, int os_errno, const char *fmt, ...) G_GNUC_P
 /* Move @local_err (may be NULL) to *@errp; frees it if @errp is NULL. Takes ownership of @local_err. */
 void error_propagate(Error **errp, Error *local_err);
 
-/*
- * Put text in front of the message of *@errp, or add a hint, on a line of its own, to it. No-op where *@errp is
- * not set.
- */
+/* Put text in front of the message of *@errp, or add a hint to it. No-op where *@errp is not set. */
 void error_prepend(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void error_append_hint(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 

@@ -253,7 +253,7 @@ static void coroutine_fn locks_entry(void *opaque)
     BlockBackend *a = open_as(rw, shared, &error_abort, "driver=file,filename=%s", path);
     g_assert_null(open_as(rw, BLK_PERM_ALL, &err, "driver=file,filename=%s", path));
     g_assert_cmpstr(error_get_pretty(err), ==, "Failed to get \"write\" lock");
-    g_autofree char *hint = g_strdup_printf("Is another process using the image [%s]?", path);
+    g_autofree char *hint = g_strdup_printf("Is another process using the image [%s]?\n", path);
     g_assert_cmpstr(error_get_hint(err), ==, hint);
     g_clear_pointer(&err, error_free);
 
