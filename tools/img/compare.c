@@ -25,9 +25,8 @@ typedef struct Side {
     BlockBackend *blk;
     int64_t length;
     uint8_t *buf;
-    /* of the range that is looked at */
-    int status;                 /* BDRV_BLOCK_*; beyond the end: zero */
-    int64_t bytes;              /* that have it */
+    int status;                 /* BDRV_BLOCK_* of what comes next; beyond the end: zero */
+    int64_t status_end;         /* up to here */
 } Side;
 
 typedef struct Compare {
@@ -48,21 +47,26 @@ static void G_GNUC_PRINTF(2, 3) say(const Compare *cmp, const char *fmt, ...)
     }
 }
 
-/* Look up what stands at @offset of @side; 0 or an exit status. */
+/* Look up what stands at @offset of @side, unless it is known; 0 or an exit status. */
 static int coroutine_fn look(Side *side, int64_t offset, int64_t bytes)
 {
-    if (offset >= side->length) {
-        side->status = BDRV_BLOCK_ZERO;
-        side->bytes = bytes;
+    int64_t n = bytes;
+
+    if (offset < side->status_end) {
         return 0;
     }
-    side->status = bdrv_co_block_status(blk_bs(side->blk), offset, MIN(bytes, side->length - offset),
-                                        &side->bytes, NULL, NULL);
+    if (offset >= side->length) {
+        side->status = BDRV_BLOCK_ZERO;
+    } else {
+        side->status = bdrv_co_block_status(blk_bs(side->blk), offset, MIN(bytes, side->length - offset), &n,
+                                            NULL, NULL);
+    }
     if (side->status < 0) {
         error_report("Sector allocation test failed: '%s' at offset %" PRId64 ": %s", side->name, offset,
                      g_strerror(-side->status));
         return STATUS_MAP_FAILED;
     }
+    side->status_end = offset + n;
     return 0;
 }
 
@@ -105,7 +109,7 @@ static int coroutine_fn compare_range(Compare *cmp, int64_t offset, int64_t *byt
     if ((ret = look(a, offset, *bytes)) || (ret = look(b, offset, *bytes))) {
         return ret;
     }
-    *bytes = MIN(a->bytes, b->bytes);
+    *bytes = MIN(a->status_end, b->status_end) - offset;
     if (cmp->strict && (a->status ^ b->status) & (BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED)) {
         say(cmp, "Strict mode: Offset %" PRId64 " block status mismatch!\n", offset);
         return STATUS_DIFFERENT;
