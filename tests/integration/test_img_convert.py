@@ -87,6 +87,16 @@ def test_several_sources(tmp_path, source, target):
     assert target.read_bytes() == padded + source.read_bytes() + padded
 
 
+def test_units_lie_as_the_target_does(tmp_path, target):
+    """Zeroes that fill a block of the target become a hole, wherever they lie in the source."""
+    first = write_pieces(tmp_path / 'first', 512, (0, 512))
+    second = tmp_path / 'second'
+    second.write_bytes(b'x' * 3584 + bytes(4096) + b'x' * 4096)
+    qemu_img('convert', first, second, target)
+    assert target.read_bytes() == first.read_bytes() + second.read_bytes()
+    assert disk_bytes(target) == 8192
+
+
 def test_overwrites_what_is_there(source, target):
     target.write_bytes(b'x' * (30 * MIB))
     qemu_img('convert', source, target)
@@ -390,6 +400,66 @@ def test_full_disk_keeps_what_was_there(tmp_path, small_disk):
     target.write_bytes(b'x')
     qemu_img('convert', source, target, status=1)
     assert target.exists()
+
+
+BAD_DISK = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/uio.h>
+#include <dlfcn.h>
+/* Reads of sectors 3, 4 and 4000 fail. */
+static int bad(const struct iovec *iov, int n, long offset)
+{
+    long end = offset;
+    for (int i = 0; i < n; i++) {
+        end += iov[i].iov_len;
+    }
+    return (offset < 2560 && end > 1536) || (offset < 4001 * 512 && end > 4000 * 512);
+}
+ssize_t preadv64v2(int fd, const struct iovec *iov, int n, long offset, int flags)
+{
+    ssize_t (*real)(int, const struct iovec *, int, long, int) = dlsym(RTLD_NEXT, "preadv64v2");
+    if (bad(iov, n, offset)) {
+        errno = EIO;
+        return -1;
+    }
+    return real(fd, iov, n, offset, flags);
+}
+ssize_t preadv64(int fd, const struct iovec *iov, int n, long offset)
+{
+    return preadv64v2(fd, iov, n, offset, 0);
+}
+"""
+
+
+@pytest.fixture(name='bad_disk')
+def fixture_bad_disk(tmp_path):
+    """An image that cannot be read in three places, and the environment in which that is so."""
+    (tmp_path / 'bad.c').write_text(BAD_DISK)
+    run('cc', '-shared', '-fPIC', '-o', tmp_path / 'bad.so', tmp_path / 'bad.c', '-ldl')
+    image = write_pieces(tmp_path / 's', 3 * MIB, (0, 3 * MIB))
+    return f'driver=raw,file.aio=threads,file.filename={image}', image, {**os.environ, 'LD_PRELOAD': tmp_path / 'bad.so'}
+
+
+@pytest.mark.plain_build
+def test_salvage(bad_disk, target):
+    opts, image, env = bad_disk
+    salvaged = bytearray(image.read_bytes())
+    salvaged[1536:2560] = bytes(1024)
+    salvaged[4000 * 512:4001 * 512] = bytes(512)
+    done = qemu_img('convert', '--salvage', '--image-opts', opts, target, env=env)
+    assert target.read_bytes() == salvaged
+    assert [int(n) for n in re.findall('error while reading at byte ([0-9]+): Input/output error', done.stderr)] == \
+        [1536, 2048, 4000 * 512]
+    assert qemu_img('convert', '-q', '--salvage', '--image-opts', opts, target, env=env).stderr == ''
+
+
+@pytest.mark.plain_build
+def test_unreadable(bad_disk, target):
+    opts, _, env = bad_disk
+    done = qemu_img('convert', '--image-opts', opts, target, status=1, env=env)
+    assert done.stderr == 'qemu-img: error while reading at byte 0: Input/output error\n'
+    assert not target.exists()
 
 
 def test_interrupted(tmp_path, target):
