@@ -13,6 +13,10 @@
 #ifdef CONFIG_IO_URING
 #include <liburing.h>
 
+#ifdef CONFIG_VALGRIND
+#include <valgrind/memcheck.h>
+#endif
+
 #define RING_ENTRIES 128
 
 typedef struct FileRing {
@@ -103,6 +107,21 @@ static FileRing *ring_get(void)
     return r == &no_ring ? NULL : r;
 }
 
+/* Valgrind does not see what the kernel wrote into memory for the ring. */
+static void tell_valgrind(const FileRequest *req)
+{
+#ifdef CONFIG_VALGRIND
+    ssize_t left = req->write ? 0 : req->ret;
+
+    for (int i = 0; left > 0 && i < req->niov; i++) {
+        size_t n = MIN((size_t)left, req->iov[i].iov_len);
+
+        VALGRIND_MAKE_MEM_DEFINED(req->iov[i].iov_base, n);
+        left -= n;
+    }
+#endif
+}
+
 int coroutine_fn file_uring_transfer(FileRequest *req)
 {
     FileRing *r = ring_get();
@@ -128,6 +147,7 @@ int coroutine_fn file_uring_transfer(FileRequest *req)
         ring_schedule_submit(r);
     }
     qemu_coroutine_yield();
+    tell_valgrind(req);
     return req->ret;
 }
 
@@ -164,6 +184,21 @@ int file_uring_probe(void)
 int file_uring_probe(void)
 {
     return -ENOTSUP;
+}
+
+/* Valgrind does not see what the kernel wrote into memory for the ring. */
+static void tell_valgrind(const FileRequest *req)
+{
+#ifdef CONFIG_VALGRIND
+    ssize_t left = req->write ? 0 : req->ret;
+
+    for (int i = 0; left > 0 && i < req->niov; i++) {
+        size_t n = MIN((size_t)left, req->iov[i].iov_len);
+
+        VALGRIND_MAKE_MEM_DEFINED(req->iov[i].iov_base, n);
+        left -= n;
+    }
+#endif
 }
 
 int coroutine_fn file_uring_transfer(FileRequest *req)
