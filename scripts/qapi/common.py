@@ -33,6 +33,11 @@ def camel_to_upper(name):
     return c_name(split).upper()
 
 
+def arg_type_name(command):
+    """The C type of inline arguments: block_resize -> BlockResizeArg, JOB_STATUS_CHANGE -> JobStatusChangeArg."""
+    return ''.join(word.capitalize() for word in re.split(r'[-_]', command)) + 'Arg'
+
+
 def c_enum_const(prefix, value):
     return prefix + '_' + re.sub(r'[^A-Za-z0-9_]', '_', value).upper()
 

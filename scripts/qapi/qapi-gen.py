@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn the QAPI schema into C types (--types-h, --types-c) and a reference (--reference).
+"""Turn the QAPI schema into C types, tables of commands and events, its description for clients, and a reference.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -7,18 +7,31 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import argparse
 import sys
 
+import commands
 import docs
+import events
+import introspect
 import types_c
 import types_h
 from common import SchemaError
 from schema import Schema
 
+OUTPUTS = (
+    ('types-h', types_h.generate, 'the declarations of the types'),
+    ('types-c', types_c.generate, 'their descriptor tables'),
+    ('commands-h', commands.generate_h, 'the prototypes of command handlers'),
+    ('commands-c', commands.generate_c, 'the table of commands'),
+    ('events-h', events.generate_h, 'the declarations of functions that send events'),
+    ('events-c', events.generate_c, 'these functions'),
+    ('introspect-c', introspect.generate, 'what query-qmp-schema answers'),
+    ('reference', docs.generate, 'the reference, in Markdown'),
+)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--types-h', metavar='FILE', help='write the declarations of the types')
-    parser.add_argument('--types-c', metavar='FILE', help='write their descriptor tables')
-    parser.add_argument('--reference', metavar='FILE', help='write the reference, in Markdown')
+    for option, _, text in OUTPUTS:
+        parser.add_argument('--' + option, metavar='FILE', help='write ' + text)
     parser.add_argument('schema', help='the schema file that includes all others')
     args = parser.parse_args()
 
@@ -27,8 +40,8 @@ def main():
     except SchemaError as err:
         print(err, file=sys.stderr)
         return 1
-    for fname, generate in ((args.types_h, types_h.generate), (args.types_c, types_c.generate),
-                            (args.reference, docs.generate)):
+    for option, generate, _ in OUTPUTS:
+        fname = getattr(args, option.replace('-', '_'))
         if fname:
             with open(fname, 'w', encoding='utf-8') as out:
                 out.write(generate(schema))

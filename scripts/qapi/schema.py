@@ -7,7 +7,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import re
 
-from common import SchemaError, c_enum_const, c_name, camel_to_upper
+from common import SchemaError, arg_type_name, c_enum_const, c_name, camel_to_upper
 from parser import Parser
 
 # name: (C type, JSON type, kind of the descriptor)
@@ -38,7 +38,7 @@ _KEYS = {
     'struct': ({'data'}, {'base', 'features'}),
     'union': ({'base', 'discriminator', 'data'}, {'features'}),
     'alternate': ({'data'}, {'features'}),
-    'command': (set(), {'data', 'returns', 'boxed', 'coroutine', 'allow-oob', 'allow-preconfig', 'features'}),
+    'command': (set(), {'data', 'returns', 'boxed', 'coroutine', 'allow-oob', 'allow-preconfig', 'gen', 'features'}),
     'event': (set(), {'data', 'boxed', 'features'}),
 }
 
@@ -129,6 +129,11 @@ class Object(Type):
         self.own_members = []
         self.tag = None
         self.branches = None
+        self.command = None         # of an inline argument: the command or event it is made for
+
+    @property
+    def c_name(self):
+        return arg_type_name(self.command) if self.command else self.name
 
     @property
     def members(self):
@@ -159,13 +164,26 @@ class Array(Type):
 
 
 class Command:
-    def __init__(self, name, where, doc, arg, ret, options):
+    """A command; arg is an object type, without members where the command takes none; ret is None where it gives none."""
+
+    def __init__(self, name, where, doc, arg, ret, options, features):
         self.name, self.where, self.doc, self.arg, self.ret, self.options = name, where, doc, arg, ret, options
+        self.features = features
+
+    @property
+    def c_name(self):
+        return c_name(self.name)
 
 
 class Event:
-    def __init__(self, name, where, doc, arg):
-        self.name, self.where, self.doc, self.arg = name, where, doc, arg
+    """An event; arg as that of a command."""
+
+    def __init__(self, name, where, doc, arg, features):
+        self.name, self.where, self.doc, self.arg, self.features = name, where, doc, arg, features
+
+    @property
+    def c_name(self):
+        return c_name(self.name).lower()
 
 
 def _check_name(where, name, upper=False):
@@ -244,7 +262,7 @@ class Schema:
             if name not in self.types:
                 self.types[name] = Array(element)
             return self.types[name]
-        if not isinstance(ref, str) or ref not in self.types or ref.endswith('List'):
+        if not isinstance(ref, str) or ref not in self.types or ref.endswith(('List', '-arg')):
             raise SchemaError(where, f"unknown type '{ref}'")
         return self.types[ref]
 
@@ -330,7 +348,14 @@ class Schema:
     def _arg(self, expr, name):
         data = expr.value.get('data')
         if data is None or isinstance(data, dict):
-            return self._implicit(name + '-arg', expr.where, expr.doc, data or {})
+            arg = self._implicit(name + '-arg', expr.where, expr.doc, data or {})
+            arg.command = name
+            self._check_unique(expr.where, arg.members)
+            if arg.members:
+                if any(t.c_name == arg.c_name for t in self.types.values()):
+                    raise SchemaError(expr.where, f"the type of the arguments of '{name}' collides with '{arg.c_name}'")
+                self.types[arg.name] = arg
+            return arg
         return self._object_ref(expr.where, data)
 
     def _define_command(self, expr, _):
@@ -339,8 +364,9 @@ class Schema:
         if name in self.commands:
             raise SchemaError(expr.where, f"command '{name}' is defined twice")
         ret = self._resolve(expr.where, value['returns']) if 'returns' in value else None
-        options = {key: value[key] for key in ('boxed', 'coroutine', 'allow-oob', 'allow-preconfig') if key in value}
-        command = Command(name, expr.where, expr.doc, self._arg(expr, name), ret, options)
+        options = {key: value[key] for key in ('boxed', 'coroutine', 'allow-oob', 'allow-preconfig', 'gen') if key in value}
+        command = Command(name, expr.where, expr.doc, self._arg(expr, name), ret, options,
+                          self._features(expr.where, value))
         self.commands[name] = command
         self.definitions.append(command)
 
@@ -348,7 +374,7 @@ class Schema:
         name = expr.value['event']
         if name in self.events:
             raise SchemaError(expr.where, f"event '{name}' is defined twice")
-        event = Event(name, expr.where, expr.doc, self._arg(expr, name))
+        event = Event(name, expr.where, expr.doc, self._arg(expr, name), self._features(expr.where, expr.value))
         self.events[name] = event
         self.definitions.append(event)
 

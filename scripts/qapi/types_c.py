@@ -18,7 +18,7 @@ _HEAD = """\
 """
 
 
-def _bool(value):
+def c_bool(value):
     return 'true' if value else 'false'
 
 
@@ -36,7 +36,7 @@ def _descriptor(type_, kind, fields):
 
 def _enum(enum):
     table = 'values_' + enum.c_name
-    rows = [f'{c_string(v.name)}, {c_string(v.doc)}, {_bool(v.unsupported)}' for v in enum.values]
+    rows = [f'{c_string(v.name)}, {c_string(v.doc)}, {c_bool(v.unsupported)}' for v in enum.values]
     return _table('QAPIEnumValue', table, rows) + _descriptor(
         enum, 'ENUM', [f'values = {table}', f'n_values = G_N_ELEMENTS({table})'])
 
@@ -49,7 +49,7 @@ def _object(obj):
         for m in obj.members:
             has = f'offsetof({name}, has_{m.c_name})' if has_flag(m) else '-1'
             rows.append(f'{c_string(m.name)}, {c_string(m.doc)},\n      &qapi_type_{m.type.c_name}, '
-                        f'{_bool(m.optional)}, {_bool(m.unsupported)}, offsetof({name}, {m.c_name}), {has}')
+                        f'{c_bool(m.optional)}, {c_bool(m.unsupported)}, offsetof({name}, {m.c_name}), {has}')
         lines += _table('QAPIMember', 'members_' + name, rows)
         fields += [f'members = members_{name}', f'n_members = G_N_ELEMENTS(members_{name})']
     if obj.branches is not None:

@@ -13,7 +13,10 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../../scripts/qapi'))
 
 # pylint: disable=wrong-import-position
+import commands
 import docs
+import events
+import introspect
 import types_c
 import types_h
 from common import SchemaError, c_enum_const, c_name, camel_to_upper
@@ -100,6 +103,57 @@ class GoodTest(GeneratorTest):
         self.assertEqual(schema.events['DONE'].arg.name, 'Info')
         self.assertIn('## do-it\n\n(command) Text.\n\n- `a` (*str*): text\n- `b` (*int*, optional): text\n\n'
                       'Returns list of [Info](#info).', docs.generate(schema))
+
+    def test_command_code(self):
+        schema = self.schema(
+            doc('Info') + "{ 'struct': 'Info', 'data': { } }\n" +
+            doc('do-it', 'a') + "{ 'command': 'do-it', 'data': { 'a': 'str' }, 'returns': [ 'Info' ], 'allow-oob': true }\n" +
+            doc('all') + "{ 'command': 'all', 'data': 'Info', 'returns': 'any', 'gen': false }\n" +
+            doc('quit') + "{ 'command': 'quit' }\n" +
+            doc('DONE_IT', 'b') + "{ 'event': 'DONE_IT', 'data': { '*b': 'int' } }\n" +
+            doc('STOP') + "{ 'event': 'STOP' }\n")
+        self.assertIn('struct DoItArg {\n    char *a;\n};', types_h.generate(schema))
+        header = commands.generate_h(schema)
+        self.assertIn('InfoList *coroutine_fn qmp_do_it(const DoItArg *arg, Error **errp);\n'
+                      'struct json_object *coroutine_fn qmp_all(Error **errp);\n'
+                      'bool coroutine_fn qmp_quit(Error **errp);', header)
+        self.assertIn('    { "all", NULL, false, call_all },\n    { "do-it", &qapi_type_DoItArg, true, call_do_it },\n'
+                      '    { "quit", NULL, false, call_quit },\n', commands.generate_c(schema))
+        self.assertIn('void qapi_event_send_done_it(const DoneItArg *arg);\nvoid qapi_event_send_stop(void);',
+                      events.generate_h(schema))
+        self.assertIn('    qapi_event_emit("DONE_IT", &qapi_type_DoneItArg, arg);', events.generate_c(schema))
+        self.assertIn('    qapi_event_emit("STOP", NULL, NULL);', events.generate_c(schema))
+
+    def test_introspection(self):
+        schema = self.schema(
+            COLOR.replace("'red',", "'red', { 'name': 'grey', 'features': [ 'unsupported' ] },")
+            .replace('#\n# @sky', '#\n# @grey: no\n#\n# @sky') +
+            doc('Leaf', 'b', 'x') + "{ 'struct': 'Leaf', 'data': {\n"
+            "  'b': { 'type': [ 'uint8' ], 'features': [ 'unstable' ] }, '*x': { 'type': 'str', 'features': [ 'unsupported' ] } } }\n" +
+            doc('Choice', 'color') +
+            "{ 'union': 'Choice', 'base': { 'color': 'Color' }, 'discriminator': 'color', 'data': { 'red': 'Leaf' } }\n" +
+            doc('Either', 'x', 'y') + "{ 'alternate': 'Either', 'data': { 'x': 'Leaf', 'y': 'null' } }\n" +
+            doc('go', 'e', 's') + "{ 'command': 'go', 'data': { '*e': 'Either', 's': 'size' }, 'returns': [ 'Choice' ],\n"
+            "  'allow-oob': true, 'features': [ 'deprecated' ] }\n" +
+            doc('DONE') + "{ 'event': 'DONE' }\n")
+        infos = {i['name']: i for i in introspect.Introspection(schema, unmask=True).infos}
+        empty = 'no members'
+        self.assertEqual(infos['go'], {'name': 'go', 'meta-type': 'command', 'arg-type': 'go-arg', 'ret-type': '[Choice]',
+                                       'allow-oob': True, 'features': ['deprecated']})
+        self.assertEqual(infos['DONE'], {'name': 'DONE', 'meta-type': 'event', 'arg-type': empty})
+        self.assertEqual(infos[empty], {'name': empty, 'meta-type': 'object', 'members': []})
+        self.assertEqual(infos['go-arg']['members'], [{'name': 'e', 'type': 'Either', 'default': None},
+                                                      {'name': 's', 'type': 'int'}])
+        self.assertEqual(infos['[Choice]'], {'name': '[Choice]', 'meta-type': 'array', 'element-type': 'Choice'})
+        self.assertEqual(infos['Choice']['tag'], 'color')
+        self.assertEqual(infos['Choice']['variants'], [{'case': 'red', 'type': 'Leaf'}, {'case': 'sky-blue', 'type': empty}])
+        self.assertEqual(infos['Color']['values'], ['red', 'sky-blue'])
+        self.assertEqual(infos['Leaf']['members'], [{'name': 'b', 'type': '[int]', 'features': ['unstable']}])
+        self.assertEqual(infos['Either']['members'], [{'type': 'Leaf'}, {'type': 'null'}])
+        self.assertEqual(infos['int'], {'name': 'int', 'meta-type': 'builtin', 'json-type': 'int'})
+        names = [i['name'] for i in introspect.Introspection(schema).infos]
+        self.assertNotIn('Leaf', names)
+        self.assertEqual(len(names), len(set(names)))
 
     def test_include_once(self):
         self.write(COLOR, 'color.json')
@@ -195,6 +249,9 @@ class MeaningTest(GeneratorTest):
         self.refuses(command + command, 12, "command 'go' is defined twice")
         self.refuses(doc('go') + "{ 'command': 'go', 'data': 'str' }\n", 6, "'str' is not a struct or union")
         self.refuses(doc('go') + "{ 'command': 'go', 'returns': 'Nope' }\n", 6, "unknown type 'Nope'")
+        self.refuses(doc('GoArg') + "{ 'struct': 'GoArg', 'data': { } }\n" +
+                     doc('go', 'a') + "{ 'command': 'go', 'data': { 'a': 'int' } }\n", 14,
+                     "the type of the arguments of 'go' collides with 'GoArg'")
 
 
 if __name__ == '__main__':
