@@ -7,6 +7,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -344,6 +345,18 @@ void io_channel_set_cork(IOChannel *ch, bool cork)
     if (ch->is_tcp) {
         setsockopt(ch->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
     }
+}
+
+bool io_channel_is_shut(const IOChannel *ch)
+{
+    return ch->shut;
+}
+
+bool io_channel_peer_is_gone(const IOChannel *ch)
+{
+    struct pollfd pfd = { .fd = ch->fd };
+
+    return poll(&pfd, 1, 0) > 0 && pfd.revents & (POLLERR | POLLHUP);
 }
 
 void io_channel_shutdown(IOChannel *ch)

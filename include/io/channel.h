@@ -88,6 +88,10 @@ int coroutine_fn io_channel_co_write_all(IOChannel *ch, const void *buf, size_t 
 /* Small pieces follow that belong together (@cork), or all were written: fewer, fuller packets on TCP. */
 void io_channel_set_cork(IOChannel *ch, bool cork);
 
+/* Whether io_channel_shutdown() was called; whether the peer can neither send nor receive any more. */
+bool io_channel_is_shut(const IOChannel *ch);
+bool io_channel_peer_is_gone(const IOChannel *ch);
+
 /* End both directions and wake who waits; what they do then fails. May be called again. */
 void io_channel_shutdown(IOChannel *ch);
 

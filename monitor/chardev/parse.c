@@ -1,0 +1,143 @@
+/*
+ * The argument of --chardev, whose names are older than the schema's
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+
+#include "chardev-int.h"
+#include "io/sockets.h"
+#include "qapi/keyval.h"
+
+/* Options of one kind of device that are named, or nested, differently in the schema. */
+typedef struct Rename {
+    const char *from;
+    const char *to;
+} Rename;
+
+static const Rename file_renames[] = { { "path", "out" }, { "input-path", "in" }, { NULL, NULL } };
+static const Rename inet_members[] = {
+    { "host", "host" }, { "port", "port" }, { "to", "to" }, { "ipv4", "ipv4" }, { "ipv6", "ipv6" },
+    { "mptcp", "mptcp" }, { "keep-alive", "keep-alive" }, { NULL, NULL },
+};
+static const Rename unix_members[] = {
+    { "path", "path" }, { "abstract", "abstract" }, { "tight", "tight" }, { NULL, NULL },
+};
+static const Rename fd_members[] = { { "fd", "str" }, { NULL, NULL } };
+
+/* Move members that @renames names from @from to @to. */
+static void move_members(struct json_object *from, struct json_object *to, const Rename *renames)
+{
+    for (; renames->from; renames++) {
+        struct json_object *value;
+
+        if (json_object_object_get_ex(from, renames->from, &value)) {
+            json_object_get(value);
+            json_object_object_del(from, renames->from);
+            json_object_object_add(to, renames->to, value);
+        }
+    }
+}
+
+static void add_string(struct json_object *obj, const char *key, const char *value)
+{
+    json_object_object_add(obj, key, json_object_new_string(value));
+}
+
+static void set_default(struct json_object *obj, const char *key, const char *value)
+{
+    if (!json_object_object_get_ex(obj, key, NULL)) {
+        add_string(obj, key, value);
+    }
+}
+
+/* {"type": TYPE, "data": DATA}; takes over @data */
+static struct json_object *new_wrapper(const char *type, struct json_object *data)
+{
+    struct json_object *out = json_object_new_object();
+
+    add_string(out, "type", type);
+    json_object_object_add(out, "data", data);
+    return out;
+}
+
+/* The options of a socket: its address apart, and the defaults of the command line. */
+static void convert_socket(struct json_object *data)
+{
+    struct json_object *addr = json_object_new_object();
+    const char *type = "inet";
+
+    if (json_object_object_get_ex(data, "path", NULL)) {
+        type = "unix";
+        move_members(data, addr, unix_members);
+    } else if (json_object_object_get_ex(data, "fd", NULL)) {
+        type = "fd";
+        move_members(data, addr, fd_members);
+    } else {
+        move_members(data, addr, inet_members);
+        set_default(addr, "host", "");
+    }
+    json_object_object_add(data, "addr", new_wrapper(type, addr));
+    set_default(data, "server", "off");
+    set_default(data, "wait", "on");
+}
+
+/* What the schema says of a device, from @options as the command line has them, which are used up. */
+static ChardevAddArg *convert(struct json_object *options, Error **errp)
+{
+    static const Rename common[] = { { "id", "id" }, { NULL, NULL } };
+    static const Rename backend_type[] = { { "backend", "type" }, { NULL, NULL } };
+    g_autoptr(json_object) in = json_object_new_object();
+    struct json_object *backend = json_object_new_object(), *type;
+
+    json_object_object_add(in, "backend", backend);
+    move_members(options, in, common);
+    move_members(options, backend, backend_type);
+    const char *name = json_object_object_get_ex(backend, "type", &type) ? json_object_get_string(type) : "";
+    if (g_str_equal(name, "socket")) {
+        convert_socket(options);
+    } else if (g_str_equal(name, "file")) {
+        move_members(options, options, file_renames);
+    }
+    json_object_object_add(backend, "data", json_object_get(options));
+    return QAPI_FROM_JSON(ChardevAddArg, in, QAPI_INPUT_KEYVAL, errp);
+}
+
+bool chardev_is_help(const char *arg)
+{
+    bool help = false;
+    g_autoptr(json_object) options = keyval_parse(arg, "backend", &help, NULL);
+
+    if (help) {
+        printf("Character devices:\n");
+        for (size_t i = 0; i < qapi_type_ChardevBackendKind.n_values; i++) {
+            const QAPIEnumValue *v = &qapi_type_ChardevBackendKind.values[i];
+            printf("  %-8s %s\n", v->name, v->doc);
+        }
+    }
+    return help;
+}
+
+bool coroutine_fn chardev_parse(const char *arg, Error **errp)
+{
+    g_autoptr(json_object) options = keyval_parse(arg, "backend", NULL, errp);
+
+    if (!options) {
+        return false;
+    }
+    g_autoptr(ChardevAddArg) add = convert(options, errp);
+    if (!add || !chardev_add(add->id, add->backend, errp)) {
+        return false;
+    }
+    const ChardevSocket *socket = add->backend->u.socket.data;
+    if (add->backend->type == CHARDEV_BACKEND_KIND_SOCKET && socket->server && socket->wait) {
+        g_autoptr(SocketAddress) addr = socket_address_flatten(socket->addr);
+        g_autofree char *where = socket_address_to_string(addr);
+
+        fprintf(stderr, "Waiting for a client on %s\n", where);
+        chardev_socket_wait(chardev_find(add->id));
+    }
+    return true;
+}

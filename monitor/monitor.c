@@ -1,0 +1,97 @@
+/*
+ * The list of monitors, and the end of the program
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "monitor-int.h"
+#include "qapi/qapi-events.h"
+
+/* How long clients have at the end to read what is on its way to them. */
+#define GOODBYE_NS (1000 * SCALE_MS)
+
+static GPtrArray *monitors;     /* of Monitor */
+static bool shutdown_requested;
+static CoQueue shutdown_waiters = { .last = &shutdown_waiters.first };
+
+void monitor_foreach(void (*fn)(Monitor *mon, void *opaque), void *opaque)
+{
+    for (guint i = 0; monitors && i < monitors->len; i++) {
+        fn(g_ptr_array_index(monitors, i), opaque);
+    }
+}
+
+void monitor_init(void)
+{
+    monitors = g_ptr_array_new();
+    qmp_events_init();
+}
+
+static void client_arrived(IOChannel *in, IOChannel *out, void *opaque)
+{
+    qmp_session_start(opaque, in, out);
+}
+
+bool monitor_add(const MonitorOptions *options, Error **errp)
+{
+    Chardev *chr = chardev_attach(options->chardev, errp);
+
+    if (!chr) {
+        return false;
+    }
+    Monitor *mon = g_new0(Monitor, 1);
+    mon->chr = chr;
+    mon->pretty = options->has_pretty && options->pretty;
+    g_ptr_array_add(monitors, mon);
+    chardev_start(chr, client_arrived, mon);
+    return true;
+}
+
+void monitor_request_shutdown(ShutdownCause cause)
+{
+    if (!shutdown_requested) {
+        shutdown_requested = true;
+        qapi_event_send_shutdown(&(ShutdownArg){ .guest = false, .reason = cause });
+        qemu_co_queue_restart_all(&shutdown_waiters);
+    }
+}
+
+void coroutine_fn monitor_wait_shutdown(void)
+{
+    while (!shutdown_requested) {
+        qemu_co_queue_wait(&shutdown_waiters, NULL);
+    }
+}
+
+static bool busy(void)
+{
+    for (guint i = 0; i < monitors->len; i++) {
+        Monitor *mon = g_ptr_array_index(monitors, i);
+
+        if (mon->session && (mon->session->executing || mon->session->writer_runs)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void coroutine_fn monitor_cleanup(void)
+{
+    int64_t deadline = qemu_clock_get_ns() + GOODBYE_NS;
+
+    while (busy() && qemu_clock_get_ns() < deadline) {
+        co_sleep_ns(SCALE_MS);
+    }
+    qmp_events_cleanup();
+    while (monitors->len) {
+        Monitor *mon = g_ptr_array_index(monitors, monitors->len - 1);
+
+        g_ptr_array_remove_index(monitors, monitors->len - 1);
+        if (mon->session) {
+            qmp_session_end(mon->session);
+        }
+        chardev_detach(mon->chr);
+        g_free(mon);
+    }
+    g_clear_pointer(&monitors, g_ptr_array_unref);
+}

@@ -1,0 +1,292 @@
+/*
+ * QmpSession: reads what a client sends, keeps its commands in order, writes what is for it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+
+#include "monitor-int.h"
+#include "qapi/qapi-commands.h"
+#include "qmp-parser.h"
+
+#define READ_BYTES 4096
+/* With more than this to be written, nothing new is read from the client. */
+#define OUTPUT_PAUSE_BYTES (1 * MiB)
+/* A client that does not read its events and lets this much pile up is cut off. */
+#define OUTPUT_MAX_BYTES (64 * MiB)
+
+static GHashTable *running;     /* Coroutine -> QmpSession whose command it runs */
+
+QmpSession *qmp_session_cur(void)
+{
+    return running ? g_hash_table_lookup(running, qemu_coroutine_self()) : NULL;
+}
+
+static QmpSession *qmp_session_ref(QmpSession *s)
+{
+    s->refcnt++;
+    return s;
+}
+
+static void drop_requests(QmpSession *s)
+{
+    while (!g_queue_is_empty(&s->requests)) {
+        json_object_put(g_queue_pop_head(&s->requests));
+    }
+}
+
+static void qmp_session_unref(QmpSession *s)
+{
+    if (--s->refcnt > 0) {
+        return;
+    }
+    drop_requests(s);
+    g_hash_table_unref(s->fds);
+    g_string_free(s->output, TRUE);
+    io_channel_unref(s->in);
+    io_channel_unref(s->out);
+    g_free(s);
+}
+
+static size_t pending_bytes(const QmpSession *s)
+{
+    return s->output->len + s->writing_bytes;
+}
+
+/* Nothing more is read or written. */
+static void shut_down(QmpSession *s)
+{
+    if (s->in) {
+        io_channel_shutdown(s->in);
+    }
+    if (s->out) {
+        io_channel_shutdown(s->out);
+    }
+    qemu_co_queue_restart_all(&s->changed);
+}
+
+static void begin_coroutine(CoroutineEntry *entry, void *opaque)
+{
+    qemu_coroutine_enter(qemu_coroutine_create(entry, opaque));
+}
+
+/* Write what there is, then end. */
+static void coroutine_fn writer(void *opaque)
+{
+    QmpSession *s = opaque;
+    int ret = 0;
+
+    while (s->output->len && ret == 0) {
+        GString *chunk = s->output;
+
+        s->output = g_string_new(NULL);
+        s->writing_bytes = chunk->len;
+        ret = io_channel_co_write_all(s->out, chunk->str, chunk->len);
+        s->writing_bytes = 0;
+        g_string_free(chunk, TRUE);
+        qemu_co_queue_restart_all(&s->changed);
+    }
+    s->writer_runs = false;
+    qemu_co_queue_restart_all(&s->changed);
+    if (ret < 0) {
+        g_string_truncate(s->output, 0);
+        shut_down(s);
+    }
+    qmp_session_unref(s);
+}
+
+void qmp_session_send(QmpSession *s, struct json_object *msg)
+{
+    if (!s->mon || !s->out) {
+        return;
+    }
+    g_autofree char *text = qapi_print_json(msg, s->pretty);
+    if (!g_utf8_validate(text, -1, NULL)) {
+        /* File names may be any bytes; JSON may not. */
+        char *valid = g_utf8_make_valid(text, -1);
+        g_free(text);
+        text = valid;
+    }
+    if (pending_bytes(s) + strlen(text) > OUTPUT_MAX_BYTES) {
+        shut_down(s);
+        return;
+    }
+    g_string_append(s->output, text);
+    g_string_append(s->output, "\r\n");
+    if (!s->writer_runs) {
+        s->writer_runs = true;
+        qmp_session_ref(s);
+        begin_coroutine(writer, s);
+    }
+}
+
+/* Execute queued requests one after the other, until none is left. */
+static void coroutine_fn execute(void *opaque)
+{
+    QmpSession *s = opaque;
+    struct json_object *request;
+
+    g_hash_table_insert(running, qemu_coroutine_self(), s);
+    while ((request = g_queue_pop_head(&s->requests))) {
+        qemu_co_queue_restart_all(&s->changed);
+        qmp_dispatch(s, request);
+        json_object_put(request);
+    }
+    s->executing = false;
+    qemu_co_queue_restart_all(&s->changed);
+    g_hash_table_remove(running, qemu_coroutine_self());
+    qmp_session_unref(s);
+}
+
+typedef struct OobRequest {
+    QmpSession *s;
+    struct json_object *request;
+} OobRequest;
+
+static void coroutine_fn execute_oob(void *opaque)
+{
+    OobRequest *oob = opaque;
+
+    g_hash_table_insert(running, qemu_coroutine_self(), oob->s);
+    qmp_dispatch(oob->s, oob->request);
+    g_hash_table_remove(running, qemu_coroutine_self());
+    json_object_put(oob->request);
+    qmp_session_unref(oob->s);
+    g_free(oob);
+}
+
+/* Take over @request: execute it now, or once those before it are done. */
+static void coroutine_fn handle_request(QmpSession *s, struct json_object *request)
+{
+    g_autoptr(Error) err = NULL;
+    bool oob;
+
+    if (!qmp_check_request(s, request, &oob, &err)) {
+        qmp_send_error(s, err, request);
+        json_object_put(request);
+        return;
+    }
+    if (oob) {
+        OobRequest *r = g_new(OobRequest, 1);
+
+        *r = (OobRequest){ .s = qmp_session_ref(s), .request = request };
+        begin_coroutine(execute_oob, r);
+        return;
+    }
+    g_queue_push_tail(&s->requests, request);
+    if (!s->executing) {
+        s->executing = true;
+        begin_coroutine(execute, qmp_session_ref(s));
+    }
+}
+
+/* Read from the client no faster than it lets us work and write. */
+static void coroutine_fn wait_for_room(QmpSession *s)
+{
+    while (s->mon && !io_channel_is_shut(s->in) &&
+           (g_queue_get_length(&s->requests) >= QMP_REQ_QUEUE_LEN_MAX || pending_bytes(s) > OUTPUT_PAUSE_BYTES)) {
+        qemu_co_queue_wait(&s->changed, NULL);
+    }
+}
+
+static void coroutine_fn handle_input(QmpSession *s, QmpParser *parser, const char *buf, size_t len)
+{
+    while (len && s->mon && !io_channel_is_shut(s->in)) {
+        g_autoptr(Error) err = NULL;
+        struct json_object *value;
+        size_t used = qmp_parser_feed(parser, buf, len, &value, &err);
+
+        if (err) {
+            qmp_send_error(s, err, NULL);
+        } else if (value) {
+            handle_request(s, value);
+        }
+        wait_for_room(s);
+        buf += used;
+        len -= used;
+    }
+}
+
+/* The session, from its first byte to its last. */
+static void coroutine_fn reader(void *opaque)
+{
+    QmpSession *s = opaque;
+    QmpParser parser;
+    ssize_t n;
+
+    qmp_parser_init(&parser);
+    do {
+        char buf[READ_BYTES];
+
+        n = io_channel_co_read(s->in, buf, sizeof(buf));
+        if (n > 0) {
+            handle_input(s, &parser, buf, n);
+            secret_wipe(buf, n);
+        }
+    } while (n > 0);
+    qmp_parser_cleanup(&parser);
+
+    /* A client that only has nothing more to say still waits for answers. */
+    while (!io_channel_is_shut(s->in) && (s->executing || s->writer_runs) &&
+           !(s->out && io_channel_peer_is_gone(s->out))) {
+        qemu_co_queue_wait(&s->changed, NULL);
+    }
+    qmp_session_end(s);
+    qmp_session_unref(s);
+}
+
+void qmp_session_end(QmpSession *s)
+{
+    Monitor *mon = g_steal_pointer(&s->mon);
+
+    if (mon) {
+        drop_requests(s);
+        shut_down(s);
+        mon->session = NULL;
+        qmp_session_unref(s);
+        chardev_disconnected(mon->chr);
+    }
+}
+
+/* {"QMP": {"version": ..., "capabilities": ["oob"]}} */
+static void greet(QmpSession *s)
+{
+    g_autoptr(json_object) msg = json_object_new_object();
+    struct json_object *qmp = json_object_new_object(), *capabilities = json_object_new_array();
+    g_autoptr(VersionInfo) version = qmp_query_version(&error_abort);
+
+    json_object_array_add(capabilities, json_object_new_string(QMPCapability_str(QMP_CAPABILITY_OOB)));
+    json_object_object_add(qmp, "version", QAPI_TO_JSON(VersionInfo, version));
+    json_object_object_add(qmp, "capabilities", capabilities);
+    json_object_object_add(msg, "QMP", qmp);
+    qmp_session_send(s, msg);
+}
+
+static void close_fd(gpointer fd)
+{
+    close(GPOINTER_TO_INT(fd));
+}
+
+void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out)
+{
+    QmpSession *s = g_new0(QmpSession, 1);
+
+    if (!running) {
+        running = g_hash_table_new(NULL, NULL);
+    }
+    *s = (QmpSession){ .mon = mon, .refcnt = 1, .in = in, .out = out, .pretty = mon->pretty };
+    s->output = g_string_new(NULL);
+    s->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
+    g_queue_init(&s->requests);
+    qemu_co_queue_init(&s->changed);
+    mon->session = s;
+    if (in) {
+        io_channel_accept_fds(in);
+    }
+    greet(s);
+    if (in) {
+        begin_coroutine(reader, qmp_session_ref(s));
+    }
+}

@@ -1,0 +1,178 @@
+"""Steering qemu-storage-daemon over QMP from tests.
+
+    from qmp import StorageDaemon, QmpError
+
+    def test_version(tmp_path):
+        with StorageDaemon(tmp_path) as daemon:
+            qmp = daemon.qmp
+            assert qmp.cmd('query-version')['qemu']['major'] == 10
+            qmp.cmd('job-dismiss', id='j0')
+            event = qmp.wait_event('JOB_STATUS_CHANGE', id='j0', status='null')
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from programs import BUILD_DIR
+
+QSD = BUILD_DIR / 'qemu-storage-daemon'
+TIMEOUT = 60
+
+
+class QmpError(Exception):
+    """A command failed; cls and desc are those of the answer."""
+
+    def __init__(self, error):
+        super().__init__(f"{error['class']}: {error['desc']}")
+        self.cls = error['class']
+        self.desc = error['desc']
+
+
+class Qmp:
+    """One client of a monitor on a unix socket; with negotiate, past the greeting."""
+
+    def __init__(self, path, negotiate=True, oob=False):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(os.fspath(path))
+        self._file = self.sock.makefile('rb')
+        self.events = []
+        self.greeting = self.receive()
+        if negotiate:
+            self.cmd('qmp_capabilities', **({'enable': ['oob']} if oob else {}))
+
+    def close(self):
+        self._file.close()
+        self.sock.close()
+
+    def receive(self):
+        """The next message, event or not; None at the end of the stream."""
+        line = self._file.readline()
+        return json.loads(line) if line else None
+
+    def send_raw(self, data):
+        self.sock.sendall(data)
+
+    def send(self, message, fds=()):
+        data = json.dumps(message).encode()
+        if fds:
+            socket.send_fds(self.sock, [data], list(fds))
+        else:
+            self.sock.sendall(data)
+
+    def answer(self):
+        """The next message that is no event; events are kept for wait_event()."""
+        while True:
+            message = self.receive()
+            assert message is not None, 'the daemon closed the connection'
+            if 'event' not in message:
+                return message
+            self.events.append(message)
+
+    def cmd(self, command, fds=(), **arguments):
+        """Execute a command; underscores in the names of arguments stand for dashes. Raises QmpError."""
+        return self.cmd_raw(command, {name.replace('_', '-'): value for name, value in arguments.items()}, fds)
+
+    def cmd_raw(self, command, arguments=None, fds=()):
+        self.send({'execute': command, **({'arguments': arguments} if arguments is not None else {})}, fds)
+        answer = self.answer()
+        if 'error' in answer:
+            raise QmpError(answer['error'])
+        return answer['return']
+
+    def error(self, command, **arguments):
+        """The error that the command must give."""
+        try:
+            result = self.cmd(command, **arguments)
+        except QmpError as err:
+            return err
+        raise AssertionError(f'{command} did not fail, but returned {result}')
+
+    def wait_event(self, name, **data):
+        """The first event of that name whose data has these members, of those not waited for yet."""
+        while True:
+            for i, event in enumerate(self.events):
+                if event['event'] == name and data.items() <= event.get('data', {}).items():
+                    return self.events.pop(i)
+            message = self.receive()
+            assert message is not None, f'the daemon ended before event {name}'
+            assert 'event' in message, message
+            self.events.append(message)
+
+    def run_job(self, command, job_id, **arguments):
+        """Run a job to its end and dismiss it; the JobInfo that it ended with. Its error is not raised."""
+        self.cmd(command, job_id=job_id, **arguments)
+        self.wait_event('JOB_STATUS_CHANGE', id=job_id, status='concluded')
+        info, = [job for job in self.cmd('query-jobs') if job['id'] == job_id]
+        self.cmd('job-dismiss', id=job_id)
+        return info
+
+
+class StorageDaemon:
+    """A daemon with a monitor on a unix socket in DIRECTORY; it must end in order, and does at the end of the block."""
+
+    def __init__(self, directory, *args, monitor=True):
+        self.directory = directory
+        self.socket = directory / 'qmp.sock'
+        self._argv = [os.fspath(QSD), *[os.fspath(arg) for arg in args]]
+        if monitor:
+            # last, so that all else is there when it answers
+            self._argv += ['--chardev', f'socket,id=qmp0,path={self.socket},server=on,wait=off', '--monitor', 'qmp0']
+        self._monitor = monitor
+        self.process = None
+        self.qmp = None
+
+    def connect(self, **kwargs):
+        """A client of the monitor; the monitor serves one at a time."""
+        return Qmp(self.socket, **kwargs)
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.process.kill()
+            raise
+        return self
+
+    def _wait_until_ready(self):
+        if self._monitor:
+            deadline = time.monotonic() + TIMEOUT
+            while not self.socket.exists():
+                assert self.process.poll() is None, self.process.stderr.read().decode()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            self.qmp = self._connect_retry(deadline)
+
+    def _connect_retry(self, deadline):
+        """The socket's file is there a moment before it listens."""
+        while True:
+            try:
+                return self.connect()
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    def __exit__(self, exc_type, *_):
+        if self.qmp:
+            self.qmp.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            _, stderr = self.process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        if exc_type is None:
+            assert self.process.returncode == 0, stderr.decode()
+
+    def wait(self):
+        """Wait for the end of the daemon: its exit status and standard error."""
+        _, stderr = self.process.communicate(timeout=TIMEOUT)
+        return self.process.returncode, stderr.decode()

@@ -1,0 +1,209 @@
+/*
+ * qemu-storage-daemon: keeps disk images open, serves them, and is steered over QMP
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include "crypto/object.h"
+#include "io/sockets.h"
+#include "monitor/chardev.h"
+#include "monitor/monitor.h"
+#include "tools/common/command.h"
+#include "tools/storage-daemon/daemonize.h"
+#include "tools/storage-daemon/options.h"
+#include "util/aio.h"
+#include "util/thread-pool.h"
+
+/* Values of getopt for the options that are not in daemon_options, whose values are their index. */
+enum {
+    OPT_DAEMONIZE = 1000,
+    OPT_PIDFILE,
+};
+
+typedef struct Daemon {
+    int argc;
+    char **argv;
+    bool daemonize;
+    const char *pidfile;
+    int signal_fd;
+    int status;
+} Daemon;
+
+static void print_usage(void)
+{
+    printf("Usage: qemu-storage-daemon [OPTION]...\n"
+           "Keeps disk images open, serves them, and is steered over QMP. Options that define something take effect\n"
+           "in the order in which they are given; with the argument help they say more.\n\n");
+    for (const DaemonOption *o = daemon_options; o->name; o++) {
+        g_autofree char *option = g_strdup_printf("--%s %s", o->name, o->arg);
+        printf("  %-22s %s\n", option, o->help);
+    }
+    printf("  --daemonize            go on in the background once everything is set up\n"
+           "  --pidfile PATH         write the process id to a file, which is removed at the end\n"
+           "  -h, --help             print this\n"
+           "  -V, --version          print the version\n");
+}
+
+static struct option *long_options(void)
+{
+    static const struct option others[] = {
+        { "daemonize", no_argument, NULL, OPT_DAEMONIZE },
+        { "pidfile", required_argument, NULL, OPT_PIDFILE },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { NULL, 0, NULL, 0 },
+    };
+    GArray *options = g_array_new(FALSE, FALSE, sizeof(struct option));
+
+    for (int i = 0; daemon_options[i].name; i++) {
+        struct option o = { daemon_options[i].name, required_argument, NULL, i };
+        g_array_append_val(options, o);
+    }
+    g_array_append_vals(options, others, G_N_ELEMENTS(others));
+    return (struct option *)g_array_free(options, FALSE);
+}
+
+/*
+ * First look at the command line: what needs no set-up, or must come first. Returns false where that is all, with the
+ * exit status.
+ */
+static bool parse_early(Daemon *d, const struct option *options)
+{
+    int c;
+
+    while ((c = getopt_long(d->argc, d->argv, "hV", options, NULL)) != -1) {
+        switch (c) {
+        case 'h':
+            print_usage();
+            return false;
+        case 'V':
+            tool_print_version();
+            return false;
+        case OPT_DAEMONIZE:
+            d->daemonize = true;
+            break;
+        case OPT_PIDFILE:
+            d->pidfile = optarg;
+            break;
+        case '?':
+            fprintf(stderr, "Try 'qemu-storage-daemon --help'\n");
+            d->status = 1;
+            return false;
+        default:
+            if (daemon_options[c].is_help && daemon_options[c].is_help(optarg)) {
+                return false;
+            }
+            break;
+        }
+    }
+    if (optind < d->argc) {
+        error_report("Unexpected argument '%s'", d->argv[optind]);
+        d->status = 1;
+        return false;
+    }
+    return true;
+}
+
+/* Second look: set everything up. */
+static bool coroutine_fn apply_options(Daemon *d, Error **errp)
+{
+    g_autofree struct option *options = long_options();
+    int c;
+
+    optind = 0;
+    while ((c = getopt_long(d->argc, d->argv, "hV", options, NULL)) != -1) {
+        if (c < OPT_DAEMONIZE && c != 'h' && c != 'V' && !daemon_options[c].apply(optarg, errp)) {
+            error_prepend(errp, "--%s: ", daemon_options[c].name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void signal_arrived(void *opaque)
+{
+    Daemon *d = opaque;
+    struct signalfd_siginfo info;
+
+    if (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        monitor_request_shutdown(SHUTDOWN_CAUSE_HOST_SIGNAL);
+    }
+}
+
+static bool watch_signals(Daemon *d, Error **errp)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    /* Before there are threads, so that no other gets them. */
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (d->signal_fd < 0) {
+        error_setg_errno(errp, errno, "Could not watch signals");
+        return false;
+    }
+    aio_set_fd_handler(qemu_get_current_aio_context(), d->signal_fd, signal_arrived, NULL, d);
+    return true;
+}
+
+static bool coroutine_fn set_up(Daemon *d, Error **errp)
+{
+    if (!watch_signals(d, errp)) {
+        return false;
+    }
+    monitor_init();
+    socket_set_fd_lookup(monitor_take_fd);
+    if (d->daemonize) {
+        chardev_forbid_stdio();
+    }
+    return apply_options(d, errp) && (!d->pidfile || pidfile_create(d->pidfile, errp)) &&
+           (!d->daemonize || daemonize_done(errp));
+}
+
+static void coroutine_fn daemon_co_main(void *opaque)
+{
+    Daemon *d = opaque;
+    Error *err = NULL;
+
+    if (set_up(d, &err)) {
+        monitor_wait_shutdown();
+    } else {
+        error_report_err(err);
+        d->status = 1;
+    }
+    monitor_cleanup();
+    chardev_cleanup();
+    user_creatable_cleanup();
+    aio_set_fd_handler(qemu_get_current_aio_context(), d->signal_fd, NULL, NULL, NULL);
+    close(d->signal_fd);
+}
+
+int main(int argc, char **argv)
+{
+    Daemon d = { .argc = argc, .argv = argv, .signal_fd = -1 };
+    g_autofree struct option *options = long_options();
+    Error *err = NULL;
+
+    g_set_prgname("qemu-storage-daemon");
+    error_set_progname("qemu-storage-daemon");
+    signal(SIGPIPE, SIG_IGN);
+    if (!parse_early(&d, options)) {
+        return d.status;
+    }
+    if (d.daemonize && !daemonize_begin(&err)) {
+        error_report_err(err);
+        return 1;
+    }
+    aio_context_run(daemon_co_main, &d);
+    pidfile_remove();
+    thread_pool_cleanup();
+    return d.status;
+}
