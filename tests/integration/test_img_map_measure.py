@@ -62,7 +62,8 @@ def test_map_encrypted(tmp_path, luks):
     assert 'encrypted' in qemu_img('map', *opened, status=1).stderr
 
 
-@pytest.mark.parametrize('argv', [[], ['missing'], ['--start-offset', 'x', 'a.raw'], ['--max-length=-1', 'a.raw'], ['-f', 'luks', 'a.raw']])
+@pytest.mark.parametrize('argv', [[], ['missing'], ['--start-offset', 'x', 'a.raw'], ['--max-length=-1', 'a.raw'],
+                                  ['-f', 'luks', 'a.raw']])
 def test_map_refused(image, argv):
     assert qemu_img('map', *argv, status=1, cwd=image.parent).stdout == ''
 
@@ -123,14 +124,15 @@ def test_bench(image):
 
 @pytest.mark.parametrize('more', [[], ['--no-drain'], ['-t', 'none', '-i', 'threads']])
 def test_bench_write(image, more):
-    done = qemu_img('bench', '-f', 'raw', '-c', '128', '-d', '4', '-s', '64k', '-w', '--pattern', '17', '--flush-interval', '8',
-                    *more, image)
+    done = qemu_img('bench', '-f', 'raw', '-c', '128', '-d', '4', '-s', '64k', '-w', '--pattern', '17',
+                    '--flush-interval', '8', *more, image)
     assert 'Sending flush every 8 requests\n' in done.stdout
     assert image.read_bytes() == bytes([17]) * 8 * MIB
 
 
 def test_bench_encrypted(tmp_path, image, luks):
-    qemu_img('bench', '--image-opts', *secret(tmp_path), '-c', '50', '-d', '16', '-w', '--pattern', '17', '-s', '1M', luks_opts(luks))
+    qemu_img('bench', '--image-opts', *secret(tmp_path), '-c', '50', '-d', '16', '-w', '--pattern', '17', '-s', '1M',
+             luks_opts(luks))
     image.write_bytes(bytes([17]) * 8 * MIB)
     qemu_img('compare', '--image-opts', *secret(tmp_path), luks_opts(luks), f'driver=raw,file.filename={image}')
 

@@ -119,9 +119,9 @@ def test_read_only(image):
 def test_open_and_reopen(tmp_path, image):
     other = tmp_path / 'other.raw'
     other.write_bytes(b'\x05' * 4096)
-    lines = ['open -r ' + str(image), 'read -P 1 0 512', 'close', f'open -o driver=raw {other}', 'read -P 5 0 512', 'reopen -r',
-             'write 0 512', 'reopen -w', 'write -P 6 0 512', 'reopen -c none', 'read -P 6 0 512', 'reopen -o offset=512',
-             'read -P 5 0 512', 'length', 'reopen -o flavour=sweet', 'read -P 5 0 512', 'reopen -r -w', 'reopen -c some']
+    lines = ['open -r ' + str(image), 'read -P 1 0 512', 'close', f'open -o driver=raw {other}', 'read -P 5 0 512',
+             'reopen -r', 'write 0 512', 'reopen -w', 'write -P 6 0 512', 'reopen -c none', 'read -P 6 0 512',
+             'reopen -o offset=512', 'read -P 5 0 512', 'length', 'reopen -o flavour=sweet', 'read -P 5 0 512', 'reopen -r -w', 'reopen -c some']
     done = qemu_io(*commands(lines), status=1)
     assert done.stdout.count('512/512 bytes') == 6
     assert '3.500 KiB' in done.stdout and 'failed' not in done.stdout
@@ -138,10 +138,11 @@ def test_discard(tmp_path):
     assert disk_bytes(image) <= 2 * MIB + 65536
 
 
-@pytest.mark.parametrize('options', [['-n'], ['-t', 'none', '-m'], ['-t', 'writethrough'], ['-t', 'directsync'], ['-t', 'unsafe'],
-                                     ['-i', 'threads'], ['-n', '-m', '-i', 'threads']])
+@pytest.mark.parametrize('options', [['-n'], ['-t', 'none', '-m'], ['-t', 'writethrough'], ['-t', 'directsync'],
+                                     ['-t', 'unsafe'], ['-i', 'threads'], ['-n', '-m', '-i', 'threads']])
 def test_ways_to_open(image, options):
-    lines = ['write -P 3 1000 100k', 'read -P 3 1000 100k', 'aio_write -P 4 7 7', 'aio_flush', 'read -P 4 7 7', 'read -P 1 14 986']
+    lines = ['write -P 3 1000 100k', 'read -P 3 1000 100k', 'aio_write -P 4 7 7', 'aio_flush', 'read -P 4 7 7',
+             'read -P 1 14 986']
     qemu_io(*options, '-f', 'raw', *commands(lines), image)
 
 
