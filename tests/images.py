@@ -36,11 +36,16 @@ def secret(tmp_path, ident='sec0', password=b'password'):
     return secret_object(tmp_path, ident, password)
 
 
-def debian_encrypt(source, target, *options):
-    """Encrypt SOURCE with QEMU's own qemu-img, which now and then fails to measure its speed."""
+def debian_luks(*args):
+    """Run QEMU's own qemu-img for something that derives keys, which now and then fails to measure its speed."""
     for attempt in range(10):
-        done = debian_qemu_img('convert', '-O', 'luks', *options, source, target, status=None)
+        done = debian_qemu_img(*args, status=None)
         if done.returncode == 0:
-            return
+            return done
         assert 'accurate CPU usage' in done.stderr, done.stderr
     assert False, f'failed {attempt + 1} times'
+
+
+def debian_encrypt(source, target, *options):
+    """Encrypt SOURCE with QEMU's own qemu-img."""
+    debian_luks('convert', '-O', 'luks', *options, source, target)

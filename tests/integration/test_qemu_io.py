@@ -121,7 +121,8 @@ def test_open_and_reopen(tmp_path, image):
     other.write_bytes(b'\x05' * 4096)
     lines = ['open -r ' + str(image), 'read -P 1 0 512', 'close', f'open -o driver=raw {other}', 'read -P 5 0 512',
              'reopen -r', 'write 0 512', 'reopen -w', 'write -P 6 0 512', 'reopen -c none', 'read -P 6 0 512',
-             'reopen -o offset=512', 'read -P 5 0 512', 'length', 'reopen -o flavour=sweet', 'read -P 5 0 512', 'reopen -r -w', 'reopen -c some']
+             'reopen -o offset=512', 'read -P 5 0 512', 'length', 'reopen -o flavour=sweet', 'read -P 5 0 512',
+             'reopen -r -w', 'reopen -c some']
     done = qemu_io(*commands(lines), status=1)
     assert done.stdout.count('512/512 bytes') == 6
     assert '3.500 KiB' in done.stdout and 'failed' not in done.stdout
