@@ -9,7 +9,7 @@ import pytest
 
 import corrupt_headers
 import luks_header
-from programs import qemu_img, secret_object
+from programs import build_option, qemu_img, secret_object
 
 PASSWORD = b'a password'
 OTHER = b'another'
@@ -173,7 +173,8 @@ def test_truncated_at_every_sector(tmp_path):
     payload = luks_header.payload_bytes(path)
     assert os.path.getsize(path) == payload
     qemu_img('info', '-f', 'luks', path)
-    for size in range(payload - 512, -1, -512):
+    step = 512 if build_option('b_sanitize') == 'none' else 8 * 512    # sanitizers are slow
+    for size in range(payload - 512, -1, -step):
         os.truncate(path, size)
         before = os.stat(path).st_mtime_ns
         error = refused('info', '-f', 'luks', path)
