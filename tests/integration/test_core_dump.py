@@ -139,7 +139,7 @@ def dump_core(tmp_path, process):
 
 
 @pytest.mark.parametrize('direction', [from_luks, to_luks])
-@pytest.mark.parametrize('secret', [secret_by_file, secret_by_data])
+@pytest.mark.parametrize('secret', [pytest.param(secret_by_file, marks=pytest.mark.slow), secret_by_data])
 def test_core_dump(tmp_path, volume, direction, secret):
     key = volume_key(volume)
     argv, watched = direction(tmp_path, volume)

@@ -5,11 +5,14 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import os
 import re
 
+import pytest
+
 from programs import BUILD_DIR, SOURCE_DIR, run
 
 README = (SOURCE_DIR / 'README.md').read_text(encoding='utf-8')
 
 
+@pytest.mark.slow
 def test_examples(tmp_path):
     """The examples, one after the other in one directory."""
     blocks = re.findall(r'^```sh\n(.*?)^```$', README, re.MULTILINE | re.DOTALL)

@@ -41,7 +41,8 @@ static void test_implied(void)
 
 static void test_nested(void)
 {
-    check("file.driver=file,file.filename=x", NULL, "{ \"file\": { \"driver\": \"file\", \"filename\": \"x\" } }", NULL);
+    check("file.driver=file,file.filename=x", NULL,
+          "{ \"file\": { \"driver\": \"file\", \"filename\": \"x\" } }", NULL);
     check("a.b.c=1,a.b.d=2,a.e=3", NULL,
           "{ \"a\": { \"b\": { \"c\": \"1\", \"d\": \"2\" }, \"e\": \"3\" } }", NULL);
     check("a.b=1,a=2", NULL, NULL, "Parameters 'a.*' used inconsistently");

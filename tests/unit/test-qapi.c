@@ -43,7 +43,8 @@ static void test_round_trips(void)
         "{ \"driver\": \"file\", \"filename\": \"n\", \"aio-max-batch\": -9223372036854775808 }");
     check_round_trip(&qapi_type_SecureEraseReport,
         "{ \"scope\": \"header\", \"regions\": [ "
-        "{ \"offset\": 4096, \"length\": 128000, \"what\": \"keyslot\", \"keyslot\": 0, \"passes\": 1, \"verified\": true }, "
+        "{ \"offset\": 4096, \"length\": 128000, \"what\": \"keyslot\", \"keyslot\": 0, "
+        "\"passes\": 1, \"verified\": true }, "
         "{ \"offset\": 0, \"length\": 592, \"what\": \"header\", \"passes\": 1, \"verified\": false }, "
         "{ \"offset\": 0, \"length\": 592, \"what\": \"header\", \"passes\": 1, \"verified\": false } ], "
         "\"layers\": [ { \"node-name\": \"n\", \"driver\": \"file\", \"assurance\": \"may-survive\", "
@@ -51,7 +52,8 @@ static void test_round_trips(void)
     check_round_trip(&qapi_type_ImageInfo,
         "{ \"filename\": \"x\", \"format\": \"luks\", \"virtual-size\": 1, \"encrypted\": true, "
         "\"format-specific\": { \"type\": \"luks\", \"data\": { \"cipher-alg\": \"aes-256\", \"cipher-mode\": \"xts\", "
-        "\"ivgen-alg\": \"plain64\", \"hash-alg\": \"sha256\", \"detached-header\": false, \"payload-offset\": 2068480, "
+        "\"ivgen-alg\": \"plain64\", \"hash-alg\": \"sha256\", \"detached-header\": false, "
+        "\"payload-offset\": 2068480, "
         "\"master-key-iters\": 1000, \"uuid\": \"u\", \"slots\": [ { \"active\": false, \"key-offset\": 4096 } ] } }, "
         "\"backing-image\": { \"filename\": \"y\", \"format\": \"raw\", \"virtual-size\": 2 } }");
     check_round_trip(&qapi_type_ObjectOptions,

@@ -129,7 +129,8 @@ class GoodTest(GeneratorTest):
             COLOR.replace("'red',", "'red', { 'name': 'grey', 'features': [ 'unsupported' ] },")
             .replace('#\n# @sky', '#\n# @grey: no\n#\n# @sky') +
             doc('Leaf', 'b', 'x') + "{ 'struct': 'Leaf', 'data': {\n"
-            "  'b': { 'type': [ 'uint8' ], 'features': [ 'unstable' ] }, '*x': { 'type': 'str', 'features': [ 'unsupported' ] } } }\n" +
+            "  'b': { 'type': [ 'uint8' ], 'features': [ 'unstable' ] },\n"
+            "  '*x': { 'type': 'str', 'features': [ 'unsupported' ] } } }\n" +
             doc('Choice', 'color') +
             "{ 'union': 'Choice', 'base': { 'color': 'Color' }, 'discriminator': 'color', 'data': { 'red': 'Leaf' } }\n" +
             doc('Either', 'x', 'y') + "{ 'alternate': 'Either', 'data': { 'x': 'Leaf', 'y': 'null' } }\n" +

@@ -46,7 +46,7 @@ typedef struct ToolOption {
 
 typedef struct ToolCommand ToolCommand;
 struct ToolCommand {
-    const char *name;               /* NULL: the program itself; of a command in a command's table: both, "keyslot add" */
+    const char *name;               /* NULL: the program itself; of a command of a command: both, "keyslot add" */
     const char *args;               /* positional arguments, "FILE [SIZE]" */
     int min_args, max_args;         /* how many; max_args -1: no limit */
     const char *summary;            /* one line without a full stop */
