@@ -15,6 +15,12 @@
 /* Copying more than this out of the page cache would hold up the event loop. */
 #define INLINE_READ_MAX_BYTES (64 * KiB)
 
+/*
+ * From this size on, reads of the page cache go to worker threads, which copy on several processors: io_uring
+ * would copy on the event loop's own. Writes to one file take turns anyway.
+ */
+#define THREAD_READ_MIN_BYTES (512 * KiB)
+
 static int transfer_worker(void *opaque)
 {
     FileRequest *req = opaque;
@@ -41,12 +47,14 @@ static int read_cached(BDRVFileState *s, FileRequest *req)
 
 static int coroutine_fn transfer(BDRVFileState *s, FileRequest *req, int64_t bytes)
 {
+    bool copies = !req->write && !s->direct;
+    bool use_uring = s->use_uring && !(copies && s->copy_in_threads && bytes >= THREAD_READ_MIN_BYTES);
     int ret = -EAGAIN;
 
-    if (!req->write && !s->direct && bytes <= INLINE_READ_MAX_BYTES) {
+    if (copies && bytes <= INLINE_READ_MAX_BYTES) {
         ret = read_cached(s, req);
     }
-    if (ret == -EAGAIN && s->use_uring) {
+    if (ret == -EAGAIN && use_uring) {
         ret = file_uring_transfer(req);
     }
     if (ret == -EAGAIN) {

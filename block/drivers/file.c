@@ -80,6 +80,7 @@ static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **e
     if (!o->has_aio || o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING) {
         ret = file_uring_probe();
         s->use_uring = ret == 0;
+        s->copy_in_threads = !o->has_aio;
     }
     if (ret < 0 && o->has_aio) {
         error_setg_errno(errp, -ret, "aio=io_uring is not available");

@@ -47,6 +47,7 @@ typedef struct BDRVFileState {
     bool is_blkdev;
     bool direct;                /* O_DIRECT: no page cache */
     bool use_uring;
+    bool copy_in_threads;       /* large reads of the page cache do not go to io_uring */
     unsigned max_batch;         /* requests handed to io_uring at once */
     uint32_t request_alignment; /* bytes */
     uint32_t mem_alignment;     /* bytes */
