@@ -99,7 +99,7 @@ def test_random_handshakes(server):
     seed = random.randrange(1 << 32)
     print('seed', seed)
     rand = random.Random(seed)
-    for _ in range(300):
+    for _ in range(1000):
         with server.connect().greet() as wire:
             try:
                 for _ in range(rand.randrange(8)):

@@ -69,10 +69,17 @@ def test_export_name(server):
             assert wire.receive(512) == bytes(512)
 
 
-def test_export_name_unknown(server):
+@pytest.mark.parametrize('name', [b'', b'other', b'disk\0', b'\0', b'd' * 4097, b'\xff'])
+def test_export_name_unknown(server, name):
     with server.connect().greet() as wire:
-        wire.send('QII', wire.OPTS_MAGIC, EXPORT_NAME, 5, data=b'other')
+        wire.send('QII', wire.OPTS_MAGIC, EXPORT_NAME, len(name), data=name)
         assert wire.at_end()
+
+
+def test_empty_export_name(tmp_path, image):
+    with NbdServer(tmp_path, '-f', 'raw', image) as server, server.connect().greet() as wire:
+        wire.send('QII', wire.OPTS_MAGIC, EXPORT_NAME, 0)
+        assert wire.unpack('Q') == (SIZE,)
 
 
 def test_client_without_fixed_newstyle(server):

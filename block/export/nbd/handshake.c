@@ -145,7 +145,8 @@ static int coroutine_fn next_option(NBDClient *client)
         return nbd_send_rep_err(client, opt.option, NBD_REP_ERR_TOO_BIG, "an option may have %d bytes",
                                 OPTION_MAX_BYTES);
     }
-    g_autofree uint8_t *data = g_malloc(opt.len);
+    /* One byte more, so that it is never NULL. */
+    g_autofree uint8_t *data = g_malloc(opt.len + 1);
     opt.data = data;
     if (opt.len > 0 && io_channel_co_read_all(client->ch, data, opt.len) != 1) {
         return NBD_HANDSHAKE_ABORT;

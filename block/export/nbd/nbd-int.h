@@ -19,6 +19,8 @@
 #define NBD_MAX_REQUESTS 16
 /* Bytes of data that those may hold, unless a single one needs more. */
 #define NBD_MAX_CLIENT_BUFFERS (64 * 1024 * 1024)
+/* What every driver can use without copying. */
+#define NBD_BUFFER_ALIGN 4096
 
 typedef struct NBDExport {
     BlockExport common;
@@ -40,6 +42,7 @@ typedef struct NBDClient {
     IOChannel *ch;
     AioContext *ctx;            /* who may use it: the main loop's, then the export's; main loop */
     NBDExport *exp;             /* once chosen, with a reference */
+    uint64_t size;              /* of the export, in bytes, as the client was told it */
     bool fixed_newstyle;
     bool no_zeroes;
     bool tls;                   /* the handshake took place */
@@ -61,7 +64,7 @@ typedef struct NBDRequest {
     uint64_t cookie;
     uint64_t offset;
     uint32_t len;
-    uint8_t *data;              /* of reads and writes */
+    uint8_t *data;              /* of reads and writes; NULL where there is no memory */
     size_t data_bytes;
 } NBDRequest;
 
@@ -111,7 +114,9 @@ int coroutine_fn nbd_send_rep_err(NBDClient *client, uint32_t option, uint32_t t
 int coroutine_fn nbd_handle_option(NBDClient *client, const NBDOption *opt);
 int coroutine_fn nbd_handle_info(NBDClient *client, const NBDOption *opt);
 int coroutine_fn nbd_handle_meta_context(NBDClient *client, const NBDOption *opt);
-/* Take the client to @exp. */
+/* The size of @exp, of which @client is about to be told. */
+uint64_t nbd_client_tell_size(NBDClient *client, const NBDExport *exp);
+/* Take the client to @exp, whose size it was told. */
 void nbd_client_choose(NBDClient *client, NBDExport *exp);
 
 /*
@@ -123,7 +128,8 @@ char *nbd_option_string(const NBDOption *opt, size_t *pos);
 /* transmission.c: serves the client until it leaves */
 void coroutine_fn nbd_transmission(void *client);
 
-/* request.c: carry out and answer; frees @req */
+/* request.c: memory for data, to be freed with free(), NULL where there is none; carry out and answer, freeing @req */
+void *nbd_buffer_new(size_t bytes);
 void coroutine_fn nbd_request_run(void *req);
 
 /* reply.c: answers, unless the client is gone */

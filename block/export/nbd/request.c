@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block_int.h"
 #include "block/export/nbd/nbd-int.h"
 
 /* A request to fill caches reads this much at a time. */
@@ -33,13 +32,12 @@ static bool is_write(const NBDRequest *req)
 /* 0, or -errno where the request must not be carried out. */
 static int check_request(const NBDRequest *req)
 {
-    const NBDExport *exp = req->client->exp;
-    uint64_t size = blk_getlength(exp->common.blk);
+    uint64_t size = req->client->size;
 
     if (req->type > NBD_CMD_BLOCK_STATUS || req->flags & ~allowed_flags(req)) {
         return -EINVAL;
     }
-    if (is_write(req) && !exp->common.writable) {
+    if (is_write(req) && !req->client->exp->common.writable) {
         return -EPERM;
     }
     if (req->type != NBD_CMD_FLUSH && (req->offset > size || req->len > size - req->offset)) {
@@ -59,11 +57,16 @@ static BdrvRequestFlags fua(const NBDRequest *req)
     return req->flags & NBD_CMD_FLAG_FUA || req->client->exp->common.writethrough ? BDRV_REQ_FUA : 0;
 }
 
+void *nbd_buffer_new(size_t bytes)
+{
+    return aligned_alloc(NBD_BUFFER_ALIGN, MAX(ROUND_UP(bytes, NBD_BUFFER_ALIGN), NBD_BUFFER_ALIGN));
+}
+
 static int coroutine_fn do_read(const NBDRequest *req, BlockBackend *blk)
 {
-    int ret = 0;
+    int ret = req->data ? 0 : -ENOMEM;
 
-    if (req->flags & NBD_CMD_FLAG_FUA) {
+    if (ret == 0 && req->flags & NBD_CMD_FLAG_FUA) {
         ret = blk_co_flush(blk);
     }
     return ret < 0 ? ret : blk_co_pread(blk, req->offset, req->len, req->data);
@@ -93,14 +96,14 @@ static int coroutine_fn do_trim(const NBDRequest *req, BlockBackend *blk)
 static int coroutine_fn do_cache(const NBDRequest *req, BlockBackend *blk)
 {
     size_t size = MIN(req->len, CACHE_READ_BYTES);
-    void *buf = qemu_blockalign(blk_bs(blk), size);
-    int ret = 0;
+    void *buf = nbd_buffer_new(size);
+    int ret = buf ? 0 : -ENOMEM;
 
     for (uint32_t done = 0; ret == 0 && done < req->len; done += size) {
         size = MIN(size, req->len - done);
         ret = blk_co_pread(blk, req->offset + done, size, buf);
     }
-    qemu_vfree(buf);
+    free(buf);
     return ret;
 }
 
@@ -147,6 +150,6 @@ void coroutine_fn nbd_request_run(void *opaque)
     client->requests--;
     client->buffer_bytes -= req->data_bytes;
     qemu_co_queue_next(&client->receiver);
-    qemu_vfree(req->data);
+    free(req->data);
     g_free(req);
 }

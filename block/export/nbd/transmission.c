@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block_int.h"
 #include "block/export/nbd/nbd-int.h"
 
 /* The fixed part of a request; false at the end of the connection, and where it is of no more use. */
@@ -46,9 +45,9 @@ static bool coroutine_fn receive_data(NBDClient *client, NBDRequest *req)
     }
     req->data_bytes = req->len;
     wait_for_room(client, req->data_bytes);
-    req->data = qemu_blockalign(blk_bs(client->exp->common.blk), req->data_bytes);
-    if (is_write && req->len > 0 && io_channel_co_read_all(client->ch, req->data, req->len) != 1) {
-        qemu_vfree(req->data);
+    req->data = nbd_buffer_new(req->data_bytes);
+    if (is_write && (!req->data || (req->len > 0 && io_channel_co_read_all(client->ch, req->data, req->len) != 1))) {
+        free(req->data);
         return false;
     }
     return true;
