@@ -87,8 +87,12 @@ class Qmp:
 
     def error(self, command, **arguments):
         """The error that the command must give."""
+        return self.error_raw(command, {name.replace('_', '-'): value for name, value in arguments.items()})
+
+    def error_raw(self, command, arguments):
+        """The same, with the arguments as they are."""
         try:
-            result = self.cmd(command, **arguments)
+            result = self.cmd_raw(command, arguments)
         except QmpError as err:
             return err
         raise AssertionError(f'{command} did not fail, but returned {result}')

@@ -8,6 +8,7 @@
 #include "block/export.h"
 #include "block/export/export-int.h"
 #include "block/iothread-object.h"
+#include "qapi/qapi-events.h"
 #include "util/id.h"
 
 static const BlockExportDriver *const drivers[] = {
@@ -16,12 +17,6 @@ static const BlockExportDriver *const drivers[] = {
 
 static GPtrArray *exports;              /* of BlockExport, in the order of creation */
 static CoQueue gone = { .last = &gone.first };      /* wait here for exports to go */
-static void (*deleted_hook)(const char *id);
-
-void blk_exp_set_deleted_hook(void (*hook)(const char *id))
-{
-    deleted_hook = hook;
-}
 
 static const BlockExportDriver *find_driver(BlockExportType type)
 {
@@ -149,9 +144,7 @@ static void coroutine_fn exp_co_delete(void *opaque)
         g_clear_pointer(&exports, g_ptr_array_unref);
     }
     exp_free(exp);
-    if (deleted_hook) {
-        deleted_hook(id);
-    }
+    qapi_event_send_block_export_deleted(&(BlockExportDeletedArg){ .id = id });
     qemu_co_queue_restart_all(&gone);
 }
 

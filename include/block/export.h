@@ -52,7 +52,7 @@ BlockExport *blk_exp_next(BlockExport *exp);    /* iterate; NULL: the first */
 
 /*
  * Delete @id: with mode safe an error where clients are connected, with hard they are disconnected. It is
- * gone when the hook is called.
+ * gone when the event BLOCK_EXPORT_DELETED is sent.
  */
 bool blk_exp_del(const char *id, BlockExportRemoveMode mode, Error **errp);
 
@@ -60,9 +60,6 @@ bool blk_exp_del(const char *id, BlockExportRemoveMode mode, Error **errp);
 void coroutine_fn blk_exp_close_all(void);
 
 BlockExportInfo *blk_exp_query(const BlockExport *exp);
-
-/* Called with the id of each export that is gone. */
-void blk_exp_set_deleted_hook(void (*hook)(const char *id));
 
 /* For protocols. */
 void blk_exp_ref(BlockExport *exp);

@@ -8,13 +8,17 @@
 #include <getopt.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
+#include "block/export.h"
+#include "block/iothread-object.h"
+#include "block/nbd.h"
 #include "crypto/object.h"
 #include "io/sockets.h"
 #include "monitor/chardev.h"
 #include "monitor/monitor.h"
 #include "tools/common/command.h"
-#include "tools/storage-daemon/daemonize.h"
+#include "tools/common/daemonize.h"
 #include "tools/storage-daemon/options.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -154,18 +158,29 @@ static bool watch_signals(Daemon *d, Error **errp)
     return true;
 }
 
+/* A daemon keeps no directory in use, either. */
+static bool leave_terminal(Error **errp)
+{
+    if (chdir("/") < 0) {
+        error_setg_errno(errp, errno, "Could not go to '/'");
+        return false;
+    }
+    return daemonize_done(false, errp);
+}
+
 static bool coroutine_fn set_up(Daemon *d, Error **errp)
 {
     if (!watch_signals(d, errp)) {
         return false;
     }
+    iothread_object_register();
     monitor_init();
     socket_set_fd_lookup(monitor_take_fd);
     if (d->daemonize) {
         chardev_forbid_stdio();
     }
     return apply_options(d, errp) && (!d->pidfile || pidfile_create(d->pidfile, errp)) &&
-           (!d->daemonize || daemonize_done(errp));
+           (!d->daemonize || leave_terminal(errp));
 }
 
 static void coroutine_fn daemon_co_main(void *opaque)
@@ -179,6 +194,8 @@ static void coroutine_fn daemon_co_main(void *opaque)
         error_report_err(err);
         d->status = 1;
     }
+    nbd_server_stop();
+    blk_exp_close_all();
     monitor_cleanup();
     chardev_cleanup();
     user_creatable_cleanup();
@@ -198,9 +215,12 @@ int main(int argc, char **argv)
     if (!parse_early(&d, options)) {
         return d.status;
     }
-    if (d.daemonize && !daemonize_begin(&err)) {
-        error_report_err(err);
-        return 1;
+    if (d.daemonize) {
+        if (!daemonize_begin(&err)) {
+            error_report_err(err);
+            return 1;
+        }
+        umask(027);
     }
     aio_context_run(daemon_co_main, &d);
     pidfile_remove();

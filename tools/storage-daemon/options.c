@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/export.h"
+#include "block/nbd.h"
 #include "crypto/object.h"
 #include "monitor/chardev.h"
 #include "monitor/monitor.h"
@@ -66,11 +68,41 @@ static bool coroutine_fn apply_object(char *arg, Error **errp)
     return user_creatable_parse(arg, errp);
 }
 
+static bool coroutine_fn apply_nbd_server(char *arg, Error **errp)
+{
+    g_autoptr(NbdServerOptions) options = parse(&qapi_type_NbdServerOptions, arg, NULL, errp);
+
+    return options && nbd_server_start(options, errp);
+}
+
+static bool nbd_server_is_help(const char *arg)
+{
+    return print_help(&qapi_type_NbdServerOptions, arg, NULL);
+}
+
+static bool coroutine_fn apply_export(char *arg, Error **errp)
+{
+    g_autoptr(BlockExportOptions) options = parse(&qapi_type_BlockExportOptions, arg, "type", errp);
+
+    return options && blk_exp_add(options, errp);
+}
+
+static bool export_is_help(const char *arg)
+{
+    return print_help(&qapi_type_BlockExportOptions, arg, "type");
+}
+
 const DaemonOption daemon_options[] = {
     { "chardev", "CHARDEV",
       "a character device: socket,id=ID,path=P,server=on,wait=off | stdio,id=ID | file,id=ID,path=P | null,id=ID",
       apply_chardev, chardev_is_help },
+    { "export", "EXPORT",
+      "offer a node to others: nbd,id=ID,node-name=NODE[,name=NAME][,writable=on][,iothread=ID]", apply_export,
+      export_is_help },
     { "monitor", "MONITOR", "a QMP monitor: [chardev=]ID[,mode=control][,pretty=on]", apply_monitor, monitor_is_help },
+    { "nbd-server", "SERVER",
+      "an NBD server: addr.type=unix,addr.path=P | addr.type=inet,addr.host=H,addr.port=P[,tls-creds=ID]",
+      apply_nbd_server, nbd_server_is_help },
     { "object", "OBJDEF", "an object that others name by its ID: secret,id=ID,file=FILE", apply_object,
       user_creatable_is_help },
     { NULL, NULL, NULL, NULL, NULL }
