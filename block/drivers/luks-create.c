@@ -165,7 +165,8 @@ bool coroutine_fn luks_co_format(BlockBackend *file, BlockBackend *header,
         !blk_co_truncate(header, n.bytes, false, PREALLOC_MODE_OFF, errp)) {
         return false;
     }
-    return wipe_superblocks(file, errp) && new_header_write(&n, header, true, job, errp);
+    /* Until there is a header, whoever cancels keeps what the volume held. */
+    return new_header_write(&n, header, true, job, errp) && wipe_superblocks(file, errp);
 }
 
 BlockMeasureInfo *luks_measure(const BlockdevCreateOptions *options, int64_t size, Error **errp)

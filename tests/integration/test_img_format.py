@@ -2,11 +2,14 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import signal
 import struct
+import subprocess
+import time
 
 import pytest
 
-from programs import cryptsetup, qemu_img, qemu_img_json, run, secret_object
+from programs import QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, run, secret_object
 
 PASSWORD = b'pw\0'
 SIZE = 8 << 20
@@ -103,3 +106,18 @@ def test_failures_write_nothing(volume, format_it, tmp_path):
 
 def test_help():
     assert 'cipher-alg=' in qemu_img('format', '-o', 'help', 'x').stdout
+
+
+def test_cancelled_before_detached_header(tmp_path, volume):
+    """The volume keeps what it held, and no header is left."""
+    header = tmp_path / 'header'
+    argv = [QEMU_IMG, 'format', *secret_object(tmp_path, 's', PASSWORD), '-o', 'key-secret=s,iter-time=3000',
+            '--header', header, volume]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
+        while not header.exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1
+    assert volume.read_bytes() == b'\x5a' * SIZE
+    assert not header.exists()
