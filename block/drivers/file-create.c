@@ -86,8 +86,9 @@ static bool coroutine_fn fill_file(CreateWork *work, const BlockdevCreateOptions
         return false;
     }
     file_lock_init(lock, file_lock_supported(work->fd));
+    /* All data goes, so nobody else may be writing any. */
     if (!file_lock_prepare(lock, work->fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
-                           BLK_PERM_ALL & ~BLK_PERM_RESIZE, o->filename, errp)) {
+                           BLK_PERM_ALL & ~(BLK_PERM_WRITE | BLK_PERM_RESIZE), o->filename, errp)) {
         return false;
     }
     int ret = thread_pool_submit_co(THREAD_POOL_IO, empty_worker, work);

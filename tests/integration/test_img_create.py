@@ -32,6 +32,14 @@ def test_raw(tmp_path):
     assert qemu_img('create', image, '-o', 'size=2M').stdout == f"Formatting '{image}', fmt=raw size=2097152\n"
 
 
+@pytest.mark.parametrize('size', [0, 1, 511, 513])
+def test_raw_is_whole_sectors(tmp_path, size):
+    ours, debian = tmp_path / 'ours.img', tmp_path / 'debian.img'
+    qemu_img('create', ours, size)
+    debian_qemu_img('create', debian, size)
+    assert ours.stat().st_size == debian.stat().st_size
+
+
 def test_raw_preallocation_as_cdi_and_proxmox(tmp_path):
     image = tmp_path / 'disk.img'
     qemu_img('create', '-f', 'raw', image, 1 << 20, '-o', 'preallocation=falloc')
@@ -156,12 +164,13 @@ def test_existing_other_file_is_overwritten(tmp_path, secret):
     cryptsetup('open', '--test-passphrase', image, password=PASSWORD)
 
 
-def test_image_in_use(tmp_path):
-    """An image that another program lets nobody write to, with the locks that QEMU takes, is not overwritten."""
+@pytest.mark.parametrize('start, length', [(200, 4), (101, 1)], ids=['unshared', 'written'])
+def test_image_in_use(tmp_path, start, length):
+    """An image that others let nobody write to, or are writing to, with QEMU's locks, is not overwritten."""
     image = tmp_path / 'a.img'
     image.write_bytes(b'precious')
     with open(image, 'rb') as file:
-        fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, 200, 4, 0))     # F_OFD_SETLK
+        fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, os.SEEK_SET, start, length, 0))     # F_OFD_SETLK
         done = qemu_img('create', '-f', 'raw', image, '1M', status=1)
     assert 'lock' in done.stderr
     assert image.read_bytes() == b'precious'
