@@ -9,11 +9,13 @@
 #include "qapi/keyval.h"
 #include "qapi/qapi.h"
 #include "util/id.h"
+#include "util/secret-buffer.h"
 
 typedef struct Object {
     char *id;
     const UserCreatableType *type;
     void *obj;
+    ObjectOptions *options;     /* without secrets */
 } Object;
 
 static const UserCreatableType *types[OBJECT_TYPE__MAX] = {
@@ -34,6 +36,7 @@ static void object_free(void *opaque)
     Object *object = opaque;
 
     object->type->free(object->obj);
+    qapi_free_ObjectOptions(object->options);
     g_free(object->id);
     g_free(object);
 }
@@ -77,6 +80,18 @@ static bool id_is_wellformed(const char *id, Error **errp)
     return ok;
 }
 
+/* A copy for those who ask later, without what nobody shall be told. */
+static ObjectOptions *public_options(const ObjectOptions *options)
+{
+    ObjectOptions *copy = QAPI_CLONE(ObjectOptions, options);
+
+    if (copy->qom_type == OBJECT_TYPE_SECRET && copy->u.secret.data) {
+        secret_wipe(copy->u.secret.data, strlen(copy->u.secret.data));
+        g_clear_pointer(&copy->u.secret.data, g_free);
+    }
+    return copy;
+}
+
 bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
@@ -102,7 +117,9 @@ bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error *
     }
 
     Object *object = g_new(Object, 1);
-    *object = (Object) { .id = g_strdup(options->id), .type = type, .obj = obj };
+    *object = (Object) {
+        .id = g_strdup(options->id), .type = type, .obj = obj, .options = public_options(options),
+    };
     if (!objects) {
         objects = g_ptr_array_new_with_free_func(object_free);
     }
@@ -155,6 +172,17 @@ bool user_creatable_del(const char *id, Error **errp)
     }
     g_ptr_array_remove(objects, object);
     return true;
+}
+
+const ObjectOptions *user_creatable_next(const ObjectOptions *options)
+{
+    guint i = 0;
+
+    while (options && i < objects->len &&
+           ((Object *)g_ptr_array_index(objects, i++))->options != options) {
+        /* until behind it */
+    }
+    return objects && i < objects->len ? ((Object *)g_ptr_array_index(objects, i))->options : NULL;
 }
 
 void *user_creatable_find(const char *id, ObjectType *type)

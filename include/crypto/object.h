@@ -75,6 +75,12 @@ void *user_creatable_lookup(const char *id, ObjectType type, Error **errp);
  */
 void *user_creatable_find(const char *id, ObjectType *type);
 
+/*
+ * Iterate over the options that objects were made with, in the order of their making; NULL: the first. Secret text
+ * is left out of them.
+ */
+const ObjectOptions *user_creatable_next(const ObjectOptions *options);
+
 /* Delete all objects, last made first. */
 void user_creatable_cleanup(void);
 
