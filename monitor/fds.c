@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 #include "monitor-int.h"
 #include "qapi/qapi-commands.h"
+#include "util/fdset.h"
 
 /* The descriptor that came with the command; -1 with @errp. */
 static int take_passed_fd(Error **errp)
@@ -55,4 +56,51 @@ int monitor_take_fd(const char *name, Error **errp)
     }
     g_free(key);
     return GPOINTER_TO_INT(fd);
+}
+
+AddfdInfo *coroutine_fn qmp_add_fd(const AddFdArg *arg, Error **errp)
+{
+    int fd = take_passed_fd(errp);
+    int64_t id = arg->has_fdset_id ? arg->fdset_id : -1;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    if (arg->has_fdset_id && id < 0) {
+        error_setg(errp, "Parameter 'fdset-id' expects a non-negative value");
+        close(fd);
+        return NULL;
+    }
+    fdset_add(&id, fd, arg->opaque);
+    AddfdInfo *info = g_new(AddfdInfo, 1);
+    *info = (AddfdInfo){ .fdset_id = id, .fd = fd };
+    return info;
+}
+
+bool coroutine_fn qmp_remove_fd(const RemoveFdArg *arg, Error **errp)
+{
+    return fdset_remove(arg->fdset_id, arg->has_fd ? MAX(arg->fd, 0) : -1, errp);
+}
+
+static void add_fd_info(int64_t id, int fd, const char *fd_opaque, void *opaque)
+{
+    FdsetInfoList **list = opaque;
+    FdsetInfo *set = *list && (*list)->n ? (*list)->items[(*list)->n - 1] : NULL;
+    FdsetFdInfo *info = g_new(FdsetFdInfo, 1);
+
+    if (!set || set->fdset_id != id) {
+        set = g_new0(FdsetInfo, 1);
+        set->fdset_id = id;
+        QAPI_LIST_APPEND(*list, set);
+    }
+    *info = (FdsetFdInfo){ .fd = fd, .opaque = g_strdup(fd_opaque) };
+    QAPI_LIST_APPEND(set->fds, info);
+}
+
+FdsetInfoList *coroutine_fn qmp_query_fdsets(Error **errp)
+{
+    FdsetInfoList *list = NULL;
+
+    fdset_foreach(add_fd_info, &list);
+    return list;
 }

@@ -68,6 +68,9 @@ bool qmp_check_request(QmpSession *s, struct json_object *request, bool *oob, Er
 /* Call @fn for each monitor. (monitor.c) */
 void monitor_foreach(void (*fn)(Monitor *mon, void *opaque), void *opaque);
 
+/* Send the events of jobs. (cmds-job.c) */
+void monitor_watch_jobs(void);
+
 /* qmp-events.c */
 void qmp_events_init(void);
 void qmp_events_cleanup(void);

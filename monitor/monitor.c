@@ -25,6 +25,7 @@ void monitor_init(void)
 {
     monitors = g_ptr_array_new();
     qmp_events_init();
+    monitor_watch_jobs();
 }
 
 static void client_arrived(IOChannel *in, IOChannel *out, void *opaque)

@@ -137,3 +137,22 @@ void file_lock_abort(FileLock *lock, int fd)
         release(fd, UNSHARED_BYTE, &lock->held_unshared, lock->shared);
     }
 }
+
+static int copy_bytes(int fd, off_t base, uint64_t held)
+{
+    for (int i = 0; i < PERM_COUNT; i++) {
+        int ret = lock_byte(fd, base + i, held & UINT64_C(1) << i ? F_RDLCK : F_UNLCK);
+
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int file_lock_copy(const FileLock *lock, int fd)
+{
+    int ret = lock->enabled ? copy_bytes(fd, PERM_BYTE, lock->held_perm) : 0;
+
+    return lock->enabled && ret == 0 ? copy_bytes(fd, UNSHARED_BYTE, lock->held_unshared) : ret;
+}

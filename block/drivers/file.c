@@ -12,6 +12,7 @@
 
 #include "block/drivers/file.h"
 #include "qapi/json.h"
+#include "util/fdset.h"
 #include "util/thread-pool.h"
 
 #define DEFAULT_MAX_BATCH 64
@@ -27,9 +28,9 @@ static int open_worker(void *opaque)
     OpenWork *work = opaque;
 
     /* Without O_NONBLOCK, a FIFO would wait for somebody at its other end. */
-    work->fd = RETRY_ON_EINTR(open(work->filename, work->flags | O_CLOEXEC | O_NONBLOCK));
+    work->fd = qemu_open(work->filename, work->flags | O_NONBLOCK);
     if (work->fd < 0) {
-        return -errno;
+        return work->fd;
     }
     return fcntl(work->fd, F_SETFL, work->flags & O_DIRECT) < 0 ? -errno : 0;
 }
@@ -39,28 +40,37 @@ static bool not_writable(int ret)
     return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
-static bool coroutine_fn open_fd(BlockDriverState *bs, const char *filename, Error **errp)
+/* Open @path for @bs as its options say; the descriptor, or -1 with @errp. */
+static int coroutine_fn open_fd(BlockDriverState *bs, const char *path, bool direct, Error **errp)
 {
-    BDRVFileState *s = bs->opaque;
     const BlockdevOptions *o = bs->options;
-    int direct = s->direct ? O_DIRECT : 0;
-    OpenWork work = { .filename = filename, .flags = (bs->read_only ? O_RDONLY : O_RDWR) | direct };
+    int o_direct = direct ? O_DIRECT : 0;
+    OpenWork work = { .filename = path, .flags = (bs->read_only ? O_RDONLY : O_RDWR) | o_direct };
     int ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
 
     if (not_writable(ret) && !bs->read_only && o->has_auto_read_only && o->auto_read_only) {
         bs->read_only = true;
-        work.flags = O_RDONLY | direct;
+        work.flags = O_RDONLY | o_direct;
         ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
     }
-    s->fd = work.fd;
     if (ret == 0) {
-        return true;
+        return work.fd;
     }
-    error_setg_errno(errp, -ret, "Could not open '%s'", filename);
-    if (ret == -EINVAL && s->direct) {
-        error_append_hint(errp, "The file system may not support O_DIRECT: try without cache.direct.");
+    if (work.fd >= 0) {
+        close(work.fd);
     }
-    return false;
+    error_setg_errno(errp, -ret, "Could not open '%s'", bs->filename ?: path);
+    if (ret == -EINVAL && direct) {
+        error_append_hint(errp, "The file system may not support O_DIRECT: try without cache.direct.\n");
+    }
+    return -1;
+}
+
+static bool wants_direct(const BlockDriverState *bs)
+{
+    const BlockdevCacheOptions *cache = bs->options->cache;
+
+    return cache && cache->has_direct && cache->direct;
 }
 
 static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
@@ -139,10 +149,9 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
 {
     ERRP_GUARD();
     BDRVFileState *s = bs->opaque;
-    const BlockdevCacheOptions *cache = bs->options->cache;
 
-    s->fd = -1;
-    s->direct = cache && cache->has_direct && cache->direct;
+    s->reopen_fd = -1;
+    s->direct = wants_direct(bs);
     if (!o->filename[0]) {
         error_setg(errp, "The '%s' block driver requires a file name", bs->drv->format_name);
         return false;
@@ -154,7 +163,8 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     if (!choose_aio(s, o, errp)) {
         return false;
     }
-    if (!open_fd(bs, o->filename, errp) || !check_type(bs, o->filename, device, errp) ||
+    s->fd = open_fd(bs, o->filename, s->direct, errp);
+    if (s->fd < 0 || !check_type(bs, o->filename, device, errp) ||
         !setup_lock(s, o, errp)) {
         if (s->fd >= 0) {
             close(s->fd);
@@ -173,14 +183,55 @@ static bool coroutine_fn file_co_open(BlockDriverState *bs, Error **errp)
 
 static int close_worker(void *opaque)
 {
-    BDRVFileState *s = opaque;
-
-    return close(s->fd);
+    return close(*(int *)opaque);
 }
 
 void coroutine_fn file_co_close(BlockDriverState *bs)
 {
-    thread_pool_submit_co(THREAD_POOL_IO, close_worker, bs->opaque);
+    BDRVFileState *s = bs->opaque;
+
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &s->fd);
+}
+
+bool coroutine_fn file_co_reopen_prepare(BlockDriverState *bs, Error **errp)
+{
+    BDRVFileState *s = bs->opaque;
+    /* The same file, even if it has another name by now. */
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+
+    s->reopen_fd = open_fd(bs, path, wants_direct(bs), errp);
+    if (s->reopen_fd < 0) {
+        return false;
+    }
+    int ret = file_lock_copy(&s->lock, s->reopen_fd);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not lock '%s'", bs->filename);
+        file_co_reopen_abort(bs);
+        return false;
+    }
+    return true;
+}
+
+void coroutine_fn file_co_reopen_commit(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+    int old_fd = s->fd;
+
+    /* Lets go of what the permissions no longer need. */
+    file_lock_copy(&s->lock, s->reopen_fd);
+    s->fd = s->reopen_fd;
+    s->reopen_fd = -1;
+    s->direct = wants_direct(bs);
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &old_fd);
+    thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
+}
+
+void coroutine_fn file_co_reopen_abort(BlockDriverState *bs)
+{
+    BDRVFileState *s = bs->opaque;
+
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &s->reopen_fd);
+    s->reopen_fd = -1;
 }
 
 int64_t coroutine_fn file_co_getlength(BlockDriverState *bs)
@@ -195,7 +246,15 @@ bool file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error
 {
     BDRVFileState *s = bs->opaque;
 
-    return file_lock_prepare(&s->lock, s->fd, perm, shared, bs->filename, errp);
+    if (!file_lock_prepare(&s->lock, s->fd, perm, shared, bs->filename, errp)) {
+        return false;
+    }
+    int ret = s->reopen_fd >= 0 ? file_lock_copy(&s->lock, s->reopen_fd) : 0;
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not lock '%s'", bs->filename);
+        file_lock_abort(&s->lock, s->fd);
+    }
+    return ret == 0;
 }
 
 void file_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared)
@@ -254,6 +313,9 @@ const BlockDriver bdrv_file = {
 
     .bdrv_co_open = file_co_open,
     .bdrv_co_close = file_co_close,
+    .bdrv_co_reopen_prepare = file_co_reopen_prepare,
+    .bdrv_co_reopen_commit = file_co_reopen_commit,
+    .bdrv_co_reopen_abort = file_co_reopen_abort,
     .bdrv_co_getlength = file_co_getlength,
     .bdrv_refresh_limits = file_refresh_limits,
     .bdrv_check_perm = file_check_perm,

@@ -42,8 +42,12 @@ bool file_lock_prepare(FileLock *lock, int fd, uint64_t perm, uint64_t shared, c
 void file_lock_commit(FileLock *lock, int fd, uint64_t perm, uint64_t shared);
 void file_lock_abort(FileLock *lock, int fd);
 
+/* Hold the same bytes on @fd, another description of the same file, and no others. 0 or -errno. */
+int file_lock_copy(const FileLock *lock, int fd);
+
 typedef struct BDRVFileState {
     int fd;
+    int reopen_fd;              /* with the options to come, while they are prepared; -1 */
     bool is_blkdev;
     bool direct;                /* O_DIRECT: no page cache */
     bool use_uring;
@@ -93,6 +97,9 @@ int coroutine_fn file_uring_transfer(FileRequest *req);
 
 /* Callbacks */
 void coroutine_fn file_co_close(BlockDriverState *bs);
+bool coroutine_fn file_co_reopen_prepare(BlockDriverState *bs, Error **errp);
+void coroutine_fn file_co_reopen_commit(BlockDriverState *bs);
+void coroutine_fn file_co_reopen_abort(BlockDriverState *bs);
 int64_t coroutine_fn file_co_getlength(BlockDriverState *bs);
 int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs);
 bool file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);

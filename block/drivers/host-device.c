@@ -71,6 +71,9 @@ const BlockDriver bdrv_host_device = {
 
     .bdrv_co_open = host_device_co_open,
     .bdrv_co_close = file_co_close,
+    .bdrv_co_reopen_prepare = file_co_reopen_prepare,
+    .bdrv_co_reopen_commit = file_co_reopen_commit,
+    .bdrv_co_reopen_abort = file_co_reopen_abort,
     .bdrv_co_getlength = file_co_getlength,
     .bdrv_refresh_limits = file_refresh_limits,
     .bdrv_check_perm = file_check_perm,

@@ -56,30 +56,84 @@ void coroutine_fn bdrv_co_inc_in_flight(BlockDriverState *bs)
     }
 }
 
-/* Count sections at every node of @bs and above, and stop or release the users at the top. */
-static void quiesce_up(BlockDriverState *bs, bool begin)
+/*
+ * A drained section, with the counters that it has raised: those of all nodes above and below its root, and of the
+ * users at the top. When the graph changes meanwhile, others take their place.
+ */
+typedef struct DrainSection {
+    BlockDriverState *root;
+    GPtrArray *nodes;           /* of BlockDriverState, one as often as paths lead to it */
+    GPtrArray *users;           /* of BlockBackend */
+} DrainSection;
+
+static GPtrArray *sections;
+
+static void collect_up(DrainSection *section, BlockDriverState *bs)
 {
-    g_atomic_int_add(&bs->quiesce_counter, begin ? 1 : -1);
+    g_ptr_array_add(section->nodes, bs);
     for (guint i = 0; i < bs->parents->len; i++) {
         BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
         if (c->parent) {
-            quiesce_up(c->parent, begin);
-        } else if (begin) {
-            blk_root_drained_begin(c->blk);
+            collect_up(section, c->parent);
         } else {
-            blk_root_drained_end(c->blk);
+            g_ptr_array_add(section->users, c->blk);
         }
     }
 }
 
-static void quiesce_down(BlockDriverState *bs, bool begin)
+static void collect_down(DrainSection *section, BlockDriverState *bs)
 {
     for (guint i = 0; i < bs->children->len; i++) {
         BdrvChild *c = g_ptr_array_index(bs->children, i);
 
-        g_atomic_int_add(&c->bs->quiesce_counter, begin ? 1 : -1);
-        quiesce_down(c->bs, begin);
+        g_ptr_array_add(section->nodes, c->bs);
+        collect_down(section, c->bs);
+    }
+}
+
+/* Raise the counters around the root of @section; they go into new arrays. */
+static void quiesce(DrainSection *section)
+{
+    section->nodes = g_ptr_array_new();
+    section->users = g_ptr_array_new();
+    collect_up(section, section->root);
+    collect_down(section, section->root);
+    for (guint i = 0; i < section->nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(section->nodes, i);
+        g_atomic_int_inc(&bs->quiesce_counter);
+    }
+    for (guint i = 0; i < section->users->len; i++) {
+        blk_root_drained_begin(g_ptr_array_index(section->users, i));
+    }
+}
+
+/* Lower the counters in these arrays, and free them. */
+static void release(GPtrArray *nodes, GPtrArray *users)
+{
+    for (guint i = 0; i < nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(nodes, i);
+        g_atomic_int_add(&bs->quiesce_counter, -1);
+    }
+    for (guint i = 0; i < users->len; i++) {
+        blk_root_drained_end(g_ptr_array_index(users, i));
+    }
+    g_ptr_array_unref(nodes);
+    g_ptr_array_unref(users);
+}
+
+void bdrv_drain_graph_changed(void)
+{
+    for (guint i = 0; sections && i < sections->len; i++) {
+        DrainSection *section = g_ptr_array_index(sections, i);
+        GPtrArray *nodes = section->nodes, *users = section->users;
+
+        /* First up, then down: a counter that stays raised is never 0 in between. */
+        quiesce(section);
+        release(nodes, users);
+    }
+    if (sections) {
+        bdrv_drain_kick();
     }
 }
 
@@ -118,14 +172,32 @@ static bool subtree_idle(void *opaque)
 
 void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
 {
-    quiesce_up(bs, true);
-    quiesce_down(bs, true);
+    DrainSection *section = g_new0(DrainSection, 1);
+
+    section->root = bdrv_ref(bs);
+    quiesce(section);
+    if (!sections) {
+        sections = g_ptr_array_new();
+    }
+    g_ptr_array_add(sections, section);
     bdrv_co_wait_idle(subtree_idle, bs);
 }
 
 void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs)
 {
-    quiesce_down(bs, false);
-    quiesce_up(bs, false);
+    DrainSection *section = NULL;
+    guint i = 0;
+
+    for (; !section; i++) {
+        DrainSection *candidate = g_ptr_array_index(sections, i);
+        section = candidate->root == bs ? candidate : NULL;
+    }
+    g_ptr_array_remove_index(sections, i - 1);
+    if (sections->len == 0) {
+        g_clear_pointer(&sections, g_ptr_array_unref);
+    }
+    release(section->nodes, section->users);
+    g_free(section);
     bdrv_drain_kick();
+    bdrv_co_unref(bs);
 }

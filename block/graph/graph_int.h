@@ -27,11 +27,17 @@ bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error
  */
 bool bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
 
+/* Make bs->options effective that every driver has; false with @errp where they contradict each other. */
+bool bdrv_take_common_options(BlockDriverState *bs, Error **errp);
+
 /* Ask the driver for the length and the limits again; false with @errp where it does not know. */
 bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp);
 
 /* Whether no request of @blk is in flight. */
 bool blk_root_idle(BlockBackend *blk);
+
+/* An edge came or went: drained sections take in who is there now, and let go of who is not. */
+void bdrv_drain_graph_changed(void);
 
 /* A request began or ended at @bs or a BlockBackend; wakes those who drain. */
 void bdrv_inc_in_flight(BlockDriverState *bs);

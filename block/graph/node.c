@@ -11,6 +11,18 @@
 
 static GPtrArray *all_nodes;
 
+/* The node of that name, even if it is on its way in or out. */
+static BlockDriverState *find_any(const char *node_name)
+{
+    for (guint i = 0; all_nodes && i < all_nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(all_nodes, i);
+        if (g_str_equal(bs->node_name, node_name)) {
+            return bs;
+        }
+    }
+    return NULL;
+}
+
 BlockDriverState *bdrv_new(const char *node_name, Error **errp)
 {
     static unsigned generated;
@@ -22,7 +34,7 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
                               "a letter first.");
             return NULL;
         }
-        if (bdrv_find_node(node_name)) {
+        if (find_any(node_name)) {
             error_setg(errp, "Duplicate nodes with node-name='%s'", node_name);
             return NULL;
         }
@@ -81,6 +93,7 @@ void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
     if (!bs || --bs->refcnt > 0) {
         return;
     }
+    bs->is_open = false;
     g_atomic_int_inc(&bs->quiesce_counter);
     bdrv_co_wait_idle(node_idle, bs);
     if (!bs->read_only) {
@@ -94,13 +107,31 @@ void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
 
 BlockDriverState *bdrv_find_node(const char *node_name)
 {
+    BlockDriverState *bs = find_any(node_name);
+
+    return bs && bs->is_open ? bs : NULL;
+}
+
+GPtrArray *bdrv_get_nodes(void)
+{
+    GPtrArray *nodes = g_ptr_array_new();
+
     for (guint i = 0; all_nodes && i < all_nodes->len; i++) {
         BlockDriverState *bs = g_ptr_array_index(all_nodes, i);
-        if (g_str_equal(bs->node_name, node_name)) {
-            return bs;
+
+        if (bs->is_open) {
+            g_ptr_array_add(nodes, bdrv_ref(bs));
         }
     }
-    return NULL;
+    return nodes;
+}
+
+void coroutine_fn bdrv_co_put_nodes(GPtrArray *nodes)
+{
+    for (guint i = 0; i < nodes->len; i++) {
+        bdrv_co_unref(g_ptr_array_index(nodes, i));
+    }
+    g_ptr_array_unref(nodes);
 }
 
 BlockDriverState *bdrv_protocol_node(BlockDriverState *bs)
@@ -163,6 +194,7 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockBackend *blk, BlockD
             parent->file = child;
         }
     }
+    bdrv_drain_graph_changed();
     return child;
 }
 
@@ -177,6 +209,7 @@ void coroutine_fn bdrv_co_detach_child(BdrvChild *child)
         }
     }
     g_ptr_array_remove(bs->parents, child);
+    bdrv_drain_graph_changed();
     /* Fewer permissions than before: no conflict can come of that. */
     bdrv_refresh_perms(bs, NULL);
     g_free(child->name);

@@ -290,12 +290,12 @@ bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-/* The options that every driver has. */
-static bool take_common_options(BlockDriverState *bs, Error **errp)
+bool bdrv_take_common_options(BlockDriverState *bs, Error **errp)
 {
     const BlockdevOptions *o = bs->options;
 
     bs->read_only = o->has_read_only && o->read_only;
+    bs->inactive = o->has_active && !o->active;
     bs->force_share = o->has_force_share && o->force_share;
     bs->discard_unmap = o->has_discard && o->discard == BLOCKDEV_DISCARD_OPTIONS_UNMAP;
     bs->no_flush = o->cache && o->cache->has_no_flush && o->cache->no_flush;
@@ -335,7 +335,7 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
     bs->options = QAPI_CLONE(BlockdevOptions, options);
     bs->open_flags = flags;
 
-    if (!take_common_options(bs, errp) || !drv->bdrv_co_open(bs, errp)) {
+    if (!bdrv_take_common_options(bs, errp) || !drv->bdrv_co_open(bs, errp)) {
         bdrv_co_free(bs);
         return NULL;
     }
@@ -347,6 +347,7 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
         bdrv_co_unref(bs);
         return NULL;
     }
+    bs->is_open = true;
     return bs;
 }
 

@@ -113,6 +113,13 @@ static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
         error_setg(errp, "Block node '%s' is read-only", bs->node_name);
         return false;
     }
+    if (writes && bs->inactive) {
+        error_setg(errp, "Block node '%s' is not active", bs->node_name);
+        return false;
+    }
+    if (bs->inactive) {
+        p = (NodePerm){ .perm = 0, .shared = BLK_PERM_ALL };
+    }
     if (drv->bdrv_check_perm && !drv->bdrv_check_perm(bs, p.perm, p.shared, errp)) {
         return false;
     }

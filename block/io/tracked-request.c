@@ -61,6 +61,10 @@ static void request_end(BdrvTrackedRequest *req, bool wrote)
     g_queue_unlink(&bs->tracked_requests, &req->link);
     bs->serialising -= req->serialising;
     bs->write_gen += wrote;
+    /* A change of length covers all that is behind it, and writes nothing. */
+    if (wrote && req->bytes <= bs->length - req->offset) {
+        bs->wr_highest_offset = MAX(bs->wr_highest_offset, (uint64_t)(req->offset + req->bytes));
+    }
     qemu_co_queue_restart_all(&req->waiters);
     g_mutex_unlock(&bs->reqs_lock);
     bdrv_dec_in_flight(bs);

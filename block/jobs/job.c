@@ -124,6 +124,9 @@ static void coroutine_fn job_entry(void *opaque)
     bool ok = job_pause_point(job, &job->err) && job->driver->run(job, &job->err);
     assert(ok == !job->err);
     if (ok) {
+        if (job->progress_total == 0) {
+            job->progress_current = job->progress_total = 1;
+        }
         set_status(job, JOB_STATUS_WAITING);
         set_status(job, JOB_STATUS_PENDING);
         while (job->flags & JOB_MANUAL_FINALIZE && !job->cancelled) {
@@ -168,6 +171,7 @@ typedef enum JobVerbBit {
     VERB_SET_SPEED = 1 << 3,
     VERB_FINALIZE = 1 << 4,
     VERB_DISMISS = 1 << 5,
+    VERB_COMPLETE = 1 << 6,
 } JobVerbBit;
 
 #define VERBS_ACTIVE (VERB_PAUSE | VERB_RESUME | VERB_CANCEL | VERB_SET_SPEED)
@@ -178,7 +182,7 @@ static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error *
         [JOB_STATUS_CREATED] = VERBS_ACTIVE,
         [JOB_STATUS_RUNNING] = VERBS_ACTIVE,
         [JOB_STATUS_PAUSED] = VERBS_ACTIVE,
-        [JOB_STATUS_READY] = VERBS_ACTIVE,
+        [JOB_STATUS_READY] = VERBS_ACTIVE | VERB_COMPLETE,
         [JOB_STATUS_STANDBY] = VERBS_ACTIVE,
         [JOB_STATUS_WAITING] = VERB_CANCEL,
         [JOB_STATUS_PENDING] = VERB_CANCEL | VERB_FINALIZE,
@@ -232,6 +236,18 @@ bool job_user_cancel(Job *job, Error **errp)
     return true;
 }
 
+bool job_complete(Job *job, Error **errp)
+{
+    if (!apply_verb(job, VERB_COMPLETE, "complete", errp)) {
+        return false;
+    }
+    if (!job->driver->complete) {
+        error_setg(errp, "The active block job '%s' cannot be completed", job->id);
+        return false;
+    }
+    return job->driver->complete(job, errp);
+}
+
 bool job_finalize(Job *job, Error **errp)
 {
     if (!apply_verb(job, VERB_FINALIZE, "finalize", errp)) {
@@ -276,6 +292,9 @@ JobInfo *job_query(const Job *job)
     info->current_progress = job->progress_current;
     info->total_progress = job->progress_total;
     info->error = job->err ? g_strdup(error_get_pretty(job->err)) : NULL;
+    if (job->driver->query) {
+        job->driver->query(job, info);
+    }
     return info;
 }
 
@@ -335,5 +354,21 @@ void coroutine_fn job_throttle(Job *job, uint64_t bytes)
         if (wait > 0 && !job->user_paused && !job->cancelled) {
             co_sleep_ns_wakeable(&job->sleep, wait);
         }
+    }
+}
+
+void coroutine_fn job_end_all(void)
+{
+    Job *job;
+
+    while ((job = job_next(NULL))) {
+        job_ref(job);
+        if (job->status == JOB_STATUS_CONCLUDED) {
+            job_dismiss(job, NULL);
+        } else {
+            job_user_cancel(job, NULL);
+            qemu_co_queue_wait(&job->status_changed, NULL);
+        }
+        job_unref(job);
     }
 }

@@ -44,6 +44,18 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
 BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags,
                                                          Error **errp);
 
+/*
+ * Change options of nodes that are in use, found by node-name: of all of them or, with @errp, of none. What can
+ * change is read-only, auto-read-only, force-share, cache, discard and detect-zeroes; all else must be as it is.
+ */
+bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **errp);
+
+/*
+ * Let go of a node, so that another process may use its image (not @active), or take it back. False with @errp: users
+ * of the node are in the way, or other users of the image.
+ */
+bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp);
+
 /* The protocol options, as JSON, that a filename stands for; the caller puts them. NULL with @errp. */
 struct json_object *bdrv_filename_to_options(const char *filename, Error **errp);
 
@@ -59,7 +71,11 @@ void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void
 BlockDriverState *bdrv_ref(BlockDriverState *bs);
 /* Drop a reference; the last one flushes and closes the node. NULL is allowed. */
 void coroutine_fn bdrv_co_unref(BlockDriverState *bs);
+/* NULL where there is none; nodes that are still being opened, or closed already, are not found. */
 BlockDriverState *bdrv_find_node(const char *node_name);
+/* All nodes that could be found now, oldest first, with references that bdrv_co_put_nodes() drops. */
+GPtrArray *bdrv_get_nodes(void);
+void coroutine_fn bdrv_co_put_nodes(GPtrArray *nodes);
 /* The node that holds the bytes of @bs: itself, or what its "file" children lead to. */
 BlockDriverState *bdrv_protocol_node(BlockDriverState *bs);
 const char *bdrv_get_format_name(const BlockDriverState *bs);

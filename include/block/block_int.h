@@ -40,6 +40,15 @@ struct BlockDriver {
     bool coroutine_fn (*bdrv_co_open)(BlockDriverState *bs, Error **errp);
     void coroutine_fn (*bdrv_co_close)(BlockDriverState *bs);
 
+    /*
+     * Get ready for bs->options and bs->read_only, which are new, while the node goes on as it was; permissions are
+     * checked next, and then commit or abort follows. The node is drained. Optional, but a protocol without it cannot
+     * change read-only and cache.direct. It may make the node read-only where auto-read-only allows that.
+     */
+    bool coroutine_fn (*bdrv_co_reopen_prepare)(BlockDriverState *bs, Error **errp);
+    void coroutine_fn (*bdrv_co_reopen_commit)(BlockDriverState *bs);
+    void coroutine_fn (*bdrv_co_reopen_abort)(BlockDriverState *bs);
+
     /* Bytes, or -errno. Missing (a filter): that of bs->file. */
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
 
@@ -150,6 +159,8 @@ struct BlockDriverState {
     char *filename;             /* for people; never NULL */
     BlockdevOptions *options;   /* as opened */
     BdrvOpenFlags open_flags;
+    bool is_open;               /* opening has ended, and closing not begun */
+    bool inactive;              /* another process uses the image: no writes, no locks */
     bool read_only;
     bool force_share;
     bool discard_unmap;         /* discard=unmap: discards are passed on */
@@ -169,6 +180,7 @@ struct BlockDriverState {
     GMutex reqs_lock;
     GQueue tracked_requests;    /* of BdrvTrackedRequest; under reqs_lock */
     unsigned serialising;       /* how many of them keep overlapping ones out; under reqs_lock */
+    uint64_t wr_highest_offset; /* end of the highest range written to; under reqs_lock */
     uint64_t write_gen;         /* counts what was written; under reqs_lock */
     uint64_t flushed_gen;       /* write_gen that is on stable storage; under reqs_lock */
 };

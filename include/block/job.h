@@ -43,6 +43,10 @@ typedef struct JobDriver {
     JobType type;
     /* The work. False with @errp: it failed, or was cancelled. */
     bool coroutine_fn (*run)(Job *job, Error **errp);
+    /* Leave the ready state. Optional: there is none. */
+    bool (*complete)(Job *job, Error **errp);
+    /* Add what only this kind of job has to tell. Optional. */
+    void (*query)(const Job *job, JobInfo *info);
     /* Free what the instance owns. Optional. */
     void coroutine_fn (*free)(Job *job);
 } JobDriver;
@@ -93,10 +97,14 @@ bool job_is_cancelled(const Job *job);
 bool job_user_pause(Job *job, Error **errp);
 bool job_user_resume(Job *job, Error **errp);
 bool job_user_cancel(Job *job, Error **errp);
+bool job_complete(Job *job, Error **errp);
 bool job_finalize(Job *job, Error **errp);
 bool coroutine_fn job_dismiss(Job *job, Error **errp);
 bool job_set_speed(Job *job, int64_t speed, Error **errp);
 JobInfo *job_query(const Job *job);
+
+/* For the end of a program: cancel all jobs, wait until they have ended, forget them. */
+void coroutine_fn job_end_all(void);
 
 /* For the code that does the work. A NULL job is allowed: nobody watches, nothing pauses. */
 void job_progress_update(Job *job, uint64_t done);              /* so many more units are done */

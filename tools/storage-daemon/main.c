@@ -12,9 +12,11 @@
 
 #include "block/export.h"
 #include "block/iothread-object.h"
+#include "block/job.h"
 #include "block/nbd.h"
 #include "crypto/object.h"
 #include "io/sockets.h"
+#include "monitor/blockdev.h"
 #include "monitor/chardev.h"
 #include "monitor/monitor.h"
 #include "tools/common/command.h"
@@ -196,7 +198,9 @@ static void coroutine_fn daemon_co_main(void *opaque)
     }
     nbd_server_stop();
     blk_exp_close_all();
+    job_end_all();
     monitor_cleanup();
+    blockdev_close_all();
     chardev_cleanup();
     user_creatable_cleanup();
     aio_set_fd_handler(qemu_get_current_aio_context(), d->signal_fd, NULL, NULL, NULL);

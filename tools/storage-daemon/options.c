@@ -4,9 +4,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+
+#include <json-c/json.h>
+
 #include "block/export.h"
 #include "block/nbd.h"
 #include "crypto/object.h"
+#include "monitor/blockdev.h"
 #include "monitor/chardev.h"
 #include "monitor/monitor.h"
 #include "qapi/keyval.h"
@@ -92,7 +96,21 @@ static bool export_is_help(const char *arg)
     return print_help(&qapi_type_BlockExportOptions, arg, "type");
 }
 
+static bool coroutine_fn apply_blockdev(char *arg, Error **errp)
+{
+    g_autoptr(BlockdevOptions) options = parse(&qapi_type_BlockdevOptions, arg, "driver", errp);
+
+    return options && blockdev_add(options, errp);
+}
+
+static bool blockdev_is_help(const char *arg)
+{
+    return print_help(&qapi_type_BlockdevOptions, arg, "driver");
+}
+
 const DaemonOption daemon_options[] = {
+    { "blockdev", "BLOCKDEV", "a node: driver=luks,node-name=NAME,file.driver=file,file.filename=FILE,... or JSON",
+      apply_blockdev, blockdev_is_help },
     { "chardev", "CHARDEV",
       "a character device: socket,id=ID,path=P,server=on,wait=off | stdio,id=ID | file,id=ID,path=P | null,id=ID",
       apply_chardev, chardev_is_help },

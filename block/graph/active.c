@@ -1,0 +1,52 @@
+/*
+ * Letting go of nodes while another process uses their images, as for migration
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block-backend.h"
+#include "block/graph/graph_int.h"
+
+/* Nobody who would go on using @bs. */
+static bool check_parents(BlockDriverState *bs, Error **errp)
+{
+    for (guint i = 0; i < bs->parents->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->parents, i);
+
+        if (c->blk) {
+            error_setg(errp, "Node '%s' is in use by %s", bs->node_name, blk_name(c->blk));
+            return false;
+        }
+        if (!c->parent->inactive) {
+            error_setg(errp, "Node '%s' has the active parent node '%s'", bs->node_name, c->parent->node_name);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp)
+{
+    if (bs->inactive == !active) {
+        return true;
+    }
+    if (!active) {
+        int ret = bdrv_co_flush(bs);
+
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Node '%s': could not flush", bs->node_name);
+            return false;
+        }
+        if (!check_parents(bs, errp)) {
+            return false;
+        }
+    }
+    bs->inactive = !active;
+    if (!bdrv_refresh_perms(bs, errp)) {
+        bs->inactive = active;
+        bdrv_refresh_perms(bs, NULL);
+        return false;
+    }
+    /* The other process may have changed the length. */
+    return !active || bdrv_co_refresh(bs, errp);
+}

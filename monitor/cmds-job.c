@@ -1,0 +1,228 @@
+/*
+ * Commands that steer jobs, and the events of jobs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/job.h"
+#include "monitor-int.h"
+#include "qapi/qapi-commands.h"
+#include "qapi/qapi-events.h"
+
+static Job *find_job(const char *id, Error **errp)
+{
+    Job *job = job_get(id);
+
+    if (!job) {
+        error_setg(errp, "Job not found: no job has the ID '%s'", id);
+    }
+    return job;
+}
+
+bool coroutine_fn qmp_job_pause(const JobPauseArg *arg, Error **errp)
+{
+    Job *job = find_job(arg->id, errp);
+
+    return job && job_user_pause(job, errp);
+}
+
+bool coroutine_fn qmp_job_resume(const JobResumeArg *arg, Error **errp)
+{
+    Job *job = find_job(arg->id, errp);
+
+    return job && job_user_resume(job, errp);
+}
+
+bool coroutine_fn qmp_job_cancel(const JobCancelArg *arg, Error **errp)
+{
+    Job *job = find_job(arg->id, errp);
+
+    return job && job_user_cancel(job, errp);
+}
+
+bool coroutine_fn qmp_job_complete(const JobCompleteArg *arg, Error **errp)
+{
+    Job *job = find_job(arg->id, errp);
+
+    return job && job_complete(job, errp);
+}
+
+bool coroutine_fn qmp_job_finalize(const JobFinalizeArg *arg, Error **errp)
+{
+    Job *job = find_job(arg->id, errp);
+
+    return job && job_finalize(job, errp);
+}
+
+bool coroutine_fn qmp_job_dismiss(const JobDismissArg *arg, Error **errp)
+{
+    Job *job = find_job(arg->id, errp);
+
+    return job && job_dismiss(job, errp);
+}
+
+JobInfoList *coroutine_fn qmp_query_jobs(Error **errp)
+{
+    JobInfoList *list = NULL;
+
+    for (Job *job = job_next(NULL); job; job = job_next(job)) {
+        QAPI_LIST_APPEND(list, job_query(job));
+    }
+    return list;
+}
+
+/* The older commands and events are for jobs that copy data. */
+static bool copies_data(const Job *job)
+{
+    switch (job->driver->type) {
+    case JOB_TYPE_COMMIT:
+    case JOB_TYPE_STREAM:
+    case JOB_TYPE_MIRROR:
+    case JOB_TYPE_BACKUP:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static Job *find_block_job(const char *id, Error **errp)
+{
+    Job *job = job_get(id);
+
+    if (!job || !copies_data(job)) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE, "Block job '%s' not found", id);
+        return NULL;
+    }
+    return job;
+}
+
+bool coroutine_fn qmp_block_job_pause(const BlockJobPauseArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->device, errp);
+
+    return job && job_user_pause(job, errp);
+}
+
+bool coroutine_fn qmp_block_job_resume(const BlockJobResumeArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->device, errp);
+
+    return job && job_user_resume(job, errp);
+}
+
+bool coroutine_fn qmp_block_job_cancel(const BlockJobCancelArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->device, errp);
+    bool force = arg->has_force && arg->force;
+
+    if (!job) {
+        return false;
+    }
+    if (job->user_paused && !force) {
+        error_setg(errp, "The block job '%s' is paused: resume it before it is cancelled, or use force", job->id);
+        return false;
+    }
+    /* A job that is ready has a valid copy: without force it keeps it, and only stops copying. */
+    return job->status == JOB_STATUS_READY && !force ? job_complete(job, errp) : job_user_cancel(job, errp);
+}
+
+bool coroutine_fn qmp_block_job_complete(const BlockJobCompleteArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->device, errp);
+
+    return job && job_complete(job, errp);
+}
+
+bool coroutine_fn qmp_block_job_finalize(const BlockJobFinalizeArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->id, errp);
+
+    return job && job_finalize(job, errp);
+}
+
+bool coroutine_fn qmp_block_job_dismiss(const BlockJobDismissArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->id, errp);
+
+    return job && job_dismiss(job, errp);
+}
+
+bool coroutine_fn qmp_block_job_set_speed(const BlockJobSetSpeedArg *arg, Error **errp)
+{
+    Job *job = find_block_job(arg->device, errp);
+
+    return job && job_set_speed(job, arg->speed, errp);
+}
+
+static BlockJobInfo *block_job_info(const Job *job)
+{
+    BlockJobInfo *info = g_new0(BlockJobInfo, 1);
+
+    info->type = job->driver->type;
+    info->device = g_strdup(job->id);
+    info->len = job->progress_total;
+    info->offset = job->progress_current;
+    info->busy = job->status == JOB_STATUS_RUNNING;
+    info->paused = job->user_paused;
+    info->speed = job->speed;
+    info->ready = job->status == JOB_STATUS_READY || job->status == JOB_STATUS_STANDBY;
+    info->status = job->status;
+    info->auto_finalize = !(job->flags & JOB_MANUAL_FINALIZE);
+    info->auto_dismiss = !(job->flags & JOB_MANUAL_DISMISS);
+    info->error = job->err ? g_strdup(error_get_pretty(job->err)) : NULL;
+    return info;
+}
+
+BlockJobInfoList *coroutine_fn qmp_query_block_jobs(Error **errp)
+{
+    BlockJobInfoList *list = NULL;
+
+    for (Job *job = job_next(NULL); job; job = job_next(job)) {
+        if (copies_data(job)) {
+            QAPI_LIST_APPEND(list, block_job_info(job));
+        }
+    }
+    return list;
+}
+
+static void send_block_job_event(Job *job)
+{
+    BlockJobCompletion report = {
+        .type = job->driver->type, .device = job->id, .len = job->progress_total, .offset = job->progress_current,
+        .speed = job->speed,
+    };
+
+    switch (job->status) {
+    case JOB_STATUS_READY:
+        qapi_event_send_block_job_ready(qapi_BlockJobCompletion_base(&report));
+        break;
+    case JOB_STATUS_PENDING:
+        if (job->flags & JOB_MANUAL_FINALIZE) {
+            qapi_event_send_block_job_pending(&(BlockJobPendingArg){ .type = report.type, .id = job->id });
+        }
+        break;
+    case JOB_STATUS_CONCLUDED:
+        if (job->cancelled) {
+            qapi_event_send_block_job_cancelled(qapi_BlockJobCompletion_base(&report));
+        } else {
+            report.error = job->err ? (char *)error_get_pretty(job->err) : NULL;
+            qapi_event_send_block_job_completed(&report);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void status_changed(Job *job)
+{
+    qapi_event_send_job_status_change(&(JobStatusChangeArg){ .id = job->id, .status = job->status });
+    if (copies_data(job)) {
+        send_block_job_event(job);
+    }
+}
+
+void monitor_watch_jobs(void)
+{
+    job_set_status_hook(status_changed);
+}
