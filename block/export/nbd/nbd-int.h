@@ -19,6 +19,8 @@
 #define NBD_MAX_REQUESTS 16
 /* Bytes of data that those may hold, unless a single one needs more. */
 #define NBD_MAX_CLIENT_BUFFERS (64 * 1024 * 1024)
+/* As much is received ahead, so that many small requests need few system calls. */
+#define NBD_AHEAD_BYTES 8192
 /* What every driver can use without copying. */
 #define NBD_BUFFER_ALIGN 4096
 
@@ -55,6 +57,8 @@ typedef struct NBDClient {
     CoQueue receiver;           /* waits until there is room for one more request, or none is left */
     unsigned requests;          /* under way */
     size_t buffer_bytes;        /* that they hold */
+    size_t ahead_start, ahead_end;  /* what is not used yet of: */
+    uint8_t ahead[NBD_AHEAD_BYTES];
 } NBDClient;
 
 typedef struct NBDRequest {

@@ -6,12 +6,38 @@
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
+/* Exactly @len bytes; false where the connection ends before. */
+static bool coroutine_fn receive(NBDClient *client, uint8_t *buf, size_t len)
+{
+    while (len > 0) {
+        size_t n = MIN(len, client->ahead_end - client->ahead_start);
+
+        if (n > 0) {
+            memcpy(buf, client->ahead + client->ahead_start, n);
+            client->ahead_start += n;
+            buf += n;
+            len -= n;
+        } else if (len >= NBD_AHEAD_BYTES) {
+            return io_channel_co_read_all(client->ch, buf, len) == 1;
+        } else {
+            ssize_t got = io_channel_co_read(client->ch, client->ahead, NBD_AHEAD_BYTES);
+
+            if (got <= 0) {
+                return false;
+            }
+            client->ahead_start = 0;
+            client->ahead_end = got;
+        }
+    }
+    return true;
+}
+
 /* The fixed part of a request; false at the end of the connection, and where it is of no more use. */
 static bool coroutine_fn receive_header(NBDClient *client, NBDRequest *req)
 {
     uint8_t buf[NBD_REQUEST_SIZE];
 
-    if (io_channel_co_read_all(client->ch, buf, sizeof(buf)) != 1 || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
+    if (!receive(client, buf, sizeof(buf)) || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
         return false;
     }
     *req = (NBDRequest){
@@ -46,7 +72,7 @@ static bool coroutine_fn receive_data(NBDClient *client, NBDRequest *req)
     req->data_bytes = req->len;
     wait_for_room(client, req->data_bytes);
     req->data = nbd_buffer_new(req->data_bytes);
-    if (is_write && (!req->data || (req->len > 0 && io_channel_co_read_all(client->ch, req->data, req->len) != 1))) {
+    if (is_write && (!req->data || !receive(client, req->data, req->len))) {
         free(req->data);
         return false;
     }
