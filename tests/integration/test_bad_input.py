@@ -188,6 +188,18 @@ class TestFullDisk:
         assert 'No space left' in one_line(done)
         assert 'new.luks' not in done.stdout.splitlines()[-1:]
 
+    @pytest.mark.parametrize('argv', [['convert', '-f', 'raw', '-O', 'luks'], ['convert', '-f', 'raw', '-O', 'raw'],
+                                      ['convert', '-f', 'raw', '-O', 'luks', '-m', '16', '-W']])
+    def test_convert(self, tmp_path, argv):
+        """No room for all of the data."""
+        source = tmp_path / 'source.raw'
+        source.write_bytes(b'data' * (2 << 20))
+        options = ['-o', 'key-secret=sec0,iter-time=10'] if 'luks' in argv else []
+        done = in_full_disk(tmp_path / 'full', 4096, '"$@"', QEMU_IMG, *argv,
+                            *secret_object(tmp_path, 'sec0', PASSWORD), *options, source, 'target')
+        assert done.returncode == 1
+        assert 'No space left' in one_line(done)
+
     def test_header_backup(self, tmp_path, volume):
         done = in_full_disk(tmp_path / 'full', 512, '"$@"; status=$?; ls; exit $status', QEMU_IMG,
                             'header', 'backup', volume, 'backup')

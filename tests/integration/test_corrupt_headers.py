@@ -9,7 +9,7 @@ import pytest
 
 import corrupt_headers
 import luks_header
-from programs import build_option, qemu_img, secret_object
+from programs import build_option, qemu_img, qemu_io, secret_object
 
 PASSWORD = b'a password'
 OTHER = b'another'
@@ -173,10 +173,13 @@ def test_truncated_at_every_sector(tmp_path):
     payload = luks_header.payload_bytes(path)
     assert os.path.getsize(path) == payload
     qemu_img('info', '-f', 'luks', path)
+    options = f'driver=luks,key-secret=sec0,file.filename={path}'
     step = 512 if build_option('b_sanitize') == 'none' else 8 * 512    # sanitizers are slow
     for size in range(payload - 512, -1, -step):
         os.truncate(path, size)
         before = os.stat(path).st_mtime_ns
         error = refused('info', '-f', 'luks', path)
         assert 'LUKS' in error, (size, error)
+        if size % 16384 == 0:
+            qemu_io(*secret_object(tmp_path, 'sec0', PASSWORD), '--image-opts', options, '-c', 'read 0 512', status=1)
         assert (os.path.getsize(path), os.stat(path).st_mtime_ns) == (size, before)
