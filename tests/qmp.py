@@ -38,8 +38,8 @@ class Qmp:
 
     def __init__(self, path, negotiate=True, oob=False):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(os.fspath(path))      # without a timeout, it waits while others are in the queue
         self.sock.settimeout(TIMEOUT)
-        self.sock.connect(os.fspath(path))
         self._file = self.sock.makefile('rb')
         self.events = []
         self.greeting = self.receive()

@@ -74,7 +74,7 @@ def connect(server, certificates=None, psk=None, user=None):
         handle.set_tls_psk_file(str(psk))
         handle.set_tls_username(user)
     if server.tcp_port:
-        handle.connect_tcp('localhost', str(server.tcp_port))
+        handle.connect_tcp('127.0.0.1', str(server.tcp_port))
     else:
         handle.connect_unix(str(server.socket))
     first = handle.pread(1, 0)
@@ -106,7 +106,7 @@ def test_data_over_tls(tmp_path, image, pki):
 
 def test_debian_qemu_img(tmp_path, image, pki):
     with NbdServer(tmp_path, *x509(pki, 'server'), *image, tcp_port=PORT + 1) as server:
-        opts = f'driver=nbd,host=localhost,port={server.tcp_port},tls-creds=tls0'
+        opts = f'driver=nbd,host=127.0.0.1,port={server.tcp_port},tls-creds=tls0'
         info = run(DEBIAN_QEMU_IMG, 'info', '--output=json', '--object',
                    f'tls-creds-x509,id=tls0,endpoint=client,dir={pki}', '--image-opts', opts)
         assert json.loads(info.stdout)['virtual-size'] == MIB
@@ -198,7 +198,7 @@ def test_list_over_tls(tmp_path, image, pki, psk):
     for program in (None, DEBIAN_QEMU_NBD):
         kwargs = {'program': program, 'quiet': False} if program else {}
         with NbdServer(tmp_path, *x509(pki, 'server'), '-x', 'secret', *image, tcp_port=PORT + 2, **kwargs) as server:
-            where = ['-L', '-b', 'localhost', '-p', server.tcp_port]
+            where = ['-L', '-b', '127.0.0.1', '-p', server.tcp_port]
             assert "export: 'secret'" in qemu_nbd(*where, *x509(pki, 'client')).stdout
             assert 'requires TLS' in qemu_nbd(*where, status=1).stderr
             failed = qemu_nbd(*where, *x509(pki, 'client'), '--tls-hostname', 'example.org', status=1)
