@@ -10,8 +10,11 @@ import os
 import re
 import statistics
 import subprocess
+import sys
 import time
 
+# QEMU's creating of encrypted images fails now and then on a busy machine, with "Unable to get accurate CPU usage".
+ATTEMPTS = 5
 REPORTED_SECONDS = re.compile(r'Run completed in ([0-9.]+) seconds')
 
 
@@ -30,7 +33,8 @@ class Sample:
     cpu: float
 
 
-def run_once(case):
+def attempt(case):
+    """Run a case: its sample, or None, and what it printed."""
     if case.prepare:
         case.prepare()
     argv = [os.fspath(arg) for arg in case.argv]
@@ -43,9 +47,18 @@ def run_once(case):
         wall = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f'exit status {child.returncode}: {" ".join(argv)}\n{output}')
+        return None, f'exit status {child.returncode}: {" ".join(argv)}\n{output}'
     said = REPORTED_SECONDS.search(output)
-    return Sample(float(said.group(1)) if said else wall, usage.ru_utime + usage.ru_stime)
+    return Sample(float(said.group(1)) if said else wall, usage.ru_utime + usage.ru_stime), output
+
+
+def run_once(case):
+    for _ in range(ATTEMPTS):
+        sample, output = attempt(case)
+        if sample:
+            return sample
+        print(output, file=sys.stderr)
+    raise SystemExit(f'failed {ATTEMPTS} times')
 
 
 def take_turns(cases, rounds):
