@@ -146,8 +146,25 @@ bool user_creatable_is_help(const char *arg)
                                   NULL);
 }
 
+/*
+ * What follows an undoubled comma in "data=..." is taken for a key: an error that quotes it would show a part
+ * of the secret.
+ */
+static void hide_secret(const char *arg, Error **errp)
+{
+    if (*errp && strstr(arg, "data") && (strstr(error_get_pretty(*errp), "Invalid parameter") ||
+                                         strstr(error_get_pretty(*errp), "Expected"))) {
+        error_free(*errp);
+        *errp = NULL;
+        error_setg(errp, "Invalid object definition");
+        error_append_hint(errp, "A part of it that is no KEY=VALUE, or whose key is unknown, is not shown: it "
+                          "may belong to the secret.\nWrite a comma in data= twice, or use file=.\n");
+    }
+}
+
 bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp)
 {
+    ERRP_GUARD();
     QAPIInputMode mode;
     g_autoptr(json_object) in = keyval_parse_or_json(arg, "qom-type", NULL, &mode, errp);
     g_autoptr(ObjectOptions) options = NULL;
@@ -155,6 +172,7 @@ bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp)
     if (in) {
         options = QAPI_FROM_JSON(ObjectOptions, in, mode, errp);
     }
+    hide_secret(arg, errp);
     /* What could not be parsed may hold a secret, too. */
     if (!options || (options->qom_type == OBJECT_TYPE_SECRET && options->u.secret.data)) {
         memset(arg, 'x', strlen(arg));

@@ -64,7 +64,8 @@ def test_a_second_signal_kills(slow_create):
     argv, _image = slow_create
     with start(argv) as proc:
         proc.send_signal(signal.SIGINT)
-        time.sleep(0.2)
+        proc.send_signal(signal.SIGINT)     # at once: counts as the same
+        time.sleep(0.4)
         if proc.poll() is None:         # not yet at a point where it can stop
             proc.send_signal(signal.SIGINT)
             proc.communicate(timeout=5)

@@ -28,6 +28,16 @@ static void assert_refused(const char *text, const char *expected)
     }
 }
 
+/* A comma in a secret that was not doubled: no part of the secret is shown. */
+static void assert_hidden(const char *text)
+{
+    g_autoptr(Error) err = NULL;
+
+    g_assert_false(parse(text, &err));
+    g_assert_null(strstr(error_get_pretty(err), "HUSH"));
+    g_assert_null(strstr(error_get_hint(err), "HUSH"));
+}
+
 static void assert_secret(const char *id, const char *expected)
 {
     g_autoptr(SecretBuffer) secret = qcrypto_secret_lookup(id, &error_abort);
@@ -53,7 +63,9 @@ static void test_refused(void)
     assert_refused("secret,data=x", "id");
     assert_refused("id=b,data=x", "qom-type");
     assert_refused("nonsense,id=b", "nonsense");
-    assert_refused("secret,id=b,data=x,colour=red", "colour");
+    assert_refused("secret,id=b,file=x,colour=red", "colour");
+    assert_hidden("secret,id=b,data=hush,HUSH");
+    assert_hidden("secret,id=b,data=hush,HUSH=1");
     assert_refused("secret,id=b,format=base32,data=x", "base32");
     assert_refused("", "");
     assert_refused("{", "");

@@ -19,11 +19,24 @@ typedef struct ToolJob {
 
 static const int cancel_signals[] = { SIGINT, SIGTERM, SIGHUP };
 
+/* Programs like timeout(1) send a signal to the process and to its group: that is one request, not two. */
+#define REPEAT_IGNORED_NS (200 * SCALE_MS)
+
 static volatile sig_atomic_t cancel_pending;
+static volatile int64_t cancel_ns;      /* when it was first asked for; 0: not yet */
 
 static void note_cancel(int sig)
 {
-    cancel_pending = sig;
+    int64_t now = qemu_clock_get_ns();
+
+    if (!cancel_ns) {
+        cancel_ns = now;
+        cancel_pending = 1;
+    } else if (now - cancel_ns > REPEAT_IGNORED_NS) {
+        /* Impatience: end at once, by the signal, as soon as this handler returns. */
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
 }
 
 static bool coroutine_fn tool_job_run(Job *job, Error **errp)
@@ -53,7 +66,7 @@ static void watch_tick(void *opaque)
 
 bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bool show, Error **errp)
 {
-    struct sigaction note = { .sa_handler = note_cancel, .sa_flags = SA_RESTART | SA_RESETHAND };
+    struct sigaction note = { .sa_handler = note_cancel, .sa_flags = SA_RESTART };
     struct sigaction old_actions[G_N_ELEMENTS(cancel_signals)];
     const JobDriver driver = { .instance_size = sizeof(ToolJob), .type = type, .run = tool_job_run };
     ToolJob *tool_job = job_create(NULL, &driver, JOB_INTERNAL, errp);
@@ -65,6 +78,7 @@ bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bo
     }
     tool_job->func = func;
     tool_job->opaque = opaque;
+    cancel_ns = 0;
     for (size_t i = 0; i < G_N_ELEMENTS(cancel_signals); i++) {
         sigaction(cancel_signals[i], &note, &old_actions[i]);
     }

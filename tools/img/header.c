@@ -64,7 +64,8 @@ static bool write_new_file(const char *name, const SecretBuffer *data, Error **e
 
 static SecretBuffer *read_file(const char *name, Error **errp)
 {
-    g_auto_fd int fd = open(name, O_RDONLY | O_CLOEXEC);
+    /* Without waiting for the other end of a pipe, which is refused below. */
+    g_auto_fd int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     g_autoptr(SecretBuffer) data = NULL;
     struct stat st;
     size_t done = 0;
