@@ -8,6 +8,9 @@
 #include "io/sockets.h"
 #include "util/aio.h"
 
+/* Clients that may wait for their turn. */
+#define CLIENTS_WAITING 16
+
 typedef struct SocketChardev {
     Chardev parent;
     NetListener *listener;      /* of a server */
@@ -77,7 +80,7 @@ static void begin_reconnect(SocketChardev *s)
 
 static bool coroutine_fn open_server(SocketChardev *s, Error **errp)
 {
-    s->listener = net_listener_open(s->addr, 1, errp);
+    s->listener = net_listener_open(s->addr, CLIENTS_WAITING, errp);
     return s->listener;
 }
 
