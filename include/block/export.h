@@ -64,6 +64,8 @@ BlockExportInfo *blk_exp_query(const BlockExport *exp);
 /* For protocols. */
 void blk_exp_ref(BlockExport *exp);
 void blk_exp_unref(BlockExport *exp);
+/* A request of a client failed below with @ret (-errno): tell the user. From any thread. */
+void blk_exp_report_error(BlockExport *exp, bool is_write, int ret);
 /* As if the user had deleted it, with mode hard. */
 void blk_exp_request_shutdown(BlockExport *exp);
 

@@ -140,6 +140,10 @@ void coroutine_fn nbd_request_run(void *opaque)
     } else {
         if (ret == 0) {
             ret = carry_out(req);
+            /* That there are no fast zeroes, or not enough memory here, is no error of the storage. */
+            if (ret < 0 && ret != -ENOTSUP && ret != -ENOMEM) {
+                blk_exp_report_error(&client->exp->common, req->type != NBD_CMD_READ && req->type != NBD_CMD_CACHE, ret);
+            }
         }
         if (ret == 0 && req->type == NBD_CMD_READ) {
             nbd_reply_data(req);
