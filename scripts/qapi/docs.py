@@ -37,6 +37,10 @@ def _members(obj):
     return rows
 
 
+def _section(tag, text):
+    return f'{tag}:\n\n```\n{text}\n```' if tag.startswith('Example') else f'{tag}: {text}'
+
+
 def _definition(entity):
     if isinstance(entity, Enum):
         kind, rows = 'enum', [_row(v.name, None, v.doc) for v in entity.values]
@@ -55,7 +59,7 @@ def _definition(entity):
         parts.append('\n'.join(rows))
     if isinstance(entity, Command) and entity.ret:
         parts.append(f'Returns {_type_ref(entity.ret)}.')
-    parts += [f'{tag}: {text}' for tag, text in entity.doc.sections.items() if text]
+    parts += [_section(tag, text) for tag, text in entity.doc.sections.items() if text]
     return '\n\n'.join(parts)
 
 

@@ -8,6 +8,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
 import re
+import textwrap
 
 from common import SchemaError
 
@@ -41,6 +42,8 @@ class Doc:
         self.text = self._finish(None)
 
     def _finish(self, key):
+        if key in ('Example', 'Examples'):
+            return textwrap.dedent('\n'.join(self._texts[key])).strip('\n')
         text = '\n'.join(self._texts[key]).strip()
         return re.sub(r'[ \t]*\n(?!\n)(?<!\n\n)[ \t]*', ' ', text)
 

@@ -104,6 +104,12 @@ class GoodTest(GeneratorTest):
         self.assertIn('## do-it\n\n(command) Text.\n\n- `a` (*str*): text\n- `b` (*int*, optional): text\n\n'
                       'Returns list of [Info](#info).', docs.generate(schema))
 
+    def test_example(self):
+        schema = self.schema(
+            '##\n# @go:\n#\n# Text.\n#\n# Example:\n#\n#     -> { "execute": "go",\n#          "id": 1 }\n'
+            '#\n# Since: 1.0\n##\n' + "{ 'command': 'go' }\n")
+        self.assertIn('Example:\n\n```\n-> { "execute": "go",\n     "id": 1 }\n```\n\nSince: 1.0', docs.generate(schema))
+
     def test_command_code(self):
         schema = self.schema(
             doc('Info') + "{ 'struct': 'Info', 'data': { } }\n" +
