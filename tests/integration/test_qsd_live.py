@@ -201,8 +201,8 @@ def test_fio(daemon, tmp_path):
     except (OSError, subprocess.CalledProcessError):
         pytest.skip('no fio with its nbd engine')
     argv = ['fio', '--name=w', '--ioengine=nbd', f'--uri=nbd+unix:///disk?socket={tmp_path}/nbd.sock', '--rw=randwrite',
-            '--bsrange=512-65536', '--bs_unaligned=0', f'--size={SIZE}', '--io_size=256m', '--iodepth=8', '--verify=crc32c', '--do_verify=1',
-            '--verify_fatal=1', '--randseed=7', '--allow_file_create=0']
+            '--bsrange=512-65536', '--bs_unaligned=0', f'--size={SIZE}', '--io_size=256m', '--iodepth=8',
+            '--verify=crc32c', '--do_verify=1', '--verify_fatal=1', '--randseed=7', '--allow_file_create=0']
     file = {'driver': 'file', 'node-name': 'file', 'filename': str(tmp_path / 'a.luks')}
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path) as fio:
         i = 0

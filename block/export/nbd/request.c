@@ -142,7 +142,8 @@ void coroutine_fn nbd_request_run(void *opaque)
             ret = carry_out(req);
             /* That there are no fast zeroes, or not enough memory here, is no error of the storage. */
             if (ret < 0 && ret != -ENOTSUP && ret != -ENOMEM) {
-                blk_exp_report_error(&client->exp->common, req->type != NBD_CMD_READ && req->type != NBD_CMD_CACHE, ret);
+                bool is_read = req->type == NBD_CMD_READ || req->type == NBD_CMD_CACHE;
+                blk_exp_report_error(&client->exp->common, !is_read, ret);
             }
         }
         if (ret == 0 && req->type == NBD_CMD_READ) {
