@@ -40,6 +40,14 @@ def is_listening(path):
         return any(line.split()[-1] == str(path) and line.split()[3] == '00010000' for line in table)
 
 
+def connect_wire(path):
+    """A connection to the unix socket PATH."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(30)
+    sock.connect(str(path))
+    return Wire(sock)
+
+
 class NbdServer:
     """qemu-nbd -t -e 0 -k SOCKET ARGS...; ends with the block, where it must exit with status 0 and say nothing."""
 
@@ -86,10 +94,7 @@ class NbdServer:
 
     def connect(self):
         """A Wire."""
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(30)
-        sock.connect(str(self.socket))
-        return Wire(sock)
+        return connect_wire(self.socket)
 
     def memory_kib(self):
         """Resident memory of the server."""

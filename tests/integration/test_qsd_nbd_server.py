@@ -7,7 +7,7 @@ import socket
 import nbd
 import pytest
 
-from nbd_server import Wire, is_listening
+from nbd_server import connect_wire, is_listening
 from qmp import StorageDaemon
 
 
@@ -18,10 +18,7 @@ def unix(path):
 
 def connect(path):
     """A connection past the greeting."""
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(30)
-    sock.connect(str(path))
-    return Wire(sock).greet()
+    return connect_wire(path).greet()
 
 
 def test_start_and_stop(tmp_path):
