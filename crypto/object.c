@@ -157,8 +157,8 @@ static void hide_secret(const char *arg, Error **errp)
         error_free(*errp);
         *errp = NULL;
         error_setg(errp, "Invalid object definition");
-        error_append_hint(errp, "A part of it that is no KEY=VALUE, or whose key is unknown, is not shown: it "
-                          "may belong to the secret.\nWrite a comma in data= twice, or use file=.\n");
+        error_append_hint(errp, "What is wrong is not shown, as it may belong to the secret: write a comma in "
+                          "data= twice, or use file=.\n");
     }
 }
 
