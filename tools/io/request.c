@@ -216,11 +216,12 @@ static int coroutine_fn submit(Request *r)
 
 static bool verified(const Request *r)
 {
-    const uint8_t *buf = r->buf + r->verify_offset;
+    const uint8_t *buf;
 
     if (r->write || r->pattern < 0) {
         return true;
     }
+    buf = r->buf + r->verify_offset;
     for (int64_t i = 0; i < r->verify_bytes; i++) {
         if (buf[i] != r->pattern) {
             printf("Pattern verification failed at offset %" PRId64 ", %" PRId64 " bytes\n",
