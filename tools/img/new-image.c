@@ -15,7 +15,6 @@
 #include "tools/common/progress.h"
 #include "tools/img/new-image.h"
 
-/* New raw images are whole sectors, as QEMU's. */
 #define RAW_SECTOR_BYTES 512
 
 static bool is_luks(const NewImage *image)
@@ -220,7 +219,9 @@ static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **
         json_object_object_foreach(image->options, key, value) {
             json_object_object_add(options, key, json_object_get(value));
         }
-        json_object_object_add(options, "size", json_object_new_uint64(ROUND_UP(image->bytes, RAW_SECTOR_BYTES)));
+        if (image->whole_sectors) {
+            json_object_object_add(options, "size", json_object_new_uint64(ROUND_UP(image->bytes, RAW_SECTOR_BYTES)));
+        }
     } else {
         json_object_object_add(options, "size", json_object_new_int(0));
     }

@@ -26,6 +26,7 @@ typedef struct NewImage {
     bool has_bytes;             /* @bytes is set; else the options have to say */
     uint64_t bytes;             /* usable length; known after new_image_parse() */
     bool force;                 /* overwrite a LUKS image that is there already */
+    bool whole_sectors;         /* round the length of a raw file up to 512 bytes, as QEMU does */
 
     /* from new_image_parse() */
     struct json_object *options;    /* checked, with the size */
