@@ -2,9 +2,15 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import signal
+
 import pytest
 
 import programs
+
+# A shell without job control starts what runs in the background with this signal ignored, and programs inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
