@@ -47,18 +47,52 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const QAPIMember *const *)a)->name, (*(const QAPIMember *const *)b)->name);
 }
 
-static void print_member(const QAPIMember *m, FILE *out)
+static void print_members(const QAPIType *type, const char *prefix, const char *condition, FILE *out);
+
+/* "    VALUE   - TEXT" for each value that the discriminator of a union can have. */
+static void print_tag(const QAPIMember *tag, const char *prefix, FILE *out)
 {
-    int width = fprintf(out, "  %s=<%s>", m->name, type_word(m->type));
+    fprintf(out, "  %s%s=<str>: %s, one of:\n", prefix, tag->name, tag->doc);
+    for (size_t i = 0; i < tag->type->n_values; i++) {
+        const QAPIEnumValue *v = &tag->type->values[i];
+
+        if (!v->unsupported) {
+            int width = fprintf(out, "    %s", v->name);
+            fprintf(out, "%*s - %s\n", MAX(0, TEXT_COLUMN - width), "", v->doc);
+        }
+    }
+}
+
+/* The members of an object that is itself a member, by their dotted names. */
+static void print_nested(const QAPIType *type, const char *prefix, FILE *out)
+{
+    if (type->tag) {
+        print_tag(type->tag, prefix, out);
+    }
+    print_members(type, prefix, "", out);
+    for (size_t i = 0; i < type->n_branches; i++) {
+        g_autofree char *condition = g_strdup_printf("; with %s%s=%s", prefix, type->tag->name,
+                                                     qapi_enum_str(type->tag->type, type->branches[i].value));
+        print_members(type->branches[i].type, prefix, condition, out);
+    }
+}
+
+static void print_member(const QAPIMember *m, const char *prefix, const char *condition, FILE *out)
+{
+    int width = fprintf(out, "  %s%s=<%s>", prefix, m->name, type_word(m->type));
 
     fprintf(out, "%*s - %s", MAX(0, TEXT_COLUMN - width), "", m->doc);
     if (m->type->kind == QAPI_KIND_ENUM) {
         print_enum_values(m->type, out);
     }
-    fprintf(out, "%s\n", m->optional ? "" : "; required");
+    fprintf(out, "%s%s\n", condition, m->optional ? "" : "; required");
+    if (m->type->kind == QAPI_KIND_STRUCT) {
+        g_autofree char *deeper = g_strdup_printf("%s%s.", prefix, m->name);
+        print_nested(m->type, deeper, out);
+    }
 }
 
-static void print_members(const QAPIType *type, FILE *out)
+static void print_members(const QAPIType *type, const char *prefix, const char *condition, FILE *out)
 {
     g_autofree const QAPIMember **sorted = g_new(const QAPIMember *, type->n_members + 1);
     size_t n = 0;
@@ -70,22 +104,16 @@ static void print_members(const QAPIType *type, FILE *out)
     }
     qsort(sorted, n, sizeof(sorted[0]), by_name);
     for (size_t i = 0; i < n; i++) {
-        print_member(sorted[i], out);
+        print_member(sorted[i], prefix, condition, out);
     }
 }
 
 void qapi_print_help(const QAPIType *type, FILE *out)
 {
     assert(type->kind == QAPI_KIND_STRUCT);
-    print_members(type, out);
+    print_members(type, "", "", out);
     if (type->tag) {
-        const QAPIType *tag = type->tag->type;
-
-        fprintf(out, "  %s=<str>: %s, one of:\n", type->tag->name, type->tag->doc);
-        for (size_t i = 0; i < tag->n_values; i++) {
-            int width = fprintf(out, "    %s", tag->values[i].name);
-            fprintf(out, "%*s - %s\n", MAX(0, TEXT_COLUMN - width), "", tag->values[i].doc);
-        }
+        print_tag(type->tag, "", out);
     }
 }
 
@@ -101,6 +129,6 @@ bool qapi_print_branch_help(const QAPIType *type, const char *value, FILE *out, 
     if (branch) {
         qapi_print_help(branch, out);
     }
-    print_members(type, out);
+    print_members(type, "", "", out);
     return true;
 }

@@ -301,6 +301,8 @@ static void test_help(void)
     g_assert_false(qapi_print_branch_help(&qapi_type_ObjectOptions, "x", out, &err));
     fputs("--\n", out);
     qapi_print_help(&qapi_type_ObjectOptions, out);
+    qapi_print_help(&qapi_type_NbdServerOptions, out);
+    qapi_print_help(&qapi_type_BlockExportOptions, out);
     fclose(out);
     g_test_message("%s", text);
     g_assert_nonnull(strstr(text, "  cipher-mode=<str>         - "));
@@ -309,6 +311,10 @@ static void test_help(void)
     g_assert_nonnull(strstr(text, "  serial=<num>"));
     g_assert_null(strstr(text, "md5"));
     g_assert_nonnull(strstr(text, "    secret_keyring          - "));
+    g_assert_nonnull(strstr(text, "\n  addr.type=<str>: "));
+    g_assert_nonnull(strstr(text, "\n  addr.path=<str>           - "));
+    g_assert_nonnull(strstr(text, "; with addr.type=unix; required\n"));
+    g_assert_null(strstr(text, "vduse"));
 }
 
 int main(int argc, char **argv)
