@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 
+#include "crypto/authz.h"
 #include "crypto/tls-creds-int.h"
 
 /* Older versions than these are broken; RFC 8996. */
@@ -108,4 +109,24 @@ QCryptoTLSCreds *qcrypto_tls_creds_lookup(const char *id, QCryptoTLSCredsEndpoin
         return NULL;
     }
     return qcrypto_tls_creds_ref(creds);
+}
+
+bool qcrypto_tls_options_lookup(const char *creds_id, const char *authz_id, QCryptoTLSCredsEndpoint endpoint,
+                                QCryptoTLSCreds **creds, Error **errp)
+{
+    g_autoptr(QCryptoTLSCreds) found = NULL;
+
+    if (creds_id && !(found = qcrypto_tls_creds_lookup(creds_id, endpoint, errp))) {
+        return false;
+    }
+    if (authz_id && (!found || endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT)) {
+        error_setg(errp, "Option 'tls-authz' %s", found ? "is for servers, which decide about their clients"
+                   : "needs 'tls-creds': without TLS nobody can tell who connects");
+        return false;
+    }
+    if (authz_id && !qauthz_check_id(authz_id, errp)) {
+        return false;
+    }
+    *creds = g_steal_pointer(&found);
+    return true;
 }

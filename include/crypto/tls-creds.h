@@ -30,6 +30,13 @@ typedef struct QCryptoTLSCreds QCryptoTLSCreds;
  */
 QCryptoTLSCreds *qcrypto_tls_creds_lookup(const char *id, QCryptoTLSCredsEndpoint endpoint, Error **errp);
 
+/*
+ * The same for options "tls-creds" and "tls-authz", either of which may be NULL: *@creds is NULL where there are no
+ * credentials. An authorization object must exist, and be for the credentials of a server. False with @errp.
+ */
+bool qcrypto_tls_options_lookup(const char *creds_id, const char *authz_id, QCryptoTLSCredsEndpoint endpoint,
+                                QCryptoTLSCreds **creds, Error **errp);
+
 /* References are counted atomically: any thread may hold one. NULL is allowed. */
 QCryptoTLSCreds *qcrypto_tls_creds_ref(QCryptoTLSCreds *creds);
 void qcrypto_tls_creds_unref(QCryptoTLSCreds *creds);

@@ -105,13 +105,45 @@ static ChardevAddArg *convert(struct json_object *options, Error **errp)
     return QAPI_FROM_JSON(ChardevAddArg, in, QAPI_INPUT_KEYVAL, errp);
 }
 
+static const char *const option_help[CHARDEV_BACKEND_KIND__MAX] = {
+    [CHARDEV_BACKEND_KIND_FILE] =
+        "  path=<str>                - name of the file to write to; required\n"
+        "  append=<bool (on/off)>    - keep what the file holds (default: off)\n"
+        "  input-path=<str>          - name of the file to read from (default: nothing is read)\n",
+    [CHARDEV_BACKEND_KIND_SOCKET] =
+        "  path=<str>                - a unix socket\n"
+        "  abstract=<bool (on/off)>  - the path is a name in Linux' abstract name space (default: off)\n"
+        "  tight=<bool (on/off)>     - the abstract name ends with the path's last byte (default: on)\n"
+        "  host=<str>, port=<str>    - TCP, where there is no path (default for host: every address)\n"
+        "  to=<num>                  - listen on the first free port from port to this one\n"
+        "  ipv4=, ipv6=<bool>        - which of them to use (default: both)\n"
+        "  fd=<num>                  - a socket that was inherited\n"
+        "  server=<bool (on/off)>    - listen instead of connecting (default: off)\n"
+        "  wait=<bool (on/off)>      - do not start before the first client has come (default: on)\n"
+        "  reconnect-ms=<num>        - as a client, connect again so long after the connection was lost\n"
+        "  tls-creds=<str>           - ID of TLS credentials; the peer must use TLS (default: no TLS)\n"
+        "  tls-authz=<str>           - ID of an authorization object that decides which clients may connect\n",
+    [CHARDEV_BACKEND_KIND_STDIO] =
+        "  signal=<bool (on/off)>    - let the terminal's keys send signals (default: on)\n",
+};
+
 bool chardev_is_help(const char *arg)
 {
     bool help = false;
     g_autoptr(json_object) options = keyval_parse(arg, "backend", &help, NULL);
+    struct json_object *kind;
 
+    if (help && options && json_object_object_get_ex(options, "backend", &kind)) {
+        int index = qapi_enum_parse(&qapi_type_ChardevBackendKind, json_object_get_string(kind), -1, NULL);
+
+        if (index >= 0) {
+            printf("  id=<str>                  - the name that monitors refer to it by; required\n%s",
+                   option_help[index] ?: "");
+            return true;
+        }
+    }
     if (help) {
-        printf("Character devices:\n");
+        printf("Character devices; TYPE,help lists the options of one:\n");
         for (size_t i = 0; i < qapi_type_ChardevBackendKind.n_values; i++) {
             const QAPIEnumValue *v = &qapi_type_ChardevBackendKind.values[i];
             printf("  %-8s %s\n", v->name, v->doc);

@@ -5,11 +5,16 @@
  */
 #include "util/osdep.h"
 #include "chardev-int.h"
+#include "crypto/tls-creds.h"
 #include "io/sockets.h"
+#include "io/tls.h"
 #include "util/aio.h"
 
 /* Clients that may wait for their turn. */
 #define CLIENTS_WAITING 16
+
+/* How long a TLS handshake may take, in which nobody else is served. */
+#define HANDSHAKE_NS (10 * NANOSECONDS_PER_SECOND)
 
 typedef struct SocketChardev {
     Chardev parent;
@@ -17,12 +22,17 @@ typedef struct SocketChardev {
     CoQueue arrived;            /* those who wait for a client */
     IOChannel *waiting;         /* a connection that nobody has taken yet */
 
-    SocketAddress *addr;        /* of a client that reconnects */
-    int64_t reconnect_ns;       /* 0: it does not */
-    bool reconnecting;          /* a coroutine is at it */
-    bool closing;
+    QCryptoTLSCreds *tls_creds; /* NULL: no TLS */
+    char *tls_authz;
+    IOChannel *greeting;        /* the connection whose handshake is going on */
+
+    SocketAddress *addr;
+    int64_t reconnect_ns;       /* of a client; 0: it does not */
     CoSleep sleep;
-    CoQueue reconnect_ended;
+
+    bool busy;                  /* a coroutine shakes hands, or reconnects */
+    CoQueue idle;
+    bool closing;
 } SocketChardev;
 
 static SocketChardev *to_socket(Chardev *chr)
@@ -41,13 +51,77 @@ static void hand_over(SocketChardev *s, IOChannel *ch)
     }
 }
 
+static void handshake_too_slow(void *opaque)
+{
+    io_channel_shutdown(opaque);
+}
+
+/* The TLS handshake, where there is TLS. On failure the channel is let go of. */
+static bool coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch, Error **errp)
+{
+    if (!s->tls_creds) {
+        return true;
+    }
+    const char *host = s->addr->type == SOCKET_ADDRESS_TYPE_INET ? s->addr->u.inet.host : NULL;
+    AioTimer *timer = aio_timer_new(qemu_get_aio_context(), handshake_too_slow, ch);
+
+    aio_timer_mod_ns(timer, qemu_clock_get_ns() + HANDSHAKE_NS);
+    s->greeting = ch;
+    bool ok = io_channel_co_tls_handshake(ch, s->tls_creds, s->listener ? NULL : host, s->tls_authz, errp);
+    s->greeting = NULL;
+    aio_timer_free(timer);
+    if (!ok) {
+        io_channel_unref(ch);
+    }
+    return ok;
+}
+
+/* A coroutine of @s is at its end, with a connection or NULL. */
+static void end_busy(SocketChardev *s, IOChannel *ch)
+{
+    s->busy = false;
+    if (ch && !s->closing) {
+        hand_over(s, ch);
+    } else {
+        io_channel_unref(ch);
+    }
+    qemu_co_queue_restart_all(&s->idle);
+}
+
+static void new_client(IOChannel *ch, void *opaque);
+
+static void coroutine_fn greet_client(void *opaque)
+{
+    SocketChardev *s = opaque;
+    IOChannel *ch = g_steal_pointer(&s->greeting);
+    bool ok = shake_hands(s, ch, NULL);
+
+    if (!ok && (s->parent.opened || !qemu_co_queue_empty(&s->arrived))) {
+        net_listener_set_client_func(s->listener, new_client, s);
+    }
+    end_busy(s, ok ? ch : NULL);
+}
+
 /* One client at a time: the next waits in the kernel's backlog. */
 static void new_client(IOChannel *ch, void *opaque)
 {
     SocketChardev *s = opaque;
 
     net_listener_set_client_func(s->listener, NULL, NULL);
-    hand_over(s, ch);
+    if (s->tls_creds) {
+        s->busy = true;
+        s->greeting = ch;
+        qemu_coroutine_enter(qemu_coroutine_create(greet_client, s));
+    } else {
+        hand_over(s, ch);
+    }
+}
+
+static IOChannel *coroutine_fn connect_to_server(SocketChardev *s, int64_t timeout_ns, Error **errp)
+{
+    IOChannel *ch = socket_connect(s->addr, timeout_ns, errp);
+
+    return ch && shake_hands(s, ch, errp) ? ch : NULL;
 }
 
 static void coroutine_fn reconnect(void *opaque)
@@ -58,22 +132,16 @@ static void coroutine_fn reconnect(void *opaque)
     while (!ch && !s->closing) {
         co_sleep_ns_wakeable(&s->sleep, s->reconnect_ns);
         if (!s->closing) {
-            ch = socket_connect(s->addr, s->reconnect_ns, NULL);
+            ch = connect_to_server(s, s->reconnect_ns, NULL);
         }
     }
-    s->reconnecting = false;
-    qemu_co_queue_restart_all(&s->reconnect_ended);
-    if (ch && !s->closing) {
-        hand_over(s, ch);
-    } else {
-        io_channel_unref(ch);
-    }
+    end_busy(s, ch);
 }
 
 static void begin_reconnect(SocketChardev *s)
 {
-    if (!s->reconnecting) {
-        s->reconnecting = true;
+    if (!s->busy) {
+        s->busy = true;
         qemu_coroutine_enter(qemu_coroutine_create(reconnect, s));
     }
 }
@@ -88,7 +156,7 @@ static bool coroutine_fn open_client(SocketChardev *s, Error **errp)
 {
     Error *err = NULL;
 
-    s->waiting = socket_connect(s->addr, 0, &err);
+    s->waiting = connect_to_server(s, 0, &err);
     if (!s->waiting && s->reconnect_ns) {
         error_free(err);
         begin_reconnect(s);
@@ -96,6 +164,13 @@ static bool coroutine_fn open_client(SocketChardev *s, Error **errp)
     }
     error_propagate(errp, err);
     return s->waiting;
+}
+
+static void free_options(SocketChardev *s)
+{
+    qcrypto_tls_creds_unref(s->tls_creds);
+    g_free(s->tls_authz);
+    qapi_free_SocketAddress(s->addr);
 }
 
 static bool coroutine_fn socket_open(Chardev *chr, const ChardevBackend *backend, Error **errp)
@@ -111,13 +186,19 @@ static bool coroutine_fn socket_open(Chardev *chr, const ChardevBackend *backend
         return false;
     }
     s->reconnect_ns = reconnect_ms * SCALE_MS;
+    if (!qcrypto_tls_options_lookup(options->tls_creds, options->tls_authz,
+                                    server ? QCRYPTO_TLS_CREDS_ENDPOINT_SERVER : QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT,
+                                    &s->tls_creds, errp)) {
+        return false;
+    }
+    s->tls_authz = g_strdup(options->tls_authz);
     s->addr = socket_address_flatten(options->addr);
     qemu_co_queue_init(&s->arrived);
-    qemu_co_queue_init(&s->reconnect_ended);
+    qemu_co_queue_init(&s->idle);
     if (server ? open_server(s, errp) : open_client(s, errp)) {
         return true;
     }
-    g_clear_pointer(&s->addr, qapi_free_SocketAddress);
+    free_options(s);
     return false;
 }
 
@@ -139,7 +220,7 @@ static void socket_start(Chardev *chr)
 
     if (s->waiting) {
         hand_over(s, g_steal_pointer(&s->waiting));
-    } else if (s->listener) {
+    } else if (s->listener && !s->busy) {
         net_listener_set_client_func(s->listener, new_client, s);
     }
 }
@@ -170,12 +251,15 @@ static void coroutine_fn socket_close(Chardev *chr)
 
     s->closing = true;
     qemu_co_sleep_wake(&s->sleep);
-    while (s->reconnecting) {
-        qemu_co_queue_wait(&s->reconnect_ended, NULL);
+    if (s->greeting) {
+        io_channel_shutdown(s->greeting);
+    }
+    while (s->busy) {
+        qemu_co_queue_wait(&s->idle, NULL);
     }
     net_listener_free(s->listener);
     io_channel_unref(s->waiting);
-    qapi_free_SocketAddress(s->addr);
+    free_options(s);
 }
 
 const ChardevDriver chardev_socket = {

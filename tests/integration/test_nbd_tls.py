@@ -24,31 +24,6 @@ def fixture_image(tmp_path):
     return ['-f', 'raw', path]
 
 
-def openssl(*args):
-    """Run openssl."""
-    run('openssl', *args)
-
-
-@pytest.fixture(name='pki', scope='module')
-def fixture_pki(tmp_path_factory):
-    """A directory with a CA, a server localhost, and a client CN=tester; in other/ the same of another CA."""
-    top = tmp_path_factory.mktemp('pki')
-    for directory in (top, top / 'other'):
-        directory.mkdir(exist_ok=True)
-        new = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-        openssl('req', '-x509', *new, '-days', '30', '-subj', f'/CN={directory.name} CA',
-                '-addext', 'keyUsage=critical,keyCertSign',
-                '-keyout', directory / 'ca-key.pem', '-out', directory / 'ca-cert.pem')
-        for who, name in (('server', 'localhost'), ('client', 'tester')):
-            (directory / 'ext').write_text('subjectAltName=DNS:localhost,IP:127.0.0.1\n')
-            openssl('req', *new, '-subj', f'/CN={name}', '-keyout', directory / f'{who}-key.pem',
-                    '-out', directory / f'{who}.csr')
-            openssl('x509', '-req', '-in', directory / f'{who}.csr', '-days', '30', '-out', directory / f'{who}-cert.pem',
-                    '-CA', directory / 'ca-cert.pem', '-CAkey', directory / 'ca-key.pem', '-CAcreateserial',
-                    '-extfile', directory / 'ext')
-    return top
-
-
 @pytest.fixture(name='psk', scope='module')
 def fixture_psk(tmp_path_factory):
     """A directory with keys.psk."""

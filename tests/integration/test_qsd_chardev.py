@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -70,6 +71,91 @@ def test_client_that_reconnects(tmp_path):
             assert b'QMP' in conn.recv(4096)
             conn.close()
     server.close()
+
+
+def tls_context(pki, end):
+    """Python's TLS for one end, which proves who it is and checks the other."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH if end == 'client' else ssl.Purpose.CLIENT_AUTH,
+                                         cafile=pki / 'ca-cert.pem')
+    context.load_cert_chain(pki / f'{end}-cert.pem', pki / f'{end}-key.pem')
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def ask_over_tls(path, context):
+    """The answer to query-version over a monitor that wants TLS."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(os.fspath(path))
+        with context.wrap_socket(sock, server_hostname='localhost') as tls:
+            stream = tls.makefile('rw')
+            assert 'QMP' in json.loads(stream.readline())
+            stream.write('{"execute": "qmp_capabilities"}{"execute": "query-version", "id": 1}')
+            stream.flush()
+            stream.readline()
+            return json.loads(stream.readline())
+
+
+def test_tls(tmp_path, pki):
+    path = tmp_path / 't.sock'
+    creds = f'tls-creds-x509,id=tls0,endpoint=server,dir={pki}'
+    with StorageDaemon(tmp_path, '--object', creds, '--object', 'authz-simple,id=a0,identity=CN=tester',
+                       '--chardev', f'socket,id=t,path={path},server=on,wait=off,tls-creds=tls0,tls-authz=a0',
+                       '--monitor', 't') as daemon:
+        context = tls_context(pki, 'client')
+        assert ask_over_tls(path, context)['id'] == 1
+        # who is not welcome, or does not speak TLS, is shown the door, and the next one is served
+        for other in (tls_context(pki / 'other', 'client'), ssl._create_unverified_context()):
+            with pytest.raises((ssl.SSLError, OSError, ValueError)):
+                ask_over_tls(path, other)
+            assert ask_over_tls(path, context)['return']['qemu']['major'] == 10
+        with socket.socket(socket.AF_UNIX) as plain:
+            plain.settimeout(10)
+            plain.connect(os.fspath(path))
+            plain.sendall(b'{"execute": "qmp_capabilities"}')
+            assert b'QMP' not in plain.recv(4096)
+        assert ask_over_tls(path, context)['id'] == 1
+        daemon.qmp.cmd('object-del', id='a0')
+        with pytest.raises((ssl.SSLError, OSError, ValueError)):
+            ask_over_tls(path, context)
+        # a client that stops in the middle of its handshake does not hold up the end
+        silent = socket.socket(socket.AF_UNIX)
+        silent.connect(os.fspath(path))
+        silent.sendall(b'\x16\x03\x01')
+    silent.close()
+
+
+def test_tls_client(tmp_path, pki):
+    with socket.socket() as server:
+        server.settimeout(10)
+        server.bind(('127.0.0.1', 0))
+        port = server.getsockname()[1]
+        with StorageDaemon(tmp_path, '--object', f'tls-creds-x509,id=tls0,dir={pki}', '--chardev',
+                           f'socket,id=t,host=localhost,port={port},ipv6=off,reconnect-ms=20,tls-creds=tls0',
+                           '--monitor', 't'):
+            server.listen()
+            accepted = 0
+            for directory, welcome in ((pki, True), (pki / 'other', False), (pki, True)):
+                conn, _ = server.accept()
+                conn.settimeout(10)
+                try:
+                    with tls_context(directory, 'server').wrap_socket(conn, server_side=True) as tls:
+                        accepted += b'QMP' in tls.recv(4096)
+                except OSError as err:
+                    assert not welcome, err
+    assert accepted == 2
+
+
+def test_tls_options(tmp_path, pki):
+    server = f'socket,id=t,path={tmp_path}/t.sock,server=on,wait=off'
+    creds = ['--object', f'tls-creds-x509,id=tls0,endpoint=server,dir={pki}']
+    assert "'tls0'" in fails('--chardev', f'{server},tls-creds=tls0')
+    assert "'tls-authz' needs 'tls-creds'" in fails('--chardev', f'{server},tls-authz=a0')
+    assert "'a0'" in fails(*creds, '--chardev', f'{server},tls-creds=tls0,tls-authz=a0')
+    assert 'not a client' in fails(*creds, '--chardev', f'socket,id=t,path={tmp_path}/t.sock,tls-creds=tls0')
+    assert 'for servers' in fails('--object', f'tls-creds-x509,id=tls0,dir={pki}', '--chardev',
+                                  f'socket,id=t,path={tmp_path}/t.sock,tls-creds=tls0,tls-authz=a0')
+    assert not (tmp_path / 't.sock').exists()
 
 
 def test_wait_for_the_first_client(tmp_path):
@@ -168,6 +254,9 @@ def test_options(tmp_path):
     for option in ('chardev', 'monitor', 'object', 'daemonize', 'pidfile'):
         assert f'--{option}' in text
     assert 'socket' in run(QSD, '--chardev', 'help').stdout
+    for kind, option in (('socket', 'reconnect-ms='), ('file', 'input-path='), ('stdio', 'signal=')):
+        assert option in run(QSD, '--chardev', f'{kind},help').stdout
+    assert 'addr.path=' in run(QSD, '--nbd-server', 'help').stdout
     assert 'pretty' in run(QSD, '--monitor', 'help').stdout
     assert 'secret' in run(QSD, '--object', 'help').stdout
     assert 'keyid' in run(QSD, '--object', 'secret,help').stdout

@@ -9,7 +9,6 @@
 
 #include "block/export/nbd/nbd-int.h"
 #include "block/nbd.h"
-#include "crypto/authz.h"
 #include "io/sockets.h"
 #include "util/aio.h"
 
@@ -174,27 +173,6 @@ static void server_free(NBDServer *s)
     g_free(s);
 }
 
-static bool set_tls(NBDServer *s, const NbdServerOptions *options, Error **errp)
-{
-    if (options->tls_creds) {
-        s->tls_creds = qcrypto_tls_creds_lookup(options->tls_creds, QCRYPTO_TLS_CREDS_ENDPOINT_SERVER, errp);
-        if (!s->tls_creds) {
-            return false;
-        }
-    }
-    if (options->tls_authz) {
-        if (!s->tls_creds) {
-            error_setg(errp, "Option 'tls-authz' needs 'tls-creds': without TLS nobody can tell who connects");
-            return false;
-        }
-        if (!qauthz_check_id(options->tls_authz, errp)) {
-            return false;
-        }
-        s->tls_authz = g_strdup(options->tls_authz);
-    }
-    return true;
-}
-
 bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp)
 {
     if (server) {
@@ -208,7 +186,9 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
     server->handshake_ns = NANOSECONDS_PER_SECOND * (options->has_handshake_max_seconds
                                                      ? options->handshake_max_seconds
                                                      : DEFAULT_HANDSHAKE_SECONDS);
-    if (set_tls(server, options, errp)) {
+    server->tls_authz = g_strdup(options->tls_authz);
+    if (qcrypto_tls_options_lookup(options->tls_creds, options->tls_authz, QCRYPTO_TLS_CREDS_ENDPOINT_SERVER,
+                                   &server->tls_creds, errp)) {
         server->listener = net_listener_open(options->addr, SOMAXCONN, errp);
     }
     if (!server->listener) {
