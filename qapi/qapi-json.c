@@ -22,8 +22,12 @@ typedef struct Rewriter {
     char quote;     /* of the string we are in, or 0 */
     bool escape;    /* behind a backslash */
     int zeros;      /* of "\u0000": digits seen, or -1 */
+    bool huge;      /* in an integer beyond 64 bits */
     size_t n_keys;  /* colons outside strings */
 } Rewriter;
+
+/* "e0" behind an integer that is too large, and the character after it. */
+#define REWRITTEN_MAX 3
 
 static void fail_at(const char *text, size_t pos, const char *reason, Error **errp)
 {
@@ -76,29 +80,9 @@ static int rewrite_in_string(Rewriter *rw, char c, char *out, const char **reaso
     return n;
 }
 
-static int rewrite(Rewriter *rw, char c, char *out, const char **reason)
-{
-    if (rw->quote) {
-        return rewrite_in_string(rw, c, out, reason);
-    }
-    if (c == '"' || c == '\'') {
-        rw->quote = c;
-        rw->zeros = -1;
-        *out = '"';
-        return 1;
-    }
-    if (!c || !strchr(PLAIN_CHARS, c)) {
-        *reason = "unexpected character";
-        return -1;
-    }
-    rw->n_keys += c == ':';
-    *out = c;
-    return 1;
-}
-
 /*
  * Whether the number at the start of @text (@len bytes) is an integer beyond 64 bits, which json-c
- * would clamp.
+ * would clamp: it is made a floating-point number, so that whoever wants an integer there can refuse it by name.
  */
 static bool is_too_large(const char *text, size_t len)
 {
@@ -132,16 +116,48 @@ static bool is_number_start(const char *text, size_t pos)
            (!pos || !strchr("0123456789+-.eE", text[pos - 1]));
 }
 
+/* Rewrite the character at @pos of @text into @out, which has room for REWRITTEN_MAX. */
+static int rewrite(Rewriter *rw, const char *text, size_t len, size_t pos, char *out, const char **reason)
+{
+    char c = text[pos];
+    int n = 0;
+
+    if (rw->quote) {
+        return rewrite_in_string(rw, c, out, reason);
+    }
+    if (rw->huge && !g_ascii_isdigit(c)) {
+        rw->huge = false;
+        out[n++] = 'e';
+        out[n++] = '0';
+    }
+    if (is_number_start(text, pos)) {
+        rw->huge = is_too_large(text + pos, len - pos);
+    }
+    if (c == '"' || c == '\'') {
+        rw->quote = c;
+        rw->zeros = -1;
+        out[n++] = '"';
+        return n;
+    }
+    if (!c || !strchr(PLAIN_CHARS, c)) {
+        *reason = "unexpected character";
+        return -1;
+    }
+    rw->n_keys += c == ':';
+    out[n++] = c;
+    return n;
+}
+
 /* The position in @text that became position @pos of its rewritten form. */
 static size_t position_in_text(const char *text, size_t len, size_t pos)
 {
     Rewriter rw = { 0 };
     const char *reason;
     size_t done = 0, i = 0;
-    char out[2];
+    char out[REWRITTEN_MAX];
 
     while (i < len && done + 1 <= pos) {
-        done += rewrite(&rw, text[i], out, &reason);
+        done += rewrite(&rw, text, len, i, out, &reason);
         i += done <= pos;
     }
     return i;
@@ -241,18 +257,17 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
     strict = secret_buffer_new(2 * len + 1);
     out = (char *)strict->data;
     for (size_t i = 0; i < len; i++) {
-        int written;
+        int written = rewrite(&rw, text, len, i, out + n, &reason);
 
-        if (!rw.quote && is_number_start(text, i) && is_too_large(text + i, len - i)) {
-            fail_at(text, i, "integer beyond 64 bits", errp);
-            return NULL;
-        }
-        written = rewrite(&rw, text[i], out + n, &reason);
         if (written < 0) {
             fail_at(text, i, reason, errp);
             return NULL;
         }
         n += written;
+    }
+    if (rw.huge) {
+        memcpy(out + n, "e0", 2);
+        n += 2;
     }
     obj = parse_strict(out, n, &end, &reason);
     if (!obj) {

@@ -98,7 +98,6 @@ BAD = [
     (b'{"execute": "\xc3\x28"}', 'JSON parse error'),
     (b'{"execute": "a\x00b"}\n', 'JSON parse error'),
     (b'{"execute": "a\\u0000b"}', 'JSON parse error'),
-    (b'{"execute": "query-version", "id": 99999999999999999999}', 'beyond 64 bits'),
     (b'[' * 100 + b']' * 100, 'JSON parse error'),
     (b'{"id":' * 5000 + b'1' + b'}' * 5000, 'JSON parse error'),
     (b'nul\n', 'JSON parse error'),
