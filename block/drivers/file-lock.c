@@ -67,31 +67,31 @@ static void release(int fd, off_t base, uint64_t *held, uint64_t unwanted)
     }
 }
 
-static void lock_error(Error **errp, int ret, const char *kind, uint64_t perm)
+static void lock_error(Error **errp, int ret, const char *kind, uint64_t perm, const char *filename)
 {
     g_autofree char *name = bdrv_perm_names(perm);
 
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Failed to get %s\"%s\" lock", kind, name);
+        error_setg_errno(errp, -ret, "Failed to get %s\"%s\" lock of '%s'", kind, name, filename);
     } else {
-        error_setg(errp, "Failed to get %s\"%s\" lock", kind, name);
+        error_setg(errp, "Failed to get %s\"%s\" lock of '%s'", kind, name, filename);
     }
 }
 
 /* Nobody else keeps the bits of @perm to himself, or uses what @shared lacks. */
-static bool check_others(int fd, uint64_t perm, uint64_t shared, Error **errp)
+static bool check_others(int fd, uint64_t perm, uint64_t shared, const char *filename, Error **errp)
 {
     for (int i = 0; i < PERM_COUNT; i++) {
         uint64_t bit = UINT64_C(1) << i;
         int ret = perm & bit ? byte_is_taken(fd, UNSHARED_BYTE + i) : 0;
 
         if (ret != 0) {
-            lock_error(errp, ret, "", bit);
+            lock_error(errp, ret, "", bit, filename);
             return false;
         }
         ret = shared & bit ? 0 : byte_is_taken(fd, PERM_BYTE + i);
         if (ret != 0) {
-            lock_error(errp, ret, "shared ", bit);
+            lock_error(errp, ret, "shared ", bit, filename);
             return false;
         }
     }
@@ -108,14 +108,14 @@ bool file_lock_prepare(FileLock *lock, int fd, uint64_t perm, uint64_t shared, c
     }
     int ret = acquire(fd, PERM_BYTE, &lock->held_perm, perm);
     if (ret < 0) {
-        lock_error(errp, ret, "", perm);
+        lock_error(errp, ret, "", perm, filename);
     } else {
         ret = acquire(fd, UNSHARED_BYTE, &lock->held_unshared, ~shared & BLK_PERM_ALL);
         if (ret < 0) {
-            lock_error(errp, ret, "shared ", ~shared & BLK_PERM_ALL);
+            lock_error(errp, ret, "shared ", ~shared & BLK_PERM_ALL, filename);
         }
     }
-    if (ret == 0 && check_others(fd, perm, shared, errp)) {
+    if (ret == 0 && check_others(fd, perm, shared, filename, errp)) {
         return true;
     }
     error_append_hint(errp, "Is another process using the image [%s]?\n", filename);

@@ -100,6 +100,22 @@ typedef struct NodePerm {
     uint64_t shared;
 } NodePerm;
 
+/* Nobody may write to @bs, as @why says, but somebody needs to. */
+static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *why, Error **errp)
+{
+    for (guint i = 0; i < bs->parents->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->parents, i);
+
+        if (c->perm & writes) {
+            g_autofree char *user = user_name(c);
+            g_autofree char *perms = bdrv_perm_names(c->perm & writes);
+
+            error_setg(errp, "Block node '%s' is %s, but %s needs permission '%s'", bs->node_name, why, user, perms);
+            return;
+        }
+    }
+}
+
 static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
 {
     const BlockDriver *drv = bs->drv;
@@ -110,11 +126,11 @@ static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
     }
     uint64_t writes = p.perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED | BLK_PERM_RESIZE);
     if (writes && bs->read_only) {
-        error_setg(errp, "Block node '%s' is read-only", bs->node_name);
+        refuse_writers(bs, writes, "read-only", errp);
         return false;
     }
     if (writes && bs->inactive) {
-        error_setg(errp, "Block node '%s' is not active", bs->node_name);
+        refuse_writers(bs, writes, "not active", errp);
         return false;
     }
     if (bs->inactive) {
