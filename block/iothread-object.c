@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/export.h"
 #include "block/iothread-object.h"
 #include "crypto/object.h"
 
@@ -19,16 +20,26 @@ static void *iothread_create(const ObjectOptions *options, Error **errp)
     return iothread;
 }
 
-/* Exports hold references: with the object gone, the thread stays as long as they do. */
 static void iothread_free(void *obj)
 {
     iothread_unref(obj);
+}
+
+static char *iothread_used_by(void *obj)
+{
+    for (BlockExport *exp = blk_exp_next(NULL); exp; exp = blk_exp_next(exp)) {
+        if (exp->iothread == obj) {
+            return g_strdup_printf("export '%s'", exp->id);
+        }
+    }
+    return NULL;
 }
 
 static const UserCreatableType iothread_type = {
     .type = OBJECT_TYPE_IOTHREAD,
     .create = iothread_create,
     .free = iothread_free,
+    .used_by = iothread_used_by,
 };
 
 void iothread_object_register(void)

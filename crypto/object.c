@@ -188,6 +188,11 @@ bool user_creatable_del(const char *id, Error **errp)
         error_setg(errp, "There is no object with id '%s'", id);
         return false;
     }
+    g_autofree char *user = object->type->used_by ? object->type->used_by(object->obj) : NULL;
+    if (user) {
+        error_setg(errp, "object '%s' is in use, can not be deleted: it is used by %s", id, user);
+        return false;
+    }
     g_ptr_array_remove(objects, object);
     return true;
 }

@@ -38,6 +38,12 @@ typedef struct UserCreatableType {
     /* Make the object; NULL with an error that names @options->id on failure. */
     void *(*create)(const ObjectOptions *options, Error **errp);
     void (*free)(void *obj);
+
+    /*
+     * Who still uses @obj, for people ("export 'e0'"): it cannot be deleted then. NULL: nobody; the caller frees.
+     * Optional: without it the object may go at any time, as its users hold what they need themselves.
+     */
+    char *(*used_by)(void *obj);
 } UserCreatableType;
 
 /* Make @type known. It must not be registered already, and must stay valid. */
@@ -64,7 +70,7 @@ bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp);
  */
 bool user_creatable_is_help(const char *arg);
 
-/* Delete the object @id; fails where there is none. */
+/* Delete the object @id; fails where there is none, or it is in use. */
 bool user_creatable_del(const char *id, Error **errp);
 
 /* The object @id, which must be of the type @type; it stays owned by the list. */
@@ -81,7 +87,7 @@ void *user_creatable_find(const char *id, ObjectType *type);
  */
 const ObjectOptions *user_creatable_next(const ObjectOptions *options);
 
-/* Delete all objects, last made first. */
+/* Delete all objects, last made first, whether they are in use or not. */
 void user_creatable_cleanup(void);
 
 #endif

@@ -263,11 +263,12 @@ def test_iothreads(exports, node):
     clients = [exports.start_fio(name, f'--size={share}', f'--offset={i * share}') for i, name in enumerate(names)]
     for client in clients:
         finish(client)
-    # Busy threads outlive their objects, idle ones go with them.
-    exports.qmp.cmd('object-del', id='io0')
+    for i in range(4):
+        err = exports.qmp.error('object-del', id=f'io{i}')
+        assert err.desc == f"object 'io{i}' is in use, can not be deleted: it is used by export 'e{i}'"
     finish(exports.start_fio('e0', f'--size={share}'))
-    exports.delete('e1')
-    exports.qmp.cmd('object-del', id='io1')
+    exports.delete('e0')
+    exports.qmp.cmd('object-del', id='io0')
 
 
 def test_writethrough(exports):
