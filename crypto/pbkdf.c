@@ -15,6 +15,7 @@
 #include "crypto/pbkdf.h"
 #include "util/secret-buffer.h"
 
+/* What must stay secret. */
 typedef struct PBKDF2 {
     const struct nettle_hash *hash;
     QCryptoHashState inner;         /* after the password xor ipad */
@@ -24,6 +25,21 @@ typedef struct PBKDF2 {
     uint8_t u[QCRYPTO_HASH_MAX_DIGEST_LEN];
     uint8_t t[QCRYPTO_HASH_MAX_DIGEST_LEN];
 } PBKDF2;
+
+/* The clock is looked at so often: after 0.3 ms with sha256. */
+#define STRETCH_ITERATIONS 2048
+
+struct QCryptoPBKDF2 {
+    SecretBuffer *buf;
+    PBKDF2 *p;                      /* in @buf */
+    const void *salt;
+    size_t nsalt;
+    uint64_t iterations;
+    uint64_t iterations_done;       /* of block @index */
+    uint32_t index;                 /* from 1 */
+    uint8_t *out;                   /* of block @index */
+    size_t nout;                    /* from there on */
+};
 
 /* RFC 2104: the password fills a block; a longer one is hashed first. */
 static void pbkdf2_set_password(PBKDF2 *p, const void *pass, size_t npass)
@@ -62,20 +78,25 @@ static void pbkdf2_finish_hmac(PBKDF2 *p)
     hash->digest(&p->work, hash->digest_size, p->u);
 }
 
-/* The function F of RFC 8018: leaves block @index (from 1) of the derived key in @p->t. */
-static void pbkdf2_block(PBKDF2 *p, const void *salt, size_t nsalt, uint32_t index,
-                         uint64_t iterations)
+/* The function F of RFC 8018, which leaves block @index of the derived key in @p->t: how it begins. */
+static void pbkdf2_first_iteration(const QCryptoPBKDF2 *kdf)
+{
+    PBKDF2 *p = kdf->p;
+    uint32_t index_be = GUINT32_TO_BE(kdf->index);
+
+    memcpy(&p->work, &p->inner, p->hash->context_size);
+    p->hash->update(&p->work, kdf->nsalt, kdf->salt);
+    p->hash->update(&p->work, sizeof(index_be), (const uint8_t *)&index_be);
+    pbkdf2_finish_hmac(p);
+    memcpy(p->t, p->u, p->hash->digest_size);
+}
+
+/* And how it goes on. */
+static void pbkdf2_iterate(PBKDF2 *p, uint64_t iterations)
 {
     const struct nettle_hash *hash = p->hash;
-    uint32_t index_be = GUINT32_TO_BE(index);
 
-    memcpy(&p->work, &p->inner, hash->context_size);
-    hash->update(&p->work, nsalt, salt);
-    hash->update(&p->work, sizeof(index_be), (const uint8_t *)&index_be);
-    pbkdf2_finish_hmac(p);
-    memcpy(p->t, p->u, hash->digest_size);
-
-    for (uint64_t i = 1; i < iterations; i++) {
+    for (uint64_t i = 0; i < iterations; i++) {
         memcpy(&p->work, &p->inner, hash->context_size);
         hash->update(&p->work, hash->digest_size, p->u);
         pbkdf2_finish_hmac(p);
@@ -83,48 +104,31 @@ static void pbkdf2_block(PBKDF2 *p, const void *salt, size_t nsalt, uint32_t ind
     }
 }
 
-bool qcrypto_pbkdf2(QCryptoHashAlgo hash, const void *pass, size_t npass,
-                    const void *salt, size_t nsalt, uint64_t iterations,
-                    void *out, size_t nout, Error **errp)
+static void pbkdf2_end_block(QCryptoPBKDF2 *kdf)
 {
-    uint8_t *pos = out;
+    size_t len = MIN(kdf->nout, kdf->p->hash->digest_size);
 
-    if (!qcrypto_hash_check(hash, errp)) {
-        return false;
-    }
-    if (iterations == 0) {
-        error_setg(errp, "PBKDF2 needs at least one iteration");
-        return false;
-    }
-    if (nout / qcrypto_hash_digest_len(hash) >= UINT32_MAX) {
-        error_setg(errp, "PBKDF2 with %s cannot derive %zu bytes", QCryptoHashAlgo_str(hash), nout);
-        return false;
-    }
-
-    g_autoptr(SecretBuffer) buf = secret_buffer_new(sizeof(PBKDF2));
-    PBKDF2 *p = (PBKDF2 *)buf->data;
-
-    p->hash = qcrypto_hash_impl(hash);
-    pbkdf2_set_password(p, pass, npass);
-    for (uint32_t index = 1; nout > 0; index++) {
-        size_t len = MIN(nout, p->hash->digest_size);
-
-        pbkdf2_block(p, salt, nsalt, index, iterations);
-        memcpy(pos, p->t, len);
-        pos += len;
-        nout -= len;
-    }
-    secret_wipe_stack();
-    return true;
+    memcpy(kdf->out, kdf->p->t, len);
+    kdf->out += len;
+    kdf->nout -= len;
+    kdf->index++;
+    kdf->iterations_done = 0;
 }
 
-/*
- * A run of at least this long is measured; with the shorter ones before it, at most four times
- * that.
- */
-#define CALIBRATE_NS (20 * 1000 * 1000)
-#define CALIBRATE_FIRST_ITERATIONS 256
-#define MAX_ITERATIONS_PER_SEC (UINT64_C(1) << 31)
+static void pbkdf2_stretch(QCryptoPBKDF2 *kdf)
+{
+    if (kdf->iterations_done == 0) {
+        pbkdf2_first_iteration(kdf);
+        kdf->iterations_done = 1;
+    }
+    uint64_t iterations = MIN(kdf->iterations - kdf->iterations_done, STRETCH_ITERATIONS);
+
+    pbkdf2_iterate(kdf->p, iterations);
+    kdf->iterations_done += iterations;
+    if (kdf->iterations_done == kdf->iterations) {
+        pbkdf2_end_block(kdf);
+    }
+}
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -135,6 +139,75 @@ static int64_t clock_ns(clockid_t clock)
     }
     return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
 }
+
+QCryptoPBKDF2 *qcrypto_pbkdf2_new(QCryptoHashAlgo hash, const void *pass, size_t npass,
+                                  const void *salt, size_t nsalt, uint64_t iterations,
+                                  void *out, size_t nout, Error **errp)
+{
+    if (!qcrypto_hash_check(hash, errp)) {
+        return NULL;
+    }
+    if (iterations == 0) {
+        error_setg(errp, "PBKDF2 needs at least one iteration");
+        return NULL;
+    }
+    if (nout / qcrypto_hash_digest_len(hash) >= UINT32_MAX) {
+        error_setg(errp, "PBKDF2 with %s cannot derive %zu bytes", QCryptoHashAlgo_str(hash), nout);
+        return NULL;
+    }
+
+    QCryptoPBKDF2 *kdf = g_new(QCryptoPBKDF2, 1);
+
+    *kdf = (QCryptoPBKDF2) {
+        .buf = secret_buffer_new(sizeof(PBKDF2)), .salt = salt, .nsalt = nsalt,
+        .iterations = iterations, .index = 1, .out = out, .nout = nout,
+    };
+    kdf->p = (PBKDF2 *)kdf->buf->data;
+    kdf->p->hash = qcrypto_hash_impl(hash);
+    pbkdf2_set_password(kdf->p, pass, npass);
+    secret_wipe_stack();
+    return kdf;
+}
+
+bool qcrypto_pbkdf2_step(QCryptoPBKDF2 *kdf, int64_t ns)
+{
+    int64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+
+    while (kdf->nout > 0) {
+        pbkdf2_stretch(kdf);
+        if (clock_ns(CLOCK_MONOTONIC) - start_ns >= ns) {
+            break;
+        }
+    }
+    secret_wipe_stack();
+    return kdf->nout == 0;
+}
+
+void qcrypto_pbkdf2_free(QCryptoPBKDF2 *kdf)
+{
+    if (kdf) {
+        secret_buffer_free(kdf->buf);
+        g_free(kdf);
+    }
+}
+
+bool qcrypto_pbkdf2(QCryptoHashAlgo hash, const void *pass, size_t npass,
+                    const void *salt, size_t nsalt, uint64_t iterations,
+                    void *out, size_t nout, Error **errp)
+{
+    g_autoptr(QCryptoPBKDF2) kdf = qcrypto_pbkdf2_new(hash, pass, npass, salt, nsalt, iterations,
+                                                      out, nout, errp);
+
+    return kdf && qcrypto_pbkdf2_step(kdf, INT64_MAX);
+}
+
+/*
+ * A run of at least this long is measured; with the shorter ones before it, at most four times
+ * that.
+ */
+#define CALIBRATE_NS (20 * 1000 * 1000)
+#define CALIBRATE_FIRST_ITERATIONS 256
+#define MAX_ITERATIONS_PER_SEC (UINT64_C(1) << 31)
 
 /*
  * Nanoseconds of this thread that @iterations take for one block: processor time where it is known.

@@ -23,7 +23,7 @@ typedef struct Work {
 } Work;
 
 static GMutex pools_lock;
-static GThreadPool *pools[2];
+static GThreadPool *pools[THREAD_POOL__MAX];
 
 unsigned thread_pool_cpu_threads(void)
 {
@@ -99,7 +99,7 @@ void thread_pool_cleanup(void)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pools_lock);
 
-    for (size_t i = 0; i < G_N_ELEMENTS(pools); i++) {
+    for (ThreadPoolKind i = 0; i < THREAD_POOL__MAX; i++) {
         if (pools[i]) {
             g_thread_pool_free(pools[i], FALSE, TRUE);
             pools[i] = NULL;

@@ -12,7 +12,16 @@
  *     }
  *
  * Both calls keep the processor busy until they return: use a worker thread
- * (thread_pool_submit_co() with THREAD_POOL_CPU), never an event loop.
+ * (thread_pool_submit_co() with THREAD_POOL_LONG), never an event loop. A derivation that somebody
+ * may want to cancel goes in steps:
+ *
+ *     g_autoptr(QCryptoPBKDF2) kdf = qcrypto_pbkdf2_new(hash, ..., key->data, key->len, errp);
+ *
+ *     while (kdf && !qcrypto_pbkdf2_step(kdf, 50 * SCALE_MS)) {
+ *         if (cancelled) {
+ *             return false;
+ *         }
+ *     }
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,6 +39,24 @@
 bool qcrypto_pbkdf2(QCryptoHashAlgo hash, const void *pass, size_t npass,
                     const void *salt, size_t nsalt, uint64_t iterations,
                     void *out, size_t nout, Error **errp);
+
+/*
+ * The same in steps. @salt and @out stay the caller's, and must not go away before the last step.
+ */
+typedef struct QCryptoPBKDF2 QCryptoPBKDF2;
+QCryptoPBKDF2 *qcrypto_pbkdf2_new(QCryptoHashAlgo hash, const void *pass, size_t npass,
+                                  const void *salt, size_t nsalt, uint64_t iterations,
+                                  void *out, size_t nout, Error **errp);
+
+/*
+ * Work for about @ns nanoseconds. True once all is derived. Each step may run on another thread,
+ * one at a time.
+ */
+bool qcrypto_pbkdf2_step(QCryptoPBKDF2 *kdf, int64_t ns);
+
+/* At any time. */
+void qcrypto_pbkdf2_free(QCryptoPBKDF2 *kdf);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoPBKDF2, qcrypto_pbkdf2_free)
 
 /*
  * Iterations per second of processor time with which this machine derives @nout bytes.

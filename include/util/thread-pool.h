@@ -17,7 +17,9 @@ typedef int ThreadPoolFunc(void *opaque);
 
 typedef enum ThreadPoolKind {
     THREAD_POOL_IO,     /* up to 64 threads, for calls that wait */
-    THREAD_POOL_CPU,    /* as many threads as the machine has processors */
+    THREAD_POOL_CPU,    /* as many threads as the machine has processors, for computation that others wait for */
+    THREAD_POOL_LONG,   /* as many again, for computation that takes longer */
+    THREAD_POOL__MAX,
 } ThreadPoolKind;
 
 /* Run @func(@opaque) on a worker and return what it returns; outside of a coroutine, run it right here. */

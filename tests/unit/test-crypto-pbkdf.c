@@ -75,6 +75,22 @@ static void test_vectors(void)
     }
 }
 
+/* In steps as short as there are. */
+static void test_steps(void)
+{
+    uint8_t whole[100], in_steps[100];
+    unsigned steps = 1;
+
+    qcrypto_pbkdf2(QCRYPTO_HASH_ALGO_SHA256, "p", 1, "s", 1, 5000, whole, 100, &error_abort);
+    g_autoptr(QCryptoPBKDF2) kdf = qcrypto_pbkdf2_new(QCRYPTO_HASH_ALGO_SHA256, "p", 1, "s", 1, 5000, in_steps, 100,
+                                                      &error_abort);
+    while (!qcrypto_pbkdf2_step(kdf, 0)) {
+        steps++;
+    }
+    g_assert_cmpuint(steps, >, 4);
+    g_assert_cmpmem(whole, 100, in_steps, 100);
+}
+
 static void test_errors(void)
 {
     uint8_t key[20];
@@ -136,6 +152,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/crypto/pbkdf/vectors", test_vectors);
+    g_test_add_func("/crypto/pbkdf/steps", test_steps);
     g_test_add_func("/crypto/pbkdf/errors", test_errors);
     g_test_add_func("/crypto/pbkdf/no-password", test_no_password);
     g_test_add_func("/crypto/pbkdf/calibration", test_calibration);
