@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/block.h"
 #include "monitor-int.h"
 #include "qapi/qapi-events.h"
 
@@ -52,6 +53,7 @@ void monitor_request_shutdown(ShutdownCause cause)
 {
     if (!shutdown_requested) {
         shutdown_requested = true;
+        bdrv_cancel_opening();
         qapi_event_send_shutdown(&(ShutdownArg){ .guest = false, .reason = cause });
         qemu_co_queue_restart_all(&shutdown_waiters);
     }

@@ -82,6 +82,14 @@ static void volume_progress(void *opaque, uint64_t done, uint64_t total)
     v->done = done;
 }
 
+/* Opening has no job; it ends with the program. */
+static bool coroutine_fn volume_pause_point(void *opaque, Error **errp)
+{
+    LuksVolumeIO *v = opaque;
+
+    return v->job ? job_pause_point(v->job, errp) : bdrv_may_open(errp);
+}
+
 static void io_init(LuksVolumeIO *v, int64_t length, Job *job)
 {
     *v = (LuksVolumeIO){
@@ -90,6 +98,7 @@ static void io_init(LuksVolumeIO *v, int64_t length, Job *job)
             .pwrite = volume_pwrite,
             .flush = volume_flush,
             .progress = volume_progress,
+            .pause_point = volume_pause_point,
             .opaque = v,
             .length = length,
         },

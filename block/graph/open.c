@@ -17,6 +17,21 @@
 /* How much of an image its format is guessed from. */
 #define PROBE_BYTES 2048
 
+static bool opening_cancelled;
+
+void bdrv_cancel_opening(void)
+{
+    opening_cancelled = true;
+}
+
+bool bdrv_may_open(Error **errp)
+{
+    if (opening_cancelled) {
+        error_setg(errp, "Operation was cancelled");
+    }
+    return !opening_cancelled;
+}
+
 /* Objects and arrays are new, so that they can be changed; the scalars in them are shared. */
 static struct json_object *copy_structure(struct json_object *in)
 {

@@ -32,7 +32,7 @@ static bool change(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
     if (!luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
         return false;
     }
-    sealed = luks_seal_new_password(luks, master_key, options, errp);
+    sealed = luks_seal_new_password(luks, io, master_key, options, errp);
     if (!sealed || !refresh_keeping(luks, io, old_slot, errp)
         || !luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
         return false;

@@ -71,8 +71,8 @@ static bool make_header(LUKSHeader *header, const LUKSAlgorithms *alg, bool deta
 }
 
 /* Seal the master key for keyslot 0 and set its entry and the digest. */
-static LUKSSealed *make_keyslot(QCryptoLUKS *luks, const QCryptoLUKSCreateOptions *options,
-                                Error **errp)
+static LUKSSealed *make_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                                const QCryptoLUKSCreateOptions *options, Error **errp)
 {
     const QCryptoBlockCreateOptionsLUKS *o = options->options;
     LUKSHeader *header = &luks->header;
@@ -87,8 +87,9 @@ static LUKSSealed *make_keyslot(QCryptoLUKS *luks, const QCryptoLUKSCreateOption
         iterations = luks_measure_iterations(header, &luks->alg, ms, luks->max_iterations);
         header->digest_iterations = luks_digest_iterations(header, &luks->alg, iterations);
     }
-    sealed = luks_seal(header, &luks->alg, luks->master_key, options->password, iterations, errp);
-    if (!sealed || !luks_digest_make(header, &luks->alg, luks->master_key, errp)) {
+    sealed = luks_seal(io, header, &luks->alg, luks->master_key, options->password, iterations,
+                       errp);
+    if (!sealed || !luks_digest_make(io, header, &luks->alg, luks->master_key, errp)) {
         return NULL;
     }
     entry->state = LUKS_KEYSLOT_ACTIVE;
@@ -178,7 +179,7 @@ QCryptoLUKS *qcrypto_luks_create(const QCryptoLUKSIO *io, const QCryptoLUKSCreat
     if (!luks_unlock(luks, master_key, errp)) {
         return NULL;
     }
-    sealed = make_keyslot(luks, options, errp);
+    sealed = make_keyslot(luks, io, options, errp);
     if (!sealed || !remove_old_header(io, errp) || !write_area(luks, io, sealed, errp)
         || !write_header(luks, io, errp)) {
         return NULL;

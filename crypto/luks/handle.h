@@ -58,5 +58,6 @@ bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint
                  const char *what, Error **errp);
 bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp);
 void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total);
+bool luks_pause_point(const QCryptoLUKSIO *io, Error **errp);
 
 #endif

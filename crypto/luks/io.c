@@ -19,6 +19,16 @@ static bool check_range(const QCryptoLUKSIO *io, uint64_t offset, uint64_t bytes
     return true;
 }
 
+static bool io_failed(int ret, const char *verb, const char *what, Error **errp)
+{
+    if (ret == -ECANCELED) {
+        error_setg(errp, "Operation was cancelled");
+    } else {
+        error_setg_errno(errp, -ret, "Could not %s LUKS %s", verb, what);
+    }
+    return false;
+}
+
 bool luks_pread(const QCryptoLUKSIO *io, uint64_t offset, void *buf, uint64_t bytes,
                 const char *what, Error **errp)
 {
@@ -29,8 +39,7 @@ bool luks_pread(const QCryptoLUKSIO *io, uint64_t offset, void *buf, uint64_t by
     }
     ret = io->pread(io->opaque, offset, buf, bytes);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not read LUKS %s", what);
-        return false;
+        return io_failed(ret, "read", what, errp);
     }
     return true;
 }
@@ -45,8 +54,7 @@ bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint
     }
     ret = io->pwrite(io->opaque, offset, buf, bytes);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not write LUKS %s", what);
-        return false;
+        return io_failed(ret, "write", what, errp);
     }
     return true;
 }
@@ -56,8 +64,7 @@ bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp)
     int ret = io->flush(io->opaque);
 
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not flush LUKS %s", what);
-        return false;
+        return io_failed(ret, "flush", what, errp);
     }
     return true;
 }
@@ -67,4 +74,9 @@ void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total)
     if (io->progress) {
         io->progress(io->opaque, done, total);
     }
+}
+
+bool luks_pause_point(const QCryptoLUKSIO *io, Error **errp)
+{
+    return !io->pause_point || io->pause_point(io->opaque, errp);
 }

@@ -32,7 +32,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     if (!qcrypto_luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
     }
-    sealed = luks_seal_new_password(luks, luks->master_key, options, errp);
+    sealed = luks_seal_new_password(luks, io, luks->master_key, options, errp);
     if (!sealed) {
         return false;
     }

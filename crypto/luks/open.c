@@ -113,7 +113,7 @@ int luks_try_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
         return -1;
     }
-    ret = luks_unseal(header, &luks->alg, slot, password, material, master_key, errp);
+    ret = luks_unseal(io, header, &luks->alg, slot, password, material, master_key, errp);
     if (ret < 0) {
         luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_UNSUPPORTED);
     }
@@ -137,6 +137,11 @@ static int try_all_keyslots(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         }
         if (luks_try_keyslot(luks, io, password, i, master_key, &this_failure, &err) == 1) {
             return i;
+        }
+        if (err && !luks_pause_point(io, NULL)) {
+            luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_CANCELLED);
+            error_propagate(errp, g_steal_pointer(&err));
+            return -1;
         }
         if (err && !first_err) {
             first_err = g_steal_pointer(&err);

@@ -44,7 +44,8 @@ bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOption
     return true;
 }
 
-LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const SecretBuffer *master_key,
+LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                                   const SecretBuffer *master_key,
                                    const QCryptoLUKSKeyslotOptions *options, Error **errp)
 {
     uint64_t ms = options->iter_time_ms ? options->iter_time_ms
@@ -54,7 +55,7 @@ LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const SecretBuffer *
     if (iterations == 0) {
         iterations = luks_measure_iterations(&luks->header, &luks->alg, ms, luks->max_iterations);
     }
-    return luks_seal(&luks->header, &luks->alg, master_key, options->new_password, iterations,
+    return luks_seal(io, &luks->header, &luks->alg, master_key, options->new_password, iterations,
                      errp);
 }
 
@@ -75,7 +76,9 @@ bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     memcpy(fresh->raw, luks->raw, sizeof(fresh->raw));
     if (!qcrypto_luks_refresh(fresh, io, errp)
         || luks_find_keyslot(fresh, io, password, slot, &opened, NULL, errp) < 0) {
-        error_prepend(errp, "The new password does not open keyslot %d: ", slot);
+        if (luks_pause_point(io, NULL)) {
+            error_prepend(errp, "The new password does not open keyslot %d: ", slot);
+        }
         return false;
     }
     same = secret_buffer_equal(opened, master_key);

@@ -18,7 +18,8 @@ bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOption
                          int *slot, Error **errp);
 
 /* Seal @master_key under the new password of @options. */
-LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const SecretBuffer *master_key,
+LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                                   const SecretBuffer *master_key,
                                    const QCryptoLUKSKeyslotOptions *options, Error **errp);
 
 /*

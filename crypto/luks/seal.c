@@ -9,7 +9,9 @@
 #include "crypto/hash.h"
 #include "crypto/pbkdf.h"
 #include "crypto/random.h"
+#include "crypto/luks/handle.h"
 #include "crypto/luks/seal.h"
+#include "util/aio.h"
 #include "util/thread-pool.h"
 
 void luks_sealed_free(LUKSSealed *sealed)
@@ -22,47 +24,45 @@ void luks_sealed_free(LUKSSealed *sealed)
     g_free(sealed);
 }
 
-/* One derivation; @out has room for @nout bytes. */
-typedef struct DeriveJob {
-    QCryptoHashAlgo hash;
-    const SecretBuffer *secret;
-    const uint8_t *salt;
-    uint32_t iterations;
-    uint8_t *out;
-    size_t nout;
-    Error **errp;
-} DeriveJob;
+/*
+ * Keys are derived in slices of so many nanoseconds, between which the operation can be paused or cancelled, and other
+ * derivations have their turn. To hand one over costs some 20 us.
+ */
+#define SLICE_NS (50 * SCALE_MS)
 
-static int derive_worker(void *opaque)
+static int derive_slice(void *opaque)
 {
-    DeriveJob *job = opaque;
-
-    return qcrypto_pbkdf2(job->hash, job->secret->data, job->secret->len, job->salt,
-                          LUKS_SALT_BYTES, job->iterations, job->out, job->nout, job->errp)
-           ? 0 : -EINVAL;
+    return qcrypto_pbkdf2_step(opaque, SLICE_NS);
 }
 
-static bool derive(const LUKSAlgorithms *alg, const SecretBuffer *secret, const uint8_t *salt,
-                   uint32_t iterations, uint8_t *out, size_t nout, Error **errp)
+static bool derive(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const SecretBuffer *secret,
+                   const uint8_t *salt, uint32_t iterations, uint8_t *out, size_t nout,
+                   Error **errp)
 {
-    DeriveJob job = {
-        .hash = alg->hash, .secret = secret, .salt = salt, .iterations = iterations,
-        .out = out, .nout = nout, .errp = errp,
-    };
+    g_autoptr(QCryptoPBKDF2) kdf = qcrypto_pbkdf2_new(alg->hash, secret->data, secret->len, salt,
+                                                      LUKS_SALT_BYTES, iterations, out, nout, errp);
 
-    return thread_pool_submit_co(THREAD_POOL_CPU, derive_worker, &job) == 0;
+    if (!kdf) {
+        return false;
+    }
+    do {
+        if (!luks_pause_point(io, errp)) {
+            return false;
+        }
+    } while (!thread_pool_submit_co(THREAD_POOL_LONG, derive_slice, kdf));
+    return true;
 }
 
-bool luks_digest_make(LUKSHeader *header, const LUKSAlgorithms *alg,
+bool luks_digest_make(const QCryptoLUKSIO *io, LUKSHeader *header, const LUKSAlgorithms *alg,
                       const SecretBuffer *master_key, Error **errp)
 {
-    return derive(alg, master_key, header->digest_salt, header->digest_iterations, header->digest,
-                  LUKS_DIGEST_BYTES, errp);
+    return derive(io, alg, master_key, header->digest_salt, header->digest_iterations,
+                  header->digest, LUKS_DIGEST_BYTES, errp);
 }
 
-LUKSSealed *luks_seal(const LUKSHeader *header, const LUKSAlgorithms *alg,
-                      const SecretBuffer *master_key, const SecretBuffer *password,
-                      uint32_t iterations, Error **errp)
+LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
+                      const LUKSAlgorithms *alg, const SecretBuffer *master_key,
+                      const SecretBuffer *password, uint32_t iterations, Error **errp)
 {
     g_autoptr(LUKSSealed) sealed = g_new0(LUKSSealed, 1);
     g_autoptr(QCryptoSectorCipher) cipher = NULL;
@@ -71,8 +71,8 @@ LUKSSealed *luks_seal(const LUKSHeader *header, const LUKSAlgorithms *alg,
     sealed->key = secret_buffer_new(header->key_bytes);
     sealed->material = secret_buffer_new(luks_material_bytes(header));
     if (!qcrypto_random_bytes(sealed->salt, LUKS_SALT_BYTES, errp)
-        || !derive(alg, password, sealed->salt, iterations, sealed->key->data, sealed->key->len,
-                   errp)) {
+        || !derive(io, alg, password, sealed->salt, iterations, sealed->key->data,
+                   sealed->key->len, errp)) {
         return NULL;
     }
     cipher = luks_sector_cipher_new(alg, sealed->key, errp);
@@ -123,20 +123,20 @@ bool luks_sealed_proves(const LUKSHeader *header, const LUKSAlgorithms *alg,
     return true;
 }
 
-int luks_unseal(const LUKSHeader *header, const LUKSAlgorithms *alg, int slot,
-                const SecretBuffer *password, SecretBuffer *material, SecretBuffer **master_key,
-                Error **errp)
+int luks_unseal(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlgorithms *alg,
+                int slot, const SecretBuffer *password, SecretBuffer *material,
+                SecretBuffer **master_key, Error **errp)
 {
     const LUKSKeyslot *entry = &header->slots[slot];
     g_autoptr(SecretBuffer) key = secret_buffer_new(header->key_bytes);
     g_autoptr(SecretBuffer) out = NULL;
     uint8_t digest[LUKS_DIGEST_BYTES];
 
-    if (!derive(alg, password, entry->salt, entry->iterations, key->data, key->len, errp)) {
+    if (!derive(io, alg, password, entry->salt, entry->iterations, key->data, key->len, errp)) {
         return -1;
     }
     out = join(header, alg, key, material, errp);
-    if (!out || !derive(alg, out, header->digest_salt, header->digest_iterations, digest,
+    if (!out || !derive(io, alg, out, header->digest_salt, header->digest_iterations, digest,
                         sizeof(digest), errp)) {
         return -1;
     }
@@ -167,7 +167,7 @@ uint32_t luks_measure_iterations(const LUKSHeader *header, const LUKSAlgorithms 
     MeasureJob job = { .hash = alg->hash, .nout = header->key_bytes };
     uint64_t iterations;
 
-    thread_pool_submit_co(THREAD_POOL_CPU, measure_worker, &job);
+    thread_pool_submit_co(THREAD_POOL_LONG, measure_worker, &job);
     if (__builtin_mul_overflow(job.rate, iter_time_ms, &iterations)) {
         iterations = UINT64_MAX;
     }

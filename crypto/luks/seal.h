@@ -1,8 +1,9 @@
 /*
- * Keys under passwords: the cryptography of a keyslot, without any I/O
+ * Keys under passwords: the cryptography of a keyslot, without any reading or writing
  *
  * Sealing makes key material from the master key and a password; unsealing goes the other way.
- * What takes long runs on THREAD_POOL_CPU, so these may yield in a coroutine.
+ * What takes long runs on THREAD_POOL_LONG, so these may yield in a coroutine. Where they take @io,
+ * its pause_point() can end them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,9 +24,9 @@ typedef struct LUKSSealed {
  * Seal @master_key under @password, with a new salt.
  * @header: for its lengths
  */
-LUKSSealed *luks_seal(const LUKSHeader *header, const LUKSAlgorithms *alg,
-                      const SecretBuffer *master_key, const SecretBuffer *password,
-                      uint32_t iterations, Error **errp);
+LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
+                      const LUKSAlgorithms *alg, const SecretBuffer *master_key,
+                      const SecretBuffer *password, uint32_t iterations, Error **errp);
 void luks_sealed_free(LUKSSealed *sealed);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LUKSSealed, luks_sealed_free)
 
@@ -39,12 +40,12 @@ bool luks_sealed_proves(const LUKSHeader *header, const LUKSAlgorithms *alg,
  * the digest in the header confirms it, 0 where it does not, -1 with an error. @material is
  * decrypted in place.
  */
-int luks_unseal(const LUKSHeader *header, const LUKSAlgorithms *alg, int slot,
-                const SecretBuffer *password, SecretBuffer *material, SecretBuffer **master_key,
-                Error **errp);
+int luks_unseal(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlgorithms *alg,
+                int slot, const SecretBuffer *password, SecretBuffer *material,
+                SecretBuffer **master_key, Error **errp);
 
 /* Set the digest of @header to that of @master_key, with its digest_salt and digest_iterations. */
-bool luks_digest_make(LUKSHeader *header, const LUKSAlgorithms *alg,
+bool luks_digest_make(const QCryptoLUKSIO *io, LUKSHeader *header, const LUKSAlgorithms *alg,
                       const SecretBuffer *master_key, Error **errp);
 
 /*

@@ -45,6 +45,12 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref,
                                                          Error **errp);
 
 /*
+ * From now on, what takes long about opening a node (to derive a key) is not begun, and ends where it is under way:
+ * the node fails to open, "Operation was cancelled". For a program that is to end.
+ */
+void bdrv_cancel_opening(void);
+
+/*
  * Change options of nodes that are in use, found by node-name: of all of them or, with @errp, of none. What can
  * change is read-only, auto-read-only, force-share, cache, discard and detect-zeroes; all else must be as it is.
  */

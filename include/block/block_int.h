@@ -192,6 +192,9 @@ struct BlockDriverState {
 BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
                                            uint32_t role, Error **errp);
 
+/* False with @errp once bdrv_cancel_opening() was called. */
+bool bdrv_may_open(Error **errp);
+
 /*
  * The permissions that most drivers need: a filter hands on what it was asked for. A format reads
  * consistently, writes and resizes its children only where it is writable itself, and shares no writes with

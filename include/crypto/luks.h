@@ -77,13 +77,16 @@ typedef struct QCryptoLUKSIO {
     void *opaque;
     uint64_t length;        /* bytes; rounded down to 512 by whoever looks */
 
-    /*
-     * Optional: called as work goes on, with @done growing up to @total; the unit is bytes. An
-     * operation ends early when a read or write callback returns an error, such as -ECANCELED;
-     * before that, nothing stops it. Each function says what it leaves then: the same as a power
-     * cut.
-     */
+    /* Optional: called as work goes on, with @done growing up to @total; the unit is bytes. */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
+
+    /*
+     * Optional: called every 50 ms while a key is derived. Returns when the operation may go on, or
+     * false with @errp, which ends it, now and at every later call. It ends early, too, when a read
+     * or write callback returns an error, such as -ECANCELED. Each function says what it leaves
+     * then: the same as a power cut.
+     */
+    bool coroutine_mixed_fn (*pause_point)(void *opaque, Error **errp);
 } QCryptoLUKSIO;
 
 /* Which LUKS, if any, the first @len bytes at @buf of a volume belong to. */
@@ -106,6 +109,7 @@ typedef enum QCryptoLUKSFailure {
     QCRYPTO_LUKS_FAILURE_NO_ACTIVE_SLOT,
     QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD,    /* opens no active keyslot */
     QCRYPTO_LUKS_FAILURE_TOO_MUCH_WORK,     /* beyond @max_iterations; no keyslot within it opens */
+    QCRYPTO_LUKS_FAILURE_CANCELLED,         /* pause_point() said so */
 } QCryptoLUKSFailure;
 
 typedef struct QCryptoLUKS QCryptoLUKS;

@@ -60,6 +60,18 @@ static void volume_progress(void *opaque, uint64_t done, uint64_t total)
     v->last_total = total;
 }
 
+static bool volume_pause_point(void *opaque, Error **errp)
+{
+    Volume *v = opaque;
+
+    v->n_pause_points++;
+    if (v->cancel_at && v->n_pause_points >= v->cancel_at) {
+        error_setg(errp, "cancelled");
+        return false;
+    }
+    return true;
+}
+
 static void op_clear(void *opaque)
 {
     VolumeOp *op = opaque;
@@ -78,6 +90,7 @@ Volume *volume_new(uint64_t bytes)
         .pwrite = volume_pwrite,
         .flush = volume_flush,
         .progress = volume_progress,
+        .pause_point = volume_pause_point,
         .opaque = v,
     };
     volume_resize(v, bytes);

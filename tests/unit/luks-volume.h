@@ -26,6 +26,8 @@ typedef struct Volume {
     unsigned n_writes;
     int fail_write;             /* return -EIO from that write on, counted from 1; 0: never */
     bool forget_writes;         /* report success, but change nothing */
+    int cancel_at;              /* the pause point at which to be cancelled, counted from 1; 0: never */
+    int n_pause_points;
     uint64_t last_done, last_total;
     QCryptoLUKSIO io;
 } Volume;

@@ -283,6 +283,49 @@ static void test_change_full(void)
     qcrypto_luks_free(luks);
 }
 
+/* Cancelled while a key is derived, whichever it is: that is the error, and one of the passwords opens. */
+static void test_cancel(void)
+{
+    QCryptoLUKS *luks;
+    g_autoptr(Volume) v = volume_with(2, &luks);
+    bool cancelled = true;
+    int slot;
+
+    for (int at = 1; cancelled; at++) {
+        g_autoptr(Error) err = NULL;
+
+        v->n_pause_points = 0;
+        v->cancel_at = at;
+        cancelled = !change(v, luks, "1", "2", -1, false, &slot, &err);
+        v->cancel_at = 0;
+        if (cancelled) {
+            g_assert_cmpstr(error_get_pretty(err), ==, "cancelled");
+            g_assert_true(volume_opens(v, "0", NULL));
+            g_assert_true(volume_opens(v, "1", NULL));
+            /* Five keys are derived before the first write; those after it prove that the new password opens. */
+            g_assert_cmpint(v->log->len > 0, ==, at > 5);
+        }
+        g_assert_cmpint(at, <, 10);
+    }
+    assert_opening(v, luks, "02");
+    qcrypto_luks_free(luks);
+}
+
+static void test_cancel_opening(void)
+{
+    g_autoptr(Volume) v = volume_create(NULL, "0", 4096);
+    g_autoptr(Error) err = NULL;
+    QCryptoLUKSFailure why;
+
+    for (v->cancel_at = 1; v->cancel_at <= 2; v->cancel_at++) {
+        v->n_pause_points = 0;
+        g_clear_pointer(&err, error_free);
+        g_assert_null(volume_open(v, "0", &why, &err));
+        g_assert_cmpint(why, ==, QCRYPTO_LUKS_FAILURE_CANCELLED);
+        g_assert_cmpstr(error_get_pretty(err), ==, "cancelled");
+    }
+}
+
 /* Another program's keyslots are taken over; another program's volume is not touched. */
 static void test_changed_meanwhile(void)
 {
@@ -341,6 +384,8 @@ int main(int argc, char **argv)
     g_test_add_func("/luks/keyslot/find", test_find);
     g_test_add_func("/luks/keyslot/change", test_change);
     g_test_add_func("/luks/keyslot/change-full", test_change_full);
+    g_test_add_func("/luks/keyslot/cancel", test_cancel);
+    g_test_add_func("/luks/keyslot/cancel-opening", test_cancel_opening);
     g_test_add_func("/luks/keyslot/changed-meanwhile", test_changed_meanwhile);
     g_test_add_func("/luks/keyslot/keeps-rest-of-sector", test_keeps_rest_of_sector);
     return g_test_run();

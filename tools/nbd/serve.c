@@ -46,6 +46,7 @@ static void signal_arrived(void *opaque)
     struct signalfd_siginfo info;
 
     if (read(*(int *)opaque, &info, sizeof(info)) == sizeof(info)) {
+        bdrv_cancel_opening();
         quit();
     }
 }

@@ -1,0 +1,133 @@
+"""Keys that would take minutes to derive: whoever waits for one can change his mind at any time.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import signal
+import subprocess
+import time
+
+import pytest
+
+import luks_header
+from nbd_server import QEMU_NBD
+from programs import QEMU_IMG, cryptsetup, qemu_img, secret_object
+from qmp import QSD, Qmp, StorageDaemon
+
+MINUTES = 10**6     # as iter-time, in ms: more than any TIMEOUT of these tests
+UNLIMITED = 2**32 - 1
+MiB = 1 << 20
+
+
+@pytest.fixture(name='volume')
+def fixture_volume(tmp_path):
+    path = tmp_path / 'v.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', 'key-secret=s,iter-time=10', path, '1M')
+    return path
+
+
+@pytest.fixture(name='endless')
+def fixture_endless(volume):
+    """A volume whose only keyslot asks for 2^31 iterations."""
+    luks_header.put(volume, 'iterations', 1 << 31, slot=0)
+    return volume
+
+
+@pytest.fixture(name='daemon')
+def fixture_daemon(tmp_path):
+    with StorageDaemon(tmp_path, *secret_object(tmp_path, 's0', b'pw'), '--object', 'secret,id=s1,data=new',
+                       '--chardev', f'socket,id=qmp1,path={tmp_path}/other.sock,server=on,wait=off',
+                       '--monitor', 'qmp1') as daemon:
+        yield daemon
+
+
+def endless_options(path, secret='s0'):
+    return f'driver=luks,node-name=luks,key-secret={secret},max-pbkdf-iterations={UNLIMITED},file.driver=file,' \
+           f'file.filename={path}'
+
+
+def cancel(qmp, job):
+    qmp.cmd('job-cancel', id=job)
+    qmp.wait_event('JOB_STATUS_CHANGE', id=job, status='concluded')
+    info, = qmp.cmd('query-jobs')
+    assert info['error'] == 'Operation was cancelled'
+    qmp.cmd('job-dismiss', id=job)
+
+
+@pytest.mark.parametrize('command, arguments', [
+    ('blockdev-keyslot-add', {'new_secret': 's1'}),
+    ('blockdev-keyslot-change', {'old_secret': 's0', 'new_secret': 's1'}),
+])
+def test_keyslot_job(daemon, volume, command, arguments):
+    before = volume.read_bytes()
+    qmp = daemon.qmp
+    qmp.cmd('blockdev-add', driver='luks', node_name='luks', key_secret='s0', max_pbkdf_iterations=UNLIMITED,
+            file={'driver': 'file', 'filename': str(volume)})
+    qmp.cmd(command, job_id='j', node_name='luks', iter_time=MINUTES, **arguments)
+    time.sleep(0.5)
+    # in between it can be paused as well
+    qmp.cmd('job-pause', id='j')
+    qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='paused')
+    qmp.cmd('job-resume', id='j')
+    qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='running')
+    cancel(qmp, 'j')
+    assert volume.read_bytes() == before
+    assert 'error' not in qmp.run_job('blockdev-keyslot-add', 'j', node_name='luks', new_secret='s1', iter_time=10)
+    cryptsetup('open', '--test-passphrase', volume, password=b'new')
+
+
+def test_jobs_on_several_volumes(daemon, tmp_path):
+    """More than the machine has processors: each can be cancelled."""
+    qmp = daemon.qmp
+    for i in range(6):
+        path = tmp_path / f'{i}.img'
+        path.write_bytes(bytes(4 * MiB))
+        qmp.cmd('blockdev-format', job_id=f'j{i}', options={'driver': 'luks', 'key-secret': 's0', 'iter-time': MINUTES,
+                                                            'hash-alg': 'ripemd160'},
+                file={'driver': 'file', 'filename': str(path)})
+    for i in reversed(range(6)):
+        qmp.cmd('job-cancel', id=f'j{i}')
+        qmp.wait_event('JOB_STATUS_CHANGE', id=f'j{i}', status='concluded')
+        assert not any((tmp_path / f'{i}.img').read_bytes())
+    assert {job['error'] for job in qmp.cmd('query-jobs')} == {'Operation was cancelled'}
+
+
+def test_quit_while_a_node_is_opened(daemon, endless, tmp_path):
+    """The client that opened it is told before the end."""
+    daemon.qmp.send({'execute': 'blockdev-add', 'arguments': {
+        'driver': 'luks', 'node-name': 'luks', 'key-secret': 's0', 'max-pbkdf-iterations': UNLIMITED,
+        'file': {'driver': 'file', 'filename': str(endless)}}})
+    time.sleep(0.5)
+    other = Qmp(tmp_path / 'other.sock')
+    assert other.cmd('query-named-block-nodes')[0]['drv'] == 'file'     # the file below is open already
+    other.cmd('quit')
+    assert daemon.qmp.answer()['error']['desc'] == 'Operation was cancelled'
+    assert daemon.wait() == (0, '')
+    other.close()
+
+
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('program', ['qemu-storage-daemon', 'qemu-nbd', 'qemu-img create', 'qemu-img convert'])
+def test_signal(tmp_path, endless, program, signum):
+    """One is enough, and nothing is left behind."""
+    secret = secret_object(tmp_path, 's0', b'pw')
+    target = tmp_path / 'new.luks'
+    argv = {
+        'qemu-storage-daemon': [QSD, *secret, '--pidfile', tmp_path / 'pid', '--blockdev', endless_options(endless)],
+        'qemu-nbd': [QEMU_NBD, *secret, '-k', tmp_path / 'nbd.sock', '--image-opts', endless_options(endless)],
+        'qemu-img create': [QEMU_IMG, 'create', '-q', '-f', 'luks', *secret, '-o',
+                            f'key-secret=s0,hash-alg=ripemd160,iter-time={MINUTES}', target, '1M'],
+        # has to derive the key of its source
+        'qemu-img convert': [QEMU_IMG, 'convert', *secret, '--image-opts', endless_options(endless), '-O', 'raw', target],
+    }[program]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signum)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    if process.returncode != -signum:
+        assert process.returncode == 1
+        assert errors.strip().splitlines()[-1].endswith(b'Operation was cancelled')
+    assert not target.exists() and not (tmp_path / 'nbd.sock').exists() and not (tmp_path / 'pid').exists()
