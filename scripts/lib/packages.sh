@@ -10,8 +10,8 @@ build_packages=(
 # Programs that we did not write, to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
-  btrfs-progs e2fsprogs fdisk fio gdb keyutils libc6-dbg libnbd-bin nbdkit openssl procps python3-libnbd
-  python3-pytest python3-pytest-xdist util-linux valgrind xfsprogs
+  btrfs-progs e2fsprogs fdisk fio gdb keyutils libc6-dbg libnbd-bin libvirt-clients libvirt-daemon nbdkit openssl
+  procps python3-libnbd python3-pytest python3-pytest-xdist util-linux valgrind xfsprogs
 )
 
 # The same for other systems: programs to look for, and pkg-config modules.
