@@ -19,46 +19,26 @@ static Job *find_job(const char *id, Error **errp)
     return job;
 }
 
-bool coroutine_fn qmp_job_pause(const JobPauseArg *arg, Error **errp)
-{
-    Job *job = find_job(arg->id, errp);
+/* The handler of a command that is a verb of a job, which @find looks up by the member @id of its argument. */
+#define JOB_COMMAND(name, ArgType, find, id, verb)                              \
+    bool coroutine_fn qmp_##name(const ArgType *arg, Error **errp)              \
+    {                                                                           \
+        Job *job = find(arg->id, errp);                                         \
+                                                                                \
+        return job && verb(job, errp);                                          \
+    }
 
-    return job && job_user_pause(job, errp);
-}
-
-bool coroutine_fn qmp_job_resume(const JobResumeArg *arg, Error **errp)
-{
-    Job *job = find_job(arg->id, errp);
-
-    return job && job_user_resume(job, errp);
-}
+JOB_COMMAND(job_pause, JobPauseArg, find_job, id, job_user_pause)
+JOB_COMMAND(job_resume, JobResumeArg, find_job, id, job_user_resume)
+JOB_COMMAND(job_complete, JobCompleteArg, find_job, id, job_complete)
+JOB_COMMAND(job_finalize, JobFinalizeArg, find_job, id, job_finalize)
+JOB_COMMAND(job_dismiss, JobDismissArg, find_job, id, job_dismiss)
 
 bool coroutine_fn qmp_job_cancel(const JobCancelArg *arg, Error **errp)
 {
     Job *job = find_job(arg->id, errp);
 
     return job && job_user_cancel(job, errp);
-}
-
-bool coroutine_fn qmp_job_complete(const JobCompleteArg *arg, Error **errp)
-{
-    Job *job = find_job(arg->id, errp);
-
-    return job && job_complete(job, errp);
-}
-
-bool coroutine_fn qmp_job_finalize(const JobFinalizeArg *arg, Error **errp)
-{
-    Job *job = find_job(arg->id, errp);
-
-    return job && job_finalize(job, errp);
-}
-
-bool coroutine_fn qmp_job_dismiss(const JobDismissArg *arg, Error **errp)
-{
-    Job *job = find_job(arg->id, errp);
-
-    return job && job_dismiss(job, errp);
 }
 
 JobInfoList *coroutine_fn qmp_query_jobs(Error **errp)
@@ -96,19 +76,11 @@ static Job *find_block_job(const char *id, Error **errp)
     return job;
 }
 
-bool coroutine_fn qmp_block_job_pause(const BlockJobPauseArg *arg, Error **errp)
-{
-    Job *job = find_block_job(arg->device, errp);
-
-    return job && job_user_pause(job, errp);
-}
-
-bool coroutine_fn qmp_block_job_resume(const BlockJobResumeArg *arg, Error **errp)
-{
-    Job *job = find_block_job(arg->device, errp);
-
-    return job && job_user_resume(job, errp);
-}
+JOB_COMMAND(block_job_pause, BlockJobPauseArg, find_block_job, device, job_user_pause)
+JOB_COMMAND(block_job_resume, BlockJobResumeArg, find_block_job, device, job_user_resume)
+JOB_COMMAND(block_job_complete, BlockJobCompleteArg, find_block_job, device, job_complete)
+JOB_COMMAND(block_job_finalize, BlockJobFinalizeArg, find_block_job, id, job_finalize)
+JOB_COMMAND(block_job_dismiss, BlockJobDismissArg, find_block_job, id, job_dismiss)
 
 bool coroutine_fn qmp_block_job_cancel(const BlockJobCancelArg *arg, Error **errp)
 {
@@ -124,27 +96,6 @@ bool coroutine_fn qmp_block_job_cancel(const BlockJobCancelArg *arg, Error **err
     }
     /* A job that is ready has a valid copy: without force it keeps it, and only stops copying. */
     return job->status == JOB_STATUS_READY && !force ? job_complete(job, errp) : job_user_cancel(job, errp);
-}
-
-bool coroutine_fn qmp_block_job_complete(const BlockJobCompleteArg *arg, Error **errp)
-{
-    Job *job = find_block_job(arg->device, errp);
-
-    return job && job_complete(job, errp);
-}
-
-bool coroutine_fn qmp_block_job_finalize(const BlockJobFinalizeArg *arg, Error **errp)
-{
-    Job *job = find_block_job(arg->id, errp);
-
-    return job && job_finalize(job, errp);
-}
-
-bool coroutine_fn qmp_block_job_dismiss(const BlockJobDismissArg *arg, Error **errp)
-{
-    Job *job = find_block_job(arg->id, errp);
-
-    return job && job_dismiss(job, errp);
 }
 
 bool coroutine_fn qmp_block_job_set_speed(const BlockJobSetSpeedArg *arg, Error **errp)
