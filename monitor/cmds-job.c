@@ -38,7 +38,7 @@ bool coroutine_fn qmp_job_cancel(const JobCancelArg *arg, Error **errp)
 {
     Job *job = find_job(arg->id, errp);
 
-    return job && job_user_cancel(job, errp);
+    return job && job_user_cancel(job, true, errp);
 }
 
 JobInfoList *coroutine_fn qmp_query_jobs(Error **errp)
@@ -94,8 +94,7 @@ bool coroutine_fn qmp_block_job_cancel(const BlockJobCancelArg *arg, Error **err
         error_setg(errp, "The block job '%s' is paused: resume it before it is cancelled, or use force", job->id);
         return false;
     }
-    /* A job that is ready has a valid copy: without force it keeps it, and only stops copying. */
-    return job->status == JOB_STATUS_READY && !force ? job_complete(job, errp) : job_user_cancel(job, errp);
+    return job_user_cancel(job, force, errp);
 }
 
 bool coroutine_fn qmp_block_job_set_speed(const BlockJobSetSpeedArg *arg, Error **errp)
@@ -136,7 +135,8 @@ BlockJobInfoList *coroutine_fn qmp_query_block_jobs(Error **errp)
     return list;
 }
 
-static void send_block_job_event(Job *job)
+/* The older event, if any, for the status that @job has come to from @before. */
+static void send_block_job_event(Job *job, JobStatus before)
 {
     BlockJobCompletion report = {
         .type = job->driver->type, .device = job->id, .len = job->progress_total, .offset = job->progress_current,
@@ -145,7 +145,9 @@ static void send_block_job_event(Job *job)
 
     switch (job->status) {
     case JOB_STATUS_READY:
-        qapi_event_send_block_job_ready(qapi_BlockJobCompletion_base(&report));
+        if (before != JOB_STATUS_STANDBY) {
+            qapi_event_send_block_job_ready(qapi_BlockJobCompletion_base(&report));
+        }
         break;
     case JOB_STATUS_PENDING:
         if (job->flags & JOB_MANUAL_FINALIZE) {
@@ -153,7 +155,7 @@ static void send_block_job_event(Job *job)
         }
         break;
     case JOB_STATUS_CONCLUDED:
-        if (job->cancelled) {
+        if (job->err && job->cancelled) {
             qapi_event_send_block_job_cancelled(qapi_BlockJobCompletion_base(&report));
         } else {
             report.error = job->err ? (char *)error_get_pretty(job->err) : NULL;
@@ -165,11 +167,17 @@ static void send_block_job_event(Job *job)
     }
 }
 
-static void status_changed(Job *job)
+/* The order is QEMU's: clients know how a job has ended before they see that it is concluded. */
+static void status_changed(Job *job, JobStatus before)
 {
+    bool concluded = job->status == JOB_STATUS_CONCLUDED;
+
+    if (copies_data(job) && concluded) {
+        send_block_job_event(job, before);
+    }
     qapi_event_send_job_status_change(&(JobStatusChangeArg){ .id = job->id, .status = job->status });
-    if (copies_data(job)) {
-        send_block_job_event(job);
+    if (copies_data(job) && !concluded) {
+        send_block_job_event(job, before);
     }
 }
 

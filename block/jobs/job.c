@@ -9,20 +9,23 @@
 
 /* The speed limit lets this much time's worth of bytes through, then waits for the next such slice. */
 #define SLICE_NS (100 * SCALE_MS)
+#define CANCELLED_MESSAGE "Operation was cancelled"
 
 static GPtrArray *jobs;     /* all that are not internal; in order of creation */
-static void (*status_hook)(Job *job);
+static void (*status_hook)(Job *job, JobStatus before);
 
-void job_set_status_hook(void (*hook)(Job *job))
+void job_set_status_hook(void (*hook)(Job *job, JobStatus before))
 {
     status_hook = hook;
 }
 
 static void set_status(Job *job, JobStatus status)
 {
+    JobStatus before = job->status;
+
     job->status = status;
     if (status_hook && !(job->flags & JOB_INTERNAL)) {
-        status_hook(job);
+        status_hook(job, before);
     }
     qemu_co_queue_restart_all(&job->status_changed);
 }
@@ -132,7 +135,11 @@ static void coroutine_fn job_entry(void *opaque)
         while (job->flags & JOB_MANUAL_FINALIZE && !job->cancelled) {
             qemu_co_queue_wait(&job->resumed, NULL);
         }
-    } else {
+        if (job->flags & JOB_MANUAL_FINALIZE) {
+            error_setg(&job->err, CANCELLED_MESSAGE);
+        }
+    }
+    if (job->err) {
         set_status(job, JOB_STATUS_ABORTING);
     }
     set_status(job, JOB_STATUS_CONCLUDED);
@@ -225,12 +232,16 @@ bool job_user_resume(Job *job, Error **errp)
     return true;
 }
 
-bool job_user_cancel(Job *job, Error **errp)
+bool job_user_cancel(Job *job, bool force, Error **errp)
 {
     if (!apply_verb(job, VERB_CANCEL, "cancel", errp)) {
         return false;
     }
-    job->cancelled = true;
+    if (!force && job->status == JOB_STATUS_READY && job->driver->soft_cancel) {
+        job->driver->soft_cancel(job);
+    } else {
+        job->cancelled = true;
+    }
     qemu_co_sleep_wake(&job->sleep);
     qemu_co_queue_restart_all(&job->resumed);
     return true;
@@ -312,6 +323,12 @@ void job_progress_set_remaining(Job *job, uint64_t remaining)
     }
 }
 
+void job_transition_to_ready(Job *job)
+{
+    assert(job->status == JOB_STATUS_RUNNING);
+    set_status(job, JOB_STATUS_READY);
+}
+
 bool coroutine_fn job_pause_point(Job *job, Error **errp)
 {
     if (!job) {
@@ -327,7 +344,7 @@ bool coroutine_fn job_pause_point(Job *job, Error **errp)
         set_status(job, before);
     }
     if (job->cancelled) {
-        error_setg(errp, "Operation was cancelled");
+        error_setg(errp, CANCELLED_MESSAGE);
         return false;
     }
     return true;
@@ -366,7 +383,7 @@ void coroutine_fn job_end_all(void)
         if (job->status == JOB_STATUS_CONCLUDED) {
             job_dismiss(job, NULL);
         } else {
-            job_user_cancel(job, NULL);
+            job_user_cancel(job, true, NULL);
             qemu_co_queue_wait(&job->status_changed, NULL);
         }
         job_unref(job);

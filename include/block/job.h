@@ -4,7 +4,7 @@
  *     created -> running <-> paused              job_start(), job_user_pause()
  *                running -> ready <-> standby    a mirror that has caught up; job_complete() ends it
  *                running or ready -> waiting -> pending -> concluded -> null
- *                running or ready -> aborting -> concluded -> null
+ *                running, ready or pending -> aborting -> concluded -> null
  *
  * States, their names and the events are QEMU's. JOB_MANUAL_FINALIZE keeps a job pending until
  * job_finalize(); JOB_MANUAL_DISMISS keeps it concluded until job_dismiss().
@@ -43,8 +43,13 @@ typedef struct JobDriver {
     JobType type;
     /* The work. False with @errp: it failed, or was cancelled. */
     bool coroutine_fn (*run)(Job *job, Error **errp);
-    /* Leave the ready state. Optional: there is none. */
+    /* Leave the ready state: let run() come to its end. Optional: there is none. */
     bool (*complete)(Job *job, Error **errp);
+    /*
+     * The same for a cancel without force, which is no failure: the copy stays as it is at this moment, and nobody
+     * changes over to it. Optional: a cancel is always by force.
+     */
+    void (*soft_cancel)(Job *job);
     /* Add what only this kind of job has to tell. Optional. */
     void (*query)(const Job *job, JobInfo *info);
     /* Free what the instance owns. Optional. */
@@ -77,8 +82,8 @@ struct Job {
     uint64_t slice_bytes;
 };
 
-/* Called on every change of status of a job that is not internal. */
-void job_set_status_hook(void (*hook)(Job *job));
+/* Called on every change of status, from @before, of a job that is not internal. */
+void job_set_status_hook(void (*hook)(Job *job, JobStatus before));
 
 /* A new job in state created, or NULL with @errp (id malformed, or in use). */
 void *job_create(const char *id, const JobDriver *driver, JobCreateFlags flags, Error **errp);
@@ -96,7 +101,7 @@ bool job_is_cancelled(const Job *job);
 /* The verbs of QMP: false with @errp where the job's state does not allow them. */
 bool job_user_pause(Job *job, Error **errp);
 bool job_user_resume(Job *job, Error **errp);
-bool job_user_cancel(Job *job, Error **errp);
+bool job_user_cancel(Job *job, bool force, Error **errp);
 bool job_complete(Job *job, Error **errp);
 bool job_finalize(Job *job, Error **errp);
 bool coroutine_fn job_dismiss(Job *job, Error **errp);
@@ -109,6 +114,8 @@ void coroutine_fn job_end_all(void);
 /* For the code that does the work. A NULL job is allowed: nobody watches, nothing pauses. */
 void job_progress_update(Job *job, uint64_t done);              /* so many more units are done */
 void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = current + remaining */
+/* From here on the job waits for job_complete(). */
+void job_transition_to_ready(Job *job);
 /* Waits while the job is paused; false with @errp once it is cancelled. */
 bool coroutine_fn job_pause_point(Job *job, Error **errp);
 /* Waits as the speed limit asks for, @bytes having been copied. */

@@ -14,7 +14,7 @@ typedef struct TestJob {
 
 static GString *states;
 
-static void record(Job *job)
+static void record(Job *job, JobStatus before)
 {
     g_string_append_printf(states, "%s ", JobStatus_str(job->status));
 }
@@ -102,7 +102,7 @@ static void coroutine_fn pause_and_cancel(void *opaque)
     g_assert_true(job_set_speed(&t->common, 100, &error_abort));
     co_sleep_ns(5 * SCALE_MS);
     int64_t start = qemu_clock_get_ns();
-    g_assert_true(job_user_cancel(&t->common, &error_abort));
+    g_assert_true(job_user_cancel(&t->common, true, &error_abort));
     wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_cmpint(qemu_clock_get_ns() - start, <, NANOSECONDS_PER_SECOND);
     g_assert_true(job_dismiss(&t->common, &error_abort));

@@ -59,7 +59,7 @@ static void watch_tick(void *opaque)
     tool_progress_set(watch->job->progress_current, watch->job->progress_total);
     if (cancel_pending) {
         cancel_pending = 0;
-        job_user_cancel(watch->job, NULL);
+        job_user_cancel(watch->job, true, NULL);
     }
     aio_timer_mod_ns(watch->timer, qemu_clock_get_ns() + DRAW_INTERVAL_NS);
 }

@@ -1,0 +1,388 @@
+/*
+ * Jobs that copy data, as a QMP client sees them: commands and events of both kinds, in QEMU's order
+ *
+ * The jobs here copy nothing. At a speed of 1 byte a second they stand still after the first step, so that a test can
+ * look at them; without a limit they end at once.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+#include <sys/socket.h>
+
+#include "block/job.h"
+#include "monitor/chardev.h"
+#include "monitor/monitor.h"
+#include "qapi/json.h"
+
+#define STEP_BYTES 65536
+#define LEN_BYTES (4 * STEP_BYTES)
+
+typedef struct CopyJob {
+    Job common;
+    bool fails;
+    bool should_end;        /* leave the ready state */
+    const char **how;       /* here it says what made it leave */
+} CopyJob;
+
+static bool coroutine_fn copy_run(Job *job, Error **errp)
+{
+    CopyJob *s = (CopyJob *)job;
+
+    job_progress_set_remaining(job, LEN_BYTES);
+    while (job->progress_current < LEN_BYTES) {
+        if (!job_pause_point(job, errp)) {
+            return false;
+        }
+        job_progress_update(job, STEP_BYTES);
+        job_throttle(job, STEP_BYTES);
+    }
+    if (s->fails) {
+        error_setg(errp, "as asked");
+        return false;
+    }
+    if (job->driver->type == JOB_TYPE_MIRROR) {
+        job_transition_to_ready(job);
+        while (!s->should_end) {
+            if (!job_pause_point(job, errp)) {
+                return false;
+            }
+            co_sleep_ns_wakeable(&job->sleep, NANOSECONDS_PER_SECOND);
+        }
+    }
+    return true;
+}
+
+static void end_ready(Job *job, const char *how)
+{
+    CopyJob *s = (CopyJob *)job;
+
+    s->should_end = true;
+    if (s->how) {
+        *s->how = how;
+    }
+    qemu_co_sleep_wake(&job->sleep);
+}
+
+static bool mirror_complete(Job *job, Error **errp)
+{
+    end_ready(job, "completed");
+    return true;
+}
+
+static void mirror_soft_cancel(Job *job)
+{
+    end_ready(job, "soft cancel");
+}
+
+static const JobDriver mirror = {
+    .instance_size = sizeof(CopyJob), .type = JOB_TYPE_MIRROR, .run = copy_run, .complete = mirror_complete,
+    .soft_cancel = mirror_soft_cancel,
+};
+static const JobDriver backup = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_BACKUP, .run = copy_run };
+static const JobDriver create = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_CREATE, .run = copy_run };
+
+/* The client: its end of the connection, what it has received but not looked at, and its events in short. */
+static IOChannel *client;
+static GString *input;
+static GString *events;
+
+static void note_event(struct json_object *msg)
+{
+    const char *name = json_object_get_string(json_object_object_get(msg, "event"));
+    struct json_object *data = json_object_object_get(msg, "data");
+
+    if (g_str_equal(name, "JOB_STATUS_CHANGE")) {
+        g_string_append_printf(events, " %s", json_object_get_string(json_object_object_get(data, "status")));
+    } else {
+        g_assert_true(g_str_has_prefix(name, "BLOCK_JOB_"));
+        g_string_append_printf(events, " %s%s", name + strlen("BLOCK_JOB_"),
+                               json_object_to_json_string_ext(data, JSON_C_TO_STRING_PLAIN));
+    }
+}
+
+/* The next message that is no event; with @until, NULL as soon as the events end with that. */
+static struct json_object *coroutine_fn receive(const char *until)
+{
+    while (!until || !g_str_has_suffix(events->str, until)) {
+        char *end = strchr(input->str, '\n');
+        if (!end) {
+            char buf[4096];
+            ssize_t n = io_channel_co_read(client, buf, sizeof(buf));
+            g_assert_cmpint(n, >, 0);
+            g_string_append_len(input, buf, n);
+            continue;
+        }
+        g_autoptr(json_object) msg = qapi_parse_json(input->str, end - input->str, &error_abort);
+        g_string_erase(input, 0, end + 1 - input->str);
+        if (!json_object_object_get_ex(msg, "event", NULL)) {
+            g_assert_null(until);
+            return g_steal_pointer(&msg);
+        }
+        note_event(msg);
+    }
+    return NULL;
+}
+
+static void coroutine_fn wait_for(const char *last_event)
+{
+    receive(last_event);
+}
+
+/* What the command returns, as JSON, or "class: description" of its error. */
+static char *coroutine_fn ask(const char *command, const char *args)
+{
+    g_autofree char *request = g_strdup_printf("{'execute': '%s', 'arguments': {%s}}\n", command, args);
+    struct json_object *error;
+
+    g_assert_cmpint(io_channel_co_write_all(client, request, strlen(request)), ==, 0);
+    g_autoptr(json_object) answer = receive(NULL);
+    if (json_object_object_get_ex(answer, "error", &error)) {
+        return g_strdup_printf("%s: %s", json_object_get_string(json_object_object_get(error, "class")),
+                               json_object_get_string(json_object_object_get(error, "desc")));
+    }
+    return g_strdup(json_object_to_json_string_ext(json_object_object_get(answer, "return"), JSON_C_TO_STRING_PLAIN));
+}
+
+static void coroutine_fn expect(const char *command, const char *args, const char *expected)
+{
+    g_autofree char *answer = ask(command, args);
+
+    g_assert_cmpstr(answer, ==, expected);
+}
+
+static void coroutine_fn ok(const char *command, const char *args)
+{
+    expect(command, args, "{}");
+}
+
+/* All events since the last call. */
+static void expect_events(const char *expected)
+{
+    g_assert_cmpstr(events->str, ==, expected);
+    g_string_truncate(events, 0);
+}
+
+static CopyJob *start(const JobDriver *driver, JobCreateFlags flags, int64_t speed)
+{
+    CopyJob *s = job_create("j0", driver, flags, &error_abort);
+
+    s->common.speed = speed;
+    job_start(&s->common);
+    return s;
+}
+
+#define REPORT(type, offset, speed) \
+    "{\"type\":\"" type "\",\"device\":\"j0\",\"len\":262144,\"offset\":" offset ",\"speed\":" speed "}"
+#define INFO(type, offset, busy, paused, speed, ready, status, finalize, dismiss, more)                              \
+    "[{\"type\":\"" type "\",\"device\":\"j0\",\"len\":262144,\"offset\":" offset ",\"busy\":" busy                   \
+    ",\"paused\":" paused ",\"speed\":" speed ",\"io-status\":\"ok\",\"ready\":" ready ",\"status\":\"" status "\""   \
+    ",\"auto-finalize\":" finalize ",\"auto-dismiss\":" dismiss more "}]"
+#define SYNCED ",\"actively-synced\":false"
+
+/* A mirror from beginning to end, with everything that can happen on the way. */
+static void coroutine_fn mirror_life(void *opaque)
+{
+    const char *how = NULL;
+    CopyJob *s = start(&mirror, JOB_MANUAL_DISMISS, 1);
+
+    s->how = &how;
+    wait_for(" running");
+    expect("query-block-jobs", "",
+           INFO("mirror", "65536", "true", "false", "1", "false", "running", "true", "false", SYNCED));
+    expect("block-job-complete", "'device': 'j0'",
+           "GenericError: Job 'j0' in state 'running' cannot accept command verb 'complete'");
+    expect("block-job-dismiss", "'id': 'j0'",
+           "GenericError: Job 'j0' in state 'running' cannot accept command verb 'dismiss'");
+    expect("block-job-resume", "'device': 'j0'", "GenericError: Can't resume job 'j0', which was not paused");
+
+    ok("block-job-pause", "'device': 'j0'");
+    wait_for(" paused");
+    expect("block-job-pause", "'device': 'j0'", "GenericError: Job 'j0' is already paused");
+    expect("query-block-jobs", "",
+           INFO("mirror", "65536", "false", "true", "1", "false", "paused", "true", "false", SYNCED));
+    expect("block-job-cancel", "'device': 'j0'",
+           "GenericError: The block job 'j0' is paused: resume it before it is cancelled, or use force");
+    expect("block-job-set-speed", "'device': 'j0', 'speed': -1",
+           "GenericError: Parameter 'speed' expects a non-negative value");
+    ok("block-job-set-speed", "'device': 'j0', 'speed': 0");
+    ok("block-job-resume", "'device': 'j0'");
+    wait_for("}");
+    expect_events(" created running paused running ready READY" REPORT("mirror", "262144", "0"));
+
+    expect("query-block-jobs", "",
+           INFO("mirror", "262144", "false", "false", "0", "true", "ready", "true", "false", SYNCED));
+    ok("block-job-pause", "'device': 'j0'");
+    wait_for(" standby");
+    expect("query-block-jobs", "",
+           INFO("mirror", "262144", "false", "true", "0", "true", "standby", "true", "false", SYNCED));
+    expect("block-job-complete", "'device': 'j0'",
+           "GenericError: Job 'j0' in state 'standby' cannot accept command verb 'complete'");
+    ok("block-job-resume", "'device': 'j0'");
+    wait_for(" ready");
+    ok("block-job-complete", "'device': 'j0'");
+    wait_for(" concluded");
+    g_assert_cmpstr(how, ==, "completed");
+    expect_events(" standby ready waiting pending COMPLETED" REPORT("mirror", "262144", "0") " concluded");
+    expect("block-job-cancel", "'device': 'j0'",
+           "GenericError: Job 'j0' in state 'concluded' cannot accept command verb 'cancel'");
+    ok("block-job-dismiss", "'id': 'j0'");
+    expect_events(" null");
+}
+
+/* Without force, a job that is ready ends in order, and keeps what it has copied. */
+static void coroutine_fn cancel_when_ready(void *opaque)
+{
+    const char *how = NULL;
+
+    start(&mirror, JOB_DEFAULT, 0)->how = &how;
+    wait_for("}");
+    ok("block-job-cancel", "'device': 'j0'");
+    wait_for(" null");
+    g_assert_cmpstr(how, ==, "soft cancel");
+    expect_events(" created running ready READY" REPORT("mirror", "262144", "0")
+                  " waiting pending COMPLETED" REPORT("mirror", "262144", "0") " concluded null");
+
+    for (int i = 0; i < 2; i++) {
+        how = NULL;
+        start(&mirror, JOB_DEFAULT, 0)->how = &how;
+        wait_for("}");
+        ok(i ? "job-cancel" : "block-job-cancel", i ? "'id': 'j0'" : "'device': 'j0', 'force': true");
+        wait_for(" null");
+        g_assert_null(how);
+        expect_events(" created running ready READY" REPORT("mirror", "262144", "0")
+                      " aborting CANCELLED" REPORT("mirror", "262144", "0") " concluded null");
+    }
+}
+
+/* Before it is ready, or where it never is, every cancel is the end. */
+static void coroutine_fn cancel_at_work(void *opaque)
+{
+    static const JobDriver *const drivers[] = { &mirror, &backup };
+
+    for (int i = 0; i < 2; i++) {
+        start(drivers[i], JOB_DEFAULT, 1);
+        wait_for(" running");
+        ok("block-job-cancel", "'device': 'j0'");
+        wait_for(" null");
+        expect_events(i ? " created running aborting CANCELLED" REPORT("backup", "65536", "1") " concluded null"
+                        : " created running aborting CANCELLED" REPORT("mirror", "65536", "1") " concluded null");
+    }
+    start(&backup, JOB_DEFAULT, 1);
+    wait_for(" running");
+    ok("job-pause", "'id': 'j0'");
+    wait_for(" paused");
+    ok("block-job-cancel", "'device': 'j0', 'force': true");
+    wait_for(" null");
+    expect_events(" created running paused running aborting CANCELLED" REPORT("backup", "65536", "1")
+                  " concluded null");
+}
+
+static void coroutine_fn finalize(void *opaque)
+{
+#define TO_PENDING " created running waiting pending PENDING{\"type\":\"backup\",\"id\":\"j0\"}"
+    start(&backup, JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS, 0);
+    wait_for("}");
+    expect("query-block-jobs", "",
+           INFO("backup", "262144", "false", "false", "0", "false", "pending", "false", "false", ""));
+    expect("block-job-set-speed", "'device': 'j0', 'speed': 1",
+           "GenericError: Job 'j0' in state 'pending' cannot accept command verb 'set-speed'");
+    ok("block-job-finalize", "'id': 'j0'");
+    wait_for(" concluded");
+    expect("job-finalize", "'id': 'j0'",
+           "GenericError: Job 'j0' in state 'concluded' cannot accept command verb 'finalize'");
+    ok("job-dismiss", "'id': 'j0'");
+    expect_events(TO_PENDING " COMPLETED" REPORT("backup", "262144", "0") " concluded null");
+
+    start(&backup, JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS, 0);
+    wait_for("}");
+    ok("block-job-cancel", "'device': 'j0'");
+    wait_for(" concluded");
+    expect("query-block-jobs", "",
+           INFO("backup", "262144", "false", "false", "0", "false", "concluded", "false", "false",
+                ",\"error\":\"Operation was cancelled\""));
+    ok("block-job-dismiss", "'id': 'j0'");
+    expect_events(TO_PENDING " aborting CANCELLED" REPORT("backup", "262144", "0") " concluded null");
+}
+
+static void coroutine_fn failure(void *opaque)
+{
+    start(&backup, JOB_MANUAL_DISMISS, 0)->fails = true;
+    wait_for(" concluded");
+    expect("query-block-jobs", "",
+           INFO("backup", "262144", "false", "false", "0", "false", "concluded", "true", "false",
+                ",\"error\":\"as asked\""));
+    ok("job-dismiss", "'id': 'j0'");
+    expect_events(" created running aborting COMPLETED{\"type\":\"backup\",\"device\":\"j0\",\"len\":262144"
+                  ",\"offset\":262144,\"speed\":0,\"error\":\"as asked\"} concluded null");
+}
+
+/* The older commands and events know no other jobs, and say so with a class of their own. */
+static void coroutine_fn not_a_block_job(void *opaque)
+{
+    static const char *const commands[] = {
+        "block-job-pause", "block-job-resume", "block-job-cancel", "block-job-complete", "block-job-set-speed",
+        "block-job-finalize", "block-job-dismiss",
+    };
+
+    for (int round = 0; round < 2; round++) {
+        if (round) {
+            start(&create, JOB_DEFAULT, 1);
+            wait_for(" running");
+        }
+        for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+            const char *args = i > 4 ? "'id': 'j0'" : i == 4 ? "'device': 'j0', 'speed': 0" : "'device': 'j0'";
+            expect(commands[i], args, "DeviceNotActive: Block job 'j0' not found");
+        }
+        expect("query-block-jobs", "", "[]");
+    }
+    ok("job-cancel", "'id': 'j0'");
+    wait_for(" null");
+    expect_events(" created running aborting concluded null");
+    expect("job-pause", "'id': 'j0'", "GenericError: Job not found: no job has the ID 'j0'");
+}
+
+static void coroutine_fn with_client(void *test)
+{
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+    g_autofree char *chardev = g_strdup_printf("socket,id=c0,fd=%d", fds[0]);
+    monitor_init();
+    g_assert_true(chardev_parse(chardev, &error_abort));
+    g_assert_true(monitor_add(&(MonitorOptions){ .chardev = (char *)"c0" }, &error_abort));
+    client = io_channel_new(fds[1]);
+    input = g_string_new(NULL);
+    events = g_string_new(NULL);
+    g_autoptr(json_object) greeting = receive(NULL);
+    ok("qmp_capabilities", "");
+
+    ((CoroutineEntry *)test)(NULL);
+
+    g_assert_null(job_next(NULL));
+    g_assert_cmpstr(events->str, ==, "");
+    io_channel_shutdown(client);
+    monitor_cleanup();
+    chardev_cleanup();
+    g_clear_pointer(&client, io_channel_unref);
+    g_string_free(input, TRUE);
+    g_string_free(events, TRUE);
+}
+
+static void run_test(gconstpointer test)
+{
+    aio_context_run(with_client, (void *)test);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_data_func("/block-jobs/mirror", mirror_life, run_test);
+    g_test_add_data_func("/block-jobs/cancel-when-ready", cancel_when_ready, run_test);
+    g_test_add_data_func("/block-jobs/cancel-at-work", cancel_at_work, run_test);
+    g_test_add_data_func("/block-jobs/finalize", finalize, run_test);
+    g_test_add_data_func("/block-jobs/failure", failure, run_test);
+    g_test_add_data_func("/block-jobs/not-a-block-job", not_a_block_job, run_test);
+    return g_test_run();
+}
