@@ -360,21 +360,37 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
     aio_bh_schedule_oneshot(ctx, co_start, start);
 }
 
-void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns)
+static void sleep_over(void *opaque)
 {
-    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), co_enter, qemu_coroutine_self());
+    CoSleep *sleep = opaque;
+    Coroutine *co = g_atomic_pointer_exchange(&sleep->co, NULL);
 
-    sleep->co = qemu_coroutine_self();
+    if (co) {
+        qemu_coroutine_enter(co);
+    }
+}
+
+void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock)
+{
+    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), sleep_over, sleep);
+
     aio_timer_mod_ns(timer, qemu_clock_get_ns() + ns);
+    g_atomic_pointer_set(&sleep->co, qemu_coroutine_self());
+    if (lock) {
+        g_mutex_unlock(lock);
+    }
     qemu_coroutine_yield();
-    sleep->co = NULL;
     aio_timer_free(timer);
+    if (lock) {
+        g_mutex_lock(lock);
+    }
 }
 
 void qemu_co_sleep_wake(CoSleep *sleep)
 {
-    if (sleep->co) {
-        Coroutine *co = g_steal_pointer(&sleep->co);
+    Coroutine *co = g_atomic_pointer_exchange(&sleep->co, NULL);
+
+    if (co) {
         aio_co_schedule(co);
     }
 }
@@ -383,7 +399,7 @@ void coroutine_fn co_sleep_ns(int64_t ns)
 {
     CoSleep sleep = { NULL };
 
-    co_sleep_ns_wakeable(&sleep, ns);
+    co_sleep_ns_wakeable(&sleep, ns, NULL);
 }
 
 typedef struct Run {

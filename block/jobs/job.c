@@ -369,7 +369,7 @@ void coroutine_fn job_throttle(Job *job, uint64_t bytes)
         int64_t wait = job->slice_start_ns + (int64_t)MIN(ns, INT64_MAX / 4) - now;
 
         if (wait > 0 && !job->user_paused && !job->cancelled) {
-            co_sleep_ns_wakeable(&job->sleep, wait);
+            co_sleep_ns_wakeable(&job->sleep, wait, NULL);
         }
     }
 }

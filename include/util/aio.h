@@ -80,13 +80,13 @@ int64_t qemu_clock_get_ns(void);
 void coroutine_fn co_sleep_ns(int64_t ns);
 
 /*
- * A sleep that can be cut short: co_sleep_ns_wakeable() fills *@co_sleep, qemu_co_sleep_wake() (same thread)
- * ends it early.
+ * A sleep that can be cut short: qemu_co_sleep_wake() ends it early, and does nothing where nobody sleeps. Both are on
+ * one thread, or hold @lock (may be NULL), which is released during the sleep and held again on return.
  */
 typedef struct CoSleep {
-    Coroutine *co;
+    Coroutine *co;      /* who sleeps; whoever takes it out goes on with it. Atomic */
 } CoSleep;
-void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns);
+void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock);
 void qemu_co_sleep_wake(CoSleep *sleep);
 
 /* Run @entry(@opaque) as a coroutine in this thread's loop and poll the loop until it has ended. */

@@ -130,7 +130,7 @@ static void coroutine_fn reconnect(void *opaque)
     IOChannel *ch = NULL;
 
     while (!ch && !s->closing) {
-        co_sleep_ns_wakeable(&s->sleep, s->reconnect_ns);
+        co_sleep_ns_wakeable(&s->sleep, s->reconnect_ns, NULL);
         if (!s->closing) {
             ch = connect_to_server(s, s->reconnect_ns, NULL);
         }

@@ -48,7 +48,7 @@ static bool coroutine_fn copy_run(Job *job, Error **errp)
             if (!job_pause_point(job, errp)) {
                 return false;
             }
-            co_sleep_ns_wakeable(&job->sleep, NANOSECONDS_PER_SECOND);
+            co_sleep_ns_wakeable(&job->sleep, NANOSECONDS_PER_SECOND, NULL);
         }
     }
     return true;

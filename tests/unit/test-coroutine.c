@@ -72,6 +72,36 @@ static void test_sleep(void)
     g_assert_cmpint(ns, >=, 20 * SCALE_MS);
 }
 
+static void wake(void *opaque)
+{
+    qemu_co_sleep_wake(opaque);
+}
+
+/* Somebody wakes the sleeper in the moment in which its time is up: it goes on once. */
+static void coroutine_fn both_entry(void *opaque)
+{
+    CoSleep sleep = { NULL };
+    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), wake, &sleep);
+
+    for (int i = 0; i < 10; i++) {
+        aio_timer_mod_ns(timer, qemu_clock_get_ns());
+        co_sleep_ns_wakeable(&sleep, 1, NULL);
+        int64_t start = qemu_clock_get_ns();
+        co_sleep_ns(5 * SCALE_MS);
+        g_assert_cmpint(qemu_clock_get_ns() - start, >=, 5 * SCALE_MS);
+        ++*(int *)opaque;
+    }
+    aio_timer_free(timer);
+}
+
+static void test_sleep_both(void)
+{
+    int n = 0;
+
+    aio_context_run(both_entry, &n);
+    g_assert_cmpint(n, ==, 10);
+}
+
 typedef struct Shared {
     CoMutex mutex;
     int inside;
@@ -189,6 +219,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/yield", test_yield);
     g_test_add_func("/coroutine/many", test_many);
     g_test_add_func("/coroutine/sleep", test_sleep);
+    g_test_add_func("/coroutine/sleep/both", test_sleep_both);
     g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
     g_test_add_func("/coroutine/map", test_map);
     g_test_add_func("/aio/fd", test_fd);

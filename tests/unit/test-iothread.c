@@ -78,11 +78,53 @@ static void test_last_unref(void)
     }
 }
 
+typedef struct Sleeper {
+    GMutex lock;
+    CoSleep sleep;
+    bool sleeping;      /* under lock */
+    int woken;          /* under lock */
+} Sleeper;
+
+static void coroutine_fn sleeper_run(void *opaque)
+{
+    Sleeper *s = opaque;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+
+    s->sleeping = true;
+    co_sleep_ns_wakeable(&s->sleep, 3600 * NANOSECONDS_PER_SECOND, &s->lock);
+    s->sleeping = false;
+    s->woken++;
+}
+
+/* Another thread ends a sleep: as soon as it sees, under the lock, that there is one. */
+static void test_wake(void)
+{
+    IOThread *iothread = iothread_new("test", &error_abort);
+    Sleeper s = { .woken = 0 };
+
+    g_mutex_init(&s.lock);
+    for (int i = 0; i < 100; i++) {
+        aio_co_start(iothread_get_aio_context(iothread), sleeper_run, &s);
+        for (bool done = false; !done; g_thread_yield()) {
+            g_mutex_lock(&s.lock);
+            if (s.sleeping) {
+                qemu_co_sleep_wake(&s.sleep);
+            }
+            done = s.woken > i;
+            g_mutex_unlock(&s.lock);
+        }
+    }
+    iothread_unref(iothread);
+    g_assert_cmpint(s.woken, ==, 100);
+    g_mutex_clear(&s.lock);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     aio_context_set_current(qemu_get_aio_context());
     g_test_add_func("/iothread/tasks", test_tasks);
     g_test_add_func("/iothread/last-unref", test_last_unref);
+    g_test_add_func("/iothread/wake", test_wake);
     return g_test_run();
 }
