@@ -22,13 +22,7 @@ static bool open_children(BlockDriverState *bs, Error **errp)
     } else {
         file_role |= BDRV_CHILD_METADATA;
     }
-    if (!bdrv_co_open_child(bs, "file", o->file, file_role, errp)) {
-        return false;
-    }
-    if (bs->file->bs->read_only && bs->options->has_auto_read_only && bs->options->auto_read_only) {
-        bs->read_only = true;
-    }
-    return true;
+    return bdrv_co_open_child(bs, "file", o->file, file_role, errp);
 }
 
 /* Whether BDRV_O_DAMAGED lets a node be opened in spite of @why. */

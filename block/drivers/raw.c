@@ -58,13 +58,7 @@ static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
         error_setg(errp, "Specified size is not multiple of %d", SECTOR_BYTES);
         return false;
     }
-    if (!bdrv_co_open_child(bs, "file", o->file, role, errp) || !check_window(bs, errp)) {
-        return false;
-    }
-    if (bs->file->bs->read_only && bs->options->has_auto_read_only && bs->options->auto_read_only) {
-        bs->read_only = true;
-    }
-    return true;
+    return bdrv_co_open_child(bs, "file", o->file, role, errp) && check_window(bs, errp);
 }
 
 static void coroutine_fn raw_co_close(BlockDriverState *bs)

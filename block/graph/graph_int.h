@@ -30,6 +30,9 @@ bool bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
 /* Make bs->options effective that every driver has; false with @errp where they contradict each other. */
 bool bdrv_take_common_options(BlockDriverState *bs, Error **errp);
 
+/* @bs, whose "file" is or will be @child_bs, becomes read-only where that is, and auto-read-only allows it. */
+void bdrv_take_auto_read_only(BlockDriverState *bs, const BlockDriverState *child_bs);
+
 /* Ask the driver for the length and the limits again; false with @errp where it does not know. */
 bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp);
 

@@ -254,6 +254,13 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref,
     return open_ref(ref, NULL, flags, errp);
 }
 
+void bdrv_take_auto_read_only(BlockDriverState *bs, const BlockDriverState *child_bs)
+{
+    const BlockdevOptions *o = bs->options;
+
+    bs->read_only |= child_bs->read_only && o->has_auto_read_only && o->auto_read_only;
+}
+
 BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
                                            uint32_t role, Error **errp)
 {
@@ -262,6 +269,9 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
 
     if (!child_bs) {
         return NULL;
+    }
+    if (g_str_equal(name, "file")) {
+        bdrv_take_auto_read_only(bs, child_bs);
     }
     (bs->drv->bdrv_child_perm ?: bdrv_default_perms)(bs, name, role, 0, BLK_PERM_ALL, &perm, &shared);
     if (bs->force_share) {

@@ -190,8 +190,8 @@ static bool coroutine_fn reopen_all(GArray *reopens, const BlockdevOptionsList *
     for (guint i = 0; i < reopens->len; i++) {
         BlockDriverState *bs = g_array_index(reopens, Reopen, i).bs;
 
-        if (bs->file && bs->file->bs->read_only && bs->options->has_auto_read_only && bs->options->auto_read_only) {
-            bs->read_only = true;
+        if (bs->file) {
+            bdrv_take_auto_read_only(bs, bs->file->bs);
         }
         if (!bdrv_refresh_perms(bs, errp)) {
             return false;

@@ -187,7 +187,7 @@ struct BlockDriverState {
 
 /*
  * Open what @ref says (an inline definition, or the name of a node) as child @name of @bs. NULL with @errp.
- * Child "file" becomes bs->file.
+ * Child "file" becomes bs->file; where it is read-only and auto-read-only allows that, so becomes @bs.
  */
 BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
                                            uint32_t role, Error **errp);

@@ -151,6 +151,14 @@ static void coroutine_fn raw_entry(void *opaque)
                               bad[i][0], path));
         assert_error(&err, bad[i][1]);
     }
+
+    /* A child that cannot be written to. */
+    blk = open_read("driver=raw,file.driver=file,file.filename=%s,file.read-only=on,auto-read-only=on", path);
+    g_assert_true(blk_bs(blk)->read_only);
+    blk_co_unref(blk);
+    blk = open_read("driver=raw,file.driver=file,file.filename=%s,file.read-only=on", path);
+    g_assert_false(blk_bs(blk)->read_only);
+    blk_co_unref(blk);
     g_unlink(path);
 }
 
