@@ -10,6 +10,7 @@ static const BlockDriver *const drivers[] = {
     &bdrv_file,
     &bdrv_host_device,
     &bdrv_luks,
+    &bdrv_null_aio,
     &bdrv_null_co,
     &bdrv_raw,
 };

@@ -1,5 +1,7 @@
 /*
- * null-co: a volume that forgets what is written, for tests and measurements
+ * null-co and null-aio: volumes that forget what is written, for tests and measurements
+ *
+ * QEMU has two, one of which answers through its event loop. Here every request is a coroutine: only the names differ.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,10 +18,9 @@ typedef struct BDRVNullState {
     bool read_zeroes;
 } BDRVNullState;
 
-static bool coroutine_fn null_co_open(BlockDriverState *bs, Error **errp)
+static bool coroutine_fn null_open(BlockDriverState *bs, const BlockdevOptionsNull *o, Error **errp)
 {
     BDRVNullState *s = bs->opaque;
-    const BlockdevOptionsNull *o = &bs->options->u.null_co;
 
     if (o->has_size && o->size > (uint64_t)BDRV_MAX_LENGTH) {
         error_setg(errp, "size is too large");
@@ -32,8 +33,18 @@ static bool coroutine_fn null_co_open(BlockDriverState *bs, Error **errp)
     s->length = o->has_size ? o->size : DEFAULT_SIZE;
     s->latency_ns = o->has_latency_ns ? o->latency_ns : 0;
     s->read_zeroes = o->has_read_zeroes && o->read_zeroes;
-    bs->filename = g_strdup("null-co://");
+    bs->filename = g_strdup_printf("%s://", bs->drv->format_name);
     return true;
+}
+
+static bool coroutine_fn null_co_open(BlockDriverState *bs, Error **errp)
+{
+    return null_open(bs, &bs->options->u.null_co, errp);
+}
+
+static bool coroutine_fn null_aio_open(BlockDriverState *bs, Error **errp)
+{
+    return null_open(bs, &bs->options->u.null_aio, errp);
 }
 
 static void coroutine_fn null_co_close(BlockDriverState *bs)
@@ -100,10 +111,13 @@ static int64_t coroutine_fn null_co_get_allocated_file_size(BlockDriverState *bs
     return 0;
 }
 
-static bool null_co_parse_filename(const char *filename, struct json_object *options, Error **errp)
+/* The protocol alone: there is nothing to name. */
+static bool null_parse_filename(const char *filename, struct json_object *options, Error **errp)
 {
-    if (strcmp(filename, "null-co://") != 0) {
-        error_setg(errp, "The only allowed filename for this driver is 'null-co://'");
+    const char *rest = strchr(filename, ':');
+
+    if (strcmp(rest, "://") != 0) {
+        error_setg(errp, "The only allowed filename for this driver is '%.*s://'", (int)(rest - filename), filename);
         return false;
     }
     return true;
@@ -113,7 +127,7 @@ static void coroutine_fn null_co_erase_info(BlockDriverState *bs, int64_t offset
                                             BdrvEraseInfo *info)
 {
     info->assurance = SECURE_ERASE_ASSURANCE_OVERWRITTEN;
-    g_ptr_array_add(info->notes, g_strdup("null-co stores nothing"));
+    g_ptr_array_add(info->notes, g_strdup_printf("%s stores nothing", bs->drv->format_name));
 }
 
 const BlockDriver bdrv_null_co = {
@@ -122,9 +136,31 @@ const BlockDriver bdrv_null_co = {
     .instance_size = sizeof(BDRVNullState),
     .is_protocol = true,
     .protocol_name = "null-co",
-    .bdrv_parse_filename = null_co_parse_filename,
+    .bdrv_parse_filename = null_parse_filename,
 
     .bdrv_co_open = null_co_open,
+    .bdrv_co_close = null_co_close,
+    .bdrv_co_getlength = null_co_getlength,
+    .bdrv_co_preadv = null_co_preadv,
+    .bdrv_co_pwritev = null_co_pwritev,
+    .bdrv_co_flush = null_co_flush,
+    .supported_write_flags = BDRV_REQ_FUA,
+    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .bdrv_co_pwrite_zeroes = null_co_pwrite_zeroes,
+    .bdrv_co_block_status = null_co_block_status,
+    .bdrv_co_get_allocated_file_size = null_co_get_allocated_file_size,
+    .bdrv_co_erase_info = null_co_erase_info,
+};
+
+const BlockDriver bdrv_null_aio = {
+    .format_name = "null-aio",
+    .driver = BLOCKDEV_DRIVER_NULL_AIO,
+    .instance_size = sizeof(BDRVNullState),
+    .is_protocol = true,
+    .protocol_name = "null-aio",
+    .bdrv_parse_filename = null_parse_filename,
+
+    .bdrv_co_open = null_aio_open,
     .bdrv_co_close = null_co_close,
     .bdrv_co_getlength = null_co_getlength,
     .bdrv_co_preadv = null_co_preadv,

@@ -1,5 +1,5 @@
 /*
- * host_device over a loop device, raw with and without a window, and null-co
+ * host_device over a loop device, raw with and without a window, null-co and null-aio
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -167,19 +167,31 @@ static void coroutine_fn null_entry(void *opaque)
     g_autoptr(Error) err = NULL;
     uint8_t byte = 1;
 
-    BlockBackend *blk = open_all("driver=null-co,read-zeroes=on,latency-ns=2000000");
-    g_assert_cmpint(blk_getlength(blk), ==, GiB);
-    int64_t start = qemu_clock_get_ns();
-    g_assert_cmpint(blk_co_pwrite(blk, GiB - 1, 1, &byte, 0), ==, 0);
-    g_assert_cmpint(qemu_clock_get_ns() - start, >=, 2000000);
-    assert_bytes(blk, GiB - 4096, 4096, 0);
-    check_status(blk, 0, GiB, BDRV_BLOCK_ZERO);
-    blk_co_unref(blk);
-    blk = open_all("driver=null-co,size=0");
-    g_assert_cmpint(blk_getlength(blk), ==, 0);
-    blk_co_unref(blk);
-    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=null-co,size=9223372036854775807"));
-    assert_error(&err, "too large");
+    for (int aio = 0; aio < 2; aio++) {
+        const char *driver = aio ? "null-aio" : "null-co";
+        BlockBackend *blk = open_all("driver=%s,read-zeroes=on,latency-ns=2000000", driver);
+        g_assert_cmpint(blk_getlength(blk), ==, GiB);
+        int64_t start = qemu_clock_get_ns();
+        g_assert_cmpint(blk_co_pwrite(blk, GiB - 1, 1, &byte, 0), ==, 0);
+        g_assert_cmpint(qemu_clock_get_ns() - start, >=, 2000000);
+        assert_bytes(blk, GiB - 4096, 4096, 0);
+        check_status(blk, 0, GiB, BDRV_BLOCK_ZERO);
+        blk_co_unref(blk);
+        blk = open_all("driver=%s,size=0", driver);
+        g_assert_cmpint(blk_getlength(blk), ==, 0);
+        blk_co_unref(blk);
+        g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=%s,size=9223372036854775807", driver));
+        assert_error(&err, "too large");
+
+        g_autofree char *filename = g_strdup_printf("%s://", driver);
+        BlockDriverState *bs = bdrv_co_open(filename, NULL, 0, &error_abort);
+        g_assert_cmpstr(bs->file->bs->drv->format_name, ==, driver);
+        g_assert_cmpstr(bs->filename, ==, filename);
+        bdrv_co_unref(bs);
+        g_autofree char *longer = g_strconcat(filename, "x", NULL);
+        g_assert_null(bdrv_co_open(longer, NULL, 0, &err));
+        assert_error(&err, filename);
+    }
 }
 
 static void run(gconstpointer entry)
