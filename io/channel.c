@@ -122,23 +122,24 @@ void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *o
 /* The descriptor is ready for @wait: go on with who waits for that. Where nobody does, stop watching. */
 static void ready(IOChannel *ch, IOWait wait)
 {
-    bool any = false;
+    Coroutine *ready[G_N_ELEMENTS(ch->waiters)];
+    unsigned n = 0;
 
-    /* Who goes on may drop the last reference. */
-    io_channel_ref(ch);
     for (size_t i = 0; i < G_N_ELEMENTS(ch->waiters); i++) {
         Waiter *w = &ch->waiters[i];
 
         if (w->co && w->wait == wait) {
-            any = true;
-            aio_co_wake(g_steal_pointer(&w->co));
+            ready[n++] = g_steal_pointer(&w->co);
         }
     }
-    if (!any) {
+    if (n == 0) {
         ch->polled[wait] = false;
         update_handlers(ch);
     }
-    io_channel_unref(ch);
+    /* Who goes on may let go of the channel, or hand it to another thread: from here on it is not ours. */
+    for (unsigned i = 0; i < n; i++) {
+        aio_co_wake(ready[i]);
+    }
 }
 
 static void ready_in(void *opaque)
