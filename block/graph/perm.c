@@ -116,6 +116,13 @@ static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *wh
     }
 }
 
+/* Requests on other threads look at the permissions of their edges meanwhile. */
+static void set_perm(BdrvChild *c, uint64_t perm, uint64_t shared)
+{
+    qatomic_set(&c->perm, perm);
+    c->shared_perm = shared;
+}
+
 static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
 {
     const BlockDriver *drv = bs->drv;
@@ -145,13 +152,11 @@ static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
     for (guint i = 0; i < bs->children->len; i++) {
         BdrvChild *c = g_ptr_array_index(bs->children, i);
         SavedEdge saved = { .child = c, .perm = c->perm, .shared = c->shared_perm };
+        uint64_t perm, shared;
 
         g_array_append_val(update->edges, saved);
-        (drv->bdrv_child_perm ?: bdrv_default_perms)(bs, c->name, c->role, p.perm, p.shared, &c->perm,
-                                                     &c->shared_perm);
-        if (bs->force_share) {
-            c->shared_perm = BLK_PERM_ALL;
-        }
+        (drv->bdrv_child_perm ?: bdrv_default_perms)(bs, c->name, c->role, p.perm, p.shared, &perm, &shared);
+        set_perm(c, perm, bs->force_share ? BLK_PERM_ALL : shared);
         if ((c->perm != saved.perm || c->shared_perm != saved.shared) && !check_node(c->bs, update, errp)) {
             return false;
         }
@@ -170,8 +175,7 @@ bool bdrv_refresh_perms(BlockDriverState *bs, Error **errp)
 
     for (guint i = update.edges->len; !ok && i > 0; i--) {
         SavedEdge *saved = &g_array_index(update.edges, SavedEdge, i - 1);
-        saved->child->perm = saved->perm;
-        saved->child->shared_perm = saved->shared;
+        set_perm(saved->child, saved->perm, saved->shared);
     }
     for (guint i = 0; i < update.checked->len; i++) {
         BlockDriverState *node = g_ptr_array_index(update.checked, i);
@@ -193,11 +197,9 @@ bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error
 {
     uint64_t old_perm = child->perm, old_shared = child->shared_perm;
 
-    child->perm = perm;
-    child->shared_perm = shared;
+    set_perm(child, perm, shared);
     if (!bdrv_refresh_perms(child->bs, errp)) {
-        child->perm = old_perm;
-        child->shared_perm = old_shared;
+        set_perm(child, old_perm, old_shared);
         return false;
     }
     return true;

@@ -51,7 +51,7 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
     BdrvTrackedRequest req;
     bool ok;
 
-    assert(child->perm & BLK_PERM_RESIZE);
+    bdrv_assert_perm(child, BLK_PERM_RESIZE);
     if (offset < 0) {
         error_setg(errp, "Image size cannot be negative");
         return false;

@@ -8,6 +8,12 @@
 
 #include "block/block_int.h"
 
+/* A request needs one of @perm, which its parent must have asked for. The main loop may change others meanwhile. */
+static inline void bdrv_assert_perm(const BdrvChild *child, uint64_t perm)
+{
+    assert(qatomic_read(&child->perm) & perm);
+}
+
 /* A request in flight at a node, in order of arrival. */
 typedef struct BdrvTrackedRequest {
     BlockDriverState *bs;

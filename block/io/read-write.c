@@ -172,7 +172,7 @@ int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
     BdrvTrackedRequest req;
     int ret = bdrv_check_request(bs, offset, bytes);
 
-    assert(child->perm & BLK_PERM_CONSISTENT_READ);
+    bdrv_assert_perm(child, BLK_PERM_CONSISTENT_READ);
     if (ret < 0 || bytes == 0) {
         return ret;
     }
@@ -227,7 +227,7 @@ int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes
     BlockDriverState *bs = child->bs;
     int ret = bdrv_check_request(bs, offset, bytes);
 
-    assert(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED));
+    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
     if (ret < 0 || bytes == 0) {
         return ret;
     }

@@ -91,7 +91,7 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     BdrvTrackedRequest req;
     int ret = bdrv_check_request(bs, offset, bytes);
 
-    assert(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED));
+    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
     if (ret < 0 || bytes == 0) {
         return ret;
     }
@@ -129,7 +129,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     BdrvTrackedRequest req;
     int ret = bdrv_check_request(bs, offset, bytes);
 
-    assert(child->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED));
+    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
     if (ret < 0) {
         return ret;
     }
@@ -155,7 +155,7 @@ int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_
     BdrvTrackedRequest req;
     int ret = bdrv_check_request(bs, offset, bytes);
 
-    assert(child->perm & BLK_PERM_WRITE);
+    bdrv_assert_perm(child, BLK_PERM_WRITE);
     if (ret < 0) {
         return ret;
     }

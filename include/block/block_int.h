@@ -148,7 +148,7 @@ struct BdrvChild {
     uint32_t role;              /* BDRV_CHILD_* */
     BlockDriverState *parent;   /* NULL where @blk is the parent */
     BlockBackend *blk;
-    uint64_t perm;
+    uint64_t perm;              /* atomic: the main loop changes it while requests look at it */
     uint64_t shared_perm;
 };
 

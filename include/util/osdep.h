@@ -38,6 +38,10 @@
 #define container_of(ptr, type, member) \
     ((type *)((char *)(ptr) - offsetof(type, member)))
 
+/* A plain variable that another thread may change meanwhile: all of it at once, in no order with anything else. */
+#define qatomic_read(ptr) __atomic_load_n(ptr, __ATOMIC_RELAXED)
+#define qatomic_set(ptr, value) __atomic_store_n(ptr, value, __ATOMIC_RELAXED)
+
 /* Retry a system call that a signal interrupted. */
 #define RETRY_ON_EINTR(expr)                    \
     ({                                          \
