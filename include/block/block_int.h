@@ -173,7 +173,7 @@ struct BlockDriverState {
     int refcnt;
 
     BlockLimits bl;
-    int64_t length;             /* bytes; changed while drained, or by the main loop */
+    int64_t length;             /* bytes; as bl, changes only while nothing else is in flight */
     gint in_flight;             /* requests; atomic */
     gint quiesce_counter;       /* drained sections; atomic */
 
