@@ -182,7 +182,8 @@ static int listen_unix(NetListener *l, const SocketName *name, int backlog)
     }
     int ret = listen_one(l, name, backlog);
     if (ret == 0 && !abstract) {
-        l->path = g_strdup(un->path);
+        /* A daemon changes its directory before it removes the socket. */
+        l->path = g_canonicalize_filename(un->path, NULL);
     }
     return ret;
 }

@@ -235,6 +235,14 @@ def test_daemonize(tmp_path):
     qmp.cmd('quit')
     while pidfile.exists():
         time.sleep(0.01)
+    # relative names are those of where it was started
+    run(QSD, '--daemonize', '--pidfile', 'p', '--chardev', 'socket,id=c,path=r.sock,server=on,wait=off',
+        '--monitor', 'c', '--nbd-server', 'addr.type=unix,addr.path=n.sock', cwd=tmp_path)
+    assert (tmp_path / 'n.sock').exists()
+    Qmp(tmp_path / 'r.sock').cmd('quit')
+    while (tmp_path / 'p').exists():
+        time.sleep(0.01)
+    assert not (tmp_path / 'r.sock').exists() and not (tmp_path / 'n.sock').exists()
     assert 'No such file' in fails('--daemonize', '--pidfile', tmp_path / 'no/pid')
     assert 'stdio' in fails('--daemonize', '--chardev', 'stdio,id=c')
 
