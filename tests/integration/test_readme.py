@@ -4,6 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import os
 import re
+import time
 
 import pytest
 
@@ -23,7 +24,11 @@ def test_examples(tmp_path):
     assert 'Images are identical.' in output[1]
     assert 'active' in output[2]
     assert (tmp_path / 'vault.backup').stat().st_mode & 0o777 == 0o600
-    assert 'Assurance:' in output[4]
+    assert 'Assurance:' in output[3]
+    assert "'disk'" in output[4] and 'size: ' in output[4]
+    while (tmp_path / 'daemon.pid').exists():
+        time.sleep(0.01)
+    assert not (tmp_path / 'qmp.sock').exists()
 
 
 def test_links():
