@@ -261,19 +261,24 @@ ssize_t io_channel_raw_write(IOChannel *ch, const void *buf, size_t len)
     return raw_writev(ch, &iov, 1);
 }
 
+ssize_t io_channel_try_read(IOChannel *ch, void *buf, size_t len, IOWait *wait)
+{
+    if (ch->shut) {
+        return 0;
+    }
+    *wait = IO_WAIT_IN;
+    return ch->filter ? ch->filter->read(ch->filter_opaque, buf, len, wait) : io_channel_raw_read(ch, buf, len);
+}
+
 ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len)
 {
-    while (!ch->shut) {
-        IOWait wait = IO_WAIT_IN;
-        ssize_t n = ch->filter ? ch->filter->read(ch->filter_opaque, buf, len, &wait)
-                               : io_channel_raw_read(ch, buf, len);
+    IOWait wait;
+    ssize_t n;
 
-        if (n != -EAGAIN) {
-            return n;
-        }
+    while ((n = io_channel_try_read(ch, buf, len, &wait)) == -EAGAIN) {
         io_channel_co_wait(ch, false, wait);
     }
-    return 0;
+    return n;
 }
 
 int coroutine_fn io_channel_co_read_all(IOChannel *ch, void *buf, size_t len)

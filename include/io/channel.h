@@ -78,6 +78,9 @@ void io_channel_detach(IOChannel *ch);
 /* At least one byte, at most @len; 0: the peer has ended the stream, or the channel was shut down. */
 ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len);
 
+/* The same in one attempt: -EAGAIN where there is nothing yet, with what to wait for in *@wait. */
+ssize_t io_channel_try_read(IOChannel *ch, void *buf, size_t len, IOWait *wait);
+
 /* All of @len bytes: 1. 0: the stream ended before the first. Ended in between: -ECONNRESET. */
 int coroutine_fn io_channel_co_read_all(IOChannel *ch, void *buf, size_t len);
 

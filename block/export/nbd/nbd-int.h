@@ -58,7 +58,7 @@ typedef struct NBDClient {
     unsigned requests;          /* under way */
     size_t buffer_bytes;        /* that they hold */
     size_t ahead_start, ahead_end;  /* what is not used yet of: */
-    uint8_t ahead[NBD_AHEAD_BYTES];
+    uint8_t *ahead;             /* NULL while the client is idle */
 } NBDClient;
 
 typedef struct NBDRequest {

@@ -67,6 +67,7 @@ static void client_unref(void *opaque)
     }
     qemu_co_mutex_cleanup(&client->send_lock);
     g_free(client->contexts_name);
+    g_free(client->ahead);
     g_free(client);
 }
 

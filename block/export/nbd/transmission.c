@@ -6,6 +6,28 @@
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
+/* Wait for bytes and receive ahead what there is. Who only waits costs no buffer. */
+static bool coroutine_fn fill_ahead(NBDClient *client)
+{
+    IOWait wait;
+    ssize_t got;
+
+    while (true) {
+        if (!client->ahead) {
+            client->ahead = g_malloc(NBD_AHEAD_BYTES);
+        }
+        got = io_channel_try_read(client->ch, client->ahead, NBD_AHEAD_BYTES, &wait);
+        if (got != -EAGAIN) {
+            break;
+        }
+        g_clear_pointer(&client->ahead, g_free);
+        io_channel_co_wait(client->ch, false, wait);
+    }
+    client->ahead_start = 0;
+    client->ahead_end = MAX(got, 0);
+    return got > 0;
+}
+
 /* Exactly @len bytes; false where the connection ends before. */
 static bool coroutine_fn receive(NBDClient *client, uint8_t *buf, size_t len)
 {
@@ -19,14 +41,8 @@ static bool coroutine_fn receive(NBDClient *client, uint8_t *buf, size_t len)
             len -= n;
         } else if (len >= NBD_AHEAD_BYTES) {
             return io_channel_co_read_all(client->ch, buf, len) == 1;
-        } else {
-            ssize_t got = io_channel_co_read(client->ch, client->ahead, NBD_AHEAD_BYTES);
-
-            if (got <= 0) {
-                return false;
-            }
-            client->ahead_start = 0;
-            client->ahead_end = got;
+        } else if (!fill_ahead(client)) {
+            return false;
         }
     }
     return true;
