@@ -59,6 +59,41 @@ void secret_wipe_registers(void)
 }
 #endif
 
+/*
+ * Secrets of up to half a page share pages with others of their size: locked memory is scarce (an ordinary user's
+ * processes often may have 8 MiB), and a key takes 64 bytes.
+ */
+#define SLOT_BYTES_MIN 64
+#define SLOT_CLASSES 6              /* 64 bytes to 2 KiB */
+
+struct SecretPage {
+    GList link;                     /* in with_room, while it has some */
+    uint8_t *data;
+    unsigned slot_class;
+    uint64_t used;                  /* a bit for each slot; a page has no more of them than that */
+};
+
+static GMutex pages_lock;           /* of all below, and of what it leads to */
+static GQueue with_room[SLOT_CLASSES];
+
+static size_t page_bytes(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
+
+static size_t slot_bytes(unsigned slot_class)
+{
+    return (size_t)SLOT_BYTES_MIN << slot_class;
+}
+
+/* SecretPage.used of a full page. */
+static uint64_t all_used(unsigned slot_class)
+{
+    size_t n = MIN(page_bytes() / slot_bytes(slot_class), 64);
+
+    return UINT64_MAX >> (64 - n);
+}
+
 static uint8_t *map_pages(size_t capacity)
 {
     void *data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -72,17 +107,71 @@ static uint8_t *map_pages(size_t capacity)
     return data;
 }
 
-static void unmap_pages(uint8_t *data, size_t capacity)
+static SecretPage *page_new(unsigned slot_class)
 {
-    explicit_bzero(data, capacity);
-    munmap(data, capacity);
+    SecretPage *page = g_new0(SecretPage, 1);
+
+    page->link.data = page;
+    page->data = map_pages(page_bytes());
+    page->slot_class = slot_class;
+    g_queue_push_head_link(&with_room[slot_class], &page->link);
+    return page;
 }
 
-static size_t page_round(size_t len)
+static void slot_new(SecretBuffer *buf, unsigned slot_class)
 {
-    size_t page = sysconf(_SC_PAGESIZE);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pages_lock);
+    SecretPage *page = g_queue_peek_head(&with_room[slot_class]) ?: page_new(slot_class);
+    unsigned slot = __builtin_ctzll(~page->used);
 
-    return ROUND_UP(MAX(len, 1), page);
+    page->used |= UINT64_C(1) << slot;
+    if (page->used == all_used(slot_class)) {
+        g_queue_unlink(&with_room[slot_class], &page->link);
+    }
+    buf->page = page;
+    buf->capacity = slot_bytes(slot_class);
+    buf->data = page->data + slot * buf->capacity;
+}
+
+/* The slot is wiped already. */
+static void slot_free(SecretPage *page, const uint8_t *data)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pages_lock);
+    GQueue *queue = &with_room[page->slot_class];
+
+    if (page->used == all_used(page->slot_class)) {
+        g_queue_push_head_link(queue, &page->link);
+    }
+    page->used &= ~(UINT64_C(1) << (data - page->data) / slot_bytes(page->slot_class));
+    if (page->used == 0) {
+        g_queue_unlink(queue, &page->link);
+        munmap(page->data, page_bytes());
+        g_free(page);
+    }
+}
+
+/* Zeroed memory for at least @bytes; sets all members but the length. */
+static void memory_new(SecretBuffer *buf, size_t bytes)
+{
+    for (unsigned c = 0; c < SLOT_CLASSES; c++) {
+        if (bytes <= slot_bytes(c)) {
+            slot_new(buf, c);
+            return;
+        }
+    }
+    buf->page = NULL;
+    buf->capacity = ROUND_UP(bytes, page_bytes());
+    buf->data = map_pages(buf->capacity);
+}
+
+static void memory_free(const SecretBuffer *buf)
+{
+    explicit_bzero(buf->data, buf->capacity);
+    if (buf->page) {
+        slot_free(buf->page, buf->data);
+    } else {
+        munmap(buf->data, buf->capacity);
+    }
 }
 
 SecretBuffer *secret_buffer_new(size_t len)
@@ -90,8 +179,7 @@ SecretBuffer *secret_buffer_new(size_t len)
     SecretBuffer *buf = g_new(SecretBuffer, 1);
 
     buf->len = len;
-    buf->capacity = page_round(len);
-    buf->data = map_pages(buf->capacity);
+    memory_new(buf, len);
     return buf;
 }
 
@@ -108,13 +196,11 @@ SecretBuffer *secret_buffer_new_from(const void *data, size_t len)
 void secret_buffer_reserve(SecretBuffer *buf, size_t capacity)
 {
     if (capacity > buf->capacity) {
-        size_t new_capacity = page_round(MAX(capacity, buf->capacity * 2));
-        uint8_t *data = map_pages(new_capacity);
+        SecretBuffer old = *buf;
 
-        memcpy(data, buf->data, buf->len);
-        unmap_pages(buf->data, buf->capacity);
-        buf->data = data;
-        buf->capacity = new_capacity;
+        memory_new(buf, MAX(capacity, old.capacity * 2));
+        memcpy(buf->data, old.data, old.len);
+        memory_free(&old);
     }
 }
 
@@ -143,7 +229,7 @@ gboolean secret_buffer_equal(const SecretBuffer *a, const SecretBuffer *b)
 void secret_buffer_free(SecretBuffer *buf)
 {
     if (buf) {
-        unmap_pages(buf->data, buf->capacity);
+        memory_free(buf);
         g_free(buf);
     }
 }

@@ -1,14 +1,14 @@
 /*
  * SecretBuffer: the one buffer type for passwords, keys and everything derived from them
  *
- * The memory is mapped apart from the heap, locked against swapping where the process may lock memory,
- * excluded from core dumps, and wiped when freed.
+ * The memory is mapped apart from the heap, locked against swapping as far as the process may lock memory
+ * (RLIMIT_MEMLOCK), excluded from core dumps, and wiped when freed. Small secrets share pages.
  *
  *     g_autoptr(SecretBuffer) key = secret_buffer_new(64);
  *     derive(key->data, key->len);
  *
  * Key schedules and hash states that contain a secret live in one, too: allocate it with the size of the
- * structure and cast its data. Data is aligned to a page.
+ * structure and cast its data. Data is aligned to 64 bytes.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,10 +19,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef struct SecretPage SecretPage;
+
 typedef struct SecretBuffer {
     uint8_t *data;
     size_t len;      /* bytes in use; may be lowered by the owner, never raised beyond capacity */
-    size_t capacity; /* bytes mapped */
+    size_t capacity; /* bytes at @data */
+    SecretPage *page; /* that it shares with others; NULL: it has its own */
 } SecretBuffer;
 
 /* A zeroed buffer of @len bytes (0 is allowed). Aborts when memory runs out, like g_malloc(). */

@@ -4,6 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+
+#include <sys/resource.h>
+
 #include "util/secret-buffer.h"
 
 static void test_append(void)
@@ -32,26 +35,82 @@ static void test_equal(void)
     g_assert_false(secret_buffer_equal(a, c));
 }
 
-/* The kernel shows a "dd" (do not dump) flag on the mapping. */
+/* Small ones share pages, and are zero whoever had their place before; large ones do not. */
+static void test_sharing(void)
+{
+    enum { N = 1000 };
+    SecretBuffer *bufs[N];
+    static const uint8_t zeroes[5000];
+
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < N; i++) {
+            bufs[i] = secret_buffer_new(i * 5);
+            g_assert_cmpuint((uintptr_t)bufs[i]->data % 64, ==, 0);
+            g_assert_cmpuint(bufs[i]->capacity, >=, i * 5);
+            g_assert_cmpmem(bufs[i]->data, i * 5, zeroes, i * 5);
+            memset(bufs[i]->data, i, bufs[i]->capacity);
+        }
+        /* Every third is replaced by one of another size, while the others stay as they are. */
+        for (unsigned i = 0; i < N; i += 3) {
+            secret_buffer_free(bufs[i]);
+            bufs[i] = secret_buffer_new(i % 70);
+            memset(bufs[i]->data, i, bufs[i]->capacity);
+        }
+        for (unsigned i = 0; i < N; i++) {
+            for (size_t at = 0; at < bufs[i]->capacity; at++) {
+                g_assert_cmpuint(bufs[i]->data[at], ==, (uint8_t)i);
+            }
+            secret_buffer_free(bufs[i]);
+        }
+    }
+}
+
+/* What /proc/self/smaps says of the mapping that @data is in; free with g_free(). NULL where there is no such file. */
+static char *mapping_flags(const void *data)
+{
+    g_autofree char *smaps = NULL;
+    bool found = false;
+
+    if (!g_file_get_contents("/proc/self/smaps", &smaps, NULL, NULL)) {
+        return NULL;
+    }
+    g_auto(GStrv) lines = g_strsplit(smaps, "\n", -1);
+    for (char **line = lines; *line; line++) {
+        uintptr_t start, end;
+
+        if (sscanf(*line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2) {
+            found = (uintptr_t)data >= start && (uintptr_t)data < end;
+        } else if (found && g_str_has_prefix(*line, "VmFlags:")) {
+            return g_strdup(*line);
+        }
+    }
+    return NULL;
+}
+
+/* "dd": do not dump */
 static void test_not_dumped(void)
 {
-    g_autoptr(SecretBuffer) buf = secret_buffer_new_from("x", 1);
-    g_autofree char *smaps = NULL;
-    g_autofree char *start = g_strdup_printf("%" PRIxPTR "-", (uintptr_t)buf->data);
+    static const size_t lengths[] = { 1, 64, 1000, 2048, 2049, 1000000 };
 
-    if (!g_file_get_contents("/proc/self/smaps", &smaps, NULL, NULL) || !strstr(smaps, "VmFlags:")) {
-        g_test_skip("no VmFlags in /proc/self/smaps");
-        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
+        g_autoptr(SecretBuffer) other = secret_buffer_new(lengths[i]);
+        g_autoptr(SecretBuffer) buf = secret_buffer_new(lengths[i]);
+        g_autofree char *flags = mapping_flags(buf->data);
+
+        if (!flags) {
+            g_test_skip("no VmFlags in /proc/self/smaps");
+            return;
+        }
+        g_assert_nonnull(strstr(flags, " dd"));
     }
-    char *mapping = strstr(smaps, start);
-    if (!mapping) {
-        g_test_skip("the mapping was merged with its neighbour");
-        return;
-    }
-    char *flags = strstr(mapping, "VmFlags:");
-    g_assert_nonnull(flags);
-    *strchr(flags, '\n') = '\0';
-    g_assert_nonnull(strstr(flags, " dd"));
+}
+
+/* Beyond RLIMIT_MEMLOCK secrets are not locked, and all else is as ever. */
+static void test_lock_limit(void)
+{
+    g_assert_cmpint(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ 0, 0 }), ==, 0);
+    test_sharing();
+    test_append();
 }
 
 int main(int argc, char **argv)
@@ -59,6 +118,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/secret-buffer/append", test_append);
     g_test_add_func("/secret-buffer/equal", test_equal);
+    g_test_add_func("/secret-buffer/sharing", test_sharing);
     g_test_add_func("/secret-buffer/not-dumped", test_not_dumped);
+    g_test_add_func("/secret-buffer/lock-limit", test_lock_limit);
     return g_test_run();
 }
