@@ -69,16 +69,20 @@ static void event_fd_read(void *opaque)
     (void)!read(ctx->event_fd, &count, sizeof(count));
 }
 
-AioContext *aio_context_new(void)
+AioContext *aio_context_new(Error **errp)
 {
+    g_auto_fd int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    g_auto_fd int event_fd = epoll_fd < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (event_fd < 0) {
+        error_setg_errno(errp, errno, "Could not create an event loop");
+        return NULL;
+    }
     AioContext *ctx = g_new0(AioContext, 1);
 
     ctx->refcount = 1;
-    ctx->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    ctx->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ctx->epoll_fd < 0 || ctx->event_fd < 0) {
-        g_error("could not create an event loop: %s", g_strerror(errno));
-    }
+    ctx->epoll_fd = g_steal_auto_fd(&epoll_fd);
+    ctx->event_fd = g_steal_auto_fd(&event_fd);
     ctx->handlers = g_hash_table_new(NULL, NULL);
     ctx->deleted = g_ptr_array_new_with_free_func(g_free);
     ctx->timers = g_sequence_new(NULL);
@@ -131,7 +135,7 @@ AioContext *qemu_get_aio_context(void)
     static gsize once;
 
     if (g_once_init_enter(&once)) {
-        main_context = aio_context_new();
+        main_context = aio_context_new(&error_abort);
         g_once_init_leave(&once, 1);
     }
     return main_context;

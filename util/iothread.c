@@ -29,11 +29,15 @@ static gpointer iothread_run(gpointer opaque)
 
 IOThread *iothread_new(const char *name, Error **errp)
 {
-    IOThread *iothread = g_new0(IOThread, 1);
+    AioContext *ctx = aio_context_new(errp);
     g_autoptr(GError) gerr = NULL;
 
+    if (!ctx) {
+        return NULL;
+    }
+    IOThread *iothread = g_new0(IOThread, 1);
     iothread->refcnt = 1;
-    iothread->ctx = aio_context_new();
+    iothread->ctx = ctx;
     iothread->thread = g_thread_try_new(name, iothread_run, iothread, &gerr);
     if (!iothread->thread) {
         error_setg(errp, "Could not start a thread: %s", gerr->message);

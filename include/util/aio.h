@@ -24,8 +24,8 @@
 
 typedef void AioHandler(void *opaque);
 
-/* A loop of its own; aborts where the kernel has no descriptors left. */
-AioContext *aio_context_new(void);
+/* A loop of its own; NULL with @errp where there are no descriptors left. */
+AioContext *aio_context_new(Error **errp);
 AioContext *aio_context_ref(AioContext *ctx);
 void aio_context_unref(AioContext *ctx);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AioContext, aio_context_unref)

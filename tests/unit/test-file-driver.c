@@ -421,7 +421,7 @@ static void coroutine_fn enospc_entry(void *opaque)
 
 static gpointer thread_entry(gpointer path)
 {
-    AioContext *ctx = aio_context_new();
+    AioContext *ctx = aio_context_new(&error_abort);
 
     aio_context_set_current(ctx);
     aio_context_run(data_entry, path);
