@@ -120,7 +120,7 @@ class Qmp:
 class StorageDaemon:
     """A daemon with a monitor on a unix socket in DIRECTORY; it must end in order, and does at the end of the block."""
 
-    def __init__(self, directory, *args, monitor=True):
+    def __init__(self, directory, *args, monitor=True, preexec_fn=None):
         self.directory = directory
         self.socket = directory / 'qmp.sock'
         self._argv = [os.fspath(QSD), *[os.fspath(arg) for arg in args]]
@@ -128,6 +128,7 @@ class StorageDaemon:
             # last, so that all else is there when it answers
             self._argv += ['--chardev', f'socket,id=qmp0,path={self.socket},server=on,wait=off', '--monitor', 'qmp0']
         self._monitor = monitor
+        self._preexec_fn = preexec_fn
         self.process = None
         self.qmp = None
 
@@ -137,7 +138,7 @@ class StorageDaemon:
 
     def __enter__(self):
         self.process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE)
+                                        stderr=subprocess.PIPE, preexec_fn=self._preexec_fn)
         try:
             self._wait_until_ready()
         except BaseException:

@@ -7,6 +7,7 @@
 
 #include <getopt.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
@@ -207,6 +208,17 @@ static void coroutine_fn daemon_co_main(void *opaque)
     close(d->signal_fd);
 }
 
+/* The usual limit is low for the sake of programs that use select(); every file and every client takes a descriptor. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
     Daemon d = { .argc = argc, .argv = argv, .signal_fd = -1 };
@@ -226,6 +238,7 @@ int main(int argc, char **argv)
         }
         umask(027);
     }
+    raise_file_limit();
     aio_context_run(daemon_co_main, &d);
     pidfile_remove();
     thread_pool_cleanup();
