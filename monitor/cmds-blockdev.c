@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 #include "block/block-backend.h"
 #include "block/block_int.h"
+#include "block/iothread-object.h"
 #include "monitor/blockdev.h"
 #include "qapi/qapi-commands.h"
 
@@ -84,6 +85,18 @@ static bool check_deletable(BlockDriverState *bs, Error **errp)
         return false;
     }
     return true;
+}
+
+bool coroutine_fn qmp_x_blockdev_set_iothread(const XBlockdevSetIothreadArg *arg, Error **errp)
+{
+    g_autoptr(IOThread) iothread = NULL;
+    BlockDriverState *bs = blockdev_find(arg->node_name, errp);
+
+    if (bs && arg->iothread->type == QTYPE_QSTRING) {
+        iothread = iothread_lookup(arg->iothread->u.s, errp);
+        bs = iothread ? bs : NULL;
+    }
+    return bs && bdrv_set_iothread(bs, iothread, arg->has_force && arg->force, errp);
 }
 
 static bool coroutine_fn delete_node(const char *node_name, Error **errp)

@@ -7,6 +7,7 @@
 
 #include <json-c/json.h>
 
+#include "block/iothread-object.h"
 #include "crypto/object.h"
 #include "qapi/json.h"
 #include "qapi/qapi-commands.h"
@@ -153,6 +154,23 @@ struct json_object *coroutine_fn qmp_qom_get(const QomGetArg *arg, Error **errp)
     }
     g_autoptr(json_object) all = QAPI_TO_JSON(ObjectOptions, o);
     return json_object_object_get_ex(all, arg->property, &value) ? json_object_get(value) : NULL;
+}
+
+IOThreadInfoList *coroutine_fn qmp_query_iothreads(Error **errp)
+{
+    IOThreadInfoList *list = NULL;
+
+    for (const ObjectOptions *o = user_creatable_next(NULL); o; o = user_creatable_next(o)) {
+        if (o->qom_type == OBJECT_TYPE_IOTHREAD) {
+            g_autoptr(IOThread) iothread = iothread_lookup(o->id, &error_abort);
+            IOThreadInfo *info = g_new0(IOThreadInfo, 1);
+
+            info->id = g_strdup(o->id);
+            info->thread_id = iothread_get_thread_id(iothread);
+            QAPI_LIST_APPEND(list, info);
+        }
+    }
+    return list;
 }
 
 bool coroutine_fn qmp_qom_set(const QomSetArg *arg, Error **errp)

@@ -4,19 +4,33 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+
+#include <semaphore.h>
+
 #include "util/iothread.h"
 
 struct IOThread {
     gint refcnt;            /* atomic */
     GThread *thread;
     AioContext *ctx;
+    sem_t started;
+    pid_t thread_id;        /* once started */
     bool stop;              /* set by a bottom half, read by the loop: both in the thread */
 };
+
+static void iothread_free(IOThread *iothread)
+{
+    aio_context_unref(iothread->ctx);
+    sem_destroy(&iothread->started);
+    g_free(iothread);
+}
 
 static gpointer iothread_run(gpointer opaque)
 {
     IOThread *iothread = opaque;
 
+    iothread->thread_id = gettid();
+    sem_post(&iothread->started);
     aio_context_set_current(iothread->ctx);
     while (!iothread->stop) {
         aio_poll(iothread->ctx, true);
@@ -38,13 +52,14 @@ IOThread *iothread_new(const char *name, Error **errp)
     IOThread *iothread = g_new0(IOThread, 1);
     iothread->refcnt = 1;
     iothread->ctx = ctx;
+    sem_init(&iothread->started, 0, 0);
     iothread->thread = g_thread_try_new(name, iothread_run, iothread, &gerr);
     if (!iothread->thread) {
         error_setg(errp, "Could not start a thread: %s", gerr->message);
-        aio_context_unref(iothread->ctx);
-        g_free(iothread);
+        iothread_free(iothread);
         return NULL;
     }
+    (void)RETRY_ON_EINTR(sem_wait(&iothread->started));
     return iothread;
 }
 
@@ -68,8 +83,17 @@ void iothread_unref(IOThread *iothread)
     }
     aio_bh_schedule_oneshot(iothread->ctx, stop, iothread);
     g_thread_join(iothread->thread);
-    aio_context_unref(iothread->ctx);
-    g_free(iothread);
+    iothread_free(iothread);
+}
+
+bool iothread_is_shared(const IOThread *iothread)
+{
+    return g_atomic_int_get(&iothread->refcnt) > 1;
+}
+
+pid_t iothread_get_thread_id(const IOThread *iothread)
+{
+    return iothread->thread_id;
 }
 
 AioContext *iothread_get_aio_context(const IOThread *iothread)

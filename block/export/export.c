@@ -65,6 +65,9 @@ static bool take_node(BlockExport *exp, const BlockExportOptions *options, Error
                    exp->id);
         return false;
     }
+    if (!exp->iothread && bs->iothread) {
+        exp->iothread = iothread_ref(bs->iothread);
+    }
     exp->blk = blk_new(user, BLK_PERM_CONSISTENT_READ | (exp->writable ? BLK_PERM_WRITE : 0), BLK_PERM_ALL);
     return blk_insert_bs(exp->blk, bs, errp);
 }
@@ -105,14 +108,13 @@ BlockExport *coroutine_fn blk_exp_add(const BlockExportOptions *options, Error *
     exp->user_owned = true;
     exp->writable = options->has_writable && options->writable;
     exp->writethrough = options->has_writethrough && options->writethrough;
-    exp->ctx = qemu_get_aio_context();
+    exp->fixed_iothread = options->has_fixed_iothread && options->fixed_iothread;
     if (options->iothread) {
         exp->iothread = iothread_lookup(options->iothread, errp);
         if (!exp->iothread) {
             exp_free(exp);
             return NULL;
         }
-        exp->ctx = iothread_get_aio_context(exp->iothread);
     }
     if (!take_node(exp, options, errp) || !drv->create(exp, options, errp)) {
         exp_free(exp);

@@ -39,6 +39,9 @@ bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp);
 /* Whether no request of @blk is in flight. */
 bool blk_root_idle(BlockBackend *blk);
 
+/* The first node whose iothread is @iothread; NULL: none. */
+BlockDriverState *bdrv_find_iothread_user(const IOThread *iothread);
+
 /* An edge came or went: drained sections take in who is there now, and let go of who is not. */
 void bdrv_drain_graph_changed(void);
 

@@ -69,6 +69,7 @@ void coroutine_fn bdrv_co_free(BlockDriverState *bs)
     g_ptr_array_unref(bs->parents);
     g_mutex_clear(&bs->reqs_lock);
     qapi_free_BlockdevOptions(bs->options);
+    iothread_unref(bs->iothread);
     g_free(bs->opaque);
     g_free(bs->node_name);
     g_free(bs->filename);
@@ -110,6 +111,18 @@ BlockDriverState *bdrv_find_node(const char *node_name)
     BlockDriverState *bs = find_any(node_name);
 
     return bs && bs->is_open ? bs : NULL;
+}
+
+BlockDriverState *bdrv_find_iothread_user(const IOThread *iothread)
+{
+    for (guint i = 0; all_nodes && i < all_nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(all_nodes, i);
+
+        if (bs->iothread == iothread) {
+            return bs;
+        }
+    }
+    return NULL;
 }
 
 GPtrArray *bdrv_get_nodes(void)
@@ -192,6 +205,9 @@ BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockBackend *blk, BlockD
         g_ptr_array_add(parent->children, child);
         if (g_str_equal(name, "file")) {
             parent->file = child;
+        }
+        if (!parent->iothread && bs->iothread) {
+            parent->iothread = iothread_ref(bs->iothread);
         }
     }
     bdrv_drain_graph_changed();

@@ -24,6 +24,7 @@
 #define BLOCK_INT_H
 
 #include "block/block.h"
+#include "util/iothread.h"
 
 struct BlockDriver {
     const char *format_name;
@@ -171,6 +172,7 @@ struct BlockDriverState {
     GPtrArray *parents;         /* of BdrvChild */
     BdrvChild *file;            /* the child "file"; NULL for a protocol */
     int refcnt;
+    IOThread *iothread;         /* whose exports run there that name none of their own; NULL: the main loop */
 
     BlockLimits bl;
     int64_t length;             /* bytes; as bl, changes only while nothing else is in flight */

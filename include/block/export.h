@@ -7,7 +7,7 @@
  *
  * An export has a BlockBackend of its own, whose permissions are those that its clients need. It goes when the
  * user has deleted it and the last client has left. All of it belongs to the main loop; only requests of
- * clients run in the loop of the export's I/O thread (ctx).
+ * clients run in the loop of the I/O thread that the export had when the client came.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,10 +15,9 @@
 #define BLOCK_EXPORT_H
 
 #include "block/block-backend.h"
-#include "util/aio.h"
+#include "util/iothread.h"
 
 typedef struct BlockExport BlockExport;
-typedef struct IOThread IOThread;
 
 /* What a protocol provides. */
 typedef struct BlockExportDriver {
@@ -40,8 +39,8 @@ struct BlockExport {
     bool writable;
     bool writethrough;          /* every write is as with BDRV_REQ_FUA */
     BlockBackend *blk;
-    IOThread *iothread;         /* NULL: the main loop */
-    AioContext *ctx;            /* where requests run */
+    IOThread *iothread;         /* where clients run that come from now on; NULL: the main loop */
+    bool fixed_iothread;        /* it must not change */
 };
 
 /* The exports there are, each of one protocol; @options->node_name must name a node. NULL with @errp. */

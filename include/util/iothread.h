@@ -23,6 +23,11 @@ typedef struct IOThread IOThread;
 IOThread *iothread_new(const char *name, Error **errp);
 IOThread *iothread_ref(IOThread *iothread);
 void iothread_unref(IOThread *iothread);
+/* Whether anybody but the caller holds a reference. */
+bool iothread_is_shared(const IOThread *iothread);
+/* As the kernel numbers it, in /proc say. */
+pid_t iothread_get_thread_id(const IOThread *iothread);
 AioContext *iothread_get_aio_context(const IOThread *iothread);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(IOThread, iothread_unref)
 
 #endif

@@ -69,7 +69,10 @@ static void test_last_unref(void)
         IOThread *iothread = iothread_new("test", &error_abort);
         int n = 0;
 
-        iothread_unref(iothread_ref(iothread));
+        g_assert_cmpint(iothread_get_thread_id(iothread), !=, getpid());
+        g_assert_true(iothread_is_shared(iothread_ref(iothread)));
+        iothread_unref(iothread);
+        g_assert_false(iothread_is_shared(iothread));
         for (int j = 0; j < 10; j++) {
             aio_bh_schedule_oneshot(iothread_get_aio_context(iothread), count, &n);
         }

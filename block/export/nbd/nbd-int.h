@@ -44,6 +44,7 @@ typedef struct NBDClient {
     IOChannel *ch;
     AioContext *ctx;            /* who may use it: the main loop's, then the export's; main loop */
     NBDExport *exp;             /* once chosen, with a reference */
+    IOThread *iothread;         /* that it is served in, with a reference; NULL: the main loop */
     uint64_t size;              /* of the export, in bytes, as the client was told it */
     bool fixed_newstyle;
     bool no_zeroes;

@@ -65,6 +65,7 @@ static void client_unref(void *opaque)
     if (client->exp) {
         blk_exp_unref(&client->exp->common);
     }
+    iothread_unref(client->iothread);
     qemu_co_mutex_cleanup(&client->send_lock);
     g_free(client->contexts_name);
     g_free(client->ahead);
@@ -110,7 +111,10 @@ static void coroutine_fn client_co_start(void *opaque)
         return;
     }
     io_channel_detach(client->ch);
-    client->ctx = client->exp->common.ctx;
+    if (client->exp->common.iothread) {
+        client->iothread = iothread_ref(client->exp->common.iothread);
+        client->ctx = iothread_get_aio_context(client->iothread);
+    }
     aio_co_start(client->ctx, nbd_transmission, client);
 }
 
