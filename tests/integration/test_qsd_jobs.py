@@ -193,41 +193,6 @@ def test_format(qmp, tmp_path):
     assert names == ['disk']
 
 
-def test_libvirt_creates_an_encrypted_volume(qmp, tmp_path):
-    """The commands that libvirt's VM driver sends, encrypted secrets among them."""
-    key = tmp_path / 'master-key'
-    key.write_bytes(bytes(range(32)))
-    qmp.cmd_raw('object-add', {'qom-type': 'secret', 'id': 'masterKey0', 'format': 'raw', 'file': str(key)})
-    qmp.cmd_raw('object-add', {
-        'qom-type': 'secret', 'id': 'libvirt-1-storage-secret0', 'keyid': 'masterKey0', 'format': 'base64',
-        'iv': 'AAECAwQFBgcICQoLDA0ODw==',
-        'data': '9eao5F8qtkGt+seB1HYivWIxbtwUu6MQtg1zpj/oDtUsPr1q8wBYM91uEHCn6j/1'})
-    path = tmp_path / 'libvirt.luks'
-    qmp.send({'execute': 'blockdev-create', 'id': 'libvirt-12', 'arguments': {
-        'job-id': 'create-1-storage', 'options': {'driver': 'file', 'filename': str(path), 'size': 4 * MiB}}})
-    assert qmp.answer() == {'return': {}, 'id': 'libvirt-12'}
-    qmp.wait_event('JOB_STATUS_CHANGE', id='create-1-storage', status='concluded')
-    qmp.cmd('job-dismiss', id='create-1-storage')
-    qmp.cmd_raw('blockdev-add', {'driver': 'file', 'filename': str(path), 'node-name': 'libvirt-1-storage',
-                                 'auto-read-only': True, 'discard': 'unmap', 'cache': {'direct': False, 'no-flush': False}})
-    info = qmp.run_job('blockdev-create', 'create-1-format', options={
-        'driver': 'luks', 'file': 'libvirt-1-storage', 'size': MiB, 'key-secret': 'libvirt-1-storage-secret0',
-        'cipher-alg': 'aes-256', 'cipher-mode': 'xts', 'hash-alg': 'sha256', 'ivgen-alg': 'plain64',
-        'ivgen-hash-alg': 'sha256', 'iter-time': 10})
-    assert 'error' not in info
-    qmp.cmd_raw('blockdev-add', {'node-name': 'libvirt-1-format', 'read-only': False, 'driver': 'luks',
-                                 'key-secret': 'libvirt-1-storage-secret0', 'file': 'libvirt-1-storage'})
-    nodes = {n['node-name']: n for n in qmp.cmd('query-named-block-nodes', flat=True)}
-    assert nodes['libvirt-1-format']['image']['virtual-size'] == MiB
-    assert qmp.cmd('query-jobs') == []
-    cryptsetup('open', '--test-passphrase', path, password=b'AQCVn5hO6HzFAhAAq0NCv8jtJcIcE+HOBlMQ1A')
-    for name in ('libvirt-1-format', 'libvirt-1-storage'):
-        qmp.cmd('blockdev-del', node_name=name)
-    for ident in ('libvirt-1-storage-secret0', 'masterKey0'):
-        qmp.cmd('object-del', id=ident)
-    assert qmp.error('block-job-cancel', device='libvirt-1', force=True).cls == 'DeviceNotActive'
-
-
 def test_queries_answer_while_a_key_is_derived(qmp, volume):
     qmp.cmd('blockdev-keyslot-add', job_id='slow', node_name='format', new_secret='s1', iter_time=1000)
     slowest = 0

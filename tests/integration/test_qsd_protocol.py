@@ -165,6 +165,34 @@ def test_oob(daemon):
     assert 'clash' in qmp.answer()['error']['desc']
 
 
+def test_in_the_way_of_qemus_python_library(daemon):
+    """Many requests at once and no newlines, answers found by their IDs, lines within its buffer, descriptors ahead."""
+    daemon.qmp.close()
+    qmp = daemon.qmp = daemon.connect(negotiate=False)
+    assert 'oob' in qmp.greeting['QMP']['capabilities']
+    qmp.send({'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}})
+    assert qmp.answer() == {'return': {}}
+    commands = ['query-version', 'query-qmp-schema', 'no-such-command', 'query-block-exports', 'job-dismiss'] * 6
+    for i, command in enumerate(commands):
+        execute = 'exec-oob' if command == 'query-version' and i else 'execute'
+        qmp.send({execute: command, 'id': f'__qmp#{i:05d}'})
+    answers = {}
+    for _ in commands:
+        line = qmp.receive()
+        assert len(json.dumps(line)) < 10 << 20
+        answers[line['id']] = line
+    for i, command in enumerate(commands):
+        answer = answers[f'__qmp#{i:05d}']
+        if command.startswith('query'):
+            assert set(answer) == {'id', 'return'}
+        else:
+            assert set(answer) == {'id', 'error'} and set(answer['error']) == {'class', 'desc'}
+    with open('/dev/null', encoding='ascii') as file:
+        socket.send_fds(qmp.sock, [b' '], [file.fileno()])
+    assert qmp.cmd('getfd', fdname='fd0') == {}
+    assert qmp.cmd('closefd', fdname='fd0') == {}
+
+
 def test_next_client_waits_for_its_turn(daemon):
     second = socket.socket(socket.AF_UNIX)
     second.settimeout(0.2)

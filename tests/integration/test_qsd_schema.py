@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import copy
+import re
 
 import pytest
 
@@ -62,6 +63,17 @@ def test_schema_is_closed_and_well_formed(schema):
             assert info['name'].isdigit()
         if info['meta-type'] == 'enum':
             assert info['values'] == [m['name'] for m in info['members']]
+
+
+def test_everything_is_tested(schema):
+    """Another test executes each command, and looks for each event."""
+    sources = {*(SOURCE_DIR / 'tests' / 'integration').glob('*.py'), SOURCE_DIR / 'tests' / 'unit' / 'test-block-jobs.c'}
+    text = ' '.join(path.read_text() for path in sources if path.name != 'test_qsd_schema.py')
+    missing = [info['name'] for info in schema if info['meta-type'] == 'command' and
+               not re.search(f'[\'"]{info["name"]}[\'"]', text)]
+    missing += [info['name'] for info in schema if info['meta-type'] == 'event' and info['name'] not in text]
+    # It is for jobs that go on after an error: copying jobs will.
+    assert missing == ['BLOCK_JOB_ERROR']
 
 
 def test_what_is_not_in_the_schema_is_refused(schema, tmp_path):

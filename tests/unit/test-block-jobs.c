@@ -96,8 +96,7 @@ static void note_event(struct json_object *msg)
     if (g_str_equal(name, "JOB_STATUS_CHANGE")) {
         g_string_append_printf(events, " %s", json_object_get_string(json_object_object_get(data, "status")));
     } else {
-        g_assert_true(g_str_has_prefix(name, "BLOCK_JOB_"));
-        g_string_append_printf(events, " %s%s", name + strlen("BLOCK_JOB_"),
+        g_string_append_printf(events, " %s%s", name,
                                json_object_to_json_string_ext(data, JSON_C_TO_STRING_PLAIN));
     }
 }
@@ -209,7 +208,7 @@ static void coroutine_fn mirror_life(void *opaque)
     ok("block-job-set-speed", "'device': 'j0', 'speed': 0");
     ok("block-job-resume", "'device': 'j0'");
     wait_for("}");
-    expect_events(" created running paused running ready READY" REPORT("mirror", "262144", "0"));
+    expect_events(" created running paused running ready BLOCK_JOB_READY" REPORT("mirror", "262144", "0"));
 
     expect("query-block-jobs", "",
            INFO("mirror", "262144", "false", "false", "0", "true", "ready", "true", "false", SYNCED));
@@ -217,14 +216,14 @@ static void coroutine_fn mirror_life(void *opaque)
     wait_for(" standby");
     expect("query-block-jobs", "",
            INFO("mirror", "262144", "false", "true", "0", "true", "standby", "true", "false", SYNCED));
-    expect("block-job-complete", "'device': 'j0'",
+    expect("job-complete", "'id': 'j0'",
            "GenericError: Job 'j0' in state 'standby' cannot accept command verb 'complete'");
     ok("block-job-resume", "'device': 'j0'");
     wait_for(" ready");
     ok("block-job-complete", "'device': 'j0'");
     wait_for(" concluded");
     g_assert_cmpstr(how, ==, "completed");
-    expect_events(" standby ready waiting pending COMPLETED" REPORT("mirror", "262144", "0") " concluded");
+    expect_events(" standby ready waiting pending BLOCK_JOB_COMPLETED" REPORT("mirror", "262144", "0") " concluded");
     expect("block-job-cancel", "'device': 'j0'",
            "GenericError: Job 'j0' in state 'concluded' cannot accept command verb 'cancel'");
     ok("block-job-dismiss", "'id': 'j0'");
@@ -241,8 +240,8 @@ static void coroutine_fn cancel_when_ready(void *opaque)
     ok("block-job-cancel", "'device': 'j0'");
     wait_for(" null");
     g_assert_cmpstr(how, ==, "soft cancel");
-    expect_events(" created running ready READY" REPORT("mirror", "262144", "0")
-                  " waiting pending COMPLETED" REPORT("mirror", "262144", "0") " concluded null");
+    expect_events(" created running ready BLOCK_JOB_READY" REPORT("mirror", "262144", "0")
+                  " waiting pending BLOCK_JOB_COMPLETED" REPORT("mirror", "262144", "0") " concluded null");
 
     for (int i = 0; i < 2; i++) {
         how = NULL;
@@ -251,8 +250,8 @@ static void coroutine_fn cancel_when_ready(void *opaque)
         ok(i ? "job-cancel" : "block-job-cancel", i ? "'id': 'j0'" : "'device': 'j0', 'force': true");
         wait_for(" null");
         g_assert_null(how);
-        expect_events(" created running ready READY" REPORT("mirror", "262144", "0")
-                      " aborting CANCELLED" REPORT("mirror", "262144", "0") " concluded null");
+        expect_events(" created running ready BLOCK_JOB_READY" REPORT("mirror", "262144", "0")
+                      " aborting BLOCK_JOB_CANCELLED" REPORT("mirror", "262144", "0") " concluded null");
     }
 }
 
@@ -266,8 +265,10 @@ static void coroutine_fn cancel_at_work(void *opaque)
         wait_for(" running");
         ok("block-job-cancel", "'device': 'j0'");
         wait_for(" null");
-        expect_events(i ? " created running aborting CANCELLED" REPORT("backup", "65536", "1") " concluded null"
-                        : " created running aborting CANCELLED" REPORT("mirror", "65536", "1") " concluded null");
+        expect_events(i ? " created running aborting BLOCK_JOB_CANCELLED" REPORT("backup", "65536", "1")
+                          " concluded null"
+                        : " created running aborting BLOCK_JOB_CANCELLED" REPORT("mirror", "65536", "1")
+                          " concluded null");
     }
     start(&backup, JOB_DEFAULT, 1);
     wait_for(" running");
@@ -275,13 +276,13 @@ static void coroutine_fn cancel_at_work(void *opaque)
     wait_for(" paused");
     ok("block-job-cancel", "'device': 'j0', 'force': true");
     wait_for(" null");
-    expect_events(" created running paused running aborting CANCELLED" REPORT("backup", "65536", "1")
+    expect_events(" created running paused running aborting BLOCK_JOB_CANCELLED" REPORT("backup", "65536", "1")
                   " concluded null");
 }
 
 static void coroutine_fn finalize(void *opaque)
 {
-#define TO_PENDING " created running waiting pending PENDING{\"type\":\"backup\",\"id\":\"j0\"}"
+#define TO_PENDING " created running waiting pending BLOCK_JOB_PENDING{\"type\":\"backup\",\"id\":\"j0\"}"
     start(&backup, JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS, 0);
     wait_for("}");
     expect("query-block-jobs", "",
@@ -293,7 +294,7 @@ static void coroutine_fn finalize(void *opaque)
     expect("job-finalize", "'id': 'j0'",
            "GenericError: Job 'j0' in state 'concluded' cannot accept command verb 'finalize'");
     ok("job-dismiss", "'id': 'j0'");
-    expect_events(TO_PENDING " COMPLETED" REPORT("backup", "262144", "0") " concluded null");
+    expect_events(TO_PENDING " BLOCK_JOB_COMPLETED" REPORT("backup", "262144", "0") " concluded null");
 
     start(&backup, JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS, 0);
     wait_for("}");
@@ -303,7 +304,7 @@ static void coroutine_fn finalize(void *opaque)
            INFO("backup", "262144", "false", "false", "0", "false", "concluded", "false", "false",
                 ",\"error\":\"Operation was cancelled\""));
     ok("block-job-dismiss", "'id': 'j0'");
-    expect_events(TO_PENDING " aborting CANCELLED" REPORT("backup", "262144", "0") " concluded null");
+    expect_events(TO_PENDING " aborting BLOCK_JOB_CANCELLED" REPORT("backup", "262144", "0") " concluded null");
 }
 
 static void coroutine_fn failure(void *opaque)
@@ -314,7 +315,7 @@ static void coroutine_fn failure(void *opaque)
            INFO("backup", "262144", "false", "false", "0", "false", "concluded", "true", "false",
                 ",\"error\":\"as asked\""));
     ok("job-dismiss", "'id': 'j0'");
-    expect_events(" created running aborting COMPLETED{\"type\":\"backup\",\"device\":\"j0\",\"len\":262144"
+    expect_events(" created running aborting BLOCK_JOB_COMPLETED{\"type\":\"backup\",\"device\":\"j0\",\"len\":262144"
                   ",\"offset\":262144,\"speed\":0,\"error\":\"as asked\"} concluded null");
 }
 
