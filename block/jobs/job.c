@@ -132,10 +132,10 @@ static void coroutine_fn job_entry(void *opaque)
         }
         set_status(job, JOB_STATUS_WAITING);
         set_status(job, JOB_STATUS_PENDING);
-        while (job->flags & JOB_MANUAL_FINALIZE && !job->cancelled) {
+        while (job->flags & JOB_MANUAL_FINALIZE && !job->finalized && !job->cancelled) {
             qemu_co_queue_wait(&job->resumed, NULL);
         }
-        if (job->flags & JOB_MANUAL_FINALIZE) {
+        if (job->flags & JOB_MANUAL_FINALIZE && !job->finalized) {
             error_setg(&job->err, CANCELLED_MESSAGE);
         }
     }
@@ -264,7 +264,7 @@ bool job_finalize(Job *job, Error **errp)
     if (!apply_verb(job, VERB_FINALIZE, "finalize", errp)) {
         return false;
     }
-    job->flags &= ~JOB_MANUAL_FINALIZE;
+    job->finalized = true;
     qemu_co_queue_restart_all(&job->resumed);
     return true;
 }

@@ -74,6 +74,7 @@ struct Job {
     int64_t speed;              /* bytes per second; 0: no limit */
     bool user_paused;
     bool cancelled;
+    bool finalized;             /* by job_finalize() */
     Error *err;                 /* why it failed */
     CoSleep sleep;              /* of job_throttle(); cut short by a pause, cancel or change of speed */
     CoQueue resumed;            /* the job waits here while paused or pending */

@@ -293,6 +293,8 @@ static void coroutine_fn finalize(void *opaque)
     wait_for(" concluded");
     expect("job-finalize", "'id': 'j0'",
            "GenericError: Job 'j0' in state 'concluded' cannot accept command verb 'finalize'");
+    expect("query-block-jobs", "",
+           INFO("backup", "262144", "false", "false", "0", "false", "concluded", "false", "false", ""));
     ok("job-dismiss", "'id': 'j0'");
     expect_events(TO_PENDING " BLOCK_JOB_COMPLETED" REPORT("backup", "262144", "0") " concluded null");
 
