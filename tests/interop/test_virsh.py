@@ -234,6 +234,18 @@ def test_wrong_secret(libvirt, tmp_path):
     assert (libvirt.pool / 'v').read_bytes() == before
 
 
+def test_damaged_header(libvirt):
+    """What libvirt takes for a LUKS volume and we do not is not copied."""
+    libvirt.virsh('vol-create', 'pool', libvirt.volume('v', MIB))
+    with open(libvirt.pool / 'v', 'r+b') as image:
+        image.seek(8)
+        image.write(b'rot13\0')
+    libvirt.ran()
+    failed = libvirt.virsh('vol-create-from', 'pool', libvirt.volume('w', MIB), '--inputpool', 'pool', 'v', status=1)
+    assert "'rot13'" in failed.stderr
+    assert libvirt.ran() == ['create', 'convert'] and libvirt.volumes() == ['v']
+
+
 def test_volumes_of_others(libvirt, tmp_path):
     """libvirt reads the headers that we and QEMU write alike."""
     for name, img in (('ours', qemu_img), ('debian', debian_qemu_img)):
