@@ -23,3 +23,8 @@ bool coroutine_fn qmp_chardev_remove(const ChardevRemoveArg *arg, Error **errp)
 {
     return chardev_remove(arg->id, errp);
 }
+
+ChardevInfoList *coroutine_fn qmp_query_chardev(Error **errp)
+{
+    return chardev_query();
+}

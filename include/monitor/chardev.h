@@ -43,6 +43,8 @@ void chardev_forbid_stdio(void);
 
 /* Fails while it has a front end. */
 bool coroutine_fn chardev_remove(const char *id, Error **errp);
+/* What there is; NULL: nothing. */
+ChardevInfoList *chardev_query(void);
 /* Remove all; none has a front end. */
 void coroutine_fn chardev_cleanup(void);
 

@@ -24,6 +24,7 @@ typedef struct ChardevDriver {
 struct Chardev {
     const ChardevDriver *drv;
     char *id;
+    char *filename;     /* what it is, for people */
     bool attached;
     bool connected;
     ChardevOpened *opened;

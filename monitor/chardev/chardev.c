@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "chardev-int.h"
+#include "io/sockets.h"
 #include "util/id.h"
 
 static const ChardevDriver *const drivers[CHARDEV_BACKEND_KIND__MAX] = {
@@ -40,7 +41,20 @@ static bool id_is_free(const char *id, Error **errp)
 static void chardev_free(Chardev *chr)
 {
     g_free(chr->id);
+    g_free(chr->filename);
     g_free(chr);
+}
+
+static char *describe(const ChardevBackend *backend)
+{
+    if (backend->type != CHARDEV_BACKEND_KIND_SOCKET) {
+        return g_strdup(ChardevBackendKind_str(backend->type));
+    }
+    const ChardevSocket *socket = backend->u.socket.data;
+    g_autoptr(SocketAddress) addr = socket_address_flatten(socket->addr);
+    g_autofree char *where = socket_address_to_string(addr);
+
+    return g_strconcat(where, !socket->has_server || socket->server ? ",server=on" : "", NULL);
 }
 
 bool coroutine_fn chardev_add(const char *id, const ChardevBackend *backend, Error **errp)
@@ -58,6 +72,7 @@ bool coroutine_fn chardev_add(const char *id, const ChardevBackend *backend, Err
     Chardev *chr = g_malloc0(drv->instance_size);
     chr->drv = drv;
     chr->id = g_strdup(id);
+    chr->filename = describe(backend);
     if (!drv->open(chr, backend, errp)) {
         chardev_free(chr);
         return false;
@@ -99,6 +114,22 @@ bool coroutine_fn chardev_remove(const char *id, Error **errp)
     }
     remove_chardev(chr);
     return true;
+}
+
+ChardevInfoList *chardev_query(void)
+{
+    ChardevInfoList *list = NULL;
+
+    for (guint i = 0; chardevs && i < chardevs->len; i++) {
+        const Chardev *chr = g_ptr_array_index(chardevs, i);
+        ChardevInfo *info = g_new0(ChardevInfo, 1);
+
+        info->label = g_strdup(chr->id);
+        info->filename = g_strdup(chr->filename);
+        info->frontend_open = chr->attached;
+        QAPI_LIST_APPEND(list, info);
+    }
+    return list;
 }
 
 void coroutine_fn chardev_cleanup(void)

@@ -183,6 +183,9 @@ def test_chardev_add_and_remove(daemon, tmp_path):
     backend = {'type': 'socket', 'data': {'addr': {'type': 'unix', 'data': {'path': str(path)}}, 'server': True}}
     assert qmp.cmd('chardev-add', id='c9', backend=backend) == {}
     assert path.exists()
+    assert qmp.cmd('query-chardev') == [
+        {'label': 'qmp0', 'filename': f'unix:{daemon.socket},server=on', 'frontend-open': True},
+        {'label': 'c9', 'filename': f'unix:{path},server=on', 'frontend-open': False}]
     assert "'c9' already exists" in qmp.error('chardev-add', id='c9', backend={'type': 'null', 'data': {}}).desc
     assert 'not a valid' in qmp.error('chardev-add', id='9', backend={'type': 'null', 'data': {}}).desc
     assert "'qmp0' is busy" in qmp.error('chardev-remove', id='qmp0').desc
