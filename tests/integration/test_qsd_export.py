@@ -13,6 +13,8 @@ from nbd_server import connect_wire
 from programs import qemu_img, run, secret_object
 from qmp import StorageDaemon
 
+pytestmark = pytest.mark.threads
+
 MIB = 1 << 20
 SIZE = 16 * MIB
 

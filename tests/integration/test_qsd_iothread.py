@@ -12,6 +12,8 @@ import pytest
 from programs import qemu_img, secret_object
 from qmp import StorageDaemon
 
+pytestmark = pytest.mark.threads
+
 MIB = 1 << 20
 SIZE = 8 * MIB
 

@@ -14,6 +14,8 @@ import pytest
 from programs import cryptsetup, qemu_img, run, secret_object
 from qmp import StorageDaemon
 
+pytestmark = pytest.mark.threads
+
 MiB = 1 << 20
 SIZE = 16 * MiB
 
