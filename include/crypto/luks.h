@@ -25,7 +25,7 @@
  *
  * A QCryptoLUKS keeps no reference to the io it was opened with: functions that need one take it,
  * and the caller passes one for the same header volume. Functions that take an io may yield in a
- * coroutine (PBKDF2 runs on THREAD_POOL_CPU); the caller lets only one of them at a time run on
+ * coroutine (PBKDF2 runs on THREAD_POOL_LONG); the caller lets only one of them at a time run on
  * one header, across handles. The sector cipher may be used meanwhile, from any thread.
  *
  * Another program may have changed the header since it was opened. Functions that write read it
