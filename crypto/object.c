@@ -124,6 +124,9 @@ bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error *
         objects = g_ptr_array_new_with_free_func(object_free);
     }
     g_ptr_array_add(objects, object);
+    if (type->get) {
+        type->get(obj, object->options);
+    }
     return true;
 }
 
@@ -194,6 +197,33 @@ bool user_creatable_del(const char *id, Error **errp)
         return false;
     }
     g_ptr_array_remove(objects, object);
+    return true;
+}
+
+static bool is_writable(const UserCreatableType *type, const char *name)
+{
+    return type->writable && g_strv_contains(type->writable, name);
+}
+
+bool user_creatable_set(const char *id, const char *name, struct json_object *value, Error **errp)
+{
+    Object *object = object_find(id);
+
+    if (!is_writable(object->type, name)) {
+        error_setg(errp, "Property '%s.%s' is not writable", ObjectType_str(object->type->type), name);
+        return false;
+    }
+    g_autoptr(json_object) all = QAPI_TO_JSON(ObjectOptions, object->options);
+    json_object_object_add(all, name, json_object_get(value));
+    g_autoptr(ObjectOptions) options = QAPI_FROM_JSON(ObjectOptions, all, QAPI_INPUT_JSON, errp);
+    if (!options || !object->type->set(object->obj, options, errp)) {
+        return false;
+    }
+    qapi_free_ObjectOptions(object->options);
+    object->options = g_steal_pointer(&options);
+    if (object->type->get) {
+        object->type->get(object->obj, object->options);
+    }
     return true;
 }
 

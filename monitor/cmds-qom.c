@@ -177,8 +177,6 @@ bool coroutine_fn qmp_qom_set(const QomSetArg *arg, Error **errp)
 {
     const ObjectOptions *o = find_object(arg->path, errp);
 
-    if (o && check_property(o, arg->property, errp)) {
-        error_setg(errp, "Property '%s.%s' is not writable", ObjectType_str(o->qom_type), arg->property);
-    }
-    return false;
+    return o && check_property(o, arg->property, errp) &&
+           user_creatable_set(o->id, arg->property, arg->value, errp);
 }

@@ -32,6 +32,8 @@
 #include "util/coroutine.h"
 #include "util/error.h"
 
+struct json_object;
+
 typedef struct UserCreatableType {
     ObjectType type;
 
@@ -44,6 +46,15 @@ typedef struct UserCreatableType {
      * Optional: without it the object may go at any time, as its users hold what they need themselves.
      */
     char *(*used_by)(void *obj);
+
+    /*
+     * Properties that may be set later, up to NULL, and what does that: take over those of @options, which hold the
+     * new value of one. False with @errp where it cannot, and nothing changed. Optional.
+     */
+    const char *const *writable;
+    bool (*set)(void *obj, const ObjectOptions *options, Error **errp);
+    /* Bring @options up to date with what @obj made of them; after it was made and after set. Optional. */
+    void (*get)(void *obj, ObjectOptions *options);
 } UserCreatableType;
 
 /* Make @type known. It must not be registered already, and must stay valid. */
@@ -73,6 +84,12 @@ bool user_creatable_is_help(const char *arg);
 /* Delete the object @id; fails where there is none, or it is in use. */
 bool user_creatable_del(const char *id, Error **errp);
 
+/*
+ * Set property @name of the object @id, which there is, to @value. False with @errp where the type does not allow that,
+ * or the value is wrong.
+ */
+bool user_creatable_set(const char *id, const char *name, struct json_object *value, Error **errp);
+
 /* The object @id, which must be of the type @type; it stays owned by the list. */
 void *user_creatable_lookup(const char *id, ObjectType type, Error **errp);
 
@@ -82,8 +99,8 @@ void *user_creatable_lookup(const char *id, ObjectType type, Error **errp);
 void *user_creatable_find(const char *id, ObjectType *type);
 
 /*
- * Iterate over the options that objects were made with, in the order of their making; NULL: the first. Secret text
- * is left out of them.
+ * Iterate over the options of objects, in the order of their making; NULL: the first. Secret text is left out of them,
+ * what was set later is in them.
  */
 const ObjectOptions *user_creatable_next(const ObjectOptions *options);
 

@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "block/block_int.h"
+#include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/img/commands.h"
 #include "util/aio.h"
@@ -85,6 +86,7 @@ int main(int argc, char **argv)
     g_set_prgname("qemu-img");
     error_set_progname("qemu-img");
     signal(SIGPIPE, SIG_IGN);
+    throttle_group_register();
 
     if (argc > 1 && (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h"))) {
         print_help();

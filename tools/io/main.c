@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/common/command.h"
 #include "tools/io/io.h"
@@ -180,6 +181,7 @@ int main(int argc, char **argv)
     g_set_prgname("qemu-io");
     error_set_progname("qemu-io");
     signal(SIGPIPE, SIG_IGN);
+    throttle_group_register();
 
     m.lines = g_ptr_array_new();
     aio_context_run(io_co_main, &m);

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/common/daemonize.h"
 #include "tools/nbd/serve.h"
@@ -39,6 +40,7 @@ int main(int argc, char **argv)
     g_set_prgname("qemu-nbd");
     error_set_progname("qemu-nbd");
     signal(SIGPIPE, SIG_IGN);
+    throttle_group_register();
 
     if (!nbd_options_parse(&m.options, &m.args)) {
         m.status = m.args.status;

@@ -15,6 +15,7 @@
 #include "block/iothread-object.h"
 #include "block/job.h"
 #include "block/nbd.h"
+#include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "io/sockets.h"
 #include "monitor/blockdev.h"
@@ -177,6 +178,7 @@ static bool coroutine_fn set_up(Daemon *d, Error **errp)
         return false;
     }
     iothread_object_register();
+    throttle_group_register();
     monitor_init();
     socket_set_fd_lookup(monitor_take_fd);
     if (d->daemonize) {
