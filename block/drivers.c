@@ -13,6 +13,7 @@ static const BlockDriver *const drivers[] = {
     &bdrv_null_aio,
     &bdrv_null_co,
     &bdrv_raw,
+    &bdrv_throttle,
 };
 
 const BlockDriver *bdrv_find_format(const char *format_name)

@@ -1,5 +1,5 @@
 /*
- * ThrottleGroup: limits on bytes and requests a second, for nodes that share them
+ * ThrottleGroup: nodes that together keep to limits on bytes and requests a second
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,17 +7,33 @@
 
 #include <json.h>
 
+#include "block/block_int.h"
 #include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
 #include "util/aio.h"
-#include "util/throttle.h"
+
+/* Whose turn it is in one direction. */
+typedef struct Turn {
+    Coroutine *co;                      /* the request; NULL: none waits */
+    const ThrottleGroupMember *member;  /* whose it is */
+    CoSleep sleep;                      /* in which it may be */
+} Turn;
 
 typedef struct ThrottleGroup {
     char *id;
+    GMutex lock;            /* for all below, but limits and members change on the main thread alone */
     ThrottleState ts;
+    GPtrArray *members;     /* of ThrottleGroupMember */
+    Turn turns[THROTTLE_MAX];
 } ThrottleGroup;
+
+struct ThrottleGroupMember {
+    ThrottleGroup *group;
+    BlockDriverState *bs;
+    GQueue waiting[THROTTLE_MAX];   /* of Coroutine; under the group's lock */
+};
 
 /* Limits. Each bucket has three, of the same name as in ThrottleLimits. */
 #define FOR_EACH_BUCKET(X)          \
@@ -102,6 +118,17 @@ static bool check(const char *id, const ThrottleConfig *cfg, Error **errp)
     return true;
 }
 
+/* Those who sleep until they may start look at the limits again. */
+static void change_limits(ThrottleGroup *tg, const ThrottleConfig *cfg)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&tg->lock);
+
+    throttle_config(&tg->ts, cfg, qemu_clock_get_ns());
+    for (int i = 0; i < THROTTLE_MAX; i++) {
+        qemu_co_sleep_wake(&tg->turns[i].sleep);
+    }
+}
+
 /* The object */
 
 static void *throttle_group_create(const ObjectOptions *options, Error **errp)
@@ -120,6 +147,8 @@ static void *throttle_group_create(const ObjectOptions *options, Error **errp)
     }
     ThrottleGroup *tg = g_new0(ThrottleGroup, 1);
     tg->id = g_strdup(options->id);
+    g_mutex_init(&tg->lock);
+    tg->members = g_ptr_array_new();
     throttle_config(&tg->ts, &cfg, qemu_clock_get_ns());
     return tg;
 }
@@ -128,8 +157,19 @@ static void throttle_group_free(void *obj)
 {
     ThrottleGroup *tg = obj;
 
+    assert(tg->members->len == 0);
+    g_ptr_array_unref(tg->members);
+    g_mutex_clear(&tg->lock);
     g_free(tg->id);
     g_free(tg);
+}
+
+static char *throttle_group_used_by(void *obj)
+{
+    ThrottleGroup *tg = obj;
+    const ThrottleGroupMember *member = tg->members->len ? g_ptr_array_index(tg->members, 0) : NULL;
+
+    return member ? g_strdup_printf("node '%s'", member->bs->node_name) : NULL;
 }
 
 static bool throttle_group_set(void *obj, const ObjectOptions *options, Error **errp)
@@ -141,7 +181,7 @@ static bool throttle_group_set(void *obj, const ObjectOptions *options, Error **
     if (!check(tg->id, &cfg, errp)) {
         return false;
     }
-    throttle_config(&tg->ts, &cfg, qemu_clock_get_ns());
+    change_limits(tg, &cfg);
     return true;
 }
 
@@ -163,6 +203,7 @@ static const UserCreatableType throttle_group_type = {
     .type = OBJECT_TYPE_THROTTLE_GROUP,
     .create = throttle_group_create,
     .free = throttle_group_free,
+    .used_by = throttle_group_used_by,
     .writable = writable,
     .set = throttle_group_set,
     .get = throttle_group_get,
@@ -171,4 +212,124 @@ static const UserCreatableType throttle_group_type = {
 void throttle_group_register(void)
 {
     user_creatable_register(&throttle_group_type);
+}
+
+void throttle_groups_lift_limits(void)
+{
+    ThrottleConfig none;
+
+    throttle_config_init(&none);
+    for (const ObjectOptions *o = user_creatable_next(NULL); o; o = user_creatable_next(o)) {
+        if (o->qom_type == OBJECT_TYPE_THROTTLE_GROUP) {
+            change_limits(user_creatable_lookup(o->id, o->qom_type, &error_abort), &none);
+        }
+    }
+}
+
+/* Members and their requests */
+
+ThrottleGroupMember *throttle_group_join(const char *id, BlockDriverState *bs, Error **errp)
+{
+    ThrottleGroup *tg = user_creatable_lookup(id, OBJECT_TYPE_THROTTLE_GROUP, errp);
+
+    if (!tg) {
+        return NULL;
+    }
+    ThrottleGroupMember *member = g_new0(ThrottleGroupMember, 1);
+    member->group = tg;
+    member->bs = bs;
+    g_mutex_lock(&tg->lock);
+    g_ptr_array_add(tg->members, member);
+    g_mutex_unlock(&tg->lock);
+    return member;
+}
+
+void throttle_group_leave(ThrottleGroupMember *member)
+{
+    ThrottleGroup *tg = member->group;
+
+    g_mutex_lock(&tg->lock);
+    for (int i = 0; i < THROTTLE_MAX; i++) {
+        assert(g_queue_is_empty(&member->waiting[i]));
+    }
+    g_ptr_array_remove(tg->members, member);
+    g_mutex_unlock(&tg->lock);
+    g_free(member);
+}
+
+/* After the request that had the turn: the next member that has one waiting. */
+static void pass_turn(ThrottleGroup *tg, ThrottleDirection direction)
+{
+    Turn *turn = &tg->turns[direction];
+    guint n = tg->members->len, last = 0;
+
+    g_ptr_array_find(tg->members, turn->member, &last);
+    turn->co = NULL;
+    for (guint i = 1; !turn->co && i <= n; i++) {
+        ThrottleGroupMember *member = g_ptr_array_index(tg->members, (last + i) % n);
+        GList *link = g_queue_pop_head_link(&member->waiting[direction]);
+
+        if (link) {
+            turn->co = link->data;
+            turn->member = member;
+            aio_co_schedule(turn->co);
+        }
+    }
+}
+
+static bool is_drained(const ThrottleGroupMember *member)
+{
+    return g_atomic_int_get(&member->bs->quiesce_counter) > 0;
+}
+
+/* Until others have had theirs, or the member is drained. */
+static void coroutine_fn wait_for_turn(ThrottleGroupMember *member, ThrottleDirection direction)
+{
+    GList link = { .data = qemu_coroutine_self() };
+
+    g_queue_push_tail_link(&member->waiting[direction], &link);
+    g_mutex_unlock(&member->group->lock);
+    qemu_coroutine_yield();
+    g_mutex_lock(&member->group->lock);
+}
+
+void coroutine_fn throttle_group_co_wait(ThrottleGroupMember *member, int64_t bytes, ThrottleDirection direction)
+{
+    ThrottleGroup *tg = member->group;
+    Turn *turn = &tg->turns[direction];
+    Coroutine *self = qemu_coroutine_self();
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&tg->lock);
+
+    if (turn->co && !is_drained(member)) {
+        wait_for_turn(member, direction);
+    }
+    while ((!turn->co || turn->co == self) && !is_drained(member)) {
+        int64_t wait_ns = throttle_compute_wait(&tg->ts, direction, qemu_clock_get_ns());
+
+        if (wait_ns == 0) {
+            break;
+        }
+        turn->co = self;
+        turn->member = member;
+        co_sleep_ns_wakeable(&turn->sleep, wait_ns, &tg->lock);
+    }
+    throttle_account(&tg->ts, direction, bytes);
+    if (turn->co == self) {
+        pass_turn(tg, direction);
+    }
+}
+
+void throttle_group_drain(ThrottleGroupMember *member)
+{
+    ThrottleGroup *tg = member->group;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&tg->lock);
+
+    for (int i = 0; i < THROTTLE_MAX; i++) {
+        GList *link;
+
+        while ((link = g_queue_pop_head_link(&member->waiting[i]))) {
+            aio_co_schedule(link->data);
+        }
+        qemu_co_sleep_wake(&tg->turns[i].sleep);
+    }
 }

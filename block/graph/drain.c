@@ -101,7 +101,11 @@ static void quiesce(DrainSection *section)
     collect_down(section, section->root);
     for (guint i = 0; i < section->nodes->len; i++) {
         BlockDriverState *bs = g_ptr_array_index(section->nodes, i);
+
         g_atomic_int_inc(&bs->quiesce_counter);
+        if (bs->drv->bdrv_drain_begin) {
+            bs->drv->bdrv_drain_begin(bs);
+        }
     }
     for (guint i = 0; i < section->users->len; i++) {
         blk_root_drained_begin(g_ptr_array_index(section->users, i));

@@ -23,19 +23,15 @@ typedef struct Reopen {
     BlockdevDetectZeroesOptions detect_zeroes;
 } Reopen;
 
-/* Options that may change; the driver's own may not. */
+/* Options that may change, whatever the driver. */
 static const char *const changeable[] = {
-    "active", "read-only", "auto-read-only", "force-share", "cache", "discard", "detect-zeroes",
+    "active", "read-only", "auto-read-only", "force-share", "cache", "discard", "detect-zeroes", NULL,
 };
 
-static bool may_change(const char *key)
+static bool may_change(const BlockDriverState *bs, const char *key)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(changeable); i++) {
-        if (g_str_equal(changeable[i], key)) {
-            return true;
-        }
-    }
-    return false;
+    return g_strv_contains(changeable, key) ||
+           (bs->drv->mutable_opts && g_strv_contains(bs->drv->mutable_opts, key));
 }
 
 /* Whether @value of option @key stands for the child that @bs has. */
@@ -61,7 +57,7 @@ static bool check_unchanged(const BlockDriverState *bs, struct json_object *keys
         (void)unused;
         json_object_object_get_ex(old, key, &old_value);
         json_object_object_get_ex(new, key, &new_value);
-        if (!may_change(key) && !json_object_equal(old_value, new_value) && !is_child_name(bs, key, new_value)) {
+        if (!may_change(bs, key) && !json_object_equal(old_value, new_value) && !is_child_name(bs, key, new_value)) {
             error_setg(errp, "Node '%s': cannot change the option '%s'", bs->node_name, key);
             return false;
         }

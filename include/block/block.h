@@ -52,7 +52,8 @@ void bdrv_cancel_opening(void);
 
 /*
  * Change options of nodes that are in use, found by node-name: of all of them or, with @errp, of none. What can
- * change is read-only, auto-read-only, force-share, cache, discard and detect-zeroes; all else must be as it is.
+ * change is read-only, auto-read-only, force-share, cache, discard, detect-zeroes, and what the driver lets change; all
+ * else must be as it is.
  */
 bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **errp);
 

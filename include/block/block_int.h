@@ -49,6 +49,11 @@ struct BlockDriver {
     bool coroutine_fn (*bdrv_co_reopen_prepare)(BlockDriverState *bs, Error **errp);
     void coroutine_fn (*bdrv_co_reopen_commit)(BlockDriverState *bs);
     void coroutine_fn (*bdrv_co_reopen_abort)(BlockDriverState *bs);
+    /* Options of the driver's own that may change then, up to NULL; NULL: none. */
+    const char *const *mutable_opts;
+
+    /* A drained section begins, or grows: let requests go that the driver holds back. Optional; must not wait. */
+    void (*bdrv_drain_begin)(BlockDriverState *bs);
 
     /* Bytes, or -errno. Missing (a filter): that of bs->file. */
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);

@@ -179,7 +179,8 @@ static void test_bad_json(void)
     g_autoptr(Error) err = NULL;
     g_assert_null(from_text(&qapi_type_BlockdevCacheOptions, "{'x': 1}", NULL));
     g_assert_null(from_text(&qapi_type_BlockdevOptions, "{'driver': 'zzz'}", &err));
-    g_assert_cmpstr(error_get_hint(err), ==, "Accepted values: file, host_device, luks, null-aio, null-co, raw");
+    g_assert_cmpstr(error_get_hint(err), ==,
+                    "Accepted values: file, host_device, luks, null-aio, null-co, raw, throttle");
 }
 
 static void *from_keyval(const QAPIType *type, const char *params, Error **errp)

@@ -12,6 +12,7 @@
 #include "block/block_int.h"
 #include "block/export.h"
 #include "block/nbd.h"
+#include "block/throttle-group.h"
 #include "io/sockets.h"
 #include "qapi/json.h"
 #include "tools/common/daemonize.h"
@@ -209,6 +210,7 @@ bool coroutine_fn nbd_serve(const NbdOptions *o, Error **errp)
     while (ok && !state.quit) {
         qemu_co_queue_wait(&state.waiter, NULL);
     }
+    throttle_groups_lift_limits();
     nbd_server_stop();
     pidfile_remove();
     if (signal_fd >= 0) {

@@ -199,6 +199,7 @@ static void coroutine_fn daemon_co_main(void *opaque)
         error_report_err(err);
         d->status = 1;
     }
+    throttle_groups_lift_limits();
     nbd_server_stop();
     blk_exp_close_all();
     job_end_all();
