@@ -120,10 +120,10 @@ class Qmp:
 class StorageDaemon:
     """A daemon with a monitor on a unix socket in DIRECTORY; it must end in order, and does at the end of the block."""
 
-    def __init__(self, directory, *args, monitor=True, preexec_fn=None):
+    def __init__(self, directory, *args, monitor=True, program=QSD, preexec_fn=None):
         self.directory = directory
         self.socket = directory / 'qmp.sock'
-        self._argv = [os.fspath(QSD), *[os.fspath(arg) for arg in args]]
+        self._argv = [os.fspath(program), *[os.fspath(arg) for arg in args]]
         if monitor:
             # last, so that all else is there when it answers
             self._argv += ['--chardev', f'socket,id=qmp0,path={self.socket},server=on,wait=off', '--monitor', 'qmp0']

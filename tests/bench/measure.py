@@ -61,12 +61,12 @@ def run_once(case):
     raise SystemExit(f'failed {ATTEMPTS} times')
 
 
-def take_turns(cases, rounds):
-    """Run each of CASES once a round, the order reversed every other round. Returns their samples by name."""
+def take_turns(cases, rounds, run=run_once):
+    """RUN each of CASES once a round, the order reversed every other round. Returns what it returned, by name."""
     samples = {name: [] for name in cases}
     for number in range(rounds):
         for name in list(cases) if number % 2 == 0 else reversed(cases):
-            samples[name].append(run_once(cases[name]))
+            samples[name].append(run(cases[name]))
     return samples
 
 

@@ -1,0 +1,274 @@
+"""What qemu-storage-daemon costs: how long clients wait for answers, and memory per node and per client.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
+# pylint: disable=wrong-import-position
+from measure import ATTEMPTS, take_turns
+from nbd_server import connect_wire
+from qmp import Qmp, QmpError, StorageDaemon
+from report import Bars, Table
+from subjects import MIB
+
+QUERY_EVERY_S = 0.002
+BUSY_S = 2
+AIM_MS = 20
+JOBS = 4
+NODES = 1000
+CLIENTS = 100
+# Reads under way for each client that is busy.
+DEPTH, READ_BYTES = 16, MIB // 16
+
+
+def daemons(setting):
+    """Those to measure: {name: program}."""
+    programs = {'theirs': setting.peer / 'qemu-storage-daemon', 'ours': setting.build / 'qemu-storage-daemon'}
+    if not programs['theirs'].exists():
+        print('no peer: the package qemu-system-common has its qemu-storage-daemon', file=sys.stderr)
+        del programs['theirs']
+    return programs
+
+
+@contextlib.contextmanager
+def running(setting, program, *args):
+    """A daemon with the password of all images as secret sec0, and an NBD server."""
+    with StorageDaemon(setting.scratch, *setting.secret(), *args, '--nbd-server',
+                       f'addr.type=unix,addr.path={setting.file("nbd.sock")},max-connections=0',
+                       program=program) as daemon:
+        yield daemon
+
+
+def add_luks(qmp, name, path, **options):
+    qmp.cmd('blockdev-add', driver='luks', node_name=name, key_secret='sec0',
+            file={'driver': 'file', 'filename': str(path)}, **options)
+
+
+# What goes on while queries are answered: functions that begin it, and return one that ends it.
+
+def nothing(_setting, _qmp):
+    return lambda: None
+
+
+def derive(setting, qmp, jobs=1):
+    """Make LUKS headers, whose keys take BUSY_S seconds each."""
+    for i in range(jobs):
+        path = setting.file(f'new{i}')
+        path.write_bytes(b'')
+        qmp.cmd('blockdev-add', driver='file', node_name=f'new{i}', filename=str(path))
+        qmp.cmd('blockdev-create', job_id=f'job{i}',
+                options={'driver': 'luks', 'file': f'new{i}', 'size': 0, 'key-secret': 'sec0', 'iter-time': BUSY_S * 1000})
+
+    def end():
+        for i in range(jobs):
+            qmp.wait_event('JOB_STATUS_CHANGE', id=f'job{i}', status='concluded')
+            qmp.cmd('job-dismiss', id=f'job{i}')
+            qmp.cmd('blockdev-del', node_name=f'new{i}')
+    return end
+
+
+def derive_several(setting, qmp):
+    return derive(setting, qmp, JOBS)
+
+
+def erase(setting, qmp):
+    """Overwrite an encrypted image, payload and all; the peer has nothing like it."""
+    add_luks(qmp, 'victim', setting.file('copy.luks'))
+    qmp.cmd('blockdev-secure-erase', job_id='erase', node_name='victim', scope='image', passes=5)
+
+    def end():
+        with contextlib.suppress(QmpError):
+            qmp.cmd('job-cancel', id='erase')
+        qmp.wait_event('JOB_STATUS_CHANGE', id='erase', status='concluded')
+        qmp.cmd('job-dismiss', id='erase')
+        qmp.cmd('blockdev-del', node_name='victim')
+    return end
+
+
+def write(setting, qmp):
+    """Have fio write through an export of an encrypted image."""
+    add_luks(qmp, 'written', setting.file('copy.luks'))
+    qmp.cmd('block-export-add', type='nbd', id='export', node_name='written', name='disk', writable=True)
+    fio = subprocess.Popen(['fio', '--name=w', '--ioengine=nbd', f'--uri=nbd+unix:///disk?socket={setting.file("nbd.sock")}',
+                            '--rw=randwrite', '--bs=64k', '--iodepth=16', '--time_based', f'--runtime={2 * BUSY_S}'],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    time.sleep(0.5)
+
+    def end():
+        output = fio.communicate()[0]
+        assert fio.returncode == 0, output
+        qmp.cmd('block-export-del', id='export', mode='hard')
+        qmp.wait_event('BLOCK_EXPORT_DELETED', id='export')
+        qmp.cmd('blockdev-del', node_name='written')
+    return end
+
+
+def write_and_derive(setting, qmp):
+    ends = [write(setting, qmp), derive(setting, qmp)]
+    return lambda: [end() for end in ends]
+
+
+LOADS = [('nothing else', nothing), ('a key derived', derive), (f'{JOBS} keys derived', derive_several),
+         ('an image erased', erase), ('fio writing', write), ('fio writing, a key derived', write_and_derive)]
+
+
+class Asking(threading.Thread):
+    """Asks query-jobs on a monitor of its own, until stopped; TIMES are in ms."""
+
+    def __init__(self, qmp):
+        super().__init__()
+        self._qmp = qmp
+        self._stopping = threading.Event()
+        self.times = []
+
+    def run(self):
+        while not self._stopping.wait(QUERY_EVERY_S):
+            start = time.perf_counter()
+            self._qmp.cmd('query-jobs')
+            self.times.append((time.perf_counter() - start) * 1000)
+
+    def stop(self):
+        self._stopping.set()
+        self.join()
+        self._qmp.close()
+
+
+def percentile(values, percent):
+    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)]
+
+
+def under_load(setting, program, load):
+    """How long answers took in one run, or None where the program cannot do this."""
+    other = setting.file('other.sock')
+    setting.luks_image('noise.luks')
+    shutil.copy(setting.file('noise.luks'), setting.file('copy.luks'))
+    with running(setting, program, '--chardev', f'socket,id=qmp1,path={other},server=on,wait=off',
+                 '--monitor', 'qmp1') as daemon:
+        asking = Asking(Qmp(other))
+        asking.start()
+        try:
+            end = load(setting, daemon.qmp)
+        except QmpError:
+            return None
+        else:
+            time.sleep(BUSY_S)
+        finally:
+            asking.stop()
+        end()
+    return asking.times
+
+
+def try_under_load(setting, program, load):
+    """The same, again where it fails: now and then the peer does not answer at all."""
+    for _ in range(ATTEMPTS):
+        try:
+            return under_load(setting, program, load)
+        except (AssertionError, OSError) as err:
+            print(f'{program}: {err!r}', file=sys.stderr)
+    raise SystemExit(f'failed {ATTEMPTS} times')
+
+
+def latency(setting):
+    programs = daemons(setting)
+    table = Table(
+        'Answers of the storage daemon under load',
+        f'How long `query-jobs` took to be answered, in ms, asked every {QUERY_EVERY_S * 1000:.0f} ms for {BUSY_S} s while the '
+        f'daemon did what the line says; each key takes {BUSY_S} s. *Worst* is the slowest answer of all runs. '
+        f'The aim is {AIM_MS} ms. fio and the asking program share the processors with the daemon.',
+        ['meanwhile', *(f'{who}: {what}' for who in programs for what in ('median', '99 %', 'max', 'worst'))])
+    bars = Bars(f'Answers under load: {AIM_MS} ms divided by the slowest answer', 1, [])
+    for label, load in LOADS:
+        runs = take_turns(programs, setting.rounds, lambda program, load=load: try_under_load(setting, program, load))
+        row = [label]
+        for who in programs:
+            times = [run for run in runs[who] if run]
+            row += [*(statistics.median(percentile(t, percent) for t in times) for percent in (50, 99, 100)),
+                    max(max(t) for t in times)] if times else ['none'] * 4
+        table.rows.append(row)
+        bars.bars.append((label, AIM_MS / row[-2]))
+    return table, bars
+
+
+def memory(daemon):
+    """Of the daemon: KiB that are its own, KiB locked, descriptors."""
+    proc = pathlib.Path(f'/proc/{daemon.process.pid}')
+    sizes = dict(re.findall(r'^(\w+):\s+(\d+) kB$', (proc / 'smaps_rollup').read_text() + (proc / 'status').read_text(),
+                            re.MULTILINE))
+    return [int(sizes['Private_Dirty']) + int(sizes['Private_Clean']), int(sizes['VmLck']), len(os.listdir(proc / 'fd'))]
+
+
+def each(before, after, count):
+    return [(b - a) / count for a, b in zip(before, after, strict=True)]
+
+
+def nodes_memory(setting, program):
+    setting.luks_image('noise.luks')
+    with running(setting, program) as daemon:
+        add_luks(daemon.qmp, 'warm-up', setting.file('noise.luks'), read_only=True)
+        before = memory(daemon)
+        for i in range(NODES):
+            add_luks(daemon.qmp, f'n{i}', setting.file('noise.luks'), read_only=True)
+        return each(before, memory(daemon), NODES)
+
+
+def clients_memory(setting, program):
+    """Of a client that has chosen an export, of one that has read something, and of one whose reads wait to be taken."""
+    setting.luks_image('noise.luks')
+    with running(setting, program) as daemon:
+        add_luks(daemon.qmp, 'n', setting.file('noise.luks'), read_only=True)
+        daemon.qmp.cmd('block-export-add', type='nbd', id='e', node_name='n', name='disk')
+
+        def connect():
+            return connect_wire(setting.file('nbd.sock')).greet().go(b'disk')
+        for _ in range(3):
+            connect().sock.close()
+        time.sleep(0.2)
+        before = memory(daemon)
+        wires = [connect() for _ in range(CLIENTS)]
+        time.sleep(0.2)
+        idle = memory(daemon)
+        for wire in wires:
+            for i in range(DEPTH):
+                wire.request(0, i * READ_BYTES, READ_BYTES)
+        time.sleep(1)
+        busy = memory(daemon)
+        for wire in wires:
+            wire.sock.close()
+    return each(before, idle, CLIENTS), each(before, busy, CLIENTS)
+
+
+def footprint(setting):
+    programs = daemons(setting)
+    table = Table(
+        'Memory of the storage daemon',
+        f'For each of {NODES} encrypted nodes in one daemon, with the file nodes below them, and for each of {CLIENTS} NBD '
+        f'clients of one encrypted export: KiB that the daemon does not share with others. A busy client has {DEPTH} reads of '
+        f'{READ_BYTES // 1024} KiB under way and takes no answer.',
+        ['', *programs, *(['ours is better by'] if 'theirs' in programs else [])])
+    bars = Bars('Memory of the storage daemon: how many times as small as the peer', 1, [])
+    results = {who: [nodes_memory(setting, program), *clients_memory(setting, program)]
+               for who, program in programs.items()}
+    for label, subject, what in (('node: KiB', 0, 0), ('node: KiB locked', 0, 1), ('node: descriptors', 0, 2),
+                                 ('idle client: KiB', 1, 0), ('busy client: KiB', 2, 0), ('client: descriptors', 1, 2)):
+        row = [results[who][subject][what] for who in programs]
+        if 'theirs' in programs:
+            comparable = what == 0
+            row.append(row[0] / row[1] if comparable else '')
+            if comparable:
+                bars.bars.append((f'a {label.removesuffix(": KiB")}', row[-1]))
+        table.rows.append([label, *row])
+    return table, bars
+
+
+SUBJECTS = {'latency': latency, 'footprint': footprint}
