@@ -12,6 +12,8 @@ from nbd_server import NbdServer
 from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io
 from qmp import StorageDaemon
 
+pytestmark = pytest.mark.threads
+
 MIB = 1 << 20
 # Of which the first request starts, and the next one does not while a test runs.
 AGES = {'bps_total': 1}
