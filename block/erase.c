@@ -73,6 +73,10 @@ static void coroutine_fn add_layers(BlockDriverState *bs, int64_t offset, int64_
         return;
     }
     add_layer(report, bs, SECURE_ERASE_ASSURANCE_OVERWRITTEN);
+    if (bs->drv->is_filter) {
+        add_layers(bs->file->bs, offset, bytes, report);
+        return;
+    }
     while (bytes > 0) {
         BlockDriverState *file = NULL;
         int64_t map, n;
@@ -110,9 +114,10 @@ static BlockDriverState *coroutine_fn erasable_node(BlockDriverState *bs, Error 
 {
     BlockdevRef file = { .type = QTYPE_QSTRING, .u.reference = bs->node_name };
     BlockdevOptions options = { .driver = BLOCKDEV_DRIVER_LUKS, .u.luks.file = &file };
+    BlockDriverState *image = bdrv_skip_filters(bs);
 
-    if (bs->drv->bdrv_co_secure_erase) {
-        return bdrv_ref(bs);
+    if (image->drv->bdrv_co_secure_erase) {
+        return bdrv_ref(image);
     }
     return bdrv_co_open_blockdev(&options, BDRV_O_NO_IO | BDRV_O_DAMAGED, errp);
 }

@@ -15,6 +15,7 @@ static bool lacks(BlockDriverState *bs, const char *what, Error **errp)
 bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
                                    int64_t iter_time_ms, bool force, Job *job, Error **errp)
 {
+    bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_keyslot_add) {
         return lacks(bs, "keyslots", errp);
     }
@@ -27,6 +28,7 @@ bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret,
 bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
                                       Job *job, Error **errp)
 {
+    bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_keyslot_remove) {
         return lacks(bs, "keyslots", errp);
     }
@@ -40,6 +42,7 @@ bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secr
                                       int keyslot, int64_t iter_time_ms, bool force, Job *job,
                                       Error **errp)
 {
+    bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_keyslot_change) {
         return lacks(bs, "keyslots", errp);
     }
@@ -53,6 +56,7 @@ bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secr
 bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,
                              Error **errp)
 {
+    bs = bdrv_skip_filters(bs);
     if (options->driver != bs->drv->driver) {
         error_setg(errp, "Node '%s' has driver '%s', not '%s'", bs->node_name, bs->drv->format_name,
                    BlockdevDriver_str(options->driver));
@@ -69,6 +73,7 @@ bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *o
 
 SecretBuffer *coroutine_fn bdrv_header_backup(BlockDriverState *bs, Error **errp)
 {
+    bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_header_backup) {
         lacks(bs, "header to back up", errp);
         return NULL;
@@ -82,6 +87,7 @@ SecretBuffer *coroutine_fn bdrv_header_backup(BlockDriverState *bs, Error **errp
 bool coroutine_fn bdrv_header_restore(BlockDriverState *bs, const SecretBuffer *backup, bool force, Job *job,
                                       Error **errp)
 {
+    bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_header_restore) {
         return lacks(bs, "header to restore", errp);
     }

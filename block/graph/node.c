@@ -155,6 +155,14 @@ BlockDriverState *bdrv_protocol_node(BlockDriverState *bs)
     return bs;
 }
 
+BlockDriverState *bdrv_skip_filters(BlockDriverState *bs)
+{
+    while (bs->drv->is_filter) {
+        bs = bs->file->bs;
+    }
+    return bs;
+}
+
 const char *bdrv_get_format_name(const BlockDriverState *bs)
 {
     return bs->drv->format_name;

@@ -85,6 +85,8 @@ GPtrArray *bdrv_get_nodes(void);
 void coroutine_fn bdrv_co_put_nodes(GPtrArray *nodes);
 /* The node that holds the bytes of @bs: itself, or what its "file" children lead to. */
 BlockDriverState *bdrv_protocol_node(BlockDriverState *bs);
+/* @bs, or where it is a filter the node whose content it shows. */
+BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
 const char *bdrv_get_format_name(const BlockDriverState *bs);
 
 /* Permissions (block/graph/perm.c): "write, resize"; caller frees */
@@ -159,7 +161,7 @@ bool coroutine_fn bdrv_check_overwrite(BlockDriverState *bs, bool luks_only, Err
 SecureEraseReport *coroutine_fn bdrv_secure_erase(BlockDriverState *bs, SecureEraseScope scope,
                                                   unsigned passes, bool force, Job *job, Error **errp);
 
-/* Passwords of an open node; parameters as in BlockDriver. */
+/* Passwords of an open node, or of that below a filter; parameters as in BlockDriver. */
 bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
                                    int64_t iter_time_ms, bool force, Job *job, Error **errp);
 bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,

@@ -9,7 +9,7 @@ import nbd
 import pytest
 
 from nbd_server import NbdServer
-from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io
+from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, qemu_io
 from qmp import StorageDaemon
 
 pytestmark = pytest.mark.threads
@@ -345,6 +345,46 @@ def test_filter(qmp, tmp_path):
     assert [n['ro'] for n in qmp.cmd('query-named-block-nodes') if n['node-name'] == 'ro'] == [True]
 
 
+@pytest.mark.parametrize('throttled', ['file', 'luks'])
+def test_encrypted(qmp, tmp_path, throttled):
+    """Passwords and erasing, with the filter below the encryption or on top of it."""
+    path = tmp_path / 'a.luks'
+    for i in range(2):
+        qmp.cmd('object-add', qom_type='secret', id=f's{i}', data=f'password {i}')
+    qemu_img('create', '-q', '-f', 'luks', '--object', 'secret,id=s0,data=password 0', '-o', 'key-secret=s0,iter-time=10',
+             path, MIB)
+    add_group(qmp, iops_total=10000)
+    file = {'driver': 'raw', 'node-name': 'r', 'file': {'driver': 'file', 'node-name': 'f', 'filename': str(path)}}
+    luks = {'driver': 'luks', 'node-name': 'l', 'key-secret': 's0'}
+    throttle = {'driver': 'throttle', 'node-name': 't', 'throttle-group': 'g'}
+    top = {**luks, 'file': {**throttle, 'file': file}} if throttled == 'file' else {**throttle, 'file': {**luks, 'file': file}}
+    qmp.cmd_raw('blockdev-add', top)
+    name = top['node-name']
+
+    def opens(password):
+        return cryptsetup('open', '--test-passphrase', path, password=password, status=None).returncode == 0
+    for command, arguments in (
+            ('blockdev-keyslot-add', {'new-secret': 's1', 'iter-time': 10}),
+            ('blockdev-keyslot-remove', {'old-secret': 's0'})):
+        info = qmp.run_job(command, 'j', node_name=name, **arguments)
+        assert 'error' not in info, info
+    assert opens(b'password 1') and not opens(b'password 0')
+    info = qmp.run_job('x-blockdev-amend', 'j', node_name=name, options={
+        'driver': 'luks', 'state': 'active', 'new-secret': 's0', 'iter-time': 10})
+    assert 'error' not in info and opens(b'password 0'), info
+    if throttled == 'luks':
+        export(qmp)
+        info = qmp.run_job('blockdev-secure-erase', 'j', node_name=name, scope='header')
+        assert "node 't'" in info['error'] and opens(b'password 0'), info
+        qmp.cmd('block-export-del', id='t')
+        qmp.wait_event('BLOCK_EXPORT_DELETED', id='t')
+    info = qmp.run_job('blockdev-secure-erase', 'j', node_name=name, scope='header')
+    assert 'error' not in info, info
+    layers = [layer['node-name'] for layer in info['report']['layers']]
+    assert layers == (['l', 't', 'r', 'f'] if throttled == 'file' else ['l', 'r', 'f'])
+    assert not opens(b'password 0') and not opens(b'password 1')
+
+
 GROUP = ('--object', 'throttle-group,id=g,limits.iops-total=100')
 THROTTLE = 'driver=throttle,throttle-group=g'
 
@@ -365,6 +405,16 @@ def test_programs(tmp_path):
     qemu_img('resize', *GROUP, '--image-opts', options, '2M')
     assert path.stat().st_size == 2 * MIB
     assert "no object with id 'g'" in qemu_img('info', '--image-opts', options, status=1).stderr
+
+
+def test_convert_encrypted(tmp_path):
+    """What a copy takes over from an encrypted image, it takes over through a filter."""
+    secret = ('--object', 'secret,id=s,data=pw')
+    path, copy = tmp_path / 'a', tmp_path / 'b'
+    qemu_img('create', '-q', '-f', 'luks', *secret, '-o', 'key-secret=s,iter-time=10,cipher-alg=aes-128', path, MIB)
+    options = f'{THROTTLE},file.driver=luks,file.key-secret=s,file.file.driver=file,file.file.filename={path}'
+    qemu_img('convert', *secret, *GROUP, '--image-opts', options, '-O', 'luks', '-o', 'key-secret=s,iter-time=10', copy)
+    assert qemu_img_json('info', copy)['format-specific']['data']['cipher-alg'] == 'aes-128'
 
 
 def test_nbd_program(tmp_path):

@@ -29,7 +29,7 @@ static const QAPIType *options_type(const NewImage *image)
 
 char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options)
 {
-    while (source->drv->driver == BLOCKDEV_DRIVER_RAW) {
+    while (source->drv->driver == BLOCKDEV_DRIVER_RAW || source->drv->is_filter) {
         source = source->file->bs;
     }
     if (!g_str_equal(format, "luks") || source->drv->driver != BLOCKDEV_DRIVER_LUKS) {
