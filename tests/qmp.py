@@ -18,7 +18,7 @@ import socket
 import subprocess
 import time
 
-from programs import BUILD_DIR
+from programs import ASAN_NOTICE, BUILD_DIR
 
 QSD = BUILD_DIR / 'qemu-storage-daemon'
 TIMEOUT = 60
@@ -180,4 +180,4 @@ class StorageDaemon:
     def wait(self):
         """Wait for the end of the daemon: its exit status and standard error."""
         _, stderr = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, stderr.decode()
+        return self.process.returncode, ASAN_NOTICE.sub('', stderr.decode())

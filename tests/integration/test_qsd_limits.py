@@ -90,7 +90,7 @@ def test_thousand_nodes(tmp_path, images):
             nodes = {node['node-name']: node for node in qmp.cmd('query-named-block-nodes', flat=flat)}
             assert len(nodes) == 2 * (NODES + 1)
             assert all(nodes[f'n{i}']['encrypted'] and nodes[f'n{i}']['image']['virtual-size'] == SIZE for i in range(NODES))
-        assert 0 < memory_kib(daemon, 'status', 'VmLck') <= 64
+        assert memory_kib(daemon, 'status', 'VmLck') <= 64
         for i in range(0, NODES, 97):
             export(qmp, f'n{i}')
             handle = connect(tmp_path, f'n{i}')
