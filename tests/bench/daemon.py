@@ -266,7 +266,7 @@ def footprint(setting):
             comparable = what == 0
             row.append(row[0] / row[1] if comparable else '')
             if comparable:
-                bars.bars.append((f'a {label.removesuffix(": KiB")}', row[-1]))
+                bars.bars.append((label.replace('KiB', 'memory'), row[-1]))
         table.rows.append([label, *row])
     return table, bars
 
