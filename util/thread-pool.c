@@ -24,6 +24,7 @@ typedef struct Work {
 
 static GMutex pools_lock;
 static GThreadPool *pools[THREAD_POOL__MAX];
+static Work no_work;
 
 unsigned thread_pool_cpu_threads(void)
 {
@@ -41,6 +42,9 @@ static void work_run(gpointer data, gpointer unused)
     Work *work = data;
     WorkGroup *group = work->group;
 
+    if (work == &no_work) {
+        return;
+    }
     work->ret = group->func(work->opaque);
     if (g_atomic_int_dec_and_test(&group->pending)) {
         aio_co_schedule(group->co);
@@ -58,17 +62,54 @@ static GThreadPool *pool_get(ThreadPoolKind kind)
     return pools[kind];
 }
 
-/* Run the @n pieces of work at @work, and return once the last of them has ended. */
-static int coroutine_fn run_group(ThreadPoolKind kind, ThreadPoolFunc *func, Work *work, unsigned n)
+/*
+ * Whether somebody will take what is pushed. Pools start threads with their first work, and lose them when idle; where
+ * the system allows no more threads, work stays in the queue for good.
+ */
+static bool has_threads(GThreadPool *pool)
+{
+    if (g_thread_pool_get_num_threads(pool) == 0) {
+        if (g_thread_pool_unprocessed(pool) == 0) {
+            g_thread_pool_push(pool, &no_work, NULL);
+        } else {
+            g_thread_pool_set_max_threads(pool, g_thread_pool_get_max_threads(pool), NULL);
+        }
+    }
+    return g_thread_pool_get_num_threads(pool) > 0;
+}
+
+static void coroutine_fn run_here(ThreadPoolFunc *func, Work *work, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        work[i].ret = func(work[i].opaque);
+        /* Others in this loop have their turn, as if it had run elsewhere. */
+        aio_co_schedule(qemu_coroutine_self());
+        qemu_coroutine_yield();
+    }
+}
+
+static void coroutine_fn run_on_threads(GThreadPool *pool, ThreadPoolFunc *func, Work *work, unsigned n)
 {
     WorkGroup group = { .func = func, .co = qemu_coroutine_self(), .pending = n };
 
     for (unsigned i = 0; i < n; i++) {
         work[i].group = &group;
-        /* An error means that no new thread could be started: the work is queued all the same. */
-        g_thread_pool_push(pool_get(kind), &work[i], NULL);
+        /* An error means that there will be fewer threads than there might: the work is queued all the same. */
+        g_thread_pool_push(pool, &work[i], NULL);
     }
     qemu_coroutine_yield();
+}
+
+/* Run the @n pieces of work at @work, and return once the last of them has ended. */
+static int coroutine_fn run_group(ThreadPoolKind kind, ThreadPoolFunc *func, Work *work, unsigned n)
+{
+    GThreadPool *pool = pool_get(kind);
+
+    if (has_threads(pool)) {
+        run_on_threads(pool, func, work, n);
+    } else {
+        run_here(func, work, n);
+    }
     for (unsigned i = 0; i < n; i++) {
         if (work[i].ret) {
             return work[i].ret;
@@ -101,7 +142,8 @@ void thread_pool_cleanup(void)
 
     for (ThreadPoolKind i = 0; i < THREAD_POOL__MAX; i++) {
         if (pools[i]) {
-            g_thread_pool_free(pools[i], FALSE, TRUE);
+            /* What is left in its queue is no work. */
+            g_thread_pool_free(pools[i], TRUE, TRUE);
             pools[i] = NULL;
         }
     }

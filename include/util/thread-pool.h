@@ -22,12 +22,15 @@ typedef enum ThreadPoolKind {
     THREAD_POOL__MAX,
 } ThreadPoolKind;
 
-/* Run @func(@opaque) on a worker and return what it returns; outside of a coroutine, run it right here. */
+/*
+ * Run @func(@opaque) on a worker and return what it returns; outside of a coroutine, and where not even one thread can
+ * be started, run it right here.
+ */
 int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *opaque);
 
 /*
  * Run @func on each of the @n items of @item_size bytes at @items, side by side. Returns when all have ended:
- * what the first in the array that did not return 0 returned.
+ * what the first in the array that did not return 0 returned. Where no thread can be started, one after the other.
  */
 int coroutine_fn thread_pool_map_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *items, size_t item_size,
                                     unsigned n);

@@ -4,6 +4,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
@@ -185,6 +189,45 @@ static void test_map(void)
     aio_context_run(map_entry, NULL);
 }
 
+static bool no_threads;
+
+/* Takes the place of the C library's: the system has no more threads, if the test says so. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+    typeof(pthread_create) *real = dlsym(RTLD_NEXT, "pthread_create");
+
+    return no_threads ? EAGAIN : real(thread, attr, start, arg);
+}
+
+static int which_thread(void *opaque)
+{
+    *(GThread **)opaque = g_thread_self();
+    return 42;
+}
+
+/* What cannot run on a thread runs all the same, and on threads as soon as there can be some. */
+static void coroutine_fn no_threads_entry(void *opaque)
+{
+    GThread *thread = NULL;
+
+    for (int i = 0; i < 2; i++) {
+        no_threads = i == 0;
+        map_entry(NULL);
+        g_assert_cmpint(thread_pool_submit_co(THREAD_POOL_CPU, which_thread, &thread), ==, 42);
+        g_assert_true((thread == g_thread_self()) == no_threads);
+    }
+}
+
+static void test_no_threads(void)
+{
+    /* at its end, nobody empties the queue */
+    no_threads = true;
+    aio_context_run(map_entry, NULL);
+    thread_pool_cleanup();
+
+    aio_context_run(no_threads_entry, NULL);
+}
+
 static void on_readable(void *opaque)
 {
     aio_co_wake(opaque);
@@ -216,6 +259,8 @@ static void test_fd(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    /* first: other tests leave threads, which GLib would use again */
+    g_test_add_func("/coroutine/no-threads", test_no_threads);
     g_test_add_func("/coroutine/yield", test_yield);
     g_test_add_func("/coroutine/many", test_many);
     g_test_add_func("/coroutine/sleep", test_sleep);
