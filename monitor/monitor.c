@@ -54,6 +54,7 @@ void monitor_request_shutdown(ShutdownCause cause)
     if (!shutdown_requested) {
         shutdown_requested = true;
         bdrv_cancel_opening();
+        chardev_cancel_wait();
         qapi_event_send_shutdown(&(ShutdownArg){ .guest = false, .reason = cause });
         qemu_co_queue_restart_all(&shutdown_waiters);
     }

@@ -35,6 +35,9 @@ bool coroutine_fn chardev_add(const char *id, const ChardevBackend *backend, Err
  */
 bool coroutine_fn chardev_parse(const char *arg, Error **errp);
 
+/* The program is to end: from now on chardev_parse() waits for no client, but fails. */
+void chardev_cancel_wait(void);
+
 /* Whether the argument of --chardev asks for help, which was then printed. */
 bool chardev_is_help(const char *arg);
 

@@ -36,8 +36,8 @@ Chardev *chardev_find(const char *id);      /* NULL where there is none */
 /* Hand a new connection over to the front end. Takes over the references. */
 void chardev_connected(Chardev *chr, IOChannel *in, IOChannel *out);
 
-/* A device whose command line says wait=on waits for its first client. */
-void coroutine_fn chardev_socket_wait(Chardev *chr);
+/* Wait for the first client of a server. False with @errp: the program is to end. */
+bool coroutine_fn chardev_socket_wait(Chardev *chr, Error **errp);
 
 extern const ChardevDriver chardev_file;
 extern const ChardevDriver chardev_null;

@@ -152,6 +152,19 @@ bool chardev_is_help(const char *arg)
     return help;
 }
 
+static bool coroutine_fn wait_for_client(const char *id, const ChardevSocket *socket, Error **errp)
+{
+    g_autoptr(SocketAddress) addr = socket_address_flatten(socket->addr);
+    g_autofree char *where = socket_address_to_string(addr);
+    /* So that clients of the monitors that there are already do not remove it meanwhile. */
+    Chardev *chr = chardev_attach(id, &error_abort);
+
+    fprintf(stderr, "Waiting for a client on %s\n", where);
+    bool ok = chardev_socket_wait(chr, errp);
+    chardev_detach(chr);
+    return ok;
+}
+
 bool coroutine_fn chardev_parse(const char *arg, Error **errp)
 {
     g_autoptr(json_object) options = keyval_parse(arg, "backend", NULL, errp);
@@ -164,12 +177,6 @@ bool coroutine_fn chardev_parse(const char *arg, Error **errp)
         return false;
     }
     const ChardevSocket *socket = add->backend->u.socket.data;
-    if (add->backend->type == CHARDEV_BACKEND_KIND_SOCKET && socket->server && socket->wait) {
-        g_autoptr(SocketAddress) addr = socket_address_flatten(socket->addr);
-        g_autofree char *where = socket_address_to_string(addr);
-
-        fprintf(stderr, "Waiting for a client on %s\n", where);
-        chardev_socket_wait(chardev_find(add->id));
-    }
-    return true;
+    return add->backend->type != CHARDEV_BACKEND_KIND_SOCKET || !socket->server || !socket->wait ||
+           wait_for_client(add->id, socket, errp);
 }

@@ -19,7 +19,6 @@
 typedef struct SocketChardev {
     Chardev parent;
     NetListener *listener;      /* of a server */
-    CoQueue arrived;            /* those who wait for a client */
     IOChannel *waiting;         /* a connection that nobody has taken yet */
 
     QCryptoTLSCreds *tls_creds; /* NULL: no TLS */
@@ -35,6 +34,11 @@ typedef struct SocketChardev {
     bool closing;
 } SocketChardev;
 
+/* The device that the program waits for the first client of, before it goes on with its command line. */
+static SocketChardev *awaited;
+static CoQueue arrived = { .last = &arrived.first };
+static bool wait_cancelled;
+
 static SocketChardev *to_socket(Chardev *chr)
 {
     return container_of(chr, SocketChardev, parent);
@@ -47,7 +51,7 @@ static void hand_over(SocketChardev *s, IOChannel *ch)
     } else {
         assert(!s->waiting);
         s->waiting = ch;
-        qemu_co_queue_restart_all(&s->arrived);
+        qemu_co_queue_restart_all(&arrived);
     }
 }
 
@@ -96,7 +100,7 @@ static void coroutine_fn greet_client(void *opaque)
     IOChannel *ch = g_steal_pointer(&s->greeting);
     bool ok = shake_hands(s, ch, NULL);
 
-    if (!ok && (s->parent.opened || !qemu_co_queue_empty(&s->arrived))) {
+    if (!ok && (s->parent.opened || s == awaited)) {
         net_listener_set_client_func(s->listener, new_client, s);
     }
     end_busy(s, ok ? ch : NULL);
@@ -193,7 +197,6 @@ static bool coroutine_fn socket_open(Chardev *chr, const ChardevBackend *backend
     }
     s->tls_authz = g_strdup(options->tls_authz);
     s->addr = socket_address_flatten(options->addr);
-    qemu_co_queue_init(&s->arrived);
     qemu_co_queue_init(&s->idle);
     if (server ? open_server(s, errp) : open_client(s, errp)) {
         return true;
@@ -202,16 +205,26 @@ static bool coroutine_fn socket_open(Chardev *chr, const ChardevBackend *backend
     return false;
 }
 
-void coroutine_fn chardev_socket_wait(Chardev *chr)
+bool coroutine_fn chardev_socket_wait(Chardev *chr, Error **errp)
 {
-    SocketChardev *s = to_socket(chr);
-
-    if (s->listener) {
-        net_listener_set_client_func(s->listener, new_client, s);
-        while (!s->waiting) {
-            qemu_co_queue_wait(&s->arrived, NULL);
-        }
+    awaited = to_socket(chr);
+    net_listener_set_client_func(awaited->listener, new_client, awaited);
+    while (!awaited->waiting && !wait_cancelled) {
+        qemu_co_queue_wait(&arrived, NULL);
     }
+    bool ok = awaited->waiting;
+    if (!ok) {
+        net_listener_set_client_func(awaited->listener, NULL, NULL);
+        error_setg(errp, "Operation was cancelled");
+    }
+    awaited = NULL;
+    return ok;
+}
+
+void chardev_cancel_wait(void)
+{
+    wait_cancelled = true;
+    qemu_co_queue_restart_all(&arrived);
 }
 
 static void socket_start(Chardev *chr)

@@ -177,6 +177,48 @@ def test_wait_for_the_first_client(tmp_path):
     assert not (tmp_path / 'pid').exists() and not path.exists()
 
 
+def test_wait_for_a_client_that_is_welcome(tmp_path, pki):
+    path = tmp_path / 'w.sock'
+    argv = [QSD, '--object', f'tls-creds-x509,id=tls0,endpoint=server,dir={pki}', '--chardev',
+            f'socket,id=c,path={path},server=on,tls-creds=tls0', '--monitor', 'c', '--pidfile', tmp_path / 'pid']
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as daemon:
+        try:
+            assert b'Waiting for a client' in daemon.stderr.readline()
+            with pytest.raises((ssl.SSLError, OSError, ValueError)):
+                ask_over_tls(path, tls_context(pki / 'other', 'client'))
+            assert not (tmp_path / 'pid').exists()
+            assert ask_over_tls(path, tls_context(pki, 'client'))['id'] == 1
+            assert (tmp_path / 'pid').exists()
+            daemon.terminate()
+            assert daemon.wait(30) == 0
+        finally:
+            daemon.kill()
+
+
+@pytest.mark.parametrize('how', ['SIGTERM', 'quit'])
+def test_end_before_the_first_client(tmp_path, how):
+    """Nobody has to come for the program to end, and nobody can take away what it waits for."""
+    first, path = tmp_path / 'first.sock', tmp_path / 'w.sock'
+    argv = [QSD, '--chardev', f'socket,id=m,path={first},server=on,wait=off', '--monitor', 'm',
+            '--chardev', f'socket,id=w,path={path},server=on', '--pidfile', tmp_path / 'pid']
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as daemon:
+        try:
+            assert daemon.stderr.readline() == f'Waiting for a client on unix:{path}\n'.encode()
+            if how == 'quit':
+                qmp = Qmp(first)
+                assert qmp.error('chardev-remove', id='w').desc == "Chardev 'w' is busy"
+                qmp.cmd('quit')
+                qmp.close()
+            else:
+                daemon.send_signal(signal.SIGTERM)
+            _, errors = daemon.communicate(timeout=30)
+        finally:
+            daemon.kill()
+    assert daemon.returncode == 1
+    assert errors == b'qemu-storage-daemon: --chardev: Operation was cancelled\n'
+    assert not first.exists() and not path.exists() and not (tmp_path / 'pid').exists()
+
+
 def test_chardev_add_and_remove(daemon, tmp_path):
     qmp = daemon.qmp
     path = tmp_path / 'new.sock'
