@@ -196,11 +196,14 @@ static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error *
         [JOB_STATUS_CONCLUDED] = VERB_DISMISS,
     };
 
-    if (allowed[job->status] & verb) {
+    /* As good as concluded: its coroutine has yet to go on, and until then nobody may decide otherwise. */
+    bool decided = job->status == JOB_STATUS_PENDING && (job->finalized || job->cancelled);
+
+    if (allowed[job->status] & verb && !decided) {
         return true;
     }
     error_setg(errp, "Job '%s' in state '%s' cannot accept command verb '%s'", job->id,
-               JobStatus_str(job->status), verb_name);
+               JobStatus_str(decided ? JOB_STATUS_CONCLUDED : job->status), verb_name);
     return false;
 }
 

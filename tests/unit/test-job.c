@@ -122,6 +122,33 @@ static void coroutine_fn finalize(void *opaque)
     job_unref(&t->common);
 }
 
+/* Two clients at the same moment: whoever was first is obeyed, and the other is told. */
+static void coroutine_fn cancel_or_finalize(void *opaque)
+{
+    TestJob *t = new_job(JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS);
+    g_autoptr(Error) err = NULL;
+
+    job_start(&t->common);
+    wait_for(&t->common, JOB_STATUS_PENDING);
+    g_assert_true(job_user_cancel(&t->common, true, &error_abort));
+    g_assert_false(job_finalize(&t->common, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==, "Job 'j0' in state 'concluded' cannot accept command verb 'finalize'");
+    wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    g_assert_nonnull(t->common.err);
+    g_assert_true(job_dismiss(&t->common, &error_abort));
+
+    t = new_job(JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS);
+    job_start(&t->common);
+    wait_for(&t->common, JOB_STATUS_PENDING);
+    g_assert_true(job_finalize(&t->common, &error_abort));
+    g_assert_false(job_user_cancel(&t->common, true, NULL));
+    g_assert_false(job_finalize(&t->common, NULL));
+    g_assert_false(job_dismiss(&t->common, NULL));
+    wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    g_assert_null(t->common.err);
+    g_assert_true(job_dismiss(&t->common, &error_abort));
+}
+
 static void run_test(gconstpointer entry)
 {
     states = g_string_new(NULL);
@@ -138,5 +165,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job/failure", failure, run_test);
     g_test_add_data_func("/job/pause-and-cancel", pause_and_cancel, run_test);
     g_test_add_data_func("/job/finalize", finalize, run_test);
+    g_test_add_data_func("/job/cancel-or-finalize", cancel_or_finalize, run_test);
     return g_test_run();
 }
