@@ -28,7 +28,7 @@ typedef struct ThrottleGroupMember ThrottleGroupMember;
 /* Make objects of type throttle-group known; once, when the program starts. */
 void throttle_group_register(void);
 
-/* Lift the limits of all groups: the program ends, and who waits for requests shall not wait for them. */
+/* Lift the limits of all groups: the program is to end, and requests that it waits for shall not wait for limits. */
 void throttle_groups_lift_limits(void);
 
 /*

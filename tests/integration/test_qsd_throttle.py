@@ -3,13 +3,15 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import os
+import signal
+import subprocess
 import time
 
 import nbd
 import pytest
 
-from nbd_server import NbdServer
-from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, qemu_io
+from nbd_server import NbdServer, wait_until
+from programs import QEMU_IMG, cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, qemu_io
 from qmp import StorageDaemon
 
 pytestmark = pytest.mark.threads
@@ -415,6 +417,22 @@ def test_convert_encrypted(tmp_path):
     options = f'{THROTTLE},file.driver=luks,file.key-secret=s,file.file.driver=file,file.file.filename={path}'
     qemu_img('convert', *secret, *GROUP, '--image-opts', options, '-O', 'luks', '-o', 'key-secret=s,iter-time=10', copy)
     assert qemu_img_json('info', copy)['format-specific']['data']['cipher-alg'] == 'aes-128'
+
+
+def test_interrupt(tmp_path):
+    """A command that is told to stop does, with more before it than it has asked for yet."""
+    path = tmp_path / 'a'
+    path.write_bytes(b'x' * 64 * MIB)
+    with subprocess.Popen([QEMU_IMG, 'convert', '--object', 'throttle-group,id=g,limits.bps-total=1', '--image-opts',
+                           f'{THROTTLE},file.driver=file,file.filename={path}', '-O', 'raw', tmp_path / 'b'],
+                          stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until((tmp_path / 'b').exists, 'the copy to begin')
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 1 and 'cancelled' in stderr
 
 
 def test_nbd_program(tmp_path):

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "block/throttle-group.h"
 #include "tools/common/progress.h"
 
 #define DRAW_INTERVAL_NS (100 * SCALE_MS)
@@ -60,6 +61,7 @@ static void watch_tick(void *opaque)
     if (cancel_pending) {
         cancel_pending = 0;
         job_user_cancel(watch->job, true, NULL);
+        throttle_groups_lift_limits();
     }
     aio_timer_mod_ns(watch->timer, qemu_clock_get_ns() + DRAW_INTERVAL_NS);
 }
