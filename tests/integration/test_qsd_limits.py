@@ -213,3 +213,33 @@ def test_hundred_clients(tmp_path, images, iothread):
         daemon.qmp.cmd('block-export-del', id='n')
         daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', id='n')
         daemon.qmp.cmd('blockdev-del', node_name='n')
+
+
+@pytest.mark.slow
+@pytest.mark.plain_build
+def test_far_more_clients_than_usual(tmp_path):
+    """Where nobody limits connections, what all clients together ask for is limited all the same."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip('too few file descriptors')
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with StorageDaemon(tmp_path, '--blockdev', f'null-co,node-name=n,size={64 * MiB}', '--nbd-server',
+                           f'addr.type=unix,addr.path={tmp_path}/nbd.sock,max-connections=0',
+                           '--export', 'nbd,id=n,node-name=n,name=n') as daemon:
+            wires = [connect_wire(tmp_path / 'nbd.sock').greet().go(b'n') for _ in range(1500)]
+            for wire in wires:
+                for i in range(20):
+                    wire.request(0, i * MiB, MiB)
+            daemon.qmp.cmd('query-block-exports')
+            # the others do not keep those from their answers who take them
+            for wire in wires[::100]:
+                for _ in range(20):
+                    assert wire.simple_reply()[0] == 0
+                    assert len(wire.receive(MiB)) == MiB
+            for wire in wires:
+                wire.sock.close()
+            daemon.qmp.cmd('block-export-del', id='n', mode='hard')
+            daemon.qmp.wait_event('BLOCK_EXPORT_DELETED', id='n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -211,13 +211,18 @@ static void coroutine_fn daemon_co_main(void *opaque)
     close(d->signal_fd);
 }
 
-/* The usual limit is low for the sake of programs that use select(); every file and every client takes a descriptor. */
+/*
+ * The usual limit is low for the sake of programs that use select(); every file and every client takes a descriptor.
+ * More would let clients exhaust other things, such as mappings of memory.
+ */
+#define MANY_FILES 8192
+
 static void raise_file_limit(void)
 {
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < MANY_FILES) {
+        limit.rlim_cur = MIN(limit.rlim_max, MANY_FILES);
         setrlimit(RLIMIT_NOFILE, &limit);
     }
 }

@@ -19,6 +19,11 @@
 #define NBD_MAX_REQUESTS 16
 /* Bytes of data that those may hold, unless a single one needs more. */
 #define NBD_MAX_CLIENT_BUFFERS (64 * 1024 * 1024)
+/*
+ * Requests of all clients together; beyond that, each may have one at a time. A request can take three mappings of
+ * memory (its coroutine's stack with a guard page, its data), of which Linux allows a process some 65,000.
+ */
+#define NBD_MAX_ALL_REQUESTS 4096
 /* As much is received ahead, so that many small requests need few system calls. */
 #define NBD_AHEAD_BYTES 8192
 /* What every driver can use without copying. */
@@ -130,8 +135,9 @@ void nbd_client_choose(NBDClient *client, NBDExport *exp);
  */
 char *nbd_option_string(const NBDOption *opt, size_t *pos);
 
-/* transmission.c: serves the client until it leaves */
+/* transmission.c: serves the client until it leaves; one of its requests is no longer under way */
 void coroutine_fn nbd_transmission(void *client);
+void nbd_request_done(const NBDRequest *req);
 
 /* request.c: memory for data, to be freed with free(), NULL where there is none; carry out and answer, freeing @req */
 void *nbd_buffer_new(size_t bytes);

@@ -152,9 +152,7 @@ void coroutine_fn nbd_request_run(void *opaque)
             nbd_reply_error(req, ret);
         }
     }
-    client->requests--;
-    client->buffer_bytes -= req->data_bytes;
-    qemu_co_queue_next(&client->receiver);
+    nbd_request_done(req);
     free(req->data);
     g_free(req);
 }

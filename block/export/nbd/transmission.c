@@ -67,13 +67,32 @@ static bool coroutine_fn receive_header(NBDClient *client, NBDRequest *req)
     return true;
 }
 
-/* Wait until a request with @data_bytes may be begun. */
+static gint all_requests;       /* under way, of all clients; atomic */
+
+static bool has_room(const NBDClient *client, size_t data_bytes)
+{
+    return client->requests == 0 ||
+           (client->requests < NBD_MAX_REQUESTS &&
+            client->buffer_bytes + data_bytes <= NBD_MAX_CLIENT_BUFFERS &&
+            g_atomic_int_get(&all_requests) < NBD_MAX_ALL_REQUESTS);
+}
+
+/* Wait until a request with @data_bytes may be begun. One of the client's own ends before that. */
 static void coroutine_fn wait_for_room(NBDClient *client, size_t data_bytes)
 {
-    while (client->requests >= NBD_MAX_REQUESTS ||
-           (client->requests > 0 && client->buffer_bytes + data_bytes > NBD_MAX_CLIENT_BUFFERS)) {
+    while (!has_room(client, data_bytes)) {
         qemu_co_queue_wait(&client->receiver, NULL);
     }
+}
+
+void nbd_request_done(const NBDRequest *req)
+{
+    NBDClient *client = req->client;
+
+    client->requests--;
+    client->buffer_bytes -= req->data_bytes;
+    g_atomic_int_dec_and_test(&all_requests);
+    qemu_co_queue_next(&client->receiver);
 }
 
 /* Memory for the data of a read or write; false where the client is of no more use. */
@@ -111,6 +130,7 @@ static NBDRequest *coroutine_fn receive_request(NBDClient *client)
         wait_for_room(client, 0);
     }
     client->requests++;
+    g_atomic_int_inc(&all_requests);
     client->buffer_bytes += req.data_bytes;
     NBDRequest *copy = g_new(NBDRequest, 1);
     *copy = req;
