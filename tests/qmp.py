@@ -143,6 +143,7 @@ class StorageDaemon:
             self._wait_until_ready()
         except BaseException:
             self.process.kill()
+            self.process.communicate()
             raise
         return self
 
