@@ -141,7 +141,8 @@ static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
         return false;
     }
     if (bs->inactive) {
-        p = (NodePerm){ .perm = 0, .shared = BLK_PERM_ALL };
+        /* All that is left is reads. */
+        p.shared = BLK_PERM_ALL;
     }
     if (drv->bdrv_check_perm && !drv->bdrv_check_perm(bs, p.perm, p.shared, errp)) {
         return false;

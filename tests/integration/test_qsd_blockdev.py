@@ -221,6 +221,16 @@ def test_set_active(qmp, image):
     assert nodes(qmp)['z']['active']
 
 
+def test_read_what_is_inactive(qmp, luks):
+    """By way of a filter as well, which asks for nothing on its own."""
+    qmp.cmd('object-add', qom_type='secret', id='s', data='pw')
+    qmp.cmd('blockdev-add', driver='raw', node_name='r', active=False, file={'driver': 'file', 'filename': luks, 'active': False})
+    qmp.cmd('blockdev-add', driver='luks', node_name='l', key_secret='s', file='r')
+    assert nodes(qmp)['l']['image']['virtual-size'] == MiB
+    desc = qmp.error('block_resize', node_name='l', size=2 * MiB).desc
+    assert desc == "Block node 'r' is not active, but node 'l' needs permission 'resize'"
+
+
 def test_graph_and_stats(qmp, luks):
     qmp.cmd('object-add', qom_type='secret', id='s', data='pw')
     qmp.cmd('blockdev-add', driver='luks', node_name='l', key_secret='s', file={'driver': 'file', 'filename': luks,
