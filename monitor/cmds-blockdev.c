@@ -170,15 +170,26 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
     return ok;
 }
 
-/* All nodes, those on top first where they are to be let go of; the bottom first where they are taken back. */
+static bool is_child(const BlockDriverState *bs)
+{
+    bool ret = false;
+
+    for (guint i = 0; i < bs->parents->len; i++) {
+        ret |= ((const BdrvChild *)g_ptr_array_index(bs->parents, i))->parent != NULL;
+    }
+    return ret;
+}
+
 static bool coroutine_fn set_all_active(bool active, Error **errp)
 {
     GPtrArray *nodes = bdrv_get_nodes();
     bool ok = true;
 
-    for (guint i = 0; ok && i < nodes->len; i++) {
-        /* Children are made, and listed, after their parents have their names, but before those are open. */
-        ok = bdrv_co_set_active(g_ptr_array_index(nodes, active ? i : nodes->len - 1 - i), active, errp);
+    /* First those on top, which the others follow. Who has not, then, is in use. */
+    for (guint i = 0; ok && i < 2 * nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(nodes, i % nodes->len);
+
+        ok = (i < nodes->len && is_child(bs)) || bdrv_co_set_active(bs, active, errp);
     }
     bdrv_co_put_nodes(nodes);
     return ok;

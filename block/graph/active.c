@@ -25,7 +25,7 @@ static bool check_parents(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp)
+static bool coroutine_fn set_node_active(BlockDriverState *bs, bool active, Error **errp)
 {
     if (bs->inactive == !active) {
         return true;
@@ -49,4 +49,23 @@ bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **
     }
     /* The other process may have changed the length. */
     return !active || bdrv_co_refresh(bs, errp);
+}
+
+/* All of them, or those that nobody goes on using. */
+static bool coroutine_fn set_children_active(BlockDriverState *bs, bool active, Error **errp)
+{
+    for (guint i = 0; i < bs->children->len; i++) {
+        BlockDriverState *child_bs = ((BdrvChild *)g_ptr_array_index(bs->children, i))->bs;
+
+        if ((active || check_parents(child_bs, NULL)) && !bdrv_co_set_active(child_bs, active, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp)
+{
+    return active ? set_children_active(bs, true, errp) && set_node_active(bs, true, errp)
+                  : set_node_active(bs, false, errp) && set_children_active(bs, false, errp);
 }

@@ -58,8 +58,9 @@ void bdrv_cancel_opening(void);
 bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **errp);
 
 /*
- * Let go of a node, so that another process may use its image (not @active), or take it back. False with @errp: users
- * of the node are in the way, or other users of the image.
+ * Let go of a node, so that another process may use its image (not @active), or take it back. Children become active
+ * before it, and inactive after it, where no active node uses them. False with @errp: users of the node are in the way,
+ * or other users of the image. The caller holds a reference.
  */
 bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp);
 

@@ -215,10 +215,23 @@ def test_set_active(qmp, image):
     debian_qemu_img('resize', '-q', '-f', 'raw', image, '2M')
     qmp.cmd('blockdev-set-active', active=True)
     assert nodes(qmp)['r']['active'] and nodes(qmp)['f']['image']['virtual-size'] == 2 * MiB
+    # with what is below, unless something active uses that, too
+    qmp.cmd('blockdev-add', driver='raw', node_name='other', file='f')
+    qmp.cmd('blockdev-set-active', node_name='r', active=False)
+    assert {name: n['active'] for name, n in nodes(qmp).items()} == {'f': True, 'r': False, 'other': True}
+    qmp.cmd('blockdev-set-active', node_name='other', active=False)
+    assert not any(n['active'] for n in nodes(qmp).values())
+    qmp.cmd('blockdev-set-active', node_name='r', active=True)
+    assert {name: n['active'] for name, n in nodes(qmp).items()} == {'f': True, 'r': True, 'other': False}
     qmp.cmd('blockdev-add', driver='null-co', node_name='z', active=False)
     assert not nodes(qmp)['z']['active']
     qmp.cmd('blockdev-set-active', node_name='z', active=True)
     assert nodes(qmp)['z']['active']
+    # children may be older or younger than their parents
+    qmp.cmd('blockdev-add', driver='raw', node_name='young', file={'driver': 'null-co'})
+    for active in (False, True):
+        qmp.cmd('blockdev-set-active', active=active)
+        assert {n['active'] for n in nodes(qmp).values()} == {active}
 
 
 def test_read_what_is_inactive(qmp, luks):
