@@ -50,8 +50,17 @@ BlockExport *blk_exp_find(const char *id)
     return NULL;
 }
 
+static bool id_is_free(const char *id, Error **errp)
+{
+    if (blk_exp_find(id)) {
+        error_setg(errp, "There is an export with id '%s' already", id);
+        return false;
+    }
+    return true;
+}
+
 /* The node and its user; false with @errp. */
-static bool take_node(BlockExport *exp, const BlockExportOptions *options, Error **errp)
+static bool coroutine_fn take_node(BlockExport *exp, const BlockExportOptions *options, Error **errp)
 {
     BlockDriverState *bs = bdrv_find_node(options->node_name);
     g_autofree char *user = g_strdup_printf("export '%s'", exp->id);
@@ -65,11 +74,15 @@ static bool take_node(BlockExport *exp, const BlockExportOptions *options, Error
                    exp->id);
         return false;
     }
-    if (!exp->iothread && bs->iothread) {
+    exp->blk = blk_new(user, BLK_PERM_CONSISTENT_READ | (exp->writable ? BLK_PERM_WRITE : 0), BLK_PERM_ALL);
+    bdrv_ref(bs);
+    bool ok = ((options->has_allow_inactive && options->allow_inactive) || bdrv_co_set_active(bs, true, errp)) &&
+              blk_insert_bs(exp->blk, bs, errp);
+    if (ok && !exp->iothread && bs->iothread) {
         exp->iothread = iothread_ref(bs->iothread);
     }
-    exp->blk = blk_new(user, BLK_PERM_CONSISTENT_READ | (exp->writable ? BLK_PERM_WRITE : 0), BLK_PERM_ALL);
-    return blk_insert_bs(exp->blk, bs, errp);
+    bdrv_co_unref(bs);
+    return ok;
 }
 
 static void coroutine_fn exp_free(BlockExport *exp)
@@ -91,8 +104,7 @@ BlockExport *coroutine_fn blk_exp_add(const BlockExportOptions *options, Error *
         error_append_hint(errp, "An id begins with a letter, followed by letters, digits, '-', '.' and '_'.\n");
         return NULL;
     }
-    if (blk_exp_find(options->id)) {
-        error_setg(errp, "There is an export with id '%s' already", options->id);
+    if (!id_is_free(options->id, errp)) {
         return NULL;
     }
     if (!drv) {
@@ -116,7 +128,8 @@ BlockExport *coroutine_fn blk_exp_add(const BlockExportOptions *options, Error *
             return NULL;
         }
     }
-    if (!take_node(exp, options, errp) || !drv->create(exp, options, errp)) {
+    /* To activate a node takes time, in which others may take the id. */
+    if (!take_node(exp, options, errp) || !id_is_free(options->id, errp) || !drv->create(exp, options, errp)) {
         exp_free(exp);
         return NULL;
     }

@@ -87,6 +87,30 @@ def fixture_exports(tmp_path):
         yield Exports(tmp_path, daemon)
 
 
+def test_inactive_nodes(exports):
+    """Who exports a node takes it over, unless he says that he does not need to write."""
+    def active():
+        return {n['active'] for n in exports.qmp.cmd('query-named-block-nodes') if n['node-name'] in ('raw', 'file')}
+
+    exports.add('luks', node='luks')
+    assert "export 'luks'" in exports.qmp.error('blockdev-set-active', active=False).desc
+    exports.delete('luks')
+    exports.qmp.cmd('blockdev-set-active', active=False)
+    assert not any(n['active'] for n in exports.qmp.cmd('query-named-block-nodes'))
+    error = exports.qmp.error('block-export-add', type='nbd', id='e', node_name='raw', writable=True, allow_inactive=True)
+    assert error.desc == "Block node 'raw' is not active, but export 'e' needs permission 'write'"
+    exports.add('e', writable=False, allow_inactive=True)
+    handle = exports.connect('e')
+    assert handle.pread(512, 0) == bytes(512) and active() == {False}
+    handle.shutdown()
+    exports.delete('e', mode='hard')
+    exports.add('e')
+    assert active() == {True}
+    handle = exports.connect('e')
+    handle.pwrite(b'x' * 512, 0)
+    handle.shutdown()
+
+
 def test_add_and_delete(exports):
     qmp = exports.qmp
     for _ in range(3):
