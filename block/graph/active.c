@@ -41,14 +41,19 @@ static bool coroutine_fn set_node_active(BlockDriverState *bs, bool active, Erro
             return false;
         }
     }
+    /* Requests on other threads go by what changes here. */
+    bdrv_co_drained_begin(bs);
     bs->inactive = !active;
-    if (!bdrv_refresh_perms(bs, errp)) {
+    bool ok = bdrv_refresh_perms(bs, errp);
+    if (!ok) {
         bs->inactive = active;
         bdrv_refresh_perms(bs, NULL);
-        return false;
+    } else if (active) {
+        /* The other process may have changed the length. */
+        ok = bdrv_co_refresh(bs, errp);
     }
-    /* The other process may have changed the length. */
-    return !active || bdrv_co_refresh(bs, errp);
+    bdrv_co_drained_end(bs);
+    return ok;
 }
 
 /* All of them, or those that nobody goes on using. */
