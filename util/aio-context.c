@@ -367,7 +367,7 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
 static void sleep_over(void *opaque)
 {
     CoSleep *sleep = opaque;
-    Coroutine *co = g_atomic_pointer_exchange(&sleep->co, NULL);
+    Coroutine *co = __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
 
     if (co) {
         qemu_coroutine_enter(co);
@@ -392,7 +392,7 @@ void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock)
 
 void qemu_co_sleep_wake(CoSleep *sleep)
 {
-    Coroutine *co = g_atomic_pointer_exchange(&sleep->co, NULL);
+    Coroutine *co = __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
 
     if (co) {
         aio_co_schedule(co);
