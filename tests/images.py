@@ -26,6 +26,11 @@ def disk_bytes(path):
     return path.stat().st_blocks * 512
 
 
+def same_space(a, b, more=0):
+    """Whether A takes as much on disk as B, and MORE, but for a few blocks of the file system's own."""
+    return abs(disk_bytes(a) - disk_bytes(b) - more) <= 32768
+
+
 def luks_opts(path, secret='sec0', **more):
     """The options of a luks node over PATH, for --image-opts."""
     opts = {'driver': 'luks', 'file.filename': path, 'key-secret': secret, **more}

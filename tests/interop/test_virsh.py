@@ -58,8 +58,11 @@ class Libvirt:
         self.socket = top / 'run' / 'libvirt' / 'libvirt-sock'
         self._log = top / 'qemu-img.log'
         self._process = None
+        # Logs of sanitizers have the number of the process in their names, and an earlier one may have been root's.
+        sanitizers = {key: value.replace('/sanitizer/log', '/sanitizer/virsh') for key, value in os.environ.items()
+                      if key.endswith('SAN_OPTIONS')}
         self._how = {**NOBODY, 'cwd': top, 'env': {
-            **os.environ, 'LC_ALL': 'C.UTF-8', 'PATH': f'{top}/bin:{SYSTEM_ENV["PATH"]}', 'HOME': str(top),
+            **os.environ, **sanitizers, 'LC_ALL': 'C.UTF-8', 'PATH': f'{top}/bin:{SYSTEM_ENV["PATH"]}', 'HOME': str(top),
             'XDG_RUNTIME_DIR': str(top / 'run'),
             **{f'XDG_{what.upper()}_HOME': str(top / what) for what in ('config', 'cache', 'data', 'state')}}}
 
