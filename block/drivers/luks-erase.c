@@ -145,7 +145,7 @@ bool coroutine_fn luks_co_secure_erase(BlockDriverState *bs, SecureEraseScope sc
         error_setg(errp, "Parameter 'passes' must not be greater than %d", QCRYPTO_LUKS_MAX_PASSES);
         return false;
     }
-    if (!luks_co_update_begin(bs, image, force, errp)) {
+    if (!luks_co_update_begin(bs, image, force, job, errp)) {
         return false;
     }
     luks_header_io_init(&v, bs, job);

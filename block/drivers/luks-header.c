@@ -125,6 +125,9 @@ void luks_blk_io_init(LuksVolumeIO *v, BlockBackend *blk, Job *job)
     v->blk = blk;
 }
 
+/* Who waits for his turn looks again so often. */
+#define TURN_NS (50 * SCALE_MS)
+
 static void set_updating(BDRVLuksState *s, bool header, bool payload, bool shared)
 {
     s->updating_header = header;
@@ -132,15 +135,22 @@ static void set_updating(BDRVLuksState *s, bool header, bool payload, bool share
     s->updating_shared = shared;
 }
 
-bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool shared, Error **errp)
+bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool shared, Job *job, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
 
+    /* Who is before us may take minutes, to derive a key: meanwhile, let @job be paused or cancelled. */
+    while (!qemu_co_mutex_trylock(&s->lock)) {
+        if (!job_pause_point(job, errp)) {
+            return false;
+        }
+        job_sleep_ns(job, TURN_NS);
+    }
     if (bs->read_only) {
         error_setg(errp, "Node '%s' is read-only", bs->node_name);
+        qemu_co_mutex_unlock(&s->lock);
         return false;
     }
-    qemu_co_mutex_lock(&s->lock);
     set_updating(s, true, payload, shared);
     if (!bdrv_refresh_perms(bs, errp)) {
         set_updating(s, false, false, false);
@@ -207,7 +217,7 @@ bool coroutine_fn luks_co_header_restore(BlockDriverState *bs, const SecretBuffe
         return false;
     }
     if ((!force && !check_nothing_else(luks_header_child(bs)->bs, errp)) ||
-        !luks_co_update_begin(bs, false, false, errp)) {
+        !luks_co_update_begin(bs, false, false, job, errp)) {
         return false;
     }
     luks_header_io_init(&v, bs, job);

@@ -77,7 +77,7 @@ static bool coroutine_fn add(BlockDriverState *bs, const char *secret,
     BDRVLuksState *s = bs->opaque;
     LuksVolumeIO v;
 
-    if (!luks_co_update_begin(bs, false, false, errp)) {
+    if (!luks_co_update_begin(bs, false, false, job, errp)) {
         return false;
     }
     luks_header_io_init(&v, bs, job);
@@ -146,7 +146,7 @@ bool coroutine_fn luks_co_keyslot_remove(BlockDriverState *bs, int keyslot, cons
         error_setg(errp, "To erase keyslots, the number of one or the password that they hold is needed");
         return false;
     }
-    if (!luks_co_update_begin(bs, false, false, errp)) {
+    if (!luks_co_update_begin(bs, false, false, job, errp)) {
         return false;
     }
     bool ok = remove_keyslots(bs, keyslot, old_password, force, job, errp);
@@ -166,7 +166,7 @@ bool coroutine_fn luks_co_keyslot_change(BlockDriverState *bs, const char *old_s
     }
     g_autoptr(SecretBuffer) old_password = qcrypto_secret_lookup(old_secret, errp);
     g_autoptr(SecretBuffer) new_password = old_password ? qcrypto_secret_lookup(new_secret, errp) : NULL;
-    if (!new_password || !luks_co_update_begin(bs, false, false, errp)) {
+    if (!new_password || !luks_co_update_begin(bs, false, false, job, errp)) {
         return false;
     }
     QCryptoLUKSKeyslotOptions options = {

@@ -93,9 +93,9 @@ void luks_blk_io_init(LuksVolumeIO *v, BlockBackend *blk, Job *job);
 
 /*
  * Between the two, @bs may write its header, and its payload where @payload is set; others may not write what
- * is written, unless @shared. One operation at a time; the others wait.
+ * is written, unless @shared. One operation at a time; the others wait, as long as @job is not cancelled.
  */
-bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool shared, Error **errp);
+bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool shared, Job *job, Error **errp);
 void coroutine_fn luks_co_update_end(BlockDriverState *bs);
 
 /* False with @errp where the header is damaged (BDRV_O_DAMAGED). */

@@ -353,6 +353,13 @@ bool coroutine_fn job_pause_point(Job *job, Error **errp)
     return true;
 }
 
+void coroutine_fn job_sleep_ns(Job *job, int64_t ns)
+{
+    CoSleep unwatched = { NULL };
+
+    co_sleep_ns_wakeable(job ? &job->sleep : &unwatched, ns, NULL);
+}
+
 void coroutine_fn job_throttle(Job *job, uint64_t bytes)
 {
     if (!job || !job->speed) {
@@ -372,7 +379,7 @@ void coroutine_fn job_throttle(Job *job, uint64_t bytes)
         int64_t wait = job->slice_start_ns + (int64_t)MIN(ns, INT64_MAX / 4) - now;
 
         if (wait > 0 && !job->user_paused && !job->cancelled) {
-            co_sleep_ns_wakeable(&job->sleep, wait, NULL);
+            job_sleep_ns(job, wait);
         }
     }
 }

@@ -76,7 +76,7 @@ struct Job {
     bool cancelled;
     bool finalized;             /* by job_finalize() */
     Error *err;                 /* why it failed */
-    CoSleep sleep;              /* of job_throttle(); cut short by a pause, cancel or change of speed */
+    CoSleep sleep;              /* of job_sleep_ns() */
     CoQueue resumed;            /* the job waits here while paused or pending */
     CoQueue status_changed;     /* others wait here */
     int64_t slice_start_ns;     /* of the speed limit */
@@ -119,6 +119,8 @@ void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = curre
 void job_transition_to_ready(Job *job);
 /* Waits while the job is paused; false with @errp once it is cancelled. */
 bool coroutine_fn job_pause_point(Job *job, Error **errp);
+/* A pause, a cancel or a change of speed ends the sleep. */
+void coroutine_fn job_sleep_ns(Job *job, int64_t ns);
 /* Waits as the speed limit asks for, @bytes having been copied. */
 void coroutine_fn job_throttle(Job *job, uint64_t bytes);
 

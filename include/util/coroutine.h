@@ -78,6 +78,8 @@ typedef struct CoMutex {
 void qemu_co_mutex_init(CoMutex *mutex);
 void qemu_co_mutex_cleanup(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
+/* False where somebody else has it. */
+bool coroutine_fn qemu_co_mutex_trylock(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex);
 
 static inline CoMutex *co_mutex_auto_lock(CoMutex *mutex)

@@ -75,6 +75,28 @@ def test_keyslot_job(daemon, volume, command, arguments):
     cryptsetup('open', '--test-passphrase', volume, password=b'new')
 
 
+def test_job_that_waits_for_another(daemon, volume):
+    """Of those that change one header each has its turn: who waits for it can change his mind, too."""
+    qmp = daemon.qmp
+    qmp.cmd('blockdev-add', driver='luks', node_name='luks', key_secret='s0', max_pbkdf_iterations=UNLIMITED,
+            file={'driver': 'file', 'filename': str(volume)})
+    for job in ('first', 'second', 'third'):
+        qmp.cmd('blockdev-keyslot-add', job_id=job, node_name='luks', new_secret='s1',
+                iter_time=MINUTES if job == 'first' else 10)
+        qmp.wait_event('JOB_STATUS_CHANGE', id=job, status='running')
+    qmp.cmd('job-pause', id='second')
+    qmp.wait_event('JOB_STATUS_CHANGE', id='second', status='paused')
+    qmp.cmd('job-resume', id='second')
+    qmp.cmd('job-cancel', id='second')
+    qmp.wait_event('JOB_STATUS_CHANGE', id='second', status='concluded')
+    assert {job['id']: job['status'] for job in qmp.cmd('query-jobs')} == {
+        'first': 'running', 'second': 'concluded', 'third': 'running'}
+    qmp.cmd('job-cancel', id='first')
+    qmp.wait_event('JOB_STATUS_CHANGE', id='third', status='concluded')
+    assert [job.get('error') for job in qmp.cmd('query-jobs')] == ['Operation was cancelled'] * 2 + [None]
+    cryptsetup('open', '--test-passphrase', volume, password=b'new')
+
+
 def test_jobs_on_several_volumes(daemon, tmp_path):
     """More than the machine has processors: each can be cancelled."""
     qmp = daemon.qmp
