@@ -25,6 +25,18 @@ static bool check_parents(BlockDriverState *bs, Error **errp)
     return true;
 }
 
+static bool coroutine_fn refresh_activity(BlockDriverState *bs, bool active, Error **errp)
+{
+    bs->inactive = !active;
+    if (!bdrv_refresh_perms(bs, errp)) {
+        bs->inactive = active;
+        bdrv_refresh_perms(bs, NULL);
+        return false;
+    }
+    /* The other process may have changed the length. */
+    return !active || bdrv_co_refresh(bs, errp);
+}
+
 static bool coroutine_fn set_node_active(BlockDriverState *bs, bool active, Error **errp)
 {
     if (bs->inactive == !active) {
@@ -37,21 +49,10 @@ static bool coroutine_fn set_node_active(BlockDriverState *bs, bool active, Erro
             error_setg_errno(errp, -ret, "Node '%s': could not flush", bs->node_name);
             return false;
         }
-        if (!check_parents(bs, errp)) {
-            return false;
-        }
     }
-    /* Requests on other threads go by what changes here. */
+    /* Requests on other threads go by what changes here. Until they are at an end, an export may come. */
     bdrv_co_drained_begin(bs);
-    bs->inactive = !active;
-    bool ok = bdrv_refresh_perms(bs, errp);
-    if (!ok) {
-        bs->inactive = active;
-        bdrv_refresh_perms(bs, NULL);
-    } else if (active) {
-        /* The other process may have changed the length. */
-        ok = bdrv_co_refresh(bs, errp);
-    }
+    bool ok = (active || check_parents(bs, errp)) && refresh_activity(bs, active, errp);
     bdrv_co_drained_end(bs);
     return ok;
 }
