@@ -153,3 +153,20 @@ def test_signal(tmp_path, endless, program, signum):
         assert process.returncode == 1
         assert errors.strip().splitlines()[-1].endswith(b'Operation was cancelled')
     assert not target.exists() and not (tmp_path / 'nbd.sock').exists() and not (tmp_path / 'pid').exists()
+
+
+def test_convert_to_a_new_volume(tmp_path):
+    """The target is complete and about to be opened, for which its key is derived again."""
+    source, target = tmp_path / 'plain', tmp_path / 'new.luks'
+    source.write_bytes(b'x' * MiB)
+    with subprocess.Popen([QEMU_IMG, 'convert', *secret_object(tmp_path, 's0', b'pw'), '-O', 'luks', '-o',
+                           'key-secret=s0,iter-time=3000', source, target], stderr=subprocess.PIPE) as process:
+        while not (target.exists() and target.stat().st_size >= 592 and
+                   luks_header.get(target, 'active', slot=0) == luks_header.SLOT_ACTIVE):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and b'Operation was cancelled' in errors
+    assert not target.exists()

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "block/block.h"
 #include "block/throttle-group.h"
 #include "tools/common/progress.h"
 
@@ -61,6 +62,7 @@ static void watch_tick(void *opaque)
     if (cancel_pending) {
         cancel_pending = 0;
         job_user_cancel(watch->job, true, NULL);
+        bdrv_cancel_opening();
         throttle_groups_lift_limits();
     }
     aio_timer_mod_ns(watch->timer, qemu_clock_get_ns() + DRAW_INTERVAL_NS);

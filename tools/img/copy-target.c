@@ -13,14 +13,16 @@
 #include "tools/img/new-image.h"
 #include "tools/img/stream.h"
 
+/* To the user a copy is what a backup is: the image as it was at the start. */
+#define COPY_JOB_TYPE JOB_TYPE_BACKUP
+
 static bool coroutine_fn run(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
 {
-    /* To the user a copy is what a backup is: the image as it was at the start. */
-    return tool_run_job(JOB_TYPE_BACKUP, img_copy_run, copy, target->progress, errp);
+    return tool_run_job(COPY_JOB_TYPE, img_copy_run, copy, target->progress, errp);
 }
 
-static bool coroutine_fn copy_to_image(ImgCopy *copy, const ImgCopyTarget *target, const char *key_secret,
-                                       Error **errp)
+/* Open copy->target, which must have room. */
+static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target, const char *key_secret, Error **errp)
 {
     ToolImage image = {
         .name = target->filename,
@@ -32,7 +34,6 @@ static bool coroutine_fn copy_to_image(ImgCopy *copy, const ImgCopyTarget *targe
         .perm = BLK_PERM_WRITE,
         .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
     };
-    bool ok = true;
 
     if (target->cache && !tool_parse_cache_mode(target->cache, NULL, &copy->writethrough, errp)) {
         return false;
@@ -45,11 +46,24 @@ static bool coroutine_fn copy_to_image(ImgCopy *copy, const ImgCopyTarget *targe
         error_setg(errp, "output file is smaller than input file");
         error_append_hint(errp, "'%s' has %" PRId64 " bytes, and the copy %" PRId64 "\n", target->filename,
                           blk_getlength(copy->target), img_copy_length(copy));
-        ok = false;
+        return false;
     }
-    ok = ok && run(copy, target, errp);
-    blk_co_unref(copy->target);
-    return ok;
+    return true;
+}
+
+/* A target that was made for the copy. */
+typedef struct NewTarget {
+    ImgCopy *copy;
+    const ImgCopyTarget *target;
+    const char *key_secret;
+} NewTarget;
+
+/* Opening takes as long as deriving a key does: as part of the job it can be cancelled. */
+static bool coroutine_fn open_and_copy(Job *job, void *opaque, Error **errp)
+{
+    NewTarget *n = opaque;
+
+    return open_target(n->copy, n->target, n->key_secret, errp) && img_copy_run(job, n->copy, errp);
 }
 
 static bool same_file(int fd1, int fd2)
@@ -116,7 +130,9 @@ bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Er
         return false;
     }
     copy->target_is_zero = !new_image_key_secret(&image) && !new_image_is_device(&image);
-    ok = copy_to_image(copy, target, new_image_key_secret(&image), errp);
+    NewTarget new_target = { .copy = copy, .target = target, .key_secret = new_image_key_secret(&image) };
+    ok = tool_run_job(COPY_JOB_TYPE, open_and_copy, &new_target, target->progress, errp);
+    blk_co_unref(copy->target);
     if (!ok) {
         new_image_remove(&image);
     }
@@ -127,5 +143,10 @@ bool coroutine_fn img_copy_to_existing(ImgCopy *copy, const ImgCopyTarget *targe
 {
     bool ok;
 
-    return try_stream(copy, target, &ok, errp) ? ok : copy_to_image(copy, target, NULL, errp);
+    if (try_stream(copy, target, &ok, errp)) {
+        return ok;
+    }
+    ok = open_target(copy, target, NULL, errp) && run(copy, target, errp);
+    blk_co_unref(copy->target);
+    return ok;
 }
