@@ -252,8 +252,12 @@ bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
         error_setg_errno(errp, -ret, "%s cannot resize its node", blk->name);
         return false;
     }
-    bool ok = bdrv_co_truncate(blk->root, offset, exact, prealloc, errp);
     blk_end_request(blk);
+    /* Requests on other threads go by the lengths and the limits of all nodes down to the storage. */
+    BlockDriverState *storage = bdrv_protocol_node(blk->root->bs);
+    bdrv_co_drained_begin(storage);
+    bool ok = bdrv_co_truncate(blk->root, offset, exact, prealloc, errp);
+    bdrv_co_drained_end(storage);
     return ok;
 }
 

@@ -161,11 +161,7 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
         return false;
     }
     BlockBackend *blk = blk_new("block_resize", BLK_PERM_RESIZE, BLK_PERM_ALL);
-    /* Requests on other threads go by the length and the limits of the node. */
-    bdrv_co_drained_begin(bs);
-    bool ok = blk_insert_bs(blk, bs, errp) &&
-              bdrv_co_truncate(blk_root(blk), arg->size, false, PREALLOC_MODE_OFF, errp);
-    bdrv_co_drained_end(bs);
+    bool ok = blk_insert_bs(blk, bs, errp) && blk_co_truncate(blk, arg->size, false, PREALLOC_MODE_OFF, errp);
     blk_co_unref(blk);
     return ok;
 }

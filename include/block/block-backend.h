@@ -52,6 +52,7 @@ int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t byte
 int coroutine_fn blk_co_flush(BlockBackend *blk);
 /* As bdrv_co_block_status(). */
 int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum);
+/* With everything above the storage drained; main thread. */
 bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
                                   Error **errp);
 int64_t blk_getlength(BlockBackend *blk);

@@ -245,3 +245,17 @@ def test_everything_at_once(daemon, tmp_path):
     for i in range(3):
         qmp.cmd('block-export-del', id=f'e{i}', mode='hard')
         qmp.wait_event('BLOCK_EXPORT_DELETED', id=f'e{i}')
+
+
+def test_resize_from_above(daemon):
+    """A filter resizes the node below it, whose own export is at work in a thread."""
+    daemon.add('e0', 'luks', iothread='io0')
+    writer = Writer(daemon, 'e0', 0, 256 * 512)
+    writer.start()
+    turn = 0
+    while turn < 8 or writer.rounds < 4:
+        turn += 1
+        daemon.qmp.cmd('block_resize', node_name='raw', size=SIZE + turn % 4 * MIB)
+    writer.stop()
+    nodes = {node['node-name']: node['image']['virtual-size'] for node in daemon.qmp.cmd('query-named-block-nodes')}
+    assert nodes['luks'] == nodes['raw'] == SIZE + turn % 4 * MIB
