@@ -14,15 +14,11 @@ static BdrvChild *volume_child(const LuksVolumeIO *v)
     return v->payload ? v->bs->file : luks_header_child(v->bs);
 }
 
-static int coroutine_fn begin_request(LuksVolumeIO *v)
+static void coroutine_fn begin_request(LuksVolumeIO *v)
 {
-    if (!job_pause_point(v->job, NULL)) {
-        return -ECANCELED;
-    }
     if (v->bs) {
         bdrv_co_inc_in_flight(v->bs);
     }
-    return 0;
 }
 
 static void end_request(LuksVolumeIO *v)
@@ -35,38 +31,32 @@ static void end_request(LuksVolumeIO *v)
 static int coroutine_fn volume_pread(void *opaque, uint64_t offset, void *buf, size_t bytes)
 {
     LuksVolumeIO *v = opaque;
-    int ret = begin_request(v);
 
-    if (ret == 0) {
-        ret = v->blk ? blk_co_pread(v->blk, offset, bytes, buf)
+    begin_request(v);
+    int ret = v->blk ? blk_co_pread(v->blk, offset, bytes, buf)
                      : bdrv_co_pread(volume_child(v), offset, bytes, buf);
-        end_request(v);
-    }
+    end_request(v);
     return ret;
 }
 
 static int coroutine_fn volume_pwrite(void *opaque, uint64_t offset, const void *buf, size_t bytes)
 {
     LuksVolumeIO *v = opaque;
-    int ret = begin_request(v);
 
-    if (ret == 0) {
-        ret = v->blk ? blk_co_pwrite(v->blk, offset, bytes, buf, 0)
+    begin_request(v);
+    int ret = v->blk ? blk_co_pwrite(v->blk, offset, bytes, buf, 0)
                      : bdrv_co_pwrite(volume_child(v), offset, bytes, buf, 0);
-        end_request(v);
-    }
+    end_request(v);
     return ret;
 }
 
 static int coroutine_fn volume_flush(void *opaque)
 {
     LuksVolumeIO *v = opaque;
-    int ret = begin_request(v);
 
-    if (ret == 0) {
-        ret = v->blk ? blk_co_flush(v->blk) : bdrv_co_flush(volume_child(v)->bs);
-        end_request(v);
-    }
+    begin_request(v);
+    int ret = v->blk ? blk_co_flush(v->blk) : bdrv_co_flush(volume_child(v)->bs);
+    end_request(v);
     return ret;
 }
 

@@ -74,8 +74,8 @@ void coroutine_fn luks_co_crypt(const LuksCrypt *c, int64_t piece_bytes);
 
 /*
  * A volume as crypto/luks sees it: the header's or the payload's of the node @bs, or @blk where there is no node
- * yet. The requests wait while @bs is drained, and while @job is paused; they fail with -ECANCELED once it is
- * cancelled.
+ * yet. The requests wait while @bs is drained. Between them the operation waits while @job is paused, and ends once it
+ * is cancelled.
  */
 typedef struct LuksVolumeIO {
     QCryptoLUKSIO io;

@@ -7,6 +7,11 @@
 
 #include "crypto/luks/handle.h"
 
+bool luks_pause_point(const QCryptoLUKSIO *io, Error **errp)
+{
+    return !io->pause_point || io->pause_point(io->opaque, errp);
+}
+
 static bool check_range(const QCryptoLUKSIO *io, uint64_t offset, uint64_t bytes, const char *verb,
                         const char *what, Error **errp)
 {
@@ -21,11 +26,7 @@ static bool check_range(const QCryptoLUKSIO *io, uint64_t offset, uint64_t bytes
 
 static bool io_failed(int ret, const char *verb, const char *what, Error **errp)
 {
-    if (ret == -ECANCELED) {
-        error_setg(errp, "Operation was cancelled");
-    } else {
-        error_setg_errno(errp, -ret, "Could not %s LUKS %s", verb, what);
-    }
+    error_setg_errno(errp, -ret, "Could not %s LUKS %s", verb, what);
     return false;
 }
 
@@ -34,7 +35,7 @@ bool luks_pread(const QCryptoLUKSIO *io, uint64_t offset, void *buf, uint64_t by
 {
     int ret;
 
-    if (!check_range(io, offset, bytes, "read", what, errp)) {
+    if (!check_range(io, offset, bytes, "read", what, errp) || !luks_pause_point(io, errp)) {
         return false;
     }
     ret = io->pread(io->opaque, offset, buf, bytes);
@@ -49,7 +50,7 @@ bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint
 {
     int ret;
 
-    if (!check_range(io, offset, bytes, "write", what, errp)) {
+    if (!check_range(io, offset, bytes, "write", what, errp) || !luks_pause_point(io, errp)) {
         return false;
     }
     ret = io->pwrite(io->opaque, offset, buf, bytes);
@@ -61,8 +62,12 @@ bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint
 
 bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp)
 {
-    int ret = io->flush(io->opaque);
+    int ret;
 
+    if (!luks_pause_point(io, errp)) {
+        return false;
+    }
+    ret = io->flush(io->opaque);
     if (ret < 0) {
         return io_failed(ret, "flush", what, errp);
     }
@@ -74,9 +79,4 @@ void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total)
     if (io->progress) {
         io->progress(io->opaque, done, total);
     }
-}
-
-bool luks_pause_point(const QCryptoLUKSIO *io, Error **errp)
-{
-    return !io->pause_point || io->pause_point(io->opaque, errp);
 }

@@ -32,7 +32,8 @@ bool luks_read_raw(const QCryptoLUKSIO *io, uint8_t *raw, QCryptoLUKSFailure *fa
 
     memset(raw, 0, LUKS_HEADER_BYTES);
     if (!luks_pread(io, 0, raw, bytes, "header", errp)) {
-        luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
+        luks_set_failure(failure, luks_pause_point(io, NULL) ? QCRYPTO_LUKS_FAILURE_IO
+                                                              : QCRYPTO_LUKS_FAILURE_CANCELLED);
         return false;
     }
     switch (qcrypto_luks_probe(raw, bytes)) {

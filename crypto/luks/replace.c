@@ -101,6 +101,7 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                           const LUKSSealed *sealed, const SecretBuffer *master_key,
                           const SecretBuffer *new_password, LUKSProgress *progress, Error **errp)
 {
+    QCryptoLUKSIO steady = *io;
     int via;
 
     if (!qcrypto_luks_keyslot_is_active(luks, slot)) {
@@ -110,6 +111,11 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
     if (via >= 0 && (!luks_store_keyslot(luks, io, via, sealed, master_key, errp)
                      || !luks_prove_keyslot(luks, io, new_password, via, master_key, errp))) {
         return false;
+    }
+    if (via < 0) {
+        /* With every keyslot in use, a password is nowhere for a moment: it is not to be cancelled. */
+        steady.pause_point = NULL;
+        io = &steady;
     }
     return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, progress, errp)
            && luks_store_keyslot(luks, io, slot, sealed, master_key, errp)

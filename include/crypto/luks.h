@@ -81,10 +81,10 @@ typedef struct QCryptoLUKSIO {
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
 
     /*
-     * Optional: called every 50 ms while a key is derived. Returns when the operation may go on, or
-     * false with @errp, which ends it, now and at every later call. It ends early, too, when a read
-     * or write callback returns an error, such as -ECANCELED. Each function says what it leaves
-     * then: the same as a power cut.
+     * Optional: called before each read, write and flush, and every 50 ms while a key is derived,
+     * but not where ending early would leave no password that opens the volume. Returns when the
+     * operation may go on, or false with @errp, which ends it, now and at every later call. Each
+     * function says what it leaves then: at worst the same as a power cut.
      */
     bool coroutine_mixed_fn (*pause_point)(void *opaque, Error **errp);
 } QCryptoLUKSIO;
