@@ -188,7 +188,9 @@ def test_wait_for_a_client_that_is_welcome(tmp_path, pki):
                 ask_over_tls(path, tls_context(pki / 'other', 'client'))
             assert not (tmp_path / 'pid').exists()
             assert ask_over_tls(path, tls_context(pki, 'client'))['id'] == 1
-            assert (tmp_path / 'pid').exists()
+            while not (tmp_path / 'pid').exists():
+                assert daemon.poll() is None
+                time.sleep(0.01)
             daemon.terminate()
             assert daemon.wait(30) == 0
         finally:
