@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from programs import debian_qemu_img, qemu_img, run, secret_object
+from programs import cryptsetup, debian_qemu_img, qemu_img, run, secret_object
 from qmp import QSD, StorageDaemon
 
 MiB = 1 << 20
@@ -126,6 +126,22 @@ def test_a_second_daemon_is_refused(tmp_path, luks):
         assert 'lock' in info['error'].lower()
         first.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='concluded')
         assert 'error' not in second.qmp.run_job('blockdev-keyslot-add', 'j', node_name='f', new_secret='s0', iter_time=10)
+
+
+def test_passwords_while_another_daemon_reads(tmp_path, luks):
+    """Who reads the payload lets others change the header: he has the master key."""
+    other = tmp_path / 'other'
+    other.mkdir()
+    args = [*secret_object(tmp_path, 's0', b'pw'), '--blockdev', f'file,node-name=f,filename={luks}',
+            '--blockdev', 'luks,node-name=l,file=f,key-secret=s0']
+    reading = ['--nbd-server', f'addr.type=unix,addr.path={tmp_path}/n.sock', '--export', 'nbd,id=e,node-name=l']
+    uri = f'nbd+unix:///l?socket={tmp_path}/n.sock'
+    with StorageDaemon(tmp_path, *args, *reading), StorageDaemon(other, *args, '--object', 'secret,id=s1,data=new') as second:
+        debian_qemu_img('dd', '-O', 'raw', f'if={uri}', f'of={tmp_path}/before')
+        assert 'error' not in second.qmp.run_job('blockdev-keyslot-change', 'j', node_name='l', old_secret='s0',
+                                                 new_secret='s1', iter_time=10)
+        debian_qemu_img('compare', '-f', 'raw', '-F', 'raw', tmp_path / 'before', uri)
+    cryptsetup('open', '--test-passphrase', luks, password=b'new')
 
 
 def test_reopen(qmp, image):

@@ -126,6 +126,20 @@ def test_passwords(daemon, tmp_path, luks):
     assert not opens(luks, b'two')
 
 
+def test_header_backup(daemon, tmp_path, luks):
+    """By another program, while passwords change as well: what it saves is whole, and opens the payload."""
+    with writers(tmp_path):
+        for i in range(3):
+            backup = tmp_path / f'backup{i}'
+            qemu_img('header', 'backup', luks, backup)
+            assert opens(backup, b'pw') and opens(backup, b'one') == (i > 0)
+            if i == 0:
+                assert 'error' not in daemon.qmp.run_job('blockdev-keyslot-add', 'k', node_name='luks', new_secret='s1',
+                                                         iter_time=30)
+        assert 'lock' in qemu_img('header', 'restore', '--force', luks, backup, status=1).stderr
+    assert opens(luks, b'one')
+
+
 def test_erase_is_refused(daemon, tmp_path, luks):
     before = luks.read_bytes()[:4096]
     with writers(tmp_path):
