@@ -131,7 +131,7 @@ def test_tls_client(tmp_path, pki):
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
         with StorageDaemon(tmp_path, '--object', f'tls-creds-x509,id=tls0,dir={pki}', '--chardev',
-                           f'socket,id=t,host=localhost,port={port},ipv6=off,reconnect-ms=20,tls-creds=tls0',
+                           f'socket,id=t,host=127.0.0.1,port={port},reconnect-ms=20,tls-creds=tls0',
                            '--monitor', 't'):
             server.listen()
             accepted = 0
