@@ -67,7 +67,7 @@ bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **
 /* The protocol options, as JSON, that a filename stands for; the caller puts them. NULL with @errp. */
 struct json_object *bdrv_filename_to_options(const char *filename, Error **errp);
 
-/* Drivers (block/drivers.c); NULL where there is none of that name */
+/* Drivers (block/drivers/drivers.c); NULL where there is none of that name */
 const BlockDriver *bdrv_find_format(const char *format_name);
 const BlockDriver *bdrv_find_driver(BlockdevDriver driver);
 /* The format of an image whose first @len bytes are @buf: "raw" where nothing else claims it. */
@@ -128,7 +128,7 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
 void *qemu_blockalign(const BlockDriverState *bs, size_t size);
 void qemu_vfree(void *ptr);
 
-/* Operations on whole images (block/create.c, format.c, erase.c, keyslot.c); @job NULL: nobody watches */
+/* Operations on whole images (block/ops); @job NULL: nobody watches */
 
 /* Make a new image. */
 bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
@@ -186,7 +186,7 @@ SecretBuffer *coroutine_fn bdrv_header_backup(BlockDriverState *bs, Error **errp
 bool coroutine_fn bdrv_header_restore(BlockDriverState *bs, const SecretBuffer *backup, bool force, Job *job,
                                       Error **errp);
 
-/* Information (block/info.c); callers free */
+/* Information (block/ops/info.c); callers free */
 
 /* What query-named-block-nodes shows of an image. */
 ImageInfo *coroutine_fn bdrv_query_image_info(BlockDriverState *bs);

@@ -1,7 +1,7 @@
 /*
  * What a block driver is made of
  *
- * A driver is one small file that ends in its BlockDriver table; block/drivers.c lists the tables. Open,
+ * A driver is one small file that ends in its BlockDriver table; block/drivers/drivers.c lists the tables. Open,
  * close, co_getlength, co_preadv and co_pwritev are enough for a protocol. The others come in groups, each
  * optional; what happens without one is said beside it.
  *

@@ -1,6 +1,6 @@
 /*
  * A block driver over memory for the tests of the block layer: takes the place of null-co in a table of its
- * own, so that block/drivers.c is not linked. Asserts what block/io promises to drivers.
+ * own, so that block/drivers/drivers.c is not linked. Asserts what block/io promises to drivers.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

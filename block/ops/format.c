@@ -6,7 +6,7 @@
 #include "util/osdep.h"
 #include "block/block-backend.h"
 #include "block/block_int.h"
-#include "block/signature.h"
+#include "block/ops/signature.h"
 #include "crypto/luks.h"
 
 /* A LUKS header at the start of @blk, for people; NULL: none, or with @errp set it could not be read. */

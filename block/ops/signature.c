@@ -12,7 +12,7 @@
 
 #include "block/block-backend.h"
 #include "block/block_int.h"
-#include "block/signature.h"
+#include "block/ops/signature.h"
 #include "crypto/luks.h"
 #include "util/thread-pool.h"
 
