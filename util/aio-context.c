@@ -364,10 +364,14 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
     aio_bh_schedule_oneshot(ctx, co_start, start);
 }
 
+Coroutine *qemu_co_sleep_claim(CoSleep *sleep)
+{
+    return __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
+}
+
 static void sleep_over(void *opaque)
 {
-    CoSleep *sleep = opaque;
-    Coroutine *co = __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
+    Coroutine *co = qemu_co_sleep_claim(opaque);
 
     if (co) {
         qemu_coroutine_enter(co);
@@ -392,7 +396,7 @@ void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock)
 
 void qemu_co_sleep_wake(CoSleep *sleep)
 {
-    Coroutine *co = __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
+    Coroutine *co = qemu_co_sleep_claim(sleep);
 
     if (co) {
         aio_co_schedule(co);

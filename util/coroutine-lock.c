@@ -61,10 +61,15 @@ bool qemu_co_queue_empty(const CoQueue *queue)
     return !queue->first;
 }
 
+struct CoMutexWaiter {
+    CoSleep *sleep;     /* whoever claims it, the holder or who ends the wait, resumes the waiter */
+    CoMutexWaiter *next;
+};
+
 void qemu_co_mutex_init(CoMutex *mutex)
 {
     g_mutex_init(&mutex->lock);
-    qemu_co_queue_init(&mutex->queue);
+    mutex->waiters = NULL;
     mutex->holder = NULL;
 }
 
@@ -74,17 +79,52 @@ void qemu_co_mutex_cleanup(CoMutex *mutex)
     g_mutex_clear(&mutex->lock);
 }
 
-void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex)
+static void waiter_append(CoMutex *mutex, CoMutexWaiter *waiter)
 {
+    CoMutexWaiter **last = &mutex->waiters;
+
+    while (*last) {
+        last = &(*last)->next;
+    }
+    *last = waiter;
+}
+
+static void waiter_remove(CoMutex *mutex, CoMutexWaiter *waiter)
+{
+    for (CoMutexWaiter **p = &mutex->waiters; *p; p = &(*p)->next) {
+        if (*p == waiter) {
+            *p = waiter->next;
+            return;
+        }
+    }
+}
+
+bool coroutine_fn qemu_co_mutex_lock_wakeable(CoMutex *mutex, CoSleep *sleep)
+{
+    Coroutine *self = qemu_coroutine_self();
+    CoMutexWaiter waiter = { .sleep = sleep };
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&mutex->lock);
 
-    if (mutex->holder) {
-        qemu_co_queue_wait(&mutex->queue, &mutex->lock);
-        /* The previous holder handed it over. */
-        assert(mutex->holder == qemu_coroutine_self());
-    } else {
-        mutex->holder = qemu_coroutine_self();
+    if (!mutex->holder) {
+        mutex->holder = self;
+        return true;
     }
+    g_atomic_pointer_set(&sleep->co, self);
+    waiter_append(mutex, &waiter);
+    g_mutex_unlock(&mutex->lock);
+    qemu_coroutine_yield();
+    g_mutex_lock(&mutex->lock);
+    /* Already out of the list where the lock was handed over. */
+    waiter_remove(mutex, &waiter);
+    return mutex->holder == self;
+}
+
+void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex)
+{
+    CoSleep sleep = { NULL };
+    bool locked = qemu_co_mutex_lock_wakeable(mutex, &sleep);
+
+    assert(locked);
 }
 
 bool coroutine_fn qemu_co_mutex_trylock(CoMutex *mutex)
@@ -103,6 +143,15 @@ void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex)
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&mutex->lock);
 
     assert(mutex->holder == qemu_coroutine_self());
-    mutex->holder = mutex->queue.first ? mutex->queue.first->co : NULL;
-    qemu_co_queue_next(&mutex->queue);
+    mutex->holder = NULL;
+    while (mutex->waiters && !mutex->holder) {
+        Coroutine *co = qemu_co_sleep_claim(mutex->waiters->sleep);
+
+        /* A waiter whose wait was ended just now is passed over: it is on its way. */
+        mutex->waiters = mutex->waiters->next;
+        if (co) {
+            mutex->holder = co;
+            aio_co_schedule(co);
+        }
+    }
 }

@@ -83,9 +83,11 @@ void coroutine_fn co_sleep_ns(int64_t ns);
  * A sleep that can be cut short: qemu_co_sleep_wake() ends it early, and does nothing where nobody sleeps. Both are on
  * one thread, or hold @lock (may be NULL), which is released during the sleep and held again on return.
  */
-typedef struct CoSleep {
-    Coroutine *co;      /* who sleeps; whoever takes it out goes on with it. Atomic */
-} CoSleep;
+struct CoSleep {
+    Coroutine *co;      /* who sleeps; whoever takes it out resumes it. Atomic */
+};
+/* Take the sleeper out, to resume it; NULL where nobody sleeps. */
+Coroutine *qemu_co_sleep_claim(CoSleep *sleep);
 void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock);
 void qemu_co_sleep_wake(CoSleep *sleep);
 

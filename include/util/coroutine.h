@@ -31,6 +31,7 @@
 
 typedef struct Coroutine Coroutine;
 typedef struct AioContext AioContext;
+typedef struct CoSleep CoSleep;     /* util/aio.h */
 typedef void coroutine_fn CoroutineEntry(void *opaque);
 
 /* A coroutine that will run @entry(@opaque) when first entered; it frees itself when @entry returns. */
@@ -68,16 +69,30 @@ bool qemu_co_queue_next(CoQueue *queue);
 void qemu_co_queue_restart_all(CoQueue *queue);
 bool qemu_co_queue_empty(const CoQueue *queue);
 
-/* CoMutex: mutual exclusion between coroutines, of any threads, fair. */
+/* CoMutex: mutual exclusion between coroutines of any threads, first come, first served. */
+typedef struct CoMutexWaiter CoMutexWaiter;
 typedef struct CoMutex {
     GMutex lock;
-    CoQueue queue;
+    CoMutexWaiter *waiters;     /* longest wait first */
     Coroutine *holder;
 } CoMutex;
 
 void qemu_co_mutex_init(CoMutex *mutex);
 void qemu_co_mutex_cleanup(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
+
+/*
+ * Lock @mutex, unless qemu_co_sleep_wake(@sleep) ends the wait for it: then return false, without the lock. As with
+ * a sleep, waking does nothing before the wait has begun, so look first at what the waker would have told:
+ *
+ *     while (!qemu_co_mutex_lock_wakeable(&s->lock, &job->sleep)) {
+ *         if (!job_pause_point(job, errp)) {
+ *             return false;
+ *         }
+ *     }
+ */
+bool coroutine_fn qemu_co_mutex_lock_wakeable(CoMutex *mutex, CoSleep *sleep);
+
 /* False where somebody else has it. */
 bool coroutine_fn qemu_co_mutex_trylock(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex);

@@ -156,6 +156,72 @@ static void test_mutex(void)
     qemu_co_mutex_cleanup(&s.mutex);
 }
 
+typedef struct Waiting {
+    CoMutex mutex;
+    CoSleep sleep[3];
+    GString *order;     /* who got the mutex, in lower case where the wait was ended */
+} Waiting;
+
+static void coroutine_fn wait_wakeable(Waiting *w, int i)
+{
+    bool locked = qemu_co_mutex_lock_wakeable(&w->mutex, &w->sleep[i]);
+
+    g_string_append_c(w->order, (locked ? 'A' : 'a') + i);
+    if (locked) {
+        qemu_co_mutex_unlock(&w->mutex);
+    }
+}
+
+static void coroutine_fn wait_a(void *opaque)
+{
+    wait_wakeable(opaque, 0);
+}
+
+static void coroutine_fn wait_b(void *opaque)
+{
+    wait_wakeable(opaque, 1);
+}
+
+static void coroutine_fn wait_c(void *opaque)
+{
+    wait_wakeable(opaque, 2);
+}
+
+static void coroutine_fn wakeable_entry(void *opaque)
+{
+    Waiting *w = opaque;
+
+    qemu_co_mutex_lock(&w->mutex);
+    qemu_co_sleep_wake(&w->sleep[0]);       /* nobody waits yet */
+    qemu_coroutine_enter(qemu_coroutine_create(wait_a, w));
+    qemu_coroutine_enter(qemu_coroutine_create(wait_b, w));
+    qemu_coroutine_enter(qemu_coroutine_create(wait_c, w));
+    co_sleep_ns(SCALE_MS);
+    g_assert_cmpstr(w->order->str, ==, "");
+    qemu_co_sleep_wake(&w->sleep[1]);
+    co_sleep_ns(SCALE_MS);
+    g_assert_cmpstr(w->order->str, ==, "b");
+    /* In the same round as the hand-over: the mutex goes to the next. */
+    qemu_co_sleep_wake(&w->sleep[0]);
+    qemu_co_mutex_unlock(&w->mutex);
+    qemu_co_sleep_wake(&w->sleep[2]);       /* too late */
+    co_sleep_ns(SCALE_MS);
+    g_assert_cmpstr(w->order->str, ==, "baC");
+    qemu_co_mutex_lock(&w->mutex);
+    qemu_co_mutex_unlock(&w->mutex);
+}
+
+/* A wait for a mutex can be ended, and others get the mutex in their order. */
+static void test_mutex_wakeable(void)
+{
+    Waiting w = { .order = g_string_new(NULL) };
+
+    qemu_co_mutex_init(&w.mutex);
+    aio_context_run(wakeable_entry, &w);
+    qemu_co_mutex_cleanup(&w.mutex);
+    g_string_free(w.order, TRUE);
+}
+
 typedef struct Item {
     int in;
     int out;
@@ -266,6 +332,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/sleep", test_sleep);
     g_test_add_func("/coroutine/sleep/both", test_sleep_both);
     g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
+    g_test_add_func("/coroutine/mutex/wakeable", test_mutex_wakeable);
     g_test_add_func("/coroutine/map", test_map);
     g_test_add_func("/aio/fd", test_fd);
     int ret = g_test_run();

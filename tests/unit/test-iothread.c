@@ -122,6 +122,72 @@ static void test_wake(void)
     g_mutex_clear(&s.lock);
 }
 
+#define CONTENDERS 16
+#define TURNS 200
+
+typedef struct Contender {
+    struct Contention *all;
+    CoSleep sleep;
+    bool patient;           /* nobody ends its waits */
+} Contender;
+
+typedef struct Contention {
+    CoMutex mutex;
+    int inside, locked;     /* under mutex */
+    gint given_up, left;    /* atomic */
+    Contender contenders[CONTENDERS];
+} Contention;
+
+static void coroutine_fn contend(void *opaque)
+{
+    Contender *c = opaque;
+    Contention *all = c->all;
+
+    for (int i = 0; i < TURNS; i++) {
+        if (c->patient) {
+            qemu_co_mutex_lock(&all->mutex);
+        } else if (!qemu_co_mutex_lock_wakeable(&all->mutex, &c->sleep)) {
+            g_atomic_int_inc(&all->given_up);
+            continue;
+        }
+        g_assert_cmpint(all->inside++, ==, 0);
+        all->locked++;
+        if (i % 16 == 0) {
+            co_sleep_ns(1);
+        }
+        all->inside--;
+        qemu_co_mutex_unlock(&all->mutex);
+    }
+    g_atomic_int_dec_and_test(&all->left);
+}
+
+/* Coroutines of several threads share a mutex, while another thread ends their waits: nobody gets stuck. */
+static void test_mutex(void)
+{
+    IOThread *threads[THREADS];
+    Contention all = { .left = CONTENDERS };
+
+    qemu_co_mutex_init(&all.mutex);
+    for (int i = 0; i < THREADS; i++) {
+        threads[i] = iothread_new("test", &error_abort);
+    }
+    for (int i = 0; i < CONTENDERS; i++) {
+        all.contenders[i] = (Contender){ .all = &all, .patient = i % 4 == 0 };
+        aio_co_start(iothread_get_aio_context(threads[i * THREADS / CONTENDERS]), contend, &all.contenders[i]);
+    }
+    for (int i = 0; g_atomic_int_get(&all.left) > 0; i++) {
+        qemu_co_sleep_wake(&all.contenders[i % CONTENDERS].sleep);
+        g_thread_yield();
+    }
+    for (int i = 0; i < THREADS; i++) {
+        iothread_unref(threads[i]);
+    }
+    g_assert_cmpint(all.locked + all.given_up, ==, CONTENDERS * TURNS);
+    g_test_message("%d locked, %d given up", all.locked, all.given_up);
+    g_assert_cmpint(all.locked, >=, CONTENDERS / 4 * TURNS);
+    qemu_co_mutex_cleanup(&all.mutex);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -129,5 +195,6 @@ int main(int argc, char **argv)
     g_test_add_func("/iothread/tasks", test_tasks);
     g_test_add_func("/iothread/last-unref", test_last_unref);
     g_test_add_func("/iothread/wake", test_wake);
+    g_test_add_func("/iothread/mutex", test_mutex);
     return g_test_run();
 }
