@@ -7,6 +7,7 @@
 
 #include <sys/mman.h>
 
+#include "util/error.h"
 #include "util/secret-buffer.h"
 
 void secret_wipe(void *data, size_t len)
@@ -94,6 +95,17 @@ static uint64_t all_used(unsigned slot_class)
     return UINT64_MAX >> (64 - n);
 }
 
+/* Once per process: every later secret would say the same. It is still kept out of core dumps and wiped. */
+static void warn_unlocked(int err)
+{
+    static int warned;
+
+    if (g_atomic_int_compare_and_exchange(&warned, 0, 1)) {
+        warn_report("could not lock memory for secrets, which may be swapped to disk now: %s (raise the limit with "
+                    "'ulimit -l' or systemd's LimitMEMLOCK=)", g_strerror(err));
+    }
+}
+
 static uint8_t *map_pages(size_t capacity)
 {
     void *data = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -101,8 +113,9 @@ static uint8_t *map_pages(size_t capacity)
     if (data == MAP_FAILED) {
         g_error("could not map %zu bytes for a secret: %s", capacity, g_strerror(errno));
     }
-    /* Locking may exceed RLIMIT_MEMLOCK: the secret is still kept out of dumps and wiped. */
-    (void)mlock(data, capacity);
+    if (mlock(data, capacity) < 0) {
+        warn_unlocked(errno);
+    }
     (void)madvise(data, capacity, MADV_DONTDUMP);
     return data;
 }

@@ -1,8 +1,9 @@
 /*
  * SecretBuffer: the one buffer type for passwords, keys and everything derived from them
  *
- * The memory is mapped apart from the heap, locked against swapping as far as the process may lock memory
- * (RLIMIT_MEMLOCK), excluded from core dumps, and wiped when freed. Small secrets share pages.
+ * The memory is mapped apart from the heap, locked against swapping, excluded from core dumps, and wiped when freed.
+ * Where the process may not lock as much (RLIMIT_MEMLOCK), one warning says so, and secrets go on unlocked. Small
+ * secrets share pages.
  *
  *     g_autoptr(SecretBuffer) key = secret_buffer_new(64);
  *     derive(key->data, key->len);
