@@ -11,6 +11,7 @@
 #include "block/block-backend.h"
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
+#include "block/ops/signature.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
 
@@ -377,7 +378,7 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
 }
 
 /* The format of the image in the node @file. */
-static const BlockDriver *coroutine_fn probe(BlockDriverState *file, Error **errp)
+static const BlockDriver *coroutine_fn probe(BlockDriverState *file, BdrvOpenFlags flags, Error **errp)
 {
     uint8_t buf[PROBE_BYTES];
     size_t len = MIN(bdrv_getlength(file), PROBE_BYTES);
@@ -391,6 +392,9 @@ static const BlockDriver *coroutine_fn probe(BlockDriverState *file, Error **err
             error_setg_errno(errp, -ret, "Could not read '%s' to determine its format", file->filename);
         } else {
             drv = bdrv_probe_all(buf, len);
+        }
+        if (drv && drv->driver == BLOCKDEV_DRIVER_RAW && !bdrv_check_raw_guess(blk, flags, errp)) {
+            drv = NULL;
         }
     }
     blk_co_unref(blk);
@@ -429,7 +433,7 @@ static BlockDriverState *coroutine_fn probe_driver(struct json_object *options, 
     if (!file) {
         return NULL;
     }
-    const BlockDriver *drv = probe(file, errp);
+    const BlockDriver *drv = probe(file, flags, errp);
     if (!drv) {
         bdrv_co_unref(file);
         return NULL;

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/block_int.h"
+#include "block/ops/signature.h"
 #include "qapi/qapi.h"
 
 static BlockLimitsInfo *limits_info(const BlockLimits *bl)
@@ -65,6 +66,9 @@ BlockGraphInfo *coroutine_fn bdrv_query_graph_info(BlockDriverState *bs)
     BlockGraphInfo *info = g_new0(BlockGraphInfo, 1);
 
     fill_node_info(bs, qapi_BlockGraphInfo_base(info));
+    if (bs->drv->driver == BLOCKDEV_DRIVER_RAW) {
+        info->signature = bdrv_format_signature(bs);
+    }
     info->children = g_new0(BlockChildInfoList, 1);
     for (guint i = 0; i < bs->children->len; i++) {
         BdrvChild *child = g_ptr_array_index(bs->children, i);

@@ -1,8 +1,8 @@
 /*
  * What a volume carries: LUKS headers, images of other formats, and whatever libblkid knows
  *
- * libblkid wants a file. It gets one in memory, as long as the volume and with its beginning and end: that is
- * where signatures are, and so any protocol will do.
+ * libblkid wants a file. It gets one in memory, as long as the volume, with its beginning and end: that is where
+ * signatures are, and it works for every protocol.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,39 +23,49 @@
 #define HEAD_BYTES (2 * MiB)
 #define TAIL_BYTES (1 * MiB)
 
+/* What the format of an image is recognized by, at either end. */
+#define FORMAT_BYTES 512
+
+/* Formats of other programs, for which there is no driver here. Some have their header at the end. */
 static const struct {
     int64_t offset;         /* negative: from the end */
     const char *magic;
     size_t len;
     const char *what;
 } image_magics[] = {
-    { 0,    "QFI\xfb",          4, "qcow2 image" },
-    { 0,    "QED\0",            4, "QED image" },
-    { 0,    "KDMV",             4, "VMDK image" },
-    { 0,    "COWD",             4, "VMDK image" },
-    { 0,    "vhdxfile",         8, "VHDX image" },
-    { 0,    "conectix",         8, "VHD image" },
-    { -512, "conectix",         8, "VHD image" },
-    { 64,   "\x7f\x10\xda\xbe", 4, "VDI image" },
-    { 0,    "WithoutFreeSpace", 16, "Parallels image" },
-    { 0,    "WithouFreSpacExt", 16, "Parallels image" },
+#define MAGIC(offset, magic, what) { offset, magic, sizeof(magic) - 1, what }
+    MAGIC(0, "QFI\xfb", "qcow2 image"),
+    MAGIC(0, "QED\0", "QED image"),
+    MAGIC(0, "KDMV", "VMDK image"),
+    MAGIC(0, "COWD", "VMDK image"),
+    MAGIC(0, "# Disk DescriptorFile", "VMDK image"),
+    MAGIC(0, "vhdxfile", "VHDX image"),
+    MAGIC(0, "conectix", "VHD image"),
+    MAGIC(-512, "conectix", "VHD image"),
+    MAGIC(64, "\x7f\x10\xda\xbe", "VDI image"),
+    MAGIC(0, "WithoutFreeSpace", "Parallels image"),
+    MAGIC(0, "WithouFreSpacExt", "Parallels image"),
+    MAGIC(0, "Bochs Virtual HD Image", "Bochs image"),
+    MAGIC(0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop", "cloop image"),
+    MAGIC(-512, "koly\0\0\0\4\0\0\2\0", "DMG image"),
+#undef MAGIC
 };
 
 /* The ends of a volume. */
 typedef struct Ends {
     int64_t length;
-    uint8_t *head;
+    const uint8_t *head;
     int64_t head_bytes;
-    uint8_t *tail;
-    int64_t tail_bytes;     /* of what the head does not cover */
+    const uint8_t *tail;
+    int64_t tail_bytes;
     char *found;            /* by the worker */
     Error *err;
 } Ends;
 
 static void ends_cleanup(Ends *ends)
 {
-    qemu_vfree(ends->head);
-    qemu_vfree(ends->tail);
+    qemu_vfree((void *)ends->head);
+    qemu_vfree((void *)ends->tail);
     g_free(ends->found);
     error_free(ends->err);
 }
@@ -66,12 +76,14 @@ static bool coroutine_fn read_ends(BlockBackend *blk, Ends *ends, Error **errp)
     ends->length = blk_getlength(blk);
     ends->head_bytes = MIN(ends->length, HEAD_BYTES);
     ends->tail_bytes = MIN(ends->length - ends->head_bytes, TAIL_BYTES);
-    ends->head = qemu_blockalign(blk_bs(blk), ends->head_bytes);
-    ends->tail = qemu_blockalign(blk_bs(blk), ends->tail_bytes);
+    uint8_t *head = qemu_blockalign(blk_bs(blk), ends->head_bytes);
+    uint8_t *tail = qemu_blockalign(blk_bs(blk), ends->tail_bytes);
+    ends->head = head;
+    ends->tail = tail;
 
-    int ret = blk_co_pread(blk, 0, ends->head_bytes, ends->head);
+    int ret = blk_co_pread(blk, 0, ends->head_bytes, head);
     if (ret == 0) {
-        ret = blk_co_pread(blk, ends->length - ends->tail_bytes, ends->tail_bytes, ends->tail);
+        ret = blk_co_pread(blk, ends->length - ends->tail_bytes, ends->tail_bytes, tail);
     }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not read '%s' to see what it carries", blk_bs(blk)->filename);
@@ -107,17 +119,69 @@ char *block_luks_signature(const void *buf, size_t len)
     }
 }
 
-static char *find_image(const Ends *ends)
+static const char *find_image(const Ends *ends)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(image_magics); i++) {
         int64_t offset = image_magics[i].offset;
         const uint8_t *p = ends_at(ends, offset < 0 ? ends->length + offset : offset, image_magics[i].len);
 
         if (p && !memcmp(p, image_magics[i].magic, image_magics[i].len)) {
-            return g_strdup(image_magics[i].what);
+            return image_magics[i].what;
         }
     }
     return NULL;
+}
+
+bool block_is_image_start(const void *buf, size_t len)
+{
+    /* As long as can be, so that nothing counts as the end. */
+    const Ends ends = { .length = INT64_MAX, .head = buf, .head_bytes = len };
+
+    return qcrypto_luks_probe(buf, len) != QCRYPTO_LUKS_VERSION_NONE || find_image(&ends);
+}
+
+/* The format of the image in @blk, for people. NULL: none that we know, or *@errp is set. */
+static char *coroutine_fn find_format(BlockBackend *blk, bool *is_luks, Error **errp)
+{
+    uint8_t head[FORMAT_BYTES], tail[FORMAT_BYTES];
+    int64_t length = blk_getlength(blk), bytes = MIN(length, FORMAT_BYTES);
+    const Ends ends = { .length = length, .head = head, .head_bytes = bytes, .tail = tail, .tail_bytes = bytes };
+    int ret = blk_co_pread(blk, 0, bytes, head);
+
+    if (ret == 0) {
+        ret = blk_co_pread(blk, length - bytes, bytes, tail);
+    }
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not read '%s' to determine its format", blk_bs(blk)->filename);
+        return NULL;
+    }
+    char *luks = block_luks_signature(head, bytes);
+    *is_luks = luks;
+    return luks ?: g_strdup(find_image(&ends));
+}
+
+bool coroutine_fn bdrv_check_raw_guess(BlockBackend *blk, BdrvOpenFlags flags, Error **errp)
+{
+    ERRP_GUARD();
+    bool is_luks;
+    g_autofree char *what = find_format(blk, &is_luks, errp);
+
+    if (what && !(is_luks && flags & BDRV_O_DESCRIBE)) {
+        error_setg(errp, "The image format is not supported: %s", what);
+        error_append_hint(errp, "To use the bytes of the file as they are, name the format: -f raw, or driver=raw in "
+                          "--image-opts\n");
+    }
+    return !*errp;
+}
+
+char *coroutine_fn bdrv_format_signature(BlockDriverState *bs)
+{
+    BlockBackend *blk = blk_new("format probe", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
+    bool is_luks;
+    char *found = blk_insert_bs(blk, bs, NULL) ? find_format(blk, &is_luks, NULL) : NULL;
+
+    blk_co_unref(blk);
+    return found;
 }
 
 #ifdef CONFIG_BLKID
@@ -223,6 +287,6 @@ char *coroutine_fn bdrv_probe_signature(BlockBackend *blk, Error **errp)
     if (!read_ends(blk, &ends, errp)) {
         return NULL;
     }
-    found = block_luks_signature(ends.head, ends.head_bytes) ?: find_image(&ends);
+    found = block_luks_signature(ends.head, ends.head_bytes) ?: g_strdup(find_image(&ends));
     return found ?: find_with_blkid(&ends, errp);
 }

@@ -21,6 +21,8 @@ typedef struct Job Job;
 typedef enum BdrvOpenFlags {
     BDRV_O_NO_IO   = 1 << 0,    /* metadata only: a luks node needs no secret and reads no payload */
     BDRV_O_DAMAGED = 1 << 1,    /* with NO_IO: damaged metadata is no error; to erase or restore it */
+    BDRV_O_DESCRIBE = 1 << 2,   /* to tell what an image is: LUKS 2, for which there is no driver, may pass as raw */
+    BDRV_O_PROBED  = 1 << 3,    /* nobody named the format: see block/drivers/raw.c */
 } BdrvOpenFlags;
 
 typedef enum BdrvRequestFlags {

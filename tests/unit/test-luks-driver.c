@@ -85,9 +85,12 @@ static void coroutine_fn probe_entry(void *opaque)
     g_assert_cmpstr(bdrv_get_format_name(bs), ==, "luks");
     bdrv_co_unref(bs);
 
-    /* LUKS2 is not taken for LUKS1; asked for by name it is refused by name. */
+    /* LUKS2 is taken neither for LUKS1 nor for raw, but to show it; asked for by name it is refused by name. */
     scratch_write("probe.luks", 7, "\2", 1);
-    bs = bdrv_co_open(path, NULL, BDRV_O_NO_IO, &error_abort);
+    g_autoptr(Error) err = NULL;
+    g_assert_null(bdrv_co_open(path, NULL, BDRV_O_NO_IO, &err));
+    assert_error(&err, "LUKS version 2");
+    bs = bdrv_co_open(path, NULL, BDRV_O_NO_IO | BDRV_O_DESCRIBE, &error_abort);
     g_assert_cmpstr(bdrv_get_format_name(bs), ==, "raw");
     bdrv_co_unref(bs);
     assert_opens("probe.luks", "", "2");

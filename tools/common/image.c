@@ -166,7 +166,8 @@ BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
     g_autofree char *secret = NULL;
 
     if (image->no_io) {
-        return open_image(image, BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0), image->perm, errp);
+        return open_image(image, BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0) |
+                          (image->describe ? BDRV_O_DESCRIBE : 0), image->perm, errp);
     }
     if (tool_can_prompt() && lacks_password(image)) {
         secret = tool_prompt_secret(image->name ?: image->options, false, errp);

@@ -31,6 +31,7 @@ typedef struct ToolImage {
     bool force_share;
     bool no_io;                 /* metadata only: BDRV_O_NO_IO */
     bool damaged;               /* with @no_io: damaged metadata is no error: BDRV_O_DAMAGED */
+    bool describe;              /* with @no_io: BDRV_O_DESCRIBE */
 } ToolImage;
 
 /*

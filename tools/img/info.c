@@ -43,6 +43,9 @@ static void print_node(const BlockGraphInfo *info, int indent)
 
     print_line(indent, protocol ? "filename" : "image", info->filename);
     print_line(indent, protocol ? "protocol type" : "file format", info->format);
+    if (info->signature) {
+        print_line(indent, "signature", info->signature);
+    }
     print_line(indent, protocol ? "file length" : "virtual size", length);
     print_line(indent, "disk size", on_disk);
     if (info->has_encrypted && info->encrypted) {
@@ -120,6 +123,7 @@ static int coroutine_fn img_info_run(const ToolCommand *cmd, int argc, char **ar
         .shared_perm = BLK_PERM_ALL,
         .force_share = args.force_share,
         .no_io = true,
+        .describe = true,
     };
 
     blk = tool_image_open(&image, &err);
