@@ -45,10 +45,15 @@ static bool check_backup(Restore *r, const SecretBuffer *backup, Error **errp)
     return true;
 }
 
-static bool has_active_keyslot(const LUKSHeader *header)
+static bool slot_active_in_backup(const Restore *r, int slot)
+{
+    return r->header.slots[slot].state == LUKS_KEYSLOT_ACTIVE;
+}
+
+static bool backup_has_active_keyslot(const Restore *r)
 {
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-        if (header->slots[i].state == LUKS_KEYSLOT_ACTIVE) {
+        if (slot_active_in_backup(r, i)) {
             return true;
         }
     }
@@ -61,7 +66,7 @@ static bool check_fit(const Restore *r, const uint8_t *raw, Error **errp)
     g_autofree LUKSHeader *now = g_new0(LUKSHeader, 1);
     const char *field = NULL;
 
-    if (!has_active_keyslot(&r->header)) {
+    if (!backup_has_active_keyslot(r)) {
         error_setg(errp, "Backup has no active keyslot: no password could open the volume");
         return false;
     }
@@ -155,58 +160,60 @@ static bool slot_is_same(const Restore *r, const QCryptoLUKS *luks, int slot, bo
 }
 
 /*
- * A free keyslot through which one of the backup's passwords works while the others are exchanged,
- * and the keyslot of the backup to put there; *@via is -1 where it is not needed.
+ * A keyslot that may hold a copy of one of the backup's while that one's place is rewritten: a free one, else one
+ * whose password the backup does not have; -1 where all eight are active here and in the backup.
  */
-static void choose_via(const Restore *r, const QCryptoLUKS *luks, const bool *same, int *via,
-                       int *source)
+static int choose_via(const Restore *r, const QCryptoLUKS *luks)
 {
-    *via = -1;
-    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-        if (r->header.slots[i].state != LUKS_KEYSLOT_ACTIVE) {
-            continue;
-        }
-        if (same[i]) {
-            *via = -1;
-            return;
-        }
-        if (*via < 0 || !qcrypto_luks_keyslot_is_active(luks, i)) {
-            *source = i;
-            *via = qcrypto_luks_keyslot_is_active(luks, i) ? qcrypto_luks_keyslot_find_free(luks)
-                                                           : i;
+    int via = qcrypto_luks_keyslot_find_free(luks);
+
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS && via < 0; i++) {
+        if (!slot_active_in_backup(r, i)) {
+            via = i;
         }
     }
+    return via;
 }
 
-/* Exchange keyslots of a volume with the same master key, first those active in the backup. */
+/* Rewrite the keyslots that differ and are active, or are not, in the backup. */
+static bool restore_differing(const Restore *r, QCryptoLUKS *luks, bool active, const bool *same, Error **errp)
+{
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (!same[i] && slot_active_in_backup(r, i) == active && !restore_slot(r, luks, i, i, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Exchange the keyslots of a volume with the same master key. Whatever step fails: an active keyslot is only given up
+ * once the backup's keyslot of that number opens from another place, and passwords that the backup does not have
+ * are removed last.
+ */
 static bool restore_keyslots(const Restore *r, QCryptoLUKS *luks, Error **errp)
 {
     bool same[QCRYPTO_LUKS_KEYSLOTS];
-    int via, source;
 
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
         if (!slot_is_same(r, luks, i, &same[i], errp)) {
             return false;
         }
     }
-    choose_via(r, luks, same, &via, &source);
-    if (via >= 0) {
-        if (!restore_slot(r, luks, via, source, errp)) {
+    int via = choose_via(r, luks);
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (same[i] || i == via || !slot_active_in_backup(r, i) || !qcrypto_luks_keyslot_is_active(luks, i)) {
+            continue;
+        }
+        if ((via >= 0 && !restore_slot(r, luks, via, i, errp)) || !restore_slot(r, luks, i, i, errp)) {
             return false;
         }
-        same[via] = via == source;
-    }
-    for (int active = 1; active >= 0; active--) {
-        for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-            if (same[i] || (r->header.slots[i].state == LUKS_KEYSLOT_ACTIVE) != active) {
-                continue;
-            }
-            if (!restore_slot(r, luks, i, i, errp)) {
-                return false;
-            }
+        same[i] = true;
+        if (via >= 0) {
+            same[via] = false;
         }
     }
-    return true;
+    return restore_differing(r, luks, true, same, errp) && restore_differing(r, luks, false, same, errp);
 }
 
 bool qcrypto_luks_restore(const QCryptoLUKSIO *io, const SecretBuffer *backup, bool detached,

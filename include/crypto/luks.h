@@ -349,9 +349,9 @@ SecretBuffer *qcrypto_luks_backup(const QCryptoLUKSIO *io, bool detached, Error 
  * QCryptoLUKSOpenOptions.
  *
  * Where the header on the volume is valid and has the same master key, its passwords are exchanged
- * one by one, so that after a cut one of the old or of the new passwords opens. Otherwise the
- * magic goes first and comes back last: a cut leaves no LUKS header, and restoring can be
- * repeated.
+ * one by one: after a cut or an error, each old password opens unless the one that the backup has
+ * in its keyslot does (with eight of each, all but one). Otherwise the magic goes first and comes
+ * back last: a cut leaves no LUKS header, and restoring can be repeated.
  *
  * Passwords that were removed since the backup was made work again: the caller warns.
  */
