@@ -117,8 +117,8 @@ bool luks_mode_parse(const char *spec, LUKSAlgorithms *alg, Error **errp)
 
     /* a hash behind plain and plain64 is ignored, as dm-crypt does: QEMU writes one if told to */
     alg->ivgen_hash = QCRYPTO_HASH_ALGO_SHA256;
-    if (alg->ivgen == QCRYPTO_IV_GEN_ALGO_ESSIV
-        && (!ivhash || !luks_hash_parse(ivhash, &alg->ivgen_hash))) {
+    if (alg->ivgen == QCRYPTO_IV_GEN_ALGO_ESSIV &&
+        (!ivhash || !luks_hash_parse(ivhash, &alg->ivgen_hash))) {
         error_setg(errp, "IV generator hash '%s' is not supported", ivhash ? ivhash : "");
         return false;
     }
@@ -134,11 +134,11 @@ bool luks_algorithms_check(const LUKSAlgorithms *alg, Error **errp)
                    QCryptoCipherAlgo_str(alg->cipher));
         return false;
     }
-    return qcrypto_cipher_check(alg->cipher, alg->mode, errp)
-           && qcrypto_hash_check(alg->hash, errp)
-           && (alg->ivgen != QCRYPTO_IV_GEN_ALGO_ESSIV
-               || (qcrypto_hash_check(alg->ivgen_hash, errp)
-                   && qcrypto_essiv_cipher(alg->cipher, alg->ivgen_hash, &ivcipher, errp)));
+    return qcrypto_cipher_check(alg->cipher, alg->mode, errp) &&
+           qcrypto_hash_check(alg->hash, errp) &&
+           (alg->ivgen != QCRYPTO_IV_GEN_ALGO_ESSIV ||
+               (qcrypto_hash_check(alg->ivgen_hash, errp) &&
+                   qcrypto_essiv_cipher(alg->cipher, alg->ivgen_hash, &ivcipher, errp)));
 }
 
 void luks_algorithms_store(const LUKSAlgorithms *alg, LUKSHeader *header)
@@ -160,9 +160,9 @@ void luks_algorithms_store(const LUKSAlgorithms *alg, LUKSHeader *header)
 LUKSAlgorithms luks_algorithms_load(const LUKSHeader *header)
 {
     LUKSAlgorithms alg;
-    bool ok = luks_mode_parse(header->cipher_mode, &alg, NULL)
-              && luks_hash_parse(header->hash_spec, &alg.hash)
-              && luks_cipher_parse(header->cipher_name, header->key_bytes, alg.mode, &alg.cipher);
+    bool ok = luks_mode_parse(header->cipher_mode, &alg, NULL) &&
+              luks_hash_parse(header->hash_spec, &alg.hash) &&
+              luks_cipher_parse(header->cipher_name, header->key_bytes, alg.mode, &alg.cipher);
 
     g_assert(ok);
     return alg;

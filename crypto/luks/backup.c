@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/handle.h"
+#include "crypto/luks/luks-int.h"
 
 /* All bytes before the payload; where that is very far away, those before the keyslots' end. */
 static uint64_t backup_bytes(const QCryptoLUKS *luks)

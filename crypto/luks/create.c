@@ -6,9 +6,9 @@
 #include "util/osdep.h"
 
 #include "crypto/random.h"
-#include "crypto/luks/handle.h"
+#include "crypto/luks/luks-int.h"
 #include "crypto/luks/overwrite.h"
-#include "crypto/luks/seal.h"
+#include "crypto/luks/keyslot-crypto.h"
 
 /* Bytes from one keyslot's material to the next one's. */
 static uint64_t material_stride(const LUKSHeader *header)
@@ -66,8 +66,8 @@ static bool make_header(LUKSHeader *header, const LUKSAlgorithms *alg, bool deta
         header->slots[i].material_sector =
             (LUKS_ALIGN_BYTES + i * material_stride(header)) / QCRYPTO_LUKS_SECTOR_SIZE;
     }
-    return make_uuid(header->uuid, errp)
-           && qcrypto_random_bytes(header->digest_salt, LUKS_SALT_BYTES, errp);
+    return make_uuid(header->uuid, errp) &&
+           qcrypto_random_bytes(header->digest_salt, LUKS_SALT_BYTES, errp);
 }
 
 /* Seal the master key for keyslot 0 and set its entry and the digest. */
@@ -110,39 +110,39 @@ static bool remove_old_header(const QCryptoLUKSIO *io, Error **errp)
         return true;
     }
     memset(sector, 0, sizeof(sector));
-    return luks_pwrite(io, 0, sector, sizeof(sector), "header", errp)
-           && luks_flush(io, "header", errp);
+    return luks_pwrite(io, 0, sector, sizeof(sector), "header", errp) &&
+           luks_flush(io, "header", errp);
 }
 
 /*
  * All of the header area but the two sectors of the header: random bytes where keyslots will be,
  * so that nothing of an earlier volume's stays, and the material of keyslot 0, proven.
  */
-static bool write_area(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, const LUKSSealed *sealed,
+static bool write_header_area(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, const LUKSSealed *sealed,
                        Error **errp)
 {
     static const uint8_t zeroes[LUKS_ALIGN_BYTES - LUKS_HEADER_BYTES];
     uint64_t end = header_area_bytes(&luks->header);
     g_autoptr(SecretBuffer) back = secret_buffer_new(sealed->material->len);
 
-    return luks_pwrite(io, LUKS_HEADER_BYTES, zeroes, sizeof(zeroes), "header", errp)
-           && luks_fill_random(io, LUKS_ALIGN_BYTES, end - LUKS_ALIGN_BYTES, "key material", errp)
-           && luks_pwrite(io, LUKS_ALIGN_BYTES, sealed->material->data, sealed->material->len,
-                          "key material", errp)
-           && luks_flush(io, "key material", errp)
-           && luks_pread(io, LUKS_ALIGN_BYTES, back->data, back->len, "key material", errp)
-           && luks_sealed_proves(&luks->header, &luks->alg, sealed, back, luks->master_key, errp);
+    return luks_pwrite(io, LUKS_HEADER_BYTES, zeroes, sizeof(zeroes), "header", errp) &&
+           luks_fill_random(io, LUKS_ALIGN_BYTES, end - LUKS_ALIGN_BYTES, "key material", errp) &&
+           luks_pwrite(io, LUKS_ALIGN_BYTES, sealed->material->data, sealed->material->len,
+                          "key material", errp) &&
+           luks_flush(io, "key material", errp) &&
+           luks_pread(io, LUKS_ALIGN_BYTES, back->data, back->len, "key material", errp) &&
+           luks_sealed_proves(&luks->header, &luks->alg, sealed, back, luks->master_key, errp);
 }
 
 /* The sector with the magic last. */
-static bool write_header(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp)
+static bool write_header_sectors(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp)
 {
     luks_header_encode(&luks->header, luks->raw);
     for (int i = 1; i >= 0; i--) {
         uint64_t at = i * QCRYPTO_LUKS_SECTOR_SIZE;
 
-        if (!luks_pwrite(io, at, luks->raw + at, QCRYPTO_LUKS_SECTOR_SIZE, "header", errp)
-            || !luks_flush(io, "header", errp)) {
+        if (!luks_pwrite(io, at, luks->raw + at, QCRYPTO_LUKS_SECTOR_SIZE, "header", errp) ||
+            !luks_flush(io, "header", errp)) {
             return false;
         }
     }
@@ -156,8 +156,8 @@ QCryptoLUKS *qcrypto_luks_create(const QCryptoLUKSIO *io, const QCryptoLUKSCreat
     g_autoptr(LUKSSealed) sealed = NULL;
     SecretBuffer *master_key = NULL;
 
-    if (!luks_algorithms_from_options(options->options, &luks->alg, errp)
-        || !make_header(&luks->header, &luks->alg, options->detached, errp)) {
+    if (!luks_algorithms_from_options(options->options, &luks->alg, errp) ||
+        !make_header(&luks->header, &luks->alg, options->detached, errp)) {
         return NULL;
     }
     luks->place = (LUKSPlace) {
@@ -180,8 +180,8 @@ QCryptoLUKS *qcrypto_luks_create(const QCryptoLUKSIO *io, const QCryptoLUKSCreat
         return NULL;
     }
     sealed = make_keyslot(luks, io, options, errp);
-    if (!sealed || !remove_old_header(io, errp) || !write_area(luks, io, sealed, errp)
-        || !write_header(luks, io, errp)) {
+    if (!sealed || !remove_old_header(io, errp) || !write_header_area(luks, io, sealed, errp) ||
+        !write_header_sectors(luks, io, errp)) {
         return NULL;
     }
     return g_steal_pointer(&luks);

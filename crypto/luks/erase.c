@@ -5,10 +5,10 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/handle.h"
-#include "crypto/luks/locate.h"
+#include "crypto/luks/luks-int.h"
+#include "crypto/luks/erase-locate.h"
 #include "crypto/luks/overwrite.h"
-#include "crypto/luks/regions.h"
+#include "crypto/luks/erase-regions.h"
 
 /* The first two sectors, as far as the volume has them; zeroes behind its end. */
 static bool read_fields(const QCryptoLUKSIO *io, uint8_t *raw, Error **errp)

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/handle.h"
+#include "crypto/luks/luks-int.h"
 
 uint64_t qcrypto_luks_payload_offset(const QCryptoLUKS *luks)
 {
@@ -29,8 +29,8 @@ bool qcrypto_luks_is_unlocked(const QCryptoLUKS *luks)
 
 bool qcrypto_luks_keyslot_is_active(const QCryptoLUKS *luks, int slot)
 {
-    return slot >= 0 && slot < QCRYPTO_LUKS_KEYSLOTS
-           && luks->header.slots[slot].state == LUKS_KEYSLOT_ACTIVE;
+    return slot >= 0 && slot < QCRYPTO_LUKS_KEYSLOTS &&
+           luks->header.slots[slot].state == LUKS_KEYSLOT_ACTIVE;
 }
 
 unsigned qcrypto_luks_keyslots_active(const QCryptoLUKS *luks)

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/handle.h"
+#include "crypto/luks/luks-int.h"
 
 bool luks_pause_point(const QCryptoLUKSIO *io, Error **errp)
 {

@@ -5,8 +5,8 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/handle.h"
-#include "crypto/luks/seal.h"
+#include "crypto/luks/luks-int.h"
+#include "crypto/luks/keyslot-crypto.h"
 
 void luks_set_failure(QCryptoLUKSFailure *failure, QCryptoLUKSFailure value)
 {
@@ -69,8 +69,8 @@ QCryptoLUKS *luks_load(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *op
         .header_volume_bytes = ROUND_DOWN(io->length, QCRYPTO_LUKS_SECTOR_SIZE),
         .payload_volume_bytes = options->payload_volume_bytes,
         /* who only looks at the header needs no payload */
-        .detached = options->detached
-                    || (!options->password && luks->header.payload_sector == 0),
+        .detached = options->detached ||
+                    (!options->password && luks->header.payload_sector == 0),
     };
     if (!luks_header_check(&luks->header, &luks->place, failure, errp)) {
         return NULL;

@@ -9,7 +9,7 @@
 #include "util/osdep.h"
 
 #include "crypto/random.h"
-#include "crypto/luks/handle.h"
+#include "crypto/luks/luks-int.h"
 #include "crypto/luks/overwrite.h"
 
 #define CHUNK_BYTES MiB
@@ -49,7 +49,7 @@ static void pattern_fill(const QCryptoSectorCipher *pattern, uint64_t offset, ui
                             bytes / QCRYPTO_LUKS_SECTOR_SIZE);
 }
 
-static void advance(const QCryptoLUKSIO *io, LUKSProgress *progress, uint64_t bytes)
+static void advance_progress(const QCryptoLUKSIO *io, LUKSProgress *progress, uint64_t bytes)
 {
     if (progress) {
         progress->done += bytes;
@@ -70,12 +70,12 @@ static bool write_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
             return false;
         }
         done += bytes;
-        advance(io, progress, bytes);
+        advance_progress(io, progress, bytes);
     }
     return true;
 }
 
-static bool read_back(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
+static bool verify_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
                       const QCryptoSectorCipher *pattern, LUKSProgress *progress, Error **errp)
 {
     size_t chunk = MIN((uint64_t)CHUNK_BYTES, region->length);
@@ -95,7 +95,7 @@ static bool read_back(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
             return false;
         }
         done += bytes;
-        advance(io, progress, bytes);
+        advance_progress(io, progress, bytes);
     }
     return true;
 }
@@ -108,12 +108,12 @@ bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned
     for (unsigned pass = 0; pass < passes; pass++) {
         g_autoptr(QCryptoSectorCipher) pattern = pattern_new(errp);
 
-        if (!pattern || !write_pass(io, region, pattern, progress, errp)
-            || !luks_flush(io, region->what, errp)) {
+        if (!pattern || !write_pass(io, region, pattern, progress, errp) ||
+            !luks_flush(io, region->what, errp)) {
             return false;
         }
         region->passes++;
-        if (region->passes == passes && !read_back(io, region, pattern, progress, errp)) {
+        if (region->passes == passes && !verify_pass(io, region, pattern, progress, errp)) {
             return false;
         }
     }

@@ -5,9 +5,9 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/handle.h"
-#include "crypto/luks/regions.h"
-#include "crypto/luks/store.h"
+#include "crypto/luks/luks-int.h"
+#include "crypto/luks/erase-regions.h"
+#include "crypto/luks/keyslot-disk.h"
 
 typedef struct Restore {
     const QCryptoLUKSIO *io;
@@ -22,8 +22,8 @@ static bool check_backup(Restore *r, const SecretBuffer *backup, Error **errp)
     uint64_t payload;
     ERRP_GUARD();
 
-    if (qcrypto_luks_probe(backup->data, backup->len) == QCRYPTO_LUKS_VERSION_NONE
-        || backup->len < LUKS_HEADER_BYTES) {
+    if (qcrypto_luks_probe(backup->data, backup->len) == QCRYPTO_LUKS_VERSION_NONE ||
+        backup->len < LUKS_HEADER_BYTES) {
         error_setg(errp, "Backup is not a LUKS header");
         return false;
     }
@@ -93,9 +93,9 @@ static bool write_and_compare(const Restore *r, uint64_t offset, uint64_t from, 
 {
     g_autoptr(SecretBuffer) back = secret_buffer_new(bytes);
 
-    if (!luks_pwrite(r->io, offset, r->data + from, bytes, "header area", errp)
-        || !luks_flush(r->io, "header area", errp)
-        || !luks_pread(r->io, offset, back->data, bytes, "header area", errp)) {
+    if (!luks_pwrite(r->io, offset, r->data + from, bytes, "header area", errp) ||
+        !luks_flush(r->io, "header area", errp) ||
+        !luks_pread(r->io, offset, back->data, bytes, "header area", errp)) {
         return false;
     }
     if (memcmp(back->data, r->data + from, bytes) != 0) {
@@ -111,16 +111,16 @@ static bool restore_all(const Restore *r, const uint8_t *raw, Error **errp)
 {
     static const uint8_t zeroes[QCRYPTO_LUKS_SECTOR_SIZE];
 
-    if (qcrypto_luks_probe(raw, LUKS_HEADER_BYTES) != QCRYPTO_LUKS_VERSION_NONE
-        && (!luks_pwrite(r->io, 0, zeroes, sizeof(zeroes), "header", errp)
-            || !luks_flush(r->io, "header", errp))) {
+    if (qcrypto_luks_probe(raw, LUKS_HEADER_BYTES) != QCRYPTO_LUKS_VERSION_NONE &&
+        (!luks_pwrite(r->io, 0, zeroes, sizeof(zeroes), "header", errp) ||
+            !luks_flush(r->io, "header", errp))) {
         return false;
     }
     return write_and_compare(r, LUKS_HEADER_BYTES, LUKS_HEADER_BYTES,
-                             r->bytes - LUKS_HEADER_BYTES, errp)
-           && write_and_compare(r, QCRYPTO_LUKS_SECTOR_SIZE, QCRYPTO_LUKS_SECTOR_SIZE,
-                                QCRYPTO_LUKS_SECTOR_SIZE, errp)
-           && write_and_compare(r, 0, 0, QCRYPTO_LUKS_SECTOR_SIZE, errp);
+                             r->bytes - LUKS_HEADER_BYTES, errp) &&
+           write_and_compare(r, QCRYPTO_LUKS_SECTOR_SIZE, QCRYPTO_LUKS_SECTOR_SIZE,
+                                QCRYPTO_LUKS_SECTOR_SIZE, errp) &&
+           write_and_compare(r, 0, 0, QCRYPTO_LUKS_SECTOR_SIZE, errp);
 }
 
 /* Give keyslot @slot what the backup has in keyslot @source. */
@@ -154,8 +154,8 @@ static bool slot_is_same(const Restore *r, const QCryptoLUKS *luks, int slot, bo
     if (!luks_pread(r->io, offset, now->data, now->len, "key material", errp)) {
         return false;
     }
-    *same = memcmp(&luks->header.slots[slot], &r->header.slots[slot], sizeof(LUKSKeyslot)) == 0
-            && memcmp(now->data, r->data + offset, now->len) == 0;
+    *same = memcmp(&luks->header.slots[slot], &r->header.slots[slot], sizeof(LUKSKeyslot)) == 0 &&
+            memcmp(now->data, r->data + offset, now->len) == 0;
     return true;
 }
 
@@ -241,8 +241,8 @@ bool qcrypto_luks_restore(const QCryptoLUKSIO *io, const SecretBuffer *backup, b
         return false;
     }
     luks = luks_load(io, &options, NULL, NULL);
-    if (luks && luks_same_volume(&luks->header, &r->header)
-        && qcrypto_luks_keyslots_active(luks) > 0) {
+    if (luks && luks_same_volume(&luks->header, &r->header) &&
+        qcrypto_luks_keyslots_active(luks) > 0) {
         return restore_keyslots(r, luks, errp);
     }
     return restore_all(r, raw, errp);

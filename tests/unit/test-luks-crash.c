@@ -53,8 +53,8 @@ static void check_promise(Volume *v, void *opaque)
     if (p->slot > 0) {
         g_autoptr(QCryptoLUKS) luks = volume_open(v, NULL, NULL, &error_abort);
 
-        g_assert_true(!qcrypto_luks_keyslot_is_active(luks, p->slot)
-                      || opens(v, p->slot_password, p->fingerprint));
+        g_assert_true(!qcrypto_luks_keyslot_is_active(luks, p->slot) ||
+                      opens(v, p->slot_password, p->fingerprint));
     }
 }
 

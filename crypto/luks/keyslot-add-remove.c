@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/replace.h"
+#include "crypto/luks/keyslot-replace.h"
 
 int qcrypto_luks_keyslot_find(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                               const SecretBuffer *password, int slot,
@@ -92,9 +92,9 @@ static bool find_matches(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         SecretBuffer *master_key = NULL;
         g_autoptr(Error) err = NULL;
 
-        matches[i] = i == first
-                     || (qcrypto_luks_keyslot_is_active(luks, i)
-                         && luks_try_keyslot(luks, io, password, i, &master_key, NULL, &err) == 1);
+        matches[i] = i == first ||
+                     (qcrypto_luks_keyslot_is_active(luks, i) &&
+                         luks_try_keyslot(luks, io, password, i, &master_key, NULL, &err) == 1);
         secret_buffer_free(master_key);
         if (err) {
             error_propagate(errp, g_steal_pointer(&err));
@@ -119,8 +119,8 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
     ERRP_GUARD();
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
     passes = luks_overwrite_passes(passes, errp);
-    if (!passes || !qcrypto_luks_refresh(luks, io, errp)
-        || !find_matches(luks, io, password, matches, &n, failure, errp)) {
+    if (!passes || !qcrypto_luks_refresh(luks, io, errp) ||
+        !find_matches(luks, io, password, matches, &n, failure, errp)) {
         return false;
     }
     if (n == qcrypto_luks_keyslots_active(luks) && !force) {

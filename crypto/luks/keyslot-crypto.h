@@ -7,8 +7,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef CRYPTO_LUKS_SEAL_H
-#define CRYPTO_LUKS_SEAL_H
+#ifndef CRYPTO_LUKS_KEYSLOT_CRYPTO_H
+#define CRYPTO_LUKS_KEYSLOT_CRYPTO_H
 
 #include "crypto/luks/algorithms.h"
 

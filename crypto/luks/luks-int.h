@@ -1,10 +1,31 @@
 /*
- * An opened LUKS1 header, and the steps that several operations on it share
+ * An opened LUKS1 header, and what the files of crypto/luks share
+ *
+ *     header.[ch]             the fields: between bytes on disk and a LUKSHeader
+ *     algorithms.[ch]         ciphers, modes and hashes by the names that headers use
+ *     check.[ch]              the table of rules that a header must keep
+ *     io.c                    the caller's callbacks, with range checks and errors
+ *
+ *     open.c                  read the header, try passwords
+ *     info.c                  what an opened header says
+ *     create.c                a new header
+ *     backup.c, restore.c     the header area as a whole, out and back in
+ *
+ *     keyslot-crypto.[ch]     cryptography alone: derive a key, seal the master key and unseal it
+ *     keyslot-disk.[ch]       one step on disk: store what is sealed in a free keyslot, wipe a keyslot
+ *     keyslot-replace.[ch]    several steps: a new password into a keyslot, free or not
+ *     keyslot-add-remove.c    operations: let a password open the volume, or no longer
+ *     keyslot-change.c        operation: exchange a password for another
+ *
+ *     overwrite.[ch]          random bytes over a range, flushed and read back
+ *     erase.c                 secure erase: the plan, and running it
+ *     erase-locate.[ch]       where keyslots are, even where fields are damaged
+ *     erase-regions.[ch]      the list of ranges in a plan, and the gaps between them
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef CRYPTO_LUKS_HANDLE_H
-#define CRYPTO_LUKS_HANDLE_H
+#ifndef CRYPTO_LUKS_LUKS_INT_H
+#define CRYPTO_LUKS_LUKS_INT_H
 
 #include "crypto/luks/algorithms.h"
 #include "crypto/luks/check.h"

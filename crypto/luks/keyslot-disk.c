@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/store.h"
+#include "crypto/luks/keyslot-disk.h"
 
 bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b)
 {
@@ -56,8 +56,8 @@ static bool write_sector(QCryptoLUKS *luks, const QCryptoLUKSIO *io, const uint8
     if (memcmp(luks->raw + at, raw + at, QCRYPTO_LUKS_SECTOR_SIZE) == 0) {
         return true;
     }
-    if (!luks_pwrite(io, at, raw + at, QCRYPTO_LUKS_SECTOR_SIZE, "header", errp)
-        || !luks_flush(io, "header", errp)) {
+    if (!luks_pwrite(io, at, raw + at, QCRYPTO_LUKS_SECTOR_SIZE, "header", errp) ||
+        !luks_flush(io, "header", errp)) {
         return false;
     }
     memcpy(luks->raw + at, raw + at, QCRYPTO_LUKS_SECTOR_SIZE);
@@ -74,8 +74,8 @@ bool luks_write_entry(QCryptoLUKS *luks, const QCryptoLUKSIO *io, const LUKSHead
 
     memcpy(raw, luks->raw, sizeof(raw));
     luks_header_encode(header, raw);
-    return write_sector(luks, io, raw, activate ? !state : state, errp)
-           && write_sector(luks, io, raw, activate ? state : !state, errp);
+    return write_sector(luks, io, raw, activate ? !state : state, errp) &&
+           write_sector(luks, io, raw, activate ? state : !state, errp);
 }
 
 static bool write_material(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
@@ -85,10 +85,10 @@ static bool write_material(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
     g_autoptr(SecretBuffer) back = secret_buffer_new(sealed->material->len);
 
     return luks_pwrite(io, offset, sealed->material->data, sealed->material->len, "key material",
-                       errp)
-           && luks_flush(io, "key material", errp)
-           && luks_pread(io, offset, back->data, back->len, "key material", errp)
-           && luks_sealed_proves(&luks->header, &luks->alg, sealed, back, master_key, errp);
+                       errp) &&
+           luks_flush(io, "key material", errp) &&
+           luks_pread(io, offset, back->data, back->len, "key material", errp) &&
+           luks_sealed_proves(&luks->header, &luks->alg, sealed, back, master_key, errp);
 }
 
 bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,

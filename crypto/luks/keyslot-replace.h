@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef CRYPTO_LUKS_REPLACE_H
-#define CRYPTO_LUKS_REPLACE_H
+#ifndef CRYPTO_LUKS_KEYSLOT_REPLACE_H
+#define CRYPTO_LUKS_KEYSLOT_REPLACE_H
 
-#include "crypto/luks/store.h"
+#include "crypto/luks/keyslot-disk.h"
 
 bool luks_check_slot_number(int slot, Error **errp);
 

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef CRYPTO_LUKS_REGIONS_H
-#define CRYPTO_LUKS_REGIONS_H
+#ifndef CRYPTO_LUKS_ERASE_REGIONS_H
+#define CRYPTO_LUKS_ERASE_REGIONS_H
 
 #include "crypto/luks.h"
 

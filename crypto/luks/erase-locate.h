@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef CRYPTO_LUKS_LOCATE_H
-#define CRYPTO_LUKS_LOCATE_H
+#ifndef CRYPTO_LUKS_ERASE_LOCATE_H
+#define CRYPTO_LUKS_ERASE_LOCATE_H
 
 #include "crypto/luks/header.h"
 

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/replace.h"
+#include "crypto/luks/keyslot-replace.h"
 
 /* Read the header again; keyslot @own must still be what it was. */
 static bool refresh_keeping(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int own, Error **errp)
@@ -22,7 +22,7 @@ static bool refresh_keeping(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int own,
     return true;
 }
 
-static bool change(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
+static bool change_password(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
                    const SecretBuffer *master_key, const QCryptoLUKSKeyslotOptions *options,
                    int *slot, Error **errp)
 {
@@ -33,8 +33,8 @@ static bool change(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
         return false;
     }
     sealed = luks_seal_new_password(luks, io, master_key, options, errp);
-    if (!sealed || !refresh_keeping(luks, io, old_slot, errp)
-        || !luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
+    if (!sealed || !refresh_keeping(luks, io, old_slot, errp) ||
+        !luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
         return false;
     }
     progress = luks_wipe_progress(luks, luks_replace_wipes(luks, *slot) + (*slot != old_slot),
@@ -46,8 +46,8 @@ static bool change(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
     if (*slot == old_slot) {
         return true;
     }
-    return luks_prove_keyslot(luks, io, options->new_password, *slot, master_key, errp)
-           && luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, &progress,
+    return luks_prove_keyslot(luks, io, options->new_password, *slot, master_key, errp) &&
+           luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, &progress,
                                 errp);
 }
 
@@ -70,7 +70,7 @@ bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         return false;
     }
     master_key = opened;
-    if (!change(luks, io, old_slot, master_key, options, &new_slot, errp)) {
+    if (!change_password(luks, io, old_slot, master_key, options, &new_slot, errp)) {
         return false;
     }
     if (slot) {

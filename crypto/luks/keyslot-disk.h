@@ -6,12 +6,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#ifndef CRYPTO_LUKS_STORE_H
-#define CRYPTO_LUKS_STORE_H
+#ifndef CRYPTO_LUKS_KEYSLOT_DISK_H
+#define CRYPTO_LUKS_KEYSLOT_DISK_H
 
-#include "crypto/luks/handle.h"
+#include "crypto/luks/luks-int.h"
 #include "crypto/luks/overwrite.h"
-#include "crypto/luks/seal.h"
+#include "crypto/luks/keyslot-crypto.h"
 
 /* Whether two headers differ only in what keyslot operations change: one master key, then. */
 bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b);

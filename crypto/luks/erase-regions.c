@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/regions.h"
+#include "crypto/luks/erase-regions.h"
 
 static void region_clear(void *opaque)
 {

@@ -9,8 +9,8 @@
 #include "crypto/hash.h"
 #include "crypto/pbkdf.h"
 #include "crypto/random.h"
-#include "crypto/luks/handle.h"
-#include "crypto/luks/seal.h"
+#include "crypto/luks/luks-int.h"
+#include "crypto/luks/keyslot-crypto.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
@@ -28,14 +28,14 @@ void luks_sealed_free(LUKSSealed *sealed)
  * Keys are derived in slices of so many nanoseconds, between which the operation can be paused or cancelled, and other
  * derivations have their turn. To hand one over costs some 20 us.
  */
-#define SLICE_NS (50 * SCALE_MS)
+#define DERIVE_SLICE_NS (50 * SCALE_MS)
 
 static int derive_slice(void *opaque)
 {
-    return qcrypto_pbkdf2_step(opaque, SLICE_NS);
+    return qcrypto_pbkdf2_step(opaque, DERIVE_SLICE_NS);
 }
 
-static bool derive(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const SecretBuffer *secret,
+static bool derive_key(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const SecretBuffer *secret,
                    const uint8_t *salt, uint32_t iterations, uint8_t *out, size_t nout,
                    Error **errp)
 {
@@ -56,7 +56,7 @@ static bool derive(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const Sec
 bool luks_digest_make(const QCryptoLUKSIO *io, LUKSHeader *header, const LUKSAlgorithms *alg,
                       const SecretBuffer *master_key, Error **errp)
 {
-    return derive(io, alg, master_key, header->digest_salt, header->digest_iterations,
+    return derive_key(io, alg, master_key, header->digest_salt, header->digest_iterations,
                   header->digest, LUKS_DIGEST_BYTES, errp);
 }
 
@@ -70,8 +70,8 @@ LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
     sealed->iterations = iterations;
     sealed->key = secret_buffer_new(header->key_bytes);
     sealed->material = secret_buffer_new(luks_material_bytes(header));
-    if (!qcrypto_random_bytes(sealed->salt, LUKS_SALT_BYTES, errp)
-        || !derive(io, alg, password, sealed->salt, iterations, sealed->key->data,
+    if (!qcrypto_random_bytes(sealed->salt, LUKS_SALT_BYTES, errp) ||
+        !derive_key(io, alg, password, sealed->salt, iterations, sealed->key->data,
                    sealed->key->len, errp)) {
         return NULL;
     }
@@ -86,7 +86,7 @@ LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
 }
 
 /* Decrypt @material in place with @key and join its stripes. */
-static SecretBuffer *join(const LUKSHeader *header, const LUKSAlgorithms *alg,
+static SecretBuffer *join_stripes(const LUKSHeader *header, const LUKSAlgorithms *alg,
                           const SecretBuffer *key, SecretBuffer *material, Error **errp)
 {
     g_autoptr(QCryptoSectorCipher) cipher = luks_sector_cipher_new(alg, key, errp);
@@ -110,7 +110,7 @@ bool luks_sealed_proves(const LUKSHeader *header, const LUKSAlgorithms *alg,
                         const SecretBuffer *master_key, Error **errp)
 {
     g_autoptr(SecretBuffer) copy = secret_buffer_new_from(material->data, material->len);
-    g_autoptr(SecretBuffer) out = join(header, alg, sealed->key, copy, errp);
+    g_autoptr(SecretBuffer) out = join_stripes(header, alg, sealed->key, copy, errp);
 
     if (!out) {
         return false;
@@ -132,11 +132,11 @@ int luks_unseal(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlg
     g_autoptr(SecretBuffer) out = NULL;
     uint8_t digest[LUKS_DIGEST_BYTES];
 
-    if (!derive(io, alg, password, entry->salt, entry->iterations, key->data, key->len, errp)) {
+    if (!derive_key(io, alg, password, entry->salt, entry->iterations, key->data, key->len, errp)) {
         return -1;
     }
-    out = join(header, alg, key, material, errp);
-    if (!out || !derive(io, alg, out, header->digest_salt, header->digest_iterations, digest,
+    out = join_stripes(header, alg, key, material, errp);
+    if (!out || !derive_key(io, alg, out, header->digest_salt, header->digest_iterations, digest,
                         sizeof(digest), errp)) {
         return -1;
     }

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/locate.h"
+#include "crypto/luks/erase-locate.h"
 
 /* The key lengths of all ciphers and modes of LUKS1. */
 static const uint32_t key_lengths[] = { 16, 24, 32, 48, 64 };
@@ -14,7 +14,7 @@ static const uint32_t key_lengths[] = { 16, 24, 32, 48, 64 };
 #define ENOUGH_STATES 6
 #define ENOUGH_OFFSETS 4
 
-static void G_GNUC_PRINTF(2, 3) note(GPtrArray *notes, const char *fmt, ...)
+static void G_GNUC_PRINTF(2, 3) add_note(GPtrArray *notes, const char *fmt, ...)
 {
     va_list ap;
 
@@ -28,13 +28,13 @@ static int valid_states(const LUKSHeader *header)
     int n = 0;
 
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-        n += header->slots[i].state == LUKS_KEYSLOT_ACTIVE
-             || header->slots[i].state == LUKS_KEYSLOT_INACTIVE;
+        n += header->slots[i].state == LUKS_KEYSLOT_ACTIVE ||
+             header->slots[i].state == LUKS_KEYSLOT_INACTIVE;
     }
     return n;
 }
 
-static bool recognise(const LUKSHeader *header, GPtrArray *notes, Error **errp)
+static bool recognise_header(const LUKSHeader *header, GPtrArray *notes, Error **errp)
 {
     bool magic = memcmp(header->magic, LUKS_MAGIC, LUKS_MAGIC_BYTES) == 0;
     bool states = valid_states(header) >= ENOUGH_STATES;
@@ -48,11 +48,11 @@ static bool recognise(const LUKSHeader *header, GPtrArray *notes, Error **errp)
         return false;
     }
     if (!magic) {
-        note(notes, "magic is damaged; %d keyslots identify this as a LUKS header",
+        add_note(notes, "magic is damaged; %d keyslots identify this as a LUKS header",
              valid_states(header));
     }
     if (header->version != 1) {
-        note(notes, "version is damaged (%u)", header->version);
+        add_note(notes, "version is damaged (%u)", header->version);
     }
     return true;
 }
@@ -95,13 +95,13 @@ static uint32_t find_key_bytes(const LUKSHeader *header, GPtrArray *notes)
         }
     }
     if (header->key_bytes != found) {
-        note(notes, "key-bytes is damaged (%" PRIu32 "); keyslots are %s", header->key_bytes,
+        add_note(notes, "key-bytes is damaged (%" PRIu32 "); keyslots are %s", header->key_bytes,
              found ? "spaced as usual" : "taken to be as long as they can be");
     }
     return found;
 }
 
-static bool fits(uint64_t offset, uint64_t bytes, uint64_t end)
+static bool material_fits(uint64_t offset, uint64_t bytes, uint64_t end)
 {
     return offset >= LUKS_HEADER_BYTES && offset < end && bytes <= end - offset;
 }
@@ -134,16 +134,16 @@ static void locate_slot(const LUKSHeader *header, int i, uint32_t key_bytes, boo
     location->material_offset[i] = field;
     location->material_bytes[i] = bytes;
     if (usual && field != usual_offset(key_bytes, i)) {
-        note(notes, "keyslot %d key-material-offset is damaged (byte %" PRIu64 "); taken to be"
+        add_note(notes, "keyslot %d key-material-offset is damaged (byte %" PRIu64 "); taken to be"
              " where it usually is", i, field);
         location->material_offset[i] = usual_offset(key_bytes, i);
     }
-    if (bytes == 0 || !fits(location->material_offset[i], 1, end)) {
-        note(notes, "keyslot %d could not be located", i);
+    if (bytes == 0 || !material_fits(location->material_offset[i], 1, end)) {
+        add_note(notes, "keyslot %d could not be located", i);
         location->material_bytes[i] = 0;
-    } else if (!fits(location->material_offset[i], bytes, end)) {
+    } else if (!material_fits(location->material_offset[i], bytes, end)) {
         location->material_bytes[i] = end - location->material_offset[i];
-        note(notes, "keyslot %d is cut off after %" PRIu64 " bytes", i,
+        add_note(notes, "keyslot %d is cut off after %" PRIu64 " bytes", i,
              location->material_bytes[i]);
     }
 }
@@ -157,7 +157,7 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
     uint32_t key_bytes;
     bool usual;
 
-    if (!recognise(header, notes, errp)) {
+    if (!recognise_header(header, notes, errp)) {
         return false;
     }
     key_bytes = find_key_bytes(header, notes);
@@ -171,7 +171,7 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
     if (!location->detached && payload >= least && payload <= volume_bytes) {
         end = payload;
     } else if (!location->detached) {
-        note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last"
+        add_note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last"
              " keyslot", payload);
     }
 

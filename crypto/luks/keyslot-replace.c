@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/replace.h"
+#include "crypto/luks/keyslot-replace.h"
 
 bool luks_check_slot_number(int slot, Error **errp)
 {
@@ -74,8 +74,8 @@ bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         .max_iterations = UINT64_MAX,   /* what was just written is not refused */
     };
     memcpy(fresh->raw, luks->raw, sizeof(fresh->raw));
-    if (!qcrypto_luks_refresh(fresh, io, errp)
-        || luks_find_keyslot(fresh, io, password, slot, &opened, NULL, errp) < 0) {
+    if (!qcrypto_luks_refresh(fresh, io, errp) ||
+        luks_find_keyslot(fresh, io, password, slot, &opened, NULL, errp) < 0) {
         if (luks_pause_point(io, NULL)) {
             error_prepend(errp, "The new password does not open keyslot %d: ", slot);
         }
@@ -108,8 +108,8 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
         return luks_store_keyslot(luks, io, slot, sealed, master_key, errp);
     }
     via = qcrypto_luks_keyslot_find_free(luks);
-    if (via >= 0 && (!luks_store_keyslot(luks, io, via, sealed, master_key, errp)
-                     || !luks_prove_keyslot(luks, io, new_password, via, master_key, errp))) {
+    if (via >= 0 && (!luks_store_keyslot(luks, io, via, sealed, master_key, errp) ||
+                     !luks_prove_keyslot(luks, io, new_password, via, master_key, errp))) {
         return false;
     }
     if (via < 0) {
@@ -117,9 +117,9 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
         steady.pause_point = NULL;
         io = &steady;
     }
-    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, progress, errp)
-           && luks_store_keyslot(luks, io, slot, sealed, master_key, errp)
-           && (via < 0
-               || luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, progress,
+    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, progress, errp) &&
+           luks_store_keyslot(luks, io, slot, sealed, master_key, errp) &&
+           (via < 0 ||
+               luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, progress,
                                     errp));
 }
