@@ -1,17 +1,23 @@
 /*
  * raw: the bytes of the child as they are, or a window of them
  *
+ * A node whose format was guessed must stay raw: whoever can write to the volume (a guest) could otherwise make it look
+ * like another format, and have the next guess open other files of the host. So a write that would give the first
+ * sector the header of another format fails, and writes come in whole sectors, so that no header arrives in pieces.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/block_int.h"
 #include "block/drivers.h"
+#include "block/ops/signature.h"
 
 #define SECTOR_BYTES 512
 
 typedef struct BDRVRawState {
     int64_t offset;
     int64_t size;       /* of the window; -1: up to the end of the child */
+    bool probed;        /* the format was guessed */
 } BDRVRawState;
 
 /* The window as it lies in the child now. */
@@ -58,7 +64,16 @@ static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
         error_setg(errp, "Specified size is not multiple of %d", SECTOR_BYTES);
         return false;
     }
-    return bdrv_co_open_child(bs, "file", o->file, role, errp) && check_window(bs, errp);
+    s->probed = bs->open_flags & BDRV_O_PROBED;
+    if (!bdrv_co_open_child(bs, "file", o->file, role, errp) || !check_window(bs, errp)) {
+        return false;
+    }
+    if (s->probed && !bs->read_only) {
+        warn_report("The format of '%s' was not named and is guessed to be raw. Writes that would give its first "
+                    "sector the header of another format are refused; name the format (-f raw) to allow them",
+                    bs->file->bs->filename);
+    }
+    return true;
 }
 
 static void coroutine_fn raw_co_close(BlockDriverState *bs)
@@ -70,10 +85,15 @@ static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
     return window_length(bs);
 }
 
-/* The child rounds to its blocks by itself: rounded here, a request could leave the window. */
+/*
+ * The child rounds to its blocks by itself: rounded here, a request could leave the window. Sectors of a probed node
+ * are whole, but for one at an odd end.
+ */
 static void raw_refresh_limits(BlockDriverState *bs)
 {
-    bs->bl.request_alignment = 1;
+    BDRVRawState *s = bs->opaque;
+
+    bs->bl.request_alignment = s->probed && QEMU_IS_ALIGNED(bdrv_getlength(bs), SECTOR_BYTES) ? SECTOR_BYTES : 1;
 }
 
 static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -84,11 +104,35 @@ static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int6
     return bdrv_co_preadv(bs->file, s->offset + offset, bytes, qiov);
 }
 
+/* Whether a probed node stays raw when @bytes at @offset become what @qiov holds (NULL: zeroes): 0 or -EPERM. */
+static int check_first_sector(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+{
+    BDRVRawState *s = bs->opaque;
+    uint8_t sector[SECTOR_BYTES];
+    int64_t n = MIN(SECTOR_BYTES, bdrv_getlength(bs));
+
+    if (!s->probed || offset >= n) {
+        return 0;
+    }
+    if (offset > 0 || bytes < n) {
+        return -EPERM;
+    }
+    if (!qiov) {
+        return 0;
+    }
+    qemu_iovec_to_buf(qiov, 0, sector, n);
+    return block_is_image_start(sector, n) ? -EPERM : 0;
+}
+
 static int coroutine_fn raw_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                        QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
     BDRVRawState *s = bs->opaque;
+    int ret = check_first_sector(bs, offset, bytes, qiov);
 
+    if (ret < 0) {
+        return ret;
+    }
     return bdrv_co_pwritev(bs->file, s->offset + offset, bytes, qiov, flags);
 }
 
@@ -96,14 +140,22 @@ static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offse
                                              BdrvRequestFlags flags)
 {
     BDRVRawState *s = bs->opaque;
+    int ret = check_first_sector(bs, offset, bytes, NULL);
 
+    if (ret < 0) {
+        return ret;
+    }
     return bdrv_co_pwrite_zeroes(bs->file, s->offset + offset, bytes, flags);
 }
 
 static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     BDRVRawState *s = bs->opaque;
+    int ret = check_first_sector(bs, offset, bytes, NULL);
 
+    if (ret < 0) {
+        return ret;
+    }
     return bdrv_co_pdiscard(bs->file, s->offset + offset, bytes);
 }
 

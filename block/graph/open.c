@@ -472,7 +472,7 @@ BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_ob
     }
     g_autoptr(BlockdevOptions) typed = QAPI_FROM_JSON(BlockdevOptions, options, QAPI_INPUT_KEYVAL, errp);
     if (typed) {
-        bs = bdrv_co_open_blockdev(typed, flags, errp);
+        bs = bdrv_co_open_blockdev(typed, flags | (probed ? BDRV_O_PROBED : 0), errp);
     }
     bdrv_co_unref(probed);
     return bs;

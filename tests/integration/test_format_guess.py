@@ -2,10 +2,11 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import nbd
 import pytest
 
 from images import MIB, secret, write_pieces
-from nbd_server import qemu_nbd
+from nbd_server import NbdServer, qemu_nbd
 from programs import SYSTEM_ENV, cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, qemu_io, run
 
 # Format as QEMU's qemu-img names it, options, and what it is called here.
@@ -126,3 +127,93 @@ def test_what_raw_images_hold(tmp_path, plain):
     for size in 0, 1, 100, 511, 513, 700:
         disk.write_bytes(b'x' * size)
         assert qemu_img_json('info', disk)['format'] == 'raw'
+
+
+# First sectors that make a volume something else than raw.
+HEADERS = [b'QFI\xfb\0\0\0\3', b'LUKS\xba\xbe\0\1', b'LUKS\xba\xbe\0\2', bytes(64) + b'\x7f\x10\xda\xbe', b'KDMV\1\0\0\0']
+
+
+@pytest.mark.parametrize('header', HEADERS)
+def test_a_guess_stays_raw(tmp_path, plain, header):
+    """A guest that could write such a header would choose what the next guess opens."""
+    pattern, before = tmp_path / 'pattern', plain.read_bytes()
+    pattern.write_bytes(header.ljust(512, b'\0') + bytes(3584))
+    for offset, length, status in [(0, 512, 1), (0, 4096, 1), (0, 100, 1), (4096, 4096, 0)]:
+        done = qemu_io('-c', f'write -s {pattern} {offset} {length}', plain, status=status)
+        assert ('Operation not permitted' in done.stdout) == (status == 1)
+        assert 'was not named and is guessed to be raw' in done.stderr and '-f raw' in done.stderr
+    assert plain.read_bytes()[:4096] == before[:4096]
+
+    for options in ['-f', 'raw'], ['--image-opts']:
+        name = f'driver=raw,file.filename={plain}' if '--image-opts' in options else plain
+        done = qemu_io(*options, '-c', f'write -s {pattern} 0 100', name)
+        assert done.stderr == ''
+    assert plain.read_bytes()[:100] == header.ljust(100, b'\0')
+
+
+def test_no_header_in_pieces(tmp_path, plain):
+    """Each write fits, and two of them at once make no header either."""
+    with NbdServer(tmp_path, plain, quiet=False) as server:
+        handle = nbd.NBD()
+        handle.set_strict_mode(0)
+        handle.connect_uri(server.uri())
+        handle.pwrite(bytes(512), 0)
+        handle.pwrite(b'QFI', 0)
+        with pytest.raises(nbd.Error, match='Operation not permitted'):
+            handle.pwrite(b'\xfb', 3)
+        handle.zero(3, 0)
+        handle.pwrite(b'\xfb', 3)
+        handle.shutdown()
+
+
+@pytest.mark.parametrize('options, warned', [([], True), (['-r'], False), (['-f', 'raw'], False)])
+def test_warning(tmp_path, plain, options, warned):
+    with NbdServer(tmp_path, *options, plain, quiet=False) as server:
+        server.process.terminate()
+        assert (f"The format of '{plain}' was not named" in server.process.stderr.read()) == warned
+
+
+@pytest.mark.parametrize('options, asks, in_info, in_go', [
+    ([], True, 512, 512),
+    ([], False, None, 1),
+    (['-f', 'raw'], True, 1, 1),
+    (['-f', 'raw'], False, 1, 1),
+])
+def test_block_sizes(tmp_path, plain, options, asks, in_info, in_go):
+    """What libnbd's own tests expect of QEMU: a client that does not ask for block sizes need not know them."""
+    with NbdServer(tmp_path, *options, plain, quiet=False) as server:
+        handle = nbd.NBD()
+        handle.set_opt_mode(True)
+        handle.set_request_block_size(asks)
+        handle.connect_uri(server.uri())
+        if in_info is None:
+            with pytest.raises(nbd.Error):
+                handle.opt_info()
+        else:
+            handle.opt_info()
+            assert handle.get_block_size(nbd.SIZE_MINIMUM) == in_info
+        handle.opt_go()
+        assert handle.get_block_size(nbd.SIZE_MINIMUM) == in_go
+        handle.set_strict_mode(0)
+        handle.pwrite(b'abc', 511)
+        assert handle.pread(5, 510)[1:4] == b'abc'
+        handle.shutdown()
+
+
+def test_clients_of_a_guess(tmp_path, plain):
+    """Those of libnbd, which ask."""
+    data = write_pieces(tmp_path / 'data', 3 * MIB, (0, 3 * MIB), seed=2)
+    with NbdServer(tmp_path, plain, quiet=False) as server:
+        assert 'block_size_minimum: 512' in run('nbdinfo', server.uri()).stdout
+        run('nbdcopy', data, server.uri())
+        run('nbdcopy', server.uri(), tmp_path / 'back')
+    assert (tmp_path / 'back').read_bytes() == data.read_bytes()
+
+
+@pytest.mark.parametrize('size', [1, 100, 511, 513, 1000, 4097])
+def test_odd_length(tmp_path, size):
+    disk = tmp_path / 'disk'
+    disk.write_bytes(b'x' * size)
+    assert qemu_io('-c', f'write -P 0x51 0 {size}', '-c', f'read -P 0x51 0 {size}', disk).returncode == 0
+    qemu_img('convert', disk, tmp_path / 'copy')
+    assert (tmp_path / 'copy').read_bytes()[:size] == b'Q' * size

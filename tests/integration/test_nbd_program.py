@@ -30,7 +30,7 @@ def first_byte(uri):
     """Connect, read a byte, disconnect."""
     handle = nbd.NBD()
     handle.connect_uri(uri)
-    data = handle.pread(1, 0)
+    data = handle.pread(512, 0)[:1]
     handle.shutdown()
     return data
 

@@ -114,7 +114,7 @@ def test_unknown_options(server):
 
 
 def test_info(server):
-    """Everything that was asked for, whatever else was, and always the export."""
+    """Everything that was asked for, whatever else was, and always the export and its block sizes."""
     request = string(b'disk') + struct.pack('>H5H', 5, 1, 2, 3, 77, 0)
     with server.connect().greet() as wire:
         for _ in range(2):
@@ -125,7 +125,7 @@ def test_info(server):
             assert replies[3] == struct.pack('>III', 1, 4096, 32 * MIB)
             assert struct.unpack('>QH', replies[0])[0] == SIZE
             assert set(replies) == {0, 1, 2, 3}
-        assert len(wire.option(INFO, string(b'disk') + b'\0\0')) == 2
+        assert len(wire.option(INFO, string(b'disk') + b'\0\0')) == 3
 
 
 @pytest.mark.parametrize('data', [

@@ -42,19 +42,18 @@ static int coroutine_fn send_string(NBDClient *client, const NBDOption *opt, uin
     return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, 2 + len);
 }
 
-/*
- * The smallest block is what the node takes without reading the rest of a larger one, though we do that for
- * clients; it must divide the size of the export.
- */
-static int coroutine_fn send_block_size(NBDClient *client, const NBDOption *opt, const NBDExport *exp)
+/* What the node takes without reading the rest of a larger block. It must divide the size of the export. */
+static uint32_t min_block_bytes(const NBDExport *exp)
 {
     uint32_t min = blk_bs(exp->common.blk)->bl.request_alignment;
+
+    return QEMU_IS_ALIGNED(blk_getlength(exp->common.blk), min) ? MIN(min, 64 * KiB) : 1;
+}
+
+static int coroutine_fn send_block_size(NBDClient *client, const NBDOption *opt, uint32_t min)
+{
     uint8_t buf[14], *p = buf;
 
-    if (!QEMU_IS_ALIGNED(blk_getlength(exp->common.blk), min)) {
-        min = 1;
-    }
-    min = MIN(min, 64 * KiB);
     p = nbd_put16(p, NBD_INFO_BLOCK_SIZE);
     p = nbd_put32(p, min);
     p = nbd_put32(p, MAX(min, PREFERRED_BLOCK_BYTES));
@@ -72,9 +71,15 @@ static int coroutine_fn send_export(NBDClient *client, const NBDOption *opt, con
     return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, sizeof(buf));
 }
 
-/* Everything that was asked for, and always the export itself: 0 or -errno. */
+/*
+ * Everything that was asked for, and always the export and its block sizes: 0 or -errno. A client that does not ask
+ * for these may use any: we widen its requests. It learns of larger blocks before it chooses, from an error, and
+ * otherwise a smallest one of 1.
+ */
 static int coroutine_fn send_infos(NBDClient *client, const NBDOption *opt, const NBDExport *exp, int asked)
 {
+    bool obeys = asked & 1 << NBD_INFO_BLOCK_SIZE;
+    uint32_t min = min_block_bytes(exp);
     int ret = 0;
 
     if (asked & 1 << NBD_INFO_NAME) {
@@ -83,11 +88,15 @@ static int coroutine_fn send_infos(NBDClient *client, const NBDOption *opt, cons
     if (ret == 0 && asked & 1 << NBD_INFO_DESCRIPTION && exp->description) {
         ret = send_string(client, opt, NBD_INFO_DESCRIPTION, exp->description);
     }
-    if (ret == 0 && asked & 1 << NBD_INFO_BLOCK_SIZE) {
-        ret = send_block_size(client, opt, exp);
+    if (ret == 0) {
+        ret = send_block_size(client, opt, obeys || opt->option == NBD_OPT_INFO ? min : 1);
     }
     if (ret == 0) {
         ret = send_export(client, opt, exp);
+    }
+    if (ret == 0 && opt->option == NBD_OPT_INFO && !obeys && min > 1) {
+        return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_BLOCK_SIZE_REQD,
+                                "the smallest block has %" PRIu32 " bytes: ask for NBD_INFO_BLOCK_SIZE", min);
     }
     return ret < 0 ? ret : nbd_send_rep(client, opt->option, NBD_REP_ACK, NULL, 0);
 }
