@@ -186,21 +186,6 @@ int file_uring_probe(void)
     return -ENOTSUP;
 }
 
-/* Valgrind does not see what the kernel wrote into memory for the ring. */
-static void tell_valgrind(const FileRequest *req)
-{
-#ifdef CONFIG_VALGRIND
-    ssize_t left = req->write ? 0 : req->ret;
-
-    for (int i = 0; left > 0 && i < req->niov; i++) {
-        size_t n = MIN((size_t)left, req->iov[i].iov_len);
-
-        VALGRIND_MAKE_MEM_DEFINED(req->iov[i].iov_base, n);
-        left -= n;
-    }
-#endif
-}
-
 int coroutine_fn file_uring_transfer(FileRequest *req)
 {
     return -EAGAIN;
