@@ -282,12 +282,52 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
     return obj;
 }
 
+/* A line break and the indentation of the next line. */
+static void append_newline(GString *out, unsigned depth)
+{
+    g_string_append_printf(out, "\n%*s", 4 * depth, "");
+}
+
+/* Append @text, JSON without any space between its parts, as QEMU prints it. */
+static void append_spaced(GString *out, const char *text, bool pretty)
+{
+    unsigned depth = 0;
+    bool in_string = false;
+
+    for (const char *c = text; *c; c++) {
+        if (in_string) {
+            in_string = *c != '"';
+            if (*c == '\\') {
+                g_string_append_c(out, *c++);
+            }
+        } else if (*c == '"') {
+            in_string = true;
+        } else if (pretty && (*c == '}' || *c == ']')) {
+            append_newline(out, --depth);
+        }
+        g_string_append_c(out, *c);
+        if (in_string) {
+            continue;
+        }
+        if (*c == ':' || (*c == ',' && !pretty)) {
+            g_string_append_c(out, ' ');
+        } else if (pretty && (*c == ',' || *c == '{' || *c == '[')) {
+            depth += *c != ',';
+            if (c[1] != '}' && c[1] != ']') {
+                append_newline(out, depth);
+            }
+        }
+    }
+}
+
 char *qapi_print_json(struct json_object *obj, bool pretty)
 {
-    int flags = JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE |
-                (pretty ? JSON_C_TO_STRING_PRETTY : 0);
+    size_t len;
+    const char *text = json_object_to_json_string_length(obj, JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+    GString *out = g_string_sized_new(len + len / 4);
 
-    return g_strdup(json_object_to_json_string_ext(obj, flags));
+    append_spaced(out, text, pretty);
+    return g_string_free(out, FALSE);
 }
 
 struct json_object *qapi_json_new_string(const char *str, size_t len)

@@ -32,7 +32,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_object_put_cleanup)
  */
 struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp);
 
-/* JSON text of @obj, over several indented lines where @pretty. Free it with g_free(). */
+/*
+ * JSON text of @obj, spaced as QEMU does it: {"a": [1, 2], "b": {}}; with @pretty, an element a line, four spaces a
+ * level. Free it with g_free().
+ */
 char *qapi_print_json(struct json_object *obj, bool pretty);
 
 /* A string of @len bytes (any bytes) that is wiped when freed. */

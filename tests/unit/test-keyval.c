@@ -21,19 +21,19 @@ static void check(const char *params, const char *implied, const char *expected,
 
 static void test_plain(void)
 {
-    check("", NULL, "{ }", NULL);
-    check("a=1", NULL, "{ \"a\": \"1\" }", NULL);
-    check("a=1,", NULL, "{ \"a\": \"1\" }", NULL);
-    check("a=,b=x=y", NULL, "{ \"a\": \"\", \"b\": \"x=y\" }", NULL);
-    check("a=x,,y,b=,,,c=,,", NULL, "{ \"a\": \"x,y\", \"b\": \",\", \"c\": \",\" }", NULL);
-    check("a=1,a=2", NULL, "{ \"a\": \"2\" }", NULL);
-    check("secret_keyring=1,x-a_b=2", NULL, "{ \"secret_keyring\": \"1\", \"x-a_b\": \"2\" }", NULL);
+    check("", NULL, "{}", NULL);
+    check("a=1", NULL, "{\"a\": \"1\"}", NULL);
+    check("a=1,", NULL, "{\"a\": \"1\"}", NULL);
+    check("a=,b=x=y", NULL, "{\"a\": \"\", \"b\": \"x=y\"}", NULL);
+    check("a=x,,y,b=,,,c=,,", NULL, "{\"a\": \"x,y\", \"b\": \",\", \"c\": \",\"}", NULL);
+    check("a=1,a=2", NULL, "{\"a\": \"2\"}", NULL);
+    check("secret_keyring=1,x-a_b=2", NULL, "{\"secret_keyring\": \"1\", \"x-a_b\": \"2\"}", NULL);
 }
 
 static void test_implied(void)
 {
-    check("secret,id=a", "qom-type", "{ \"qom-type\": \"secret\", \"id\": \"a\" }", NULL);
-    check("a,,b", "driver", "{ \"driver\": \"a,b\" }", NULL);
+    check("secret,id=a", "qom-type", "{\"qom-type\": \"secret\", \"id\": \"a\"}", NULL);
+    check("a,,b", "driver", "{\"driver\": \"a,b\"}", NULL);
     check("id=a,secret", "qom-type", NULL, "Expected '=' after parameter 'secret'");
     check("secret,id", "qom-type", NULL, "Expected '=' after parameter 'id'");
     check(",id=a", "qom-type", NULL, "Expected a parameter before ','");
@@ -42,9 +42,9 @@ static void test_implied(void)
 static void test_nested(void)
 {
     check("file.driver=file,file.filename=x", NULL,
-          "{ \"file\": { \"driver\": \"file\", \"filename\": \"x\" } }", NULL);
+          "{\"file\": {\"driver\": \"file\", \"filename\": \"x\"}}", NULL);
     check("a.b.c=1,a.b.d=2,a.e=3", NULL,
-          "{ \"a\": { \"b\": { \"c\": \"1\", \"d\": \"2\" }, \"e\": \"3\" } }", NULL);
+          "{\"a\": {\"b\": {\"c\": \"1\", \"d\": \"2\"}, \"e\": \"3\"}}", NULL);
     check("a.b=1,a=2", NULL, NULL, "Parameters 'a.*' used inconsistently");
     check("a=2,a.b=1", NULL, NULL, "Parameters 'a.*' used inconsistently");
     check("x.a.b=1,x.a=2", NULL, NULL, "Parameters 'x.a.*' used inconsistently");
@@ -52,9 +52,9 @@ static void test_nested(void)
 
 static void test_lists(void)
 {
-    check("a.1=y,a.0=x", NULL, "{ \"a\": [ \"x\", \"y\" ] }", NULL);
-    check("l.0.k=1,l.0.j=2,l.1.k=3", NULL, "{ \"l\": [ { \"k\": \"1\", \"j\": \"2\" }, { \"k\": \"3\" } ] }", NULL);
-    check("a.0.0=x", NULL, "{ \"a\": [ [ \"x\" ] ] }", NULL);
+    check("a.1=y,a.0=x", NULL, "{\"a\": [\"x\", \"y\"]}", NULL);
+    check("l.0.k=1,l.0.j=2,l.1.k=3", NULL, "{\"l\": [{\"k\": \"1\", \"j\": \"2\"}, {\"k\": \"3\"}]}", NULL);
+    check("a.0.0=x", NULL, "{\"a\": [[\"x\"]]}", NULL);
     check("a.0=x,a.2=y", NULL, NULL, "Parameter 'a.1' is missing");
     check("a.01=x", NULL, NULL, "Parameter 'a.0' is missing");
     check("a.4294967296=x", NULL, NULL, "Parameter 'a.0' is missing");

@@ -53,14 +53,14 @@ static void bad(const char *text, unsigned line, unsigned column, const char *re
 
 static void test_values(void)
 {
-    good("{}", "{ }");
-    good(" \t\r\n[ ] ", "[ ]");
+    good("{}", "{}");
+    good(" \t\r\n[ ] ", "[]");
     good("0", "0");
     good("-0", "0");
     good("true", "true");
     good("\"\"", "\"\"");
-    good("[null, false, -1, 1.5e3]", "[ null, false, -1, 1.5e3 ]");
-    good("{\"a\": {\"b\": [1, {}]}, \"b\": \"/\"}", "{ \"a\": { \"b\": [ 1, { } ] }, \"b\": \"/\" }");
+    good("[null, false, -1, 1.5e3]", "[null, false, -1, 1.5e3]");
+    good("{\"a\": {\"b\": [1, {}]}, \"b\": \"/\"}", "{\"a\": {\"b\": [1, {}]}, \"b\": \"/\"}");
 }
 
 static void test_integers(void)
@@ -70,8 +70,8 @@ static void test_integers(void)
     good("18446744073709551615", "18446744073709551615");
     /* beyond 64 bits they are floating-point numbers, which no integer member takes */
     good("18446744073709551616", "18446744073709551616e0");
-    good("[1, -9223372036854775809]", "[ 1, -9223372036854775809e0 ]");
-    good("{\"a\": 99999999999999999999999999999999}", "{ \"a\": 99999999999999999999999999999999e0 }");
+    good("[1, -9223372036854775809]", "[1, -9223372036854775809e0]");
+    good("{\"a\": 99999999999999999999999999999999}", "{\"a\": 99999999999999999999999999999999e0}");
     bad("[99999999999999999999999999999999, x]", 1, 36, "unexpected character");
     bad("[99999999999999999999999999999999, trux]", 1, 39, "unexpected character");
     good("18446744073709551616.5", "18446744073709551616.5");
@@ -84,7 +84,7 @@ static void test_integers(void)
 static void test_strings(void)
 {
     good("'x'", "\"x\"");
-    good("{'a': 'b'}", "{ \"a\": \"b\" }");
+    good("{'a': 'b'}", "{\"a\": \"b\"}");
     good("'\"'", "\"\\\"\"");
     good("'\\''", "\"'\"");
     good("\"\\'\"", "\"'\"");
@@ -159,17 +159,23 @@ static void test_damaged(void)
 
 static void test_print(void)
 {
-    g_autoptr(json_object) val = qapi_parse_json("{'a': [1, {'b': '/'}]}", 22, &error_abort);
-    g_autofree char *pretty = qapi_print_json(val, true);
+    static const char text[] = "{'a': [1, {'b': '/:,{'}], 'c\\\\': {}, 'd\\\"]': []}";
+    g_autoptr(json_object) val = qapi_parse_json(text, strlen(text), &error_abort);
+    g_autofree char *line = qapi_print_json(val, false), *pretty = qapi_print_json(val, true);
 
+    g_assert_cmpstr(line, ==, "{\"a\": [1, {\"b\": \"/:,{\"}], \"c\\\\\": {}, \"d\\\"]\": []}");
     g_assert_cmpstr(pretty, ==,
                     "{\n"
-                    "  \"a\": [\n"
-                    "    1,\n"
-                    "    {\n"
-                    "      \"b\": \"/\"\n"
-                    "    }\n"
-                    "  ]\n"
+                    "    \"a\": [\n"
+                    "        1,\n"
+                    "        {\n"
+                    "            \"b\": \"/:,{\"\n"
+                    "        }\n"
+                    "    ],\n"
+                    "    \"c\\\\\": {\n"
+                    "    },\n"
+                    "    \"d\\\"]\": [\n"
+                    "    ]\n"
                     "}");
 }
 

@@ -33,31 +33,31 @@ static void check_round_trip(const QAPIType *type, const char *text)
 static void test_round_trips(void)
 {
     check_round_trip(&qapi_type_BlockdevOptions,
-        "{ \"driver\": \"luks\", \"node-name\": \"n\", \"discard\": \"unmap\", "
-        "\"cache\": { \"direct\": true, \"no-flush\": false }, \"read-only\": true, "
-        "\"file\": { \"driver\": \"file\", \"filename\": \"a/b\", \"aio\": \"io_uring\", \"aio-max-batch\": -1 }, "
-        "\"key-secret\": \"s\", \"header\": \"hdr\", \"max-pbkdf-iterations\": 9223372036854775807 }");
+        "{\"driver\": \"luks\", \"node-name\": \"n\", \"discard\": \"unmap\", "
+        "\"cache\": {\"direct\": true, \"no-flush\": false}, \"read-only\": true, "
+        "\"file\": {\"driver\": \"file\", \"filename\": \"a/b\", \"aio\": \"io_uring\", \"aio-max-batch\": -1}, "
+        "\"key-secret\": \"s\", \"header\": \"hdr\", \"max-pbkdf-iterations\": 9223372036854775807}");
     check_round_trip(&qapi_type_BlockdevOptions,
-        "{ \"driver\": \"null-co\", \"size\": 18446744073709551615, \"latency-ns\": 18446744073709551615 }");
+        "{\"driver\": \"null-co\", \"size\": 18446744073709551615, \"latency-ns\": 18446744073709551615}");
     check_round_trip(&qapi_type_BlockdevOptions,
-        "{ \"driver\": \"file\", \"filename\": \"n\", \"aio-max-batch\": -9223372036854775808 }");
+        "{\"driver\": \"file\", \"filename\": \"n\", \"aio-max-batch\": -9223372036854775808}");
     check_round_trip(&qapi_type_SecureEraseReport,
-        "{ \"scope\": \"header\", \"regions\": [ "
-        "{ \"offset\": 4096, \"length\": 128000, \"what\": \"keyslot\", \"keyslot\": 0, "
-        "\"passes\": 1, \"verified\": true }, "
-        "{ \"offset\": 0, \"length\": 592, \"what\": \"header\", \"passes\": 1, \"verified\": false }, "
-        "{ \"offset\": 0, \"length\": 592, \"what\": \"header\", \"passes\": 1, \"verified\": false } ], "
-        "\"layers\": [ { \"node-name\": \"n\", \"driver\": \"file\", \"assurance\": \"may-survive\", "
-        "\"notes\": [ \"reflink\", \"btrfs\", \"é\" ] } ], \"assurance\": \"may-survive\" }");
+        "{\"scope\": \"header\", \"regions\": ["
+        "{\"offset\": 4096, \"length\": 128000, \"what\": \"keyslot\", \"keyslot\": 0, "
+        "\"passes\": 1, \"verified\": true}, "
+        "{\"offset\": 0, \"length\": 592, \"what\": \"header\", \"passes\": 1, \"verified\": false}, "
+        "{\"offset\": 0, \"length\": 592, \"what\": \"header\", \"passes\": 1, \"verified\": false}], "
+        "\"layers\": [{\"node-name\": \"n\", \"driver\": \"file\", \"assurance\": \"may-survive\", "
+        "\"notes\": [\"reflink\", \"btrfs\", \"é\"]}], \"assurance\": \"may-survive\"}");
     check_round_trip(&qapi_type_ImageInfo,
-        "{ \"filename\": \"x\", \"format\": \"luks\", \"virtual-size\": 1, \"encrypted\": true, "
-        "\"format-specific\": { \"type\": \"luks\", \"data\": { \"cipher-alg\": \"aes-256\", \"cipher-mode\": \"xts\", "
+        "{\"filename\": \"x\", \"format\": \"luks\", \"virtual-size\": 1, \"encrypted\": true, "
+        "\"format-specific\": {\"type\": \"luks\", \"data\": {\"cipher-alg\": \"aes-256\", \"cipher-mode\": \"xts\", "
         "\"ivgen-alg\": \"plain64\", \"hash-alg\": \"sha256\", \"detached-header\": false, "
         "\"payload-offset\": 2068480, "
-        "\"master-key-iters\": 1000, \"uuid\": \"u\", \"slots\": [ { \"active\": false, \"key-offset\": 4096 } ] } }, "
-        "\"backing-image\": { \"filename\": \"y\", \"format\": \"raw\", \"virtual-size\": 2 } }");
+        "\"master-key-iters\": 1000, \"uuid\": \"u\", \"slots\": [{\"active\": false, \"key-offset\": 4096}]}}, "
+        "\"backing-image\": {\"filename\": \"y\", \"format\": \"raw\", \"virtual-size\": 2}}");
     check_round_trip(&qapi_type_ObjectOptions,
-        "{ \"qom-type\": \"secret_keyring\", \"id\": \"k\", \"serial\": -2147483648 }");
+        "{\"qom-type\": \"secret_keyring\", \"id\": \"k\", \"serial\": -2147483648}");
     check_round_trip(&qapi_type_BlockdevRef, "\"node0\"");
 }
 
@@ -83,7 +83,7 @@ static void test_built_by_hand(void)
     g_autoptr(json_object) empty = QAPI_TO_JSON(Keyslots, slots);
     g_autofree char *empty_text = qapi_print_json(empty, false);
 
-    g_assert_cmpstr(empty_text, ==, "{ \"slots\": [ ] }");
+    g_assert_cmpstr(empty_text, ==, "{\"slots\": []}");
     for (int i = 0; i < 9; i++) {
         KeyslotInfo *info = g_new0(KeyslotInfo, 1);
         info->slot = i;

@@ -35,14 +35,7 @@ void tool_print_json(struct json_object *obj)
 {
     g_autofree char *text = qapi_print_json(obj, true);
 
-    /* json-c indents by two spaces, clients' logs and ours by four. Strings hold no bare newlines. */
-    for (const char *line = text; *line; ) {
-        size_t indent = strspn(line, " ");
-        size_t len = strcspn(line, "\n");
-
-        printf("%*s%.*s\n", (int)(2 * indent), "", (int)(len - indent), line + indent);
-        line += len + (line[len] == '\n');
-    }
+    puts(text);
 }
 
 void tool_print_qapi(const QAPIType *type, const void *obj)
