@@ -54,6 +54,23 @@ def test_id_is_echoed(daemon, ident):
     assert daemon.qmp.answer()['id'] == ident
 
 
+def test_spacing(daemon):
+    """Byte for byte as QEMU prints it: some clients compare text."""
+    daemon.qmp.close()
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(str(daemon.socket))
+    with sock, sock.makefile('rwb') as file:
+        greeting = file.readline()
+        assert greeting.startswith(b'{"QMP": {"version": {"qemu": {"')
+        assert greeting.endswith(b'"}, "capabilities": ["oob"]}}\r\n')
+        for request, answer in ((b'{"execute":"qmp_capabilities"}', b'{"return": {}}\r\n'),
+                                (b'{"execute":"query-jobs","id":[1,{"a":2}]}', b'{"return": [], "id": [1, {"a": 2}]}\r\n')):
+            file.write(request)
+            file.flush()
+            assert file.readline() == answer
+    daemon.qmp = daemon.connect()
+
+
 def test_no_id_none_echoed(daemon):
     daemon.qmp.send({'execute': 'query-version'})
     assert set(daemon.qmp.answer()) == {'return'}
@@ -157,11 +174,12 @@ def test_unread_answers_stop_the_reader(daemon):
 def test_oob(daemon):
     daemon.qmp.close()
     qmp = daemon.qmp = daemon.connect(oob=True)
-    qmp.send({'exec-oob': 'query-version', 'id': 'o'})
+    qmp.send({'exec-oob': 'query-jobs', 'id': 'o'})
     assert qmp.answer()['id'] == 'o'
-    qmp.send({'exec-oob': 'quit'})
-    assert 'does not support OOB' in qmp.answer()['error']['desc']
-    qmp.send({'exec-oob': 'query-version', 'execute': 'query-version'})
+    for command in ('quit', 'query-version', 'query-commands'):
+        qmp.send({'exec-oob': command})
+        assert 'does not support OOB' in qmp.answer()['error']['desc']
+    qmp.send({'exec-oob': 'query-jobs', 'execute': 'query-jobs'})
     assert 'clash' in qmp.answer()['error']['desc']
 
 
@@ -172,9 +190,9 @@ def test_in_the_way_of_qemus_python_library(daemon):
     assert 'oob' in qmp.greeting['QMP']['capabilities']
     qmp.send({'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}})
     assert qmp.answer() == {'return': {}}
-    commands = ['query-version', 'query-qmp-schema', 'no-such-command', 'query-block-exports', 'job-dismiss'] * 6
+    commands = ['query-jobs', 'query-qmp-schema', 'no-such-command', 'query-block-exports', 'job-dismiss'] * 6
     for i, command in enumerate(commands):
-        execute = 'exec-oob' if command == 'query-version' and i else 'execute'
+        execute = 'exec-oob' if command == 'query-jobs' and i else 'execute'
         qmp.send({execute: command, 'id': f'__qmp#{i:05d}'})
     answers = {}
     for _ in commands:
