@@ -212,13 +212,35 @@ static void collect_fds(IOChannel *ch, struct msghdr *msg)
     }
 }
 
+/*
+ * How much to read at once, so that descriptors come with the byte that they were sent with: a read may join messages,
+ * up to and including one with descriptors, and does not tell where that begins. 0: the end, or -errno.
+ */
+static ssize_t peek_len(IOChannel *ch, void *buf, size_t len)
+{
+    struct iovec iov = { .iov_base = buf, .iov_len = len };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+    ssize_t n = RETRY_ON_EINTR(recvmsg(ch->fd, &msg, MSG_PEEK));
+
+    if (n < 0) {
+        return -errno;
+    }
+    /* There is no room for descriptors, so some are ahead, or arrived just now: look for them byte by byte. */
+    return msg.msg_flags & MSG_CTRUNC ? 1 : n;
+}
+
 static ssize_t read_with_fds(IOChannel *ch, void *buf, size_t len)
 {
+    ssize_t next = peek_len(ch, buf, len);
+
+    if (next <= 0) {
+        return next;
+    }
     union {
         struct cmsghdr align;
         char buf[CMSG_SPACE(sizeof(int) * FDS_MAX)];
     } control;
-    struct iovec iov = { .iov_base = buf, .iov_len = len };
+    struct iovec iov = { .iov_base = buf, .iov_len = next };
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
     };
@@ -386,7 +408,7 @@ void io_channel_shutdown(IOChannel *ch)
 
 void io_channel_accept_fds(IOChannel *ch)
 {
-    ch->accept_fds = ch->is_unix;
+    ch->accept_fds = ch->is_unix && !ch->filter;
 }
 
 int io_channel_take_fd(IOChannel *ch)

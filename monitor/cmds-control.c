@@ -12,7 +12,7 @@
 
 bool coroutine_fn qmp_qmp_capabilities(const QmpCapabilitiesArg *arg, Error **errp)
 {
-    QmpSession *s = qmp_session_cur();
+    QmpSession *s = qmp_request_cur()->s;
 
     s->oob = arg->enable && arg->enable->n;    /* there is no other capability */
     s->negotiated = true;

@@ -8,15 +8,17 @@
 #include "qapi/qapi-commands.h"
 #include "util/fdset.h"
 
-/* The descriptor that came with the command; -1 with @errp. */
+/* The first descriptor that came with the command; -1 with @errp. */
 static int take_passed_fd(Error **errp)
 {
-    QmpSession *s = qmp_session_cur();
-    int fd = s->in ? io_channel_take_fd(s->in) : -1;
+    GArray *fds = qmp_request_cur()->fds;
 
-    if (fd < 0) {
+    if (fds->len == 0) {
         error_setg(errp, "No file descriptor supplied via SCM_RIGHTS");
+        return -1;
     }
+    int fd = g_array_index(fds, int, 0);
+    g_array_remove_index(fds, 0);
     return fd;
 }
 
@@ -32,13 +34,13 @@ bool coroutine_fn qmp_getfd(const GetfdArg *arg, Error **errp)
         close(fd);
         return false;
     }
-    g_hash_table_replace(qmp_session_cur()->fds, g_strdup(arg->fdname), GINT_TO_POINTER(fd));
+    g_hash_table_replace(qmp_request_cur()->s->named_fds, g_strdup(arg->fdname), GINT_TO_POINTER(fd));
     return true;
 }
 
 bool coroutine_fn qmp_closefd(const ClosefdArg *arg, Error **errp)
 {
-    if (!g_hash_table_remove(qmp_session_cur()->fds, arg->fdname)) {
+    if (!g_hash_table_remove(qmp_request_cur()->s->named_fds, arg->fdname)) {
         error_setg(errp, "File descriptor named '%s' not found", arg->fdname);
         return false;
     }
@@ -47,10 +49,10 @@ bool coroutine_fn qmp_closefd(const ClosefdArg *arg, Error **errp)
 
 int monitor_take_fd(const char *name, Error **errp)
 {
-    QmpSession *s = qmp_session_cur();
+    QmpRequest *r = qmp_request_cur();
     gpointer key, fd;
 
-    if (!s || !g_hash_table_steal_extended(s->fds, name, &key, &fd)) {
+    if (!r || !g_hash_table_steal_extended(r->s->named_fds, name, &key, &fd)) {
         error_setg(errp, "File descriptor named '%s' has not been found", name);
         return -1;
     }

@@ -23,6 +23,13 @@ typedef struct Monitor {
     QmpSession *session;        /* with the client of now; NULL: none */
 } Monitor;
 
+/* What a client asks for. */
+typedef struct QmpRequest {
+    QmpSession *s;              /* a reference */
+    struct json_object *value;
+    GArray *fds;                /* of int: the descriptors that came with it; closed with the request */
+} QmpRequest;
+
 /* A conversation with one client, from the greeting to the end of its last command. */
 struct QmpSession {
     Monitor *mon;               /* NULL once the client is gone */
@@ -41,14 +48,14 @@ struct QmpSession {
     size_t writing_bytes;       /* with the writer */
     bool writer_runs;
 
-    GHashTable *fds;            /* of getfd: char * -> int */
+    GHashTable *named_fds;      /* of getfd: char * -> int */
 };
 
 /* Begin a session; takes over references to @in and @out. (qmp-session.c) */
 void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out);
 
-/* The session whose command this coroutine runs; never NULL in a command handler. */
-QmpSession *qmp_session_cur(void);
+/* The request whose command this coroutine runs; never NULL in a command handler. */
+QmpRequest *qmp_request_cur(void);
 
 /* Send @msg, which stays the caller's. A client that lets too much pile up is cut off. */
 void qmp_session_send(QmpSession *s, struct json_object *msg);

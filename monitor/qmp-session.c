@@ -17,9 +17,9 @@
 /* A client that does not read its events and lets this much pile up is cut off. */
 #define OUTPUT_MAX_BYTES (64 * MiB)
 
-static GHashTable *running;     /* Coroutine -> QmpSession whose command it runs */
+static GHashTable *running;     /* Coroutine -> QmpRequest whose command it runs */
 
-QmpSession *qmp_session_cur(void)
+QmpRequest *qmp_request_cur(void)
 {
     return running ? g_hash_table_lookup(running, qemu_coroutine_self()) : NULL;
 }
@@ -30,24 +30,67 @@ static QmpSession *qmp_session_ref(QmpSession *s)
     return s;
 }
 
-static void drop_requests(QmpSession *s)
-{
-    while (!g_queue_is_empty(&s->requests)) {
-        json_object_put(g_queue_pop_head(&s->requests));
-    }
-}
-
 static void qmp_session_unref(QmpSession *s)
 {
     if (--s->refcnt > 0) {
         return;
     }
-    drop_requests(s);
-    g_hash_table_unref(s->fds);
+    g_hash_table_unref(s->named_fds);
     g_string_free(s->output, TRUE);
     io_channel_unref(s->in);
     io_channel_unref(s->out);
     g_free(s);
+}
+
+static void close_fd(gpointer fd)
+{
+    close(GPOINTER_TO_INT(fd));
+}
+
+static void close_fds(GArray *fds)
+{
+    for (guint i = 0; i < fds->len; i++) {
+        close(g_array_index(fds, int, i));
+    }
+    g_array_unref(fds);
+}
+
+/* Take over the descriptors that came with what was read last: whatever ends in it first is what they came with. */
+static GArray *take_fds(QmpSession *s)
+{
+    GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
+    int fd;
+
+    while ((fd = io_channel_take_fd(s->in)) >= 0) {
+        g_array_append_val(fds, fd);
+    }
+    return fds;
+}
+
+/* Takes over @value. */
+static QmpRequest *request_new(QmpSession *s, struct json_object *value)
+{
+    QmpRequest *r = g_new(QmpRequest, 1);
+
+    *r = (QmpRequest){ .s = qmp_session_ref(s), .value = value, .fds = take_fds(s) };
+    return r;
+}
+
+static void request_free(QmpRequest *r)
+{
+    close_fds(r->fds);
+    json_object_put(r->value);
+    qmp_session_unref(r->s);
+    g_free(r);
+}
+
+static void drop_requests(QmpSession *s)
+{
+    QmpRequest *r;
+
+    while ((r = g_queue_pop_head(&s->requests))) {
+        request_free(r);
+    }
 }
 
 static size_t pending_bytes(const QmpSession *s)
@@ -122,63 +165,52 @@ void qmp_session_send(QmpSession *s, struct json_object *msg)
     }
 }
 
-/* Execute queued requests one after the other, until none is left. */
-static void coroutine_fn execute(void *opaque)
+/* Execute @r, which is used up. */
+static void coroutine_fn execute(QmpRequest *r)
 {
-    QmpSession *s = opaque;
-    struct json_object *request;
-
-    g_hash_table_insert(running, qemu_coroutine_self(), s);
-    while ((request = g_queue_pop_head(&s->requests))) {
-        qemu_co_queue_restart_all(&s->changed);
-        qmp_dispatch(s, request);
-        json_object_put(request);
-    }
-    s->executing = false;
-    qemu_co_queue_restart_all(&s->changed);
+    g_hash_table_insert(running, qemu_coroutine_self(), r);
+    qmp_dispatch(r->s, r->value);
     g_hash_table_remove(running, qemu_coroutine_self());
-    qmp_session_unref(s);
+    request_free(r);
 }
-
-typedef struct OobRequest {
-    QmpSession *s;
-    struct json_object *request;
-} OobRequest;
 
 static void coroutine_fn execute_oob(void *opaque)
 {
-    OobRequest *oob = opaque;
-
-    g_hash_table_insert(running, qemu_coroutine_self(), oob->s);
-    qmp_dispatch(oob->s, oob->request);
-    g_hash_table_remove(running, qemu_coroutine_self());
-    json_object_put(oob->request);
-    qmp_session_unref(oob->s);
-    g_free(oob);
+    execute(opaque);
 }
 
-/* Take over @request: execute it now, or once those before it are done. */
-static void coroutine_fn handle_request(QmpSession *s, struct json_object *request)
+/* Execute queued requests one after the other, until none is left. */
+static void coroutine_fn execute_queue(void *opaque)
+{
+    QmpSession *s = opaque;
+    QmpRequest *r;
+
+    while ((r = g_queue_pop_head(&s->requests))) {
+        qemu_co_queue_restart_all(&s->changed);
+        execute(r);
+    }
+    s->executing = false;
+    qemu_co_queue_restart_all(&s->changed);
+    qmp_session_unref(s);
+}
+
+/* Execute @r now, or once those before it are done. */
+static void coroutine_fn handle_request(QmpSession *s, QmpRequest *r)
 {
     g_autoptr(Error) err = NULL;
     bool oob;
 
-    if (!qmp_check_request(s, request, &oob, &err)) {
-        qmp_send_error(s, err, request);
-        json_object_put(request);
-        return;
-    }
-    if (oob) {
-        OobRequest *r = g_new(OobRequest, 1);
-
-        *r = (OobRequest){ .s = qmp_session_ref(s), .request = request };
+    if (!qmp_check_request(s, r->value, &oob, &err)) {
+        qmp_send_error(s, err, r->value);
+        request_free(r);
+    } else if (oob) {
         begin_coroutine(execute_oob, r);
-        return;
-    }
-    g_queue_push_tail(&s->requests, request);
-    if (!s->executing) {
-        s->executing = true;
-        begin_coroutine(execute, qmp_session_ref(s));
+    } else {
+        g_queue_push_tail(&s->requests, r);
+        if (!s->executing) {
+            s->executing = true;
+            begin_coroutine(execute_queue, qmp_session_ref(s));
+        }
     }
 }
 
@@ -200,8 +232,9 @@ static void coroutine_fn handle_input(QmpSession *s, QmpParser *parser, const ch
 
         if (err) {
             qmp_send_error(s, err, NULL);
+            close_fds(take_fds(s));
         } else if (value) {
-            handle_request(s, value);
+            handle_request(s, request_new(s, value));
         }
         wait_for_room(s);
         buf += used;
@@ -264,11 +297,6 @@ static void greet(QmpSession *s)
     qmp_session_send(s, msg);
 }
 
-static void close_fd(gpointer fd)
-{
-    close(GPOINTER_TO_INT(fd));
-}
-
 void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out)
 {
     QmpSession *s = g_new0(QmpSession, 1);
@@ -278,7 +306,7 @@ void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out)
     }
     *s = (QmpSession){ .mon = mon, .refcnt = 1, .in = in, .out = out, .pretty = mon->pretty };
     s->output = g_string_new(NULL);
-    s->fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
+    s->named_fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
     g_queue_init(&s->requests);
     qemu_co_queue_init(&s->changed);
     mon->session = s;

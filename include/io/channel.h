@@ -99,8 +99,10 @@ bool io_channel_peer_is_gone(const IOChannel *ch);
 void io_channel_shutdown(IOChannel *ch);
 
 /*
- * Descriptors that came with what was read from a unix socket, oldest first; up to a limit, further ones are
- * closed. Returns one that the caller owns, -1: none. io_channel_accept_fds() turns this on.
+ * Descriptors that a peer sent over a unix socket. io_channel_accept_fds() turns this on, where there is no filter;
+ * then those that came with some bytes can be taken once these were read, and belong to the first byte of that read.
+ * io_channel_take_fd() returns one that the caller owns, the oldest first; -1: none. Up to a limit; further ones are
+ * closed.
  */
 void io_channel_accept_fds(IOChannel *ch);
 int io_channel_take_fd(IOChannel *ch);

@@ -160,13 +160,13 @@ static void coroutine_fn filter(void *opaque)
     g_assert_cmpint(filter_freed, ==, 1);
 }
 
-static void send_fd(int sock, int fd)
+static void send_with_fd(int sock, const char *text, int fd)
 {
     union {
         struct cmsghdr align;
         char buf[CMSG_SPACE(sizeof(int))];
     } control = { .buf = "" };
-    struct iovec iov = { .iov_base = (char *)"x", .iov_len = 1 };
+    struct iovec iov = { .iov_base = (char *)text, .iov_len = strlen(text) };
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control),
     };
@@ -176,7 +176,7 @@ static void send_fd(int sock, int fd)
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    g_assert_cmpint(sendmsg(sock, &msg, 0), ==, 1);
+    g_assert_cmpint(sendmsg(sock, &msg, 0), ==, strlen(text));
 }
 
 static void coroutine_fn fd_passing(void *opaque)
@@ -192,7 +192,7 @@ static void coroutine_fn fd_passing(void *opaque)
     int fd = open(path, O_CREAT | O_RDWR, 0600);
     g_assert_cmpint(fstat(fd, &sent), ==, 0);
     for (int i = 0; i < 20; i++) {      /* more than are kept; valgrind and the descriptor count see leaks */
-        send_fd(io_channel_get_fd(p.a), fd);
+        send_with_fd(io_channel_get_fd(p.a), "x", fd);
     }
     close(fd);
     g_assert_cmpint(io_channel_co_read_all(p.b, buf, 20), ==, 1);
@@ -206,6 +206,35 @@ static void coroutine_fn fd_passing(void *opaque)
     }
     pair_cleanup(&p);
     unlink(path);
+}
+
+/* Descriptors come with the byte that they were sent with, whatever the kernel has joined. */
+static void coroutine_fn fd_positions(void *opaque)
+{
+    g_autoptr(GString) seen = g_string_new(NULL);
+    char buf[100];
+    ssize_t n;
+    Pair p;
+
+    pair_init(&p);
+    io_channel_accept_fds(p.b);
+    int sock = io_channel_get_fd(p.a);
+    g_assert_cmpint(write(sock, "abc", 3), ==, 3);
+    g_assert_cmpint(write(sock, "de", 2), ==, 2);
+    send_with_fd(sock, "FGH", sock);
+    send_with_fd(sock, "IJ", sock);
+    g_assert_cmpint(write(sock, "klm", 3), ==, 3);
+    while (seen->len < 15 && (n = io_channel_co_read(p.b, buf, sizeof(buf))) > 0) {
+        int fd = io_channel_take_fd(p.b);
+
+        if (fd >= 0) {
+            g_string_append_c(seen, '+');
+            close(fd);
+        }
+        g_string_append_len(seen, buf, n);
+    }
+    g_assert_cmpstr(seen->str, ==, "abcde+FGH+IJklm");
+    pair_cleanup(&p);
 }
 
 static SocketAddress *unix_address(const char *path)
@@ -373,6 +402,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/io/ends", ends, run);
     g_test_add_data_func("/io/filter", filter, run);
     g_test_add_data_func("/io/fd-passing", fd_passing, run);
+    g_test_add_data_func("/io/fd-positions", fd_positions, run);
     g_test_add_data_func("/io/unix", unix_sockets, run);
     g_test_add_data_func("/io/tcp", tcp_sockets, run);
     g_test_add_data_func("/io/fd-address", fd_addresses, run);
