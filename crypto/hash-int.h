@@ -6,6 +6,7 @@
 #ifndef CRYPTO_HASH_INT_H
 #define CRYPTO_HASH_INT_H
 
+#include <nettle/md5.h>
 #include <nettle/nettle-meta.h>
 #include <nettle/ripemd160.h>
 #include <nettle/sha1.h>
@@ -15,6 +16,7 @@
 
 /* The state of any supported hash; where the input is secret it belongs into a SecretBuffer. */
 typedef union QCryptoHashState {
+    struct md5_ctx md5;
     struct sha1_ctx sha1;
     struct sha256_ctx sha256;
     struct sha512_ctx sha512;

@@ -10,6 +10,7 @@
 #include "util/secret-buffer.h"
 
 static const struct nettle_hash *const hashes[QCRYPTO_HASH_ALGO__MAX] = {
+    [QCRYPTO_HASH_ALGO_MD5] = &nettle_md5,
     [QCRYPTO_HASH_ALGO_SHA1] = &nettle_sha1,
     [QCRYPTO_HASH_ALGO_SHA224] = &nettle_sha224,
     [QCRYPTO_HASH_ALGO_SHA256] = &nettle_sha256,

@@ -26,6 +26,18 @@ static void new_header_cleanup(NewHeader *n)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NewHeader, new_header_cleanup)
 
+/* What can be made, because QEMU makes it, but hardly is what anybody wants. */
+static void warn_weak_options(const QCryptoBlockCreateOptionsLUKS *options)
+{
+    if (options->has_hash_alg && options->hash_alg == QCRYPTO_HASH_ALGO_MD5) {
+        warn_report("hash-alg=md5 is broken, and cryptsetup does not open such volumes; leave it out for sha256");
+    }
+    if (options->has_ivgen_alg && options->ivgen_alg == QCRYPTO_IV_GEN_ALGO_ESSIV &&
+        options->has_ivgen_hash_alg && options->ivgen_hash_alg == QCRYPTO_HASH_ALGO_MD5) {
+        warn_report("ivgen-hash-alg=md5 is broken; leave it out for sha256");
+    }
+}
+
 static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *options, Error **errp)
 {
     uint64_t bytes;
@@ -40,7 +52,11 @@ static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *o
         return false;
     }
     n->password = qcrypto_secret_lookup(options->key_secret, errp);
-    return n->password;
+    if (!n->password) {
+        return false;
+    }
+    warn_weak_options(options);
+    return true;
 }
 
 static bool coroutine_fn new_header_write(const NewHeader *n, BlockBackend *blk, bool detached, Job *job,

@@ -1,8 +1,8 @@
 /*
  * Hash: message digests by QAPI name
  *
- * Supported: sha1, sha224, sha256, sha384, sha512, ripemd160. The other members of QCryptoHashAlgo
- * exist for the sake of QEMU's schema only; using them is an error, never a crash.
+ * Supported: md5, sha1, sha224, sha256, sha384, sha512, ripemd160. sm3 exists for the sake of QEMU's schema only; using
+ * it is an error, never a crash.
  *
  *     uint8_t digest[QCRYPTO_HASH_MAX_DIGEST_LEN];
  *

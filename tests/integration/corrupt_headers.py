@@ -99,7 +99,7 @@ def hash_spec_unprintable(path):
 
 @rule('hash-spec')
 def hash_spec_unknown(path):
-    put(path, 'hash-spec', b'md5')
+    put(path, 'hash-spec', b'whirlpool')
 
 
 @rule('uuid')

@@ -134,7 +134,7 @@ def test_errors_differ(tmp_path, volume):
         return refused(*open_with_password(tmp_path, volume, password)).split(': ', 1)[1]
 
     errors = {why(b'wrong')}
-    luks_header.put(volume, 'hash-spec', b'md5')
+    luks_header.put(volume, 'hash-spec', b'whirlpool')
     errors.add(why())
     luks_header.put(volume, 'hash-spec', b'sha256')
     luks_header.put(volume, 'key-bytes', 1)

@@ -91,7 +91,7 @@ BAD_LUKS = [
     ('key-secret=sec0,cipher-alg=rot13', 'rot13'),
     ('key-secret=sec0,cipher-alg=des', 'des'),
     ('key-secret=sec0,cipher-alg=cast5-128', 'xts'),
-    ('key-secret=sec0,hash-alg=md5', 'md5'),
+    ('key-secret=sec0,hash-alg=sm3', 'sm3'),
     ('key-secret=sec0,iter-time=soon', 'iter-time'),
     ('key-secret=sec0,frob=1', 'frob'),
     ('key-secret=sec0,ivgen-alg=essiv,ivgen-hash-alg=sha1', 'sha1'),

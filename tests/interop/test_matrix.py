@@ -6,7 +6,7 @@ import pytest
 
 import luks
 from luks_header import payload_bytes
-from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json
+from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, secret_object
 
 MODES = {
     'xts-plain64': ('xts', 'plain64', None),
@@ -143,6 +143,23 @@ def test_rarer_choices(tmp_path, options):
     image = tmp_path / 'ours.luks'
     luks.create(qemu_img, tmp_path, image, options)
     check_read_back(tmp_path, image)
+
+
+@pytest.mark.parametrize('options, warns', [
+    ('hash-alg=md5', True),
+    ('cipher-alg=aes-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5', True),
+    ('ivgen-hash-alg=md5', False),
+])
+def test_md5(tmp_path, options, warns):
+    """Where QEMU accepts it; with the default, plain64, the hash of the IV generator has no effect."""
+    secret = secret_object(tmp_path, 'sec0', luks.PASSWORD)
+    image = tmp_path / 'ours.luks'
+    done = qemu_img('create', '-q', '-f', 'luks', *secret, '-o', f'key-secret=sec0,iter-time=10,{options}', image, '1M')
+    assert ('warning: ' in done.stderr and 'md5' in done.stderr) == warns, done.stderr
+    check_read_back(tmp_path, image)
+    theirs = tmp_path / 'theirs.luks'
+    luks.create(debian_qemu_img, tmp_path, theirs, options)
+    check_read_back(tmp_path, theirs)
 
 
 def test_ripemd160_of_cryptsetup(tmp_path):

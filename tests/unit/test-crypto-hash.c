@@ -10,10 +10,11 @@
 
 typedef struct HashCase {
     QCryptoHashAlgo alg;
-    const char *digest;     /* of "abc" (FIPS 180-4 examples; RIPEMD-160 home page) */
+    const char *digest;     /* of "abc" (RFC 1321, FIPS 180-4 examples, RIPEMD-160 home page) */
 } HashCase;
 
 static const HashCase cases[] = {
+    { QCRYPTO_HASH_ALGO_MD5, "900150983cd24fb0d6963f7d28e17f72" },
     { QCRYPTO_HASH_ALGO_SHA1, "a9993e364706816aba3e25717850c26c9cd0d89d" },
     { QCRYPTO_HASH_ALGO_SHA224, "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7" },
     { QCRYPTO_HASH_ALGO_SHA256,
@@ -49,17 +50,13 @@ static void test_empty(void)
 
 static void test_unsupported(void)
 {
-    static const QCryptoHashAlgo algs[] = { QCRYPTO_HASH_ALGO_MD5, QCRYPTO_HASH_ALGO_SM3 };
+    g_autoptr(Error) err = NULL;
+    uint8_t digest[QCRYPTO_HASH_MAX_DIGEST_LEN];
 
-    for (size_t i = 0; i < G_N_ELEMENTS(algs); i++) {
-        g_autoptr(Error) err = NULL;
-        uint8_t digest[QCRYPTO_HASH_MAX_DIGEST_LEN];
-
-        g_assert_false(qcrypto_hash_supports(algs[i]));
-        g_assert_cmpuint(qcrypto_hash_digest_len(algs[i]), ==, 0);
-        g_assert_false(qcrypto_hash_digest(algs[i], "abc", 3, digest, &err));
-        g_assert_nonnull(strstr(error_get_pretty(err), QCryptoHashAlgo_str(algs[i])));
-    }
+    g_assert_false(qcrypto_hash_supports(QCRYPTO_HASH_ALGO_SM3));
+    g_assert_cmpuint(qcrypto_hash_digest_len(QCRYPTO_HASH_ALGO_SM3), ==, 0);
+    g_assert_false(qcrypto_hash_digest(QCRYPTO_HASH_ALGO_SM3, "abc", 3, digest, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "sm3"));
 }
 
 int main(int argc, char **argv)

@@ -296,7 +296,9 @@ static void test_essiv_cipher(void)
                                         &alg, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "sha1"));
     g_clear_pointer(&err, error_free);
-    g_assert_false(qcrypto_essiv_cipher(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_HASH_ALGO_MD5,
+    g_assert_true(qcrypto_essiv_cipher(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_HASH_ALGO_MD5, &alg, &error_abort));
+    g_assert_cmpint(alg, ==, QCRYPTO_CIPHER_ALGO_AES_128);
+    g_assert_false(qcrypto_essiv_cipher(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_HASH_ALGO_SM3,
                                         &alg, &err));
     g_clear_pointer(&err, error_free);
     g_assert_false(qcrypto_essiv_cipher(QCRYPTO_CIPHER_ALGO_CAST5_128, QCRYPTO_HASH_ALGO_SHA256,

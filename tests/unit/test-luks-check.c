@@ -111,7 +111,7 @@ static void hash_unknown(uint8_t *h)
 
 static void hash_refused(uint8_t *h)
 {
-    set_string(h, 72, 32, "md5");
+    set_string(h, 72, 32, "sm3");
 }
 
 static void uuid_unterminated(uint8_t *h)
@@ -257,7 +257,7 @@ static const Generator generators[] = {
     { "cipher-mode/combination", cipher_combination_essiv, F "'cipher-mode': ", UNSUPPORTED },
     { "hash-spec/unterminated", hash_unterminated, F "'hash-spec': not term", DAMAGED },
     { "hash-spec/unknown", hash_unknown, F "'hash-spec': hash 'whirlpool'", UNSUPPORTED },
-    { "hash-spec/refused", hash_refused, F "'hash-spec': hash 'md5'", UNSUPPORTED },
+    { "hash-spec/refused", hash_refused, F "'hash-spec': hash 'sm3'", UNSUPPORTED },
     { "uuid/unterminated", uuid_unterminated, F "'uuid': not term", DAMAGED },
     { "uuid/control", uuid_control, F "'uuid': byte 0x0a", DAMAGED },
     { "key-bytes/17", key_bytes_17, F "'key-bytes': 17", DAMAGED },

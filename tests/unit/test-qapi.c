@@ -310,7 +310,7 @@ static void test_help(void)
     g_assert_nonnull(strstr(text, "; one of: ecb, cbc, xts, ctr\n"));
     g_assert_nonnull(strstr(text, "  size=<size>               - "));
     g_assert_nonnull(strstr(text, "  serial=<num>"));
-    g_assert_null(strstr(text, "md5"));
+    g_assert_null(strstr(text, "sm3"));
     g_assert_nonnull(strstr(text, "    secret_keyring          - "));
     g_assert_nonnull(strstr(text, "\n  addr.type=<str>: "));
     g_assert_nonnull(strstr(text, "\n  addr.path=<str>           - "));
