@@ -9,18 +9,36 @@
 #include "block/ops/signature.h"
 #include "crypto/luks.h"
 
-/* A LUKS header at the start of @blk, for people; NULL: none, or with @errp set it could not be read. */
-static char *coroutine_fn probe_luks(BlockBackend *blk, Error **errp)
+/* The first bytes of @blk, as many as tell of LUKS, or fewer: their number, or -1 with @errp. */
+static int coroutine_fn read_start(BlockBackend *blk, uint8_t *buf, Error **errp)
 {
-    uint8_t buf[QCRYPTO_LUKS_PROBE_BYTES];
-    int64_t len = MIN(blk_getlength(blk), QCRYPTO_LUKS_PROBE_BYTES);
+    int64_t len = MIN(blk_getlength(blk), QCRYPTO_LUKS_UUID_PROBE_BYTES);
     int ret = blk_co_pread(blk, 0, len, buf);
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not read the beginning of '%s'", blk_bs(blk)->filename);
-        return NULL;
+        return -1;
     }
-    return block_luks_signature(buf, len);
+    return len;
+}
+
+/* A LUKS header at the start of @blk, for people; NULL: none, or with @errp set it could not be read. */
+static char *coroutine_fn probe_luks(BlockBackend *blk, Error **errp)
+{
+    uint8_t buf[QCRYPTO_LUKS_UUID_PROBE_BYTES];
+    int len = read_start(blk, buf, errp);
+
+    return len < 0 ? NULL : block_luks_signature(buf, len);
+}
+
+char *coroutine_fn bdrv_probe_luks_uuid(BlockDriverState *bs)
+{
+    BlockBackend *blk = blk_new("check for a signature", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
+    uint8_t buf[QCRYPTO_LUKS_UUID_PROBE_BYTES];
+    int len = blk_insert_bs(blk, bs, NULL) ? read_start(blk, buf, NULL) : -1;
+
+    blk_co_unref(blk);
+    return len < 0 ? NULL : qcrypto_luks_probe_uuid(buf, len);
 }
 
 static bool coroutine_fn check_overwrite(BlockBackend *blk, bool luks_only, Error **errp)

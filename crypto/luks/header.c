@@ -159,3 +159,15 @@ QCryptoLUKSVersion qcrypto_luks_probe(const void *buf, size_t len)
         return QCRYPTO_LUKS_VERSION_UNKNOWN;
     }
 }
+
+/* Both versions have it at the same place. */
+char *qcrypto_luks_probe_uuid(const void *buf, size_t len)
+{
+    g_autofree char *uuid = NULL;
+
+    if (len < QCRYPTO_LUKS_UUID_PROBE_BYTES || qcrypto_luks_probe(buf, len) == QCRYPTO_LUKS_VERSION_NONE) {
+        return NULL;
+    }
+    uuid = g_strndup((const char *)buf + AT_UUID, LUKS_UUID_BYTES);
+    return g_strescape(uuid, NULL);
+}

@@ -153,6 +153,9 @@ char *coroutine_fn bdrv_probe_signature(BlockBackend *blk, Error **errp);
  */
 bool coroutine_fn bdrv_check_overwrite(BlockDriverState *bs, bool luks_only, Error **errp);
 
+/* The UUID of the LUKS volume that overwriting @bs would destroy; NULL where there is none. Caller frees. */
+char *coroutine_fn bdrv_probe_luks_uuid(BlockDriverState *bs);
+
 /*
  * Erase securely; needs no password. @bs is a node with a format that can (luks, best opened with BDRV_O_NO_IO
  * and BDRV_O_DAMAGED), or the volume below. @passes 0: the default, 3, and for the payload 1, since its key is

@@ -62,6 +62,8 @@
 
 /* What qcrypto_luks_probe() needs to see. */
 #define QCRYPTO_LUKS_PROBE_BYTES 8
+/* And qcrypto_luks_probe_uuid(). */
+#define QCRYPTO_LUKS_UUID_PROBE_BYTES 208
 
 /*
  * The volume that holds the header (with the payload behind it, unless the header is detached).
@@ -97,6 +99,12 @@ typedef enum QCryptoLUKSVersion {
     QCRYPTO_LUKS_VERSION_UNKNOWN = 3,   /* the magic with a version that nobody knows */
 } QCryptoLUKSVersion;
 QCryptoLUKSVersion qcrypto_luks_probe(const void *buf, size_t len);
+
+/*
+ * The UUID of the LUKS volume, version 1 or 2, that begins with the @len bytes at @buf, for people: what is no
+ * printable ASCII is escaped. NULL: there is no such volume, or less than QCRYPTO_LUKS_UUID_PROBE_BYTES. Caller frees.
+ */
+char *qcrypto_luks_probe_uuid(const void *buf, size_t len);
 
 /* Why qcrypto_luks_open() and others failed, for code that acts on it; the Error tells people. */
 typedef enum QCryptoLUKSFailure {

@@ -142,21 +142,6 @@ def test_no_directory(tmp_path, secret):
     assert 'No such file or directory' in done.stderr
 
 
-def test_existing_luks_is_kept(tmp_path, secret):
-    image = tmp_path / 'a.luks'
-    create = ['create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}']
-    qemu_img(*create, image, '64k')
-    before = image.read_bytes()
-    for argv in [*create, image, '1M'], ['create', '-f', 'raw', image, '1M']:
-        done = qemu_img(*argv, status=1)
-        assert 'LUKS' in done.stderr.splitlines()[0] and 'force' in done.stderr
-        assert image.read_bytes() == before
-    qemu_img(*create, '--force', image, '128k')
-    assert qemu_img_json('info', image)['virtual-size'] == 128 << 10
-    qemu_img('create', '-f', 'raw', '--force', image, '64k')
-    assert image.read_bytes() == bytes(64 << 10)
-
-
 def test_existing_other_file_is_overwritten(tmp_path, secret):
     image = tmp_path / 'a.luks'
     image.write_bytes(b'x' * 100000)

@@ -47,14 +47,22 @@ static void add_option(GArray *longs, GString *shorts, const ToolOption *o)
     }
 }
 
+/* Long names may be cut short, but --force never stands for --force-share: where a command has none, it is unknown. */
+static const ToolOption no_force_option = { 0, "force", NULL, NULL, TOOL_KEY_UNKNOWN };
+
 static void start_parsing(ToolArgs *args)
 {
     GArray *longs = g_array_new(TRUE, TRUE, sizeof(struct option));
     GString *shorts = g_string_new(":");
+    bool has_force = false;
 
     add_option(longs, shorts, &help_option);
     for (const ToolOption *o = args->cmd->options; o->letter || o->name; o++) {
         add_option(longs, shorts, o);
+        has_force |= !g_strcmp0(o->name, "force");
+    }
+    if (!has_force) {
+        add_option(longs, shorts, &no_force_option);
     }
     args->long_options = (struct option *)g_array_free(longs, FALSE);
     args->short_options = g_string_free(shorts, FALSE);
@@ -198,7 +206,7 @@ int tool_args_next(ToolArgs *args)
         int at = MAX(optind, 1);
         int c;
 
-        opterr = 0;
+        opterr = optopt = 0;
         c = getopt_long(args->argc, args->argv, args->short_options, args->long_options, NULL);
         if (c == -1) {
             finish_parsing(args);

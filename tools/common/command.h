@@ -59,7 +59,8 @@ struct ToolCommand {
 
 /* Keys of the common options; a command's own without a letter count from TOOL_KEY_OWN. */
 enum {
-    TOOL_KEY_HELP = 256,
+    TOOL_KEY_UNKNOWN = 256,     /* the parser's own */
+    TOOL_KEY_HELP,
     TOOL_KEY_FORMAT,
     TOOL_KEY_IMAGE_OPTS,
     TOOL_KEY_OBJECT,

@@ -111,7 +111,8 @@ bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Er
 {
     g_auto(NewImage) image = {
         .filename = target->filename, .format = target->format, .bytes = img_copy_length(copy), .has_bytes = true,
-        .force = true,      /* to overwrite is what the command is for */
+        .overwrite = true,      /* is what the command is for */
+        .quiet = copy->quiet,
     };
     bool help = false, ok;
 

@@ -40,7 +40,7 @@ typedef struct ImgCopy {
     bool out_of_order;          /* writes need not wait for those before them */
     bool writethrough;          /* each write is to be on stable storage when it completes */
     bool salvage;               /* unreadable sectors become zeroes, with a warning */
-    bool quiet;                 /* without a warning */
+    bool quiet;                 /* no warnings */
     int64_t bytes_per_second;   /* 0: no limit */
 
     /* the engine's own */

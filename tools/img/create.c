@@ -51,7 +51,7 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     int c;
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
-        image.force |= c == KEY_FORCE;
+        image.overwrite |= c == KEY_FORCE;
         if (c == 'b' || c == 'F') {
             backing = args.value;
         }
@@ -63,6 +63,7 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     image.filename = args.n_positional > 0 ? args.positional[0] : NULL;
     image.has_bytes = args.n_positional > 1;
     image.whole_sectors = true;
+    image.quiet = args.quiet;
     if (image.has_bytes &&
         !tool_parse_size("image size", args.positional[1], 0, BDRV_MAX_LENGTH, &image.bytes, &err)) {
         return fail(&image, err);
@@ -92,7 +93,7 @@ static const ToolOption img_create_options[] = {
     TOOL_OPTION_FORMAT_OF("format of the new image: raw (default) or luks"),
     TOOL_OPTION_OPTIONS,
     TOOL_OPTION_OBJECT,
-    { 0, "force", NULL, "overwrite a LUKS image that has this name already", KEY_FORCE },
+    { 0, "force", NULL, "overwrite a file even where it holds a LUKS volume", KEY_FORCE },
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 'u', "backing-unsafe", NULL, "accepted for compatibility", 'u' },

@@ -121,18 +121,20 @@ bool new_image_parse(NewImage *image, const char *text, bool *help, Error **errp
     return take_size(image, errp);
 }
 
-/* Have a password, asking where none is named, and check that it and the algorithms can be used. */
-static bool coroutine_fn check_luks_options(NewImage *image, Error **errp)
+static bool check_luks_options(const NewImage *image, Error **errp)
 {
-    g_autoptr(ImgCreateOptionsLUKS) luks = NULL;
-    g_autoptr(SecretBuffer) password = NULL;
-    g_autofree char *secret = NULL;
+    g_autoptr(ImgCreateOptionsLUKS) luks = QAPI_FROM_JSON(ImgCreateOptionsLUKS, image->options, QAPI_INPUT_JSON, errp);
 
-    luks = QAPI_FROM_JSON(ImgCreateOptionsLUKS, image->options, QAPI_INPUT_JSON, errp);
-    if (!luks || !qcrypto_luks_create_bytes(qapi_ImgCreateOptionsLUKS_base(luks), NULL, errp)) {
-        return false;
-    }
-    secret = tool_secret_or_prompt(luks->key_secret, "key-secret", image->filename, true, errp);
+    return luks && qcrypto_luks_create_bytes(qapi_ImgCreateOptionsLUKS_base(luks), NULL, errp);
+}
+
+/* Have a password, asking where none is named, and check that it can be used. */
+static bool coroutine_fn take_password(NewImage *image, Error **errp)
+{
+    g_autoptr(SecretBuffer) password = NULL;
+    g_autofree char *secret = tool_secret_or_prompt(new_image_key_secret(image), "key-secret", image->filename, true,
+                                                    errp);
+
     if (!secret) {
         return false;
     }
@@ -141,13 +143,36 @@ static bool coroutine_fn check_luks_options(NewImage *image, Error **errp)
     return password;
 }
 
-/* Whether there is a volume already; where it holds a LUKS header, fail unless forced. */
-static bool coroutine_fn check_target(NewImage *image, Error **errp)
+/*
+ * A LUKS volume that is there already must not get lost by mistake: a file is refused, unless overwriting is what was
+ * asked for. Programs create images on devices that had others before, and expect no refusal.
+ */
+static bool coroutine_fn check_existing(NewImage *image, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
-    struct json_object *filename;
+    bool refuse = !image->overwrite && !new_image_is_device(image);
     BlockDriverState *bs;
-    bool ok;
+    bool ok = true;
+
+    json_object_object_add(options, "driver", json_object_new_string("raw"));
+    json_object_object_add(options, "read-only", json_object_new_boolean(true));
+    bs = bdrv_co_open(image->filename, options, 0, refuse ? errp : NULL);
+    if (!bs) {
+        return !refuse;     /* to write to it fails, too, and tells why */
+    }
+    if (refuse) {
+        ok = bdrv_check_overwrite(bs, true, errp);
+    } else {
+        image->lost_uuid = bdrv_probe_luks_uuid(bs);
+    }
+    bdrv_co_unref(bs);
+    return ok;
+}
+
+/* Whether there is a volume already, and one that may be overwritten. */
+static bool coroutine_fn check_target(NewImage *image, Error **errp)
+{
+    struct json_object *filename;
 
     image->protocol = bdrv_filename_to_options(image->filename, errp);
     if (!image->protocol) {
@@ -158,20 +183,13 @@ static bool coroutine_fn check_target(NewImage *image, Error **errp)
         return false;
     }
     image->is_new = access(json_object_get_string(filename), F_OK) < 0;
-    if (image->is_new || image->force) {
-        return true;
-    }
-    json_object_object_add(options, "driver", json_object_new_string("raw"));
-    json_object_object_add(options, "read-only", json_object_new_boolean(true));
-    bs = bdrv_co_open(image->filename, options, 0, errp);
-    ok = bs && bdrv_check_overwrite(bs, true, errp);
-    bdrv_co_unref(bs);
-    return ok;
+    return image->is_new || check_existing(image, errp);
 }
 
 bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
 {
-    return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp);
+    return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp) &&
+           (!is_luks(image) || take_password(image, errp));
 }
 
 static bool coroutine_fn create_from_json(struct json_object *options, Job *job, Error **errp)
@@ -278,6 +296,9 @@ BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp)
 
 bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)
 {
+    if (image->lost_uuid && !image->quiet) {
+        warn_report("overwriting LUKS volume UUID %s in '%s'", image->lost_uuid, image->filename);
+    }
     if (!tool_run_job(JOB_TYPE_CREATE, create_job, image, progress, errp)) {
         new_image_remove(image);
         return false;
@@ -301,4 +322,5 @@ void new_image_clear(NewImage *image)
 {
     g_clear_pointer(&image->options, json_object_put);
     g_clear_pointer(&image->protocol, json_object_put);
+    g_clear_pointer(&image->lost_uuid, g_free);
 }

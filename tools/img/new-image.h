@@ -25,7 +25,8 @@ typedef struct NewImage {
     const char *format;         /* "raw" or "luks"; others are an error */
     bool has_bytes;             /* @bytes is set; else the options have to say */
     uint64_t bytes;             /* usable length; known after new_image_parse() */
-    bool force;                 /* overwrite a LUKS image that is there already */
+    bool overwrite;             /* also a file with a LUKS volume in it; a device always is */
+    bool quiet;                 /* do not say which LUKS volume that destroys */
     bool whole_sectors;         /* round the length of a raw file up to 512 bytes, as QEMU does */
 
     /* from new_image_parse() */
@@ -34,6 +35,7 @@ typedef struct NewImage {
     /* from new_image_prepare() */
     struct json_object *protocol;   /* how to open the volume below */
     bool is_new;                    /* there is nothing of this name yet */
+    char *lost_uuid;                /* of a LUKS volume that will be overwritten; or NULL */
 } NewImage;
 
 /*
@@ -54,7 +56,7 @@ BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp);
 /* Once parsed: it is to be a header alone. */
 bool new_image_is_detached(const NewImage *image);
 
-/* Have a password, asking where none is named, and look at what is there already. Nothing is written. */
+/* Look at what is there already, and have a password, asking where none is named. Nothing is written. */
 bool coroutine_fn new_image_prepare(NewImage *image, Error **errp);
 
 /* Make it, as a job whose progress is drawn where @progress. */
