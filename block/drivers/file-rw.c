@@ -123,7 +123,8 @@ static int coroutine_fn file_co_rw(BlockDriverState *bs, FileRequest *req, QEMUI
     return ret;
 }
 
-int coroutine_fn file_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+int coroutine_fn file_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags)
 {
     FileRequest req = { .offset = offset };
 

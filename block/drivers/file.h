@@ -105,7 +105,8 @@ int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs);
 bool file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);
 void file_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
 void file_abort_perm_update(BlockDriverState *bs);
-int coroutine_fn file_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov);
+int coroutine_fn file_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags);
 int coroutine_fn file_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                  BdrvRequestFlags flags);
 int coroutine_fn file_co_flush(BlockDriverState *bs);

@@ -106,14 +106,15 @@ void coroutine_fn luks_co_crypt(const LuksCrypt *c, int64_t piece_bytes)
     thread_pool_map_co(THREAD_POOL_CPU, crypt_piece, pieces, sizeof(pieces[0]), n);
 }
 
-int coroutine_fn luks_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+int coroutine_fn luks_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags)
 {
     BDRVLuksState *s = bs->opaque;
 
     if (!s->cipher) {
         return -ENOKEY;
     }
-    int ret = bdrv_co_preadv(bs->file, s->payload_offset + offset, bytes, qiov);
+    int ret = bdrv_co_preadv(bs->file, s->payload_offset + offset, bytes, qiov, flags);
     if (ret == 0) {
         LuksCrypt c = {
             .cipher = s->cipher, .sector = offset / SECTOR, .qiov = qiov, .bytes = bytes,

@@ -48,7 +48,8 @@ static inline bool luks_is_detached(BlockDriverState *bs)
 }
 
 /* luks-io.c */
-int coroutine_fn luks_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov);
+int coroutine_fn luks_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags);
 int coroutine_fn luks_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                  BdrvRequestFlags flags);
 int coroutine_fn luks_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);

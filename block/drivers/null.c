@@ -66,8 +66,8 @@ static int coroutine_fn wait_latency(BDRVNullState *s)
     return 0;
 }
 
-static int coroutine_fn null_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                       QEMUIOVector *qiov)
+static int coroutine_fn null_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                       BdrvRequestFlags flags)
 {
     BDRVNullState *s = bs->opaque;
 

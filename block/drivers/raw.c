@@ -96,12 +96,12 @@ static void raw_refresh_limits(BlockDriverState *bs)
     bs->bl.request_alignment = s->probed && QEMU_IS_ALIGNED(bdrv_getlength(bs), SECTOR_BYTES) ? SECTOR_BYTES : 1;
 }
 
-static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                      QEMUIOVector *qiov)
+static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                      BdrvRequestFlags flags)
 {
     BDRVRawState *s = bs->opaque;
 
-    return bdrv_co_preadv(bs->file, s->offset + offset, bytes, qiov);
+    return bdrv_co_preadv(bs->file, s->offset + offset, bytes, qiov, flags);
 }
 
 /* Whether a probed node stays raw when @bytes at @offset become what @qiov holds (NULL: zeroes): 0 or -EPERM. */

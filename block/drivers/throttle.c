@@ -89,10 +89,11 @@ static void coroutine_fn wait_to_write(BlockDriverState *bs, int64_t bytes)
     throttle_group_co_wait(s->member, bytes, THROTTLE_WRITE);
 }
 
-static int coroutine_fn throttle_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+static int coroutine_fn throttle_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                           BdrvRequestFlags flags)
 {
     wait_to_read(bs, bytes);
-    return bdrv_co_preadv(bs->file, offset, bytes, qiov);
+    return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
 }
 
 static int coroutine_fn throttle_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,

@@ -158,12 +158,13 @@ static int coroutine_fn blk_begin_request(BlockBackend *blk, uint64_t perm)
     return 0;
 }
 
-int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                               BdrvRequestFlags flags)
 {
     int ret = blk_begin_request(blk, BLK_PERM_CONSISTENT_READ);
 
     if (ret == 0) {
-        ret = bdrv_co_preadv(blk->root, offset, bytes, qiov);
+        ret = bdrv_co_preadv(blk->root, offset, bytes, qiov, flags);
         blk_end_request(blk);
     }
     return ret;
@@ -186,7 +187,7 @@ int coroutine_fn blk_co_pread(BlockBackend *blk, int64_t offset, int64_t bytes, 
     QEMUIOVector qiov;
 
     qemu_iovec_init_buf(&qiov, buf, bytes);
-    return blk_co_preadv(blk, offset, bytes, &qiov);
+    return blk_co_preadv(blk, offset, bytes, &qiov, 0);
 }
 
 int coroutine_fn blk_co_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes, const void *buf,

@@ -46,7 +46,7 @@ static int coroutine_fn driver_piece(BlockDriverState *bs, int64_t offset, QEMUI
 
     if (!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov) {
         return write ? drv->bdrv_co_pwritev(bs, offset, qiov->size, qiov, flags)
-                     : drv->bdrv_co_preadv(bs, offset, qiov->size, qiov);
+                     : drv->bdrv_co_preadv(bs, offset, qiov->size, qiov, flags);
     }
     void *buf = qemu_blockalign(bs, qiov->size);
     qemu_iovec_init_buf(&linear, buf, qiov->size);
@@ -54,7 +54,7 @@ static int coroutine_fn driver_piece(BlockDriverState *bs, int64_t offset, QEMUI
         qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
         ret = drv->bdrv_co_pwritev(bs, offset, qiov->size, &linear, flags);
     } else {
-        ret = drv->bdrv_co_preadv(bs, offset, qiov->size, &linear);
+        ret = drv->bdrv_co_preadv(bs, offset, qiov->size, &linear, flags);
         if (ret == 0) {
             qemu_iovec_from_buf(qiov, 0, buf, qiov->size);
         }
@@ -166,7 +166,8 @@ static int coroutine_fn padded_fill(Padded *p, BlockDriverState *bs)
     return ret;
 }
 
-int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags)
 {
     BlockDriverState *bs = child->bs;
     BdrvTrackedRequest req;
@@ -176,15 +177,16 @@ int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
     if (ret < 0 || bytes == 0) {
         return ret;
     }
+    flags &= bs->drv->supported_read_flags;
     bdrv_tracked_request_begin(&req, bs, offset, bytes, false);
     if (needs_padding(bs, offset, bytes)) {
         Padded p;
 
         padded_init(&p, bs, offset, bytes, qiov);
-        ret = driver_rw(bs, p.offset, p.bytes, &p.qiov, false, 0);
+        ret = driver_rw(bs, p.offset, p.bytes, &p.qiov, false, flags);
         padded_cleanup(&p);
     } else {
-        ret = driver_rw(bs, offset, bytes, qiov, false, 0);
+        ret = driver_rw(bs, offset, bytes, qiov, false, flags);
     }
     bdrv_tracked_request_end(&req);
     return ret;
@@ -246,7 +248,7 @@ int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset, int64_t bytes, 
     QEMUIOVector qiov;
 
     qemu_iovec_init_buf(&qiov, buf, bytes);
-    return bdrv_co_preadv(child, offset, bytes, &qiov);
+    return bdrv_co_preadv(child, offset, bytes, &qiov, 0);
 }
 
 int coroutine_fn bdrv_co_pwrite(BdrvChild *child, int64_t offset, int64_t bytes, const void *buf,

@@ -40,7 +40,8 @@ BlockDriverState *blk_bs(BlockBackend *blk);    /* NULL where no node is inserte
 BdrvChild *blk_root(BlockBackend *blk);
 
 /* Requests: 0 or -errno. Not within the node: -EIO. Not permitted: -EPERM. */
-int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov);
+int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                               BdrvRequestFlags flags);
 int coroutine_fn blk_co_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                 BdrvRequestFlags flags);
 int coroutine_fn blk_co_pread(BlockBackend *blk, int64_t offset, int64_t bytes, void *buf);

@@ -101,7 +101,8 @@ void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs);
  * Requests of a driver to its child (block/io). 0 or -errno; -EIO where the range is not within the child.
  * @qiov->size is @bytes.
  */
-int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov);
+int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                BdrvRequestFlags flags);
 int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                  BdrvRequestFlags flags);
 int coroutine_fn bdrv_co_pread(BdrvChild *child, int64_t offset, int64_t bytes, void *buf);

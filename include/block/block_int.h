@@ -63,11 +63,12 @@ struct BlockDriver {
 
     /* Requests. Without co_flush the children are flushed; without co_pwritev the node is read-only. */
     int coroutine_fn (*bdrv_co_preadv)(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                       QEMUIOVector *qiov);
+                                       QEMUIOVector *qiov, BdrvRequestFlags flags);
     int coroutine_fn (*bdrv_co_pwritev)(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         QEMUIOVector *qiov, BdrvRequestFlags flags);
     int coroutine_fn (*bdrv_co_flush)(BlockDriverState *bs);
-    /* Flags that the driver handles itself. FUA: else a flush follows the write. */
+    /* Flags that the driver handles itself, or passes on. FUA: else a flush follows the write. */
+    BdrvRequestFlags supported_read_flags;
     BdrvRequestFlags supported_write_flags;
     BdrvRequestFlags supported_zero_flags;
     /* Missing, or -ENOTSUP: zeroes are written out (unless BDRV_REQ_NO_FALLBACK); a discard does nothing. */

@@ -68,8 +68,8 @@ static void coroutine_fn memory_check(BlockDriverState *bs, int64_t offset, int6
     s->busy--;
 }
 
-static int coroutine_fn memory_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                         QEMUIOVector *qiov)
+static int coroutine_fn memory_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                         BdrvRequestFlags flags)
 {
     MemoryState *s = bs->opaque;
 

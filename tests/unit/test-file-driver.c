@@ -75,7 +75,7 @@ static void coroutine_fn check_data(const char *opts)
     qemu_iovec_init(&qiov, 2);
     qemu_iovec_add(&qiov, buf + 1, 3);
     qemu_iovec_add(&qiov, buf + 5, 8189);
-    g_assert_cmpint(blk_co_preadv(blk, 4096, 8192, &qiov), ==, 0);
+    g_assert_cmpint(blk_co_preadv(blk, 4096, 8192, &qiov, 0), ==, 0);
     qemu_iovec_destroy(&qiov);
     g_assert_cmphex(buf[3], ==, 1);
     g_assert_cmphex(buf[5 + 4093], ==, 2);

@@ -69,7 +69,7 @@ static void coroutine_fn random_requests(const char *options)
 
         memset(buf, 0, bytes);
         cut(&qiov, buf, bytes, max, rand);
-        g_assert_cmpint(blk_co_preadv(blk, offset, bytes, &qiov), ==, 0);
+        g_assert_cmpint(blk_co_preadv(blk, offset, bytes, &qiov, 0), ==, 0);
         qemu_iovec_destroy(&qiov);
         g_assert_cmpint(memcmp(buf, shadow + offset, bytes), ==, 0);
     }

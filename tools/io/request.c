@@ -211,7 +211,7 @@ static int coroutine_fn submit(Request *r)
         return blk_co_pwrite_zeroes(blk, r->offset, r->bytes, flags);
     }
     return r->write ? blk_co_pwritev(blk, r->offset, r->bytes, &r->qiov, flags)
-                    : blk_co_preadv(blk, r->offset, r->bytes, &r->qiov);
+                    : blk_co_preadv(blk, r->offset, r->bytes, &r->qiov, 0);
 }
 
 static bool verified(const Request *r)
