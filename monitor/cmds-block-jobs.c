@@ -126,8 +126,8 @@ static bool coroutine_fn format_run(Job *job, Error **errp)
     BlockDriverState *header = NULL;
     bool ok = false;
 
-    BlockDriverState *file = bdrv_co_open_blockdev_ref(arg->file, 0, errp);
-    if (file && (!arg->header || (header = bdrv_co_open_blockdev_ref(arg->header, 0, errp)))) {
+    BlockDriverState *file = bdrv_co_open_blockdev_ref(arg->file, 0, job, errp);
+    if (file && (!arg->header || (header = bdrv_co_open_blockdev_ref(arg->header, 0, job, errp)))) {
         ok = bdrv_format(file, header, arg->options, arg->has_force && arg->force, job, errp);
     }
     bdrv_co_unref(header);

@@ -133,10 +133,12 @@ static void add_edges_to(XDbgBlockGraph *graph, GHashTable *ids, const BlockDriv
         const BdrvChild *c = g_ptr_array_index(bs->parents, i);
         XDbgBlockGraphEdge *edge = g_new0(XDbgBlockGraphEdge, 1);
 
-        edge->parent = c->parent ? add_vertex(graph, ids, c->parent, XDBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER,
-                                              c->parent->node_name)
-                                 : add_vertex(graph, ids, c->blk, XDBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND,
-                                              blk_name(c->blk));
+        BlockDriverState *parent = bdrv_child_parent(c);
+        g_autofree char *user = parent ? NULL : c->klass->describe(c);
+
+        edge->parent = parent ? add_vertex(graph, ids, parent, XDBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_DRIVER,
+                                           parent->node_name)
+                              : add_vertex(graph, ids, c->opaque, XDBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND, user);
         edge->child = id;
         edge->name = g_strdup(c->name);
         edge->perm = permission_list(c->perm);

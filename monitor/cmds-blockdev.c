@@ -12,24 +12,6 @@
 
 static GPtrArray *owned;        /* of BlockDriverState that blockdev-add has made */
 
-/* Clients of several monitors change the graph one after the other: what one has checked stays so until it is done. */
-static bool changing;
-static CoQueue waiting = { .last = &waiting.first };
-
-static void coroutine_fn graph_lock(void)
-{
-    while (changing) {
-        qemu_co_queue_wait(&waiting, NULL);
-    }
-    changing = true;
-}
-
-static void graph_unlock(void)
-{
-    changing = false;
-    qemu_co_queue_next(&waiting);
-}
-
 BlockDriverState *blockdev_find(const char *node_name, Error **errp)
 {
     BlockDriverState *bs = bdrv_find_node(node_name);
@@ -46,7 +28,6 @@ bool coroutine_fn blockdev_add(const BlockdevOptions *options, Error **errp)
         error_setg(errp, "'node-name' must be specified for the root node");
         return false;
     }
-    graph_lock();
     BlockDriverState *bs = bdrv_co_open_blockdev(options, 0, errp);
     if (bs) {
         if (!owned) {
@@ -54,7 +35,6 @@ bool coroutine_fn blockdev_add(const BlockdevOptions *options, Error **errp)
         }
         g_ptr_array_add(owned, bs);
     }
-    graph_unlock();
     return bs;
 }
 
@@ -63,28 +43,21 @@ bool coroutine_fn qmp_blockdev_add(const BlockdevOptions *arg, Error **errp)
     return blockdev_add(arg, errp);
 }
 
-static bool check_deletable(BlockDriverState *bs, Error **errp)
+/* Nothing is above @bs. */
+static bool check_unused(BlockDriverState *bs, Error **errp)
 {
-    if (!owned || !g_ptr_array_find(owned, bs, NULL)) {
-        error_setg(errp, "Node %s is not owned by the monitor", bs->node_name);
-        return false;
+    if (bs->parents->len == 0) {
+        return true;
     }
-    if (bs->parents->len) {
-        const BdrvChild *c = g_ptr_array_index(bs->parents, 0);
+    const BdrvChild *c = g_ptr_array_index(bs->parents, 0);
+    g_autofree char *user = c->klass->describe(c);
 
-        if (c->parent) {
-            error_setg(errp, "Node %s is in use: it is '%s' of node '%s'", bs->node_name, c->name,
-                       c->parent->node_name);
-        } else {
-            error_setg(errp, "Node %s is in use by %s", bs->node_name, blk_name(c->blk));
-        }
-        return false;
+    if (bdrv_child_parent(c)) {
+        error_setg(errp, "Node %s is in use: it is '%s' of %s", bs->node_name, c->name, user);
+    } else {
+        error_setg(errp, "Node %s is in use by %s", bs->node_name, user);
     }
-    if (bs->refcnt > 1) {
-        error_setg(errp, "Node %s is in use: an operation on it is under way", bs->node_name);
-        return false;
-    }
-    return true;
+    return false;
 }
 
 bool coroutine_fn qmp_x_blockdev_set_iothread(const XBlockdevSetIothreadArg *arg, Error **errp)
@@ -99,33 +72,32 @@ bool coroutine_fn qmp_x_blockdev_set_iothread(const XBlockdevSetIothreadArg *arg
     return bs && bdrv_set_iothread(bs, iothread, arg->has_force && arg->force, errp);
 }
 
-static bool coroutine_fn delete_node(const char *node_name, Error **errp)
+bool coroutine_fn qmp_blockdev_del(const BlockdevDelArg *arg, Error **errp)
 {
-    BlockDriverState *bs = bdrv_find_node(node_name);
-
+    /* A node that another monitor is still adding. */
+    if (bdrv_co_cancel_open(arg->node_name)) {
+        return true;
+    }
+    BlockDriverState *bs = bdrv_find_node(arg->node_name);
     if (!bs) {
-        error_setg(errp, "Failed to find node with node-name='%s'", node_name);
+        error_setg(errp, "Failed to find node with node-name='%s'", arg->node_name);
         return false;
     }
-    if (!check_deletable(bs, errp)) {
+    /* While we wait it is ours, so that nobody else deletes it, too. */
+    if (!owned || !g_ptr_array_remove(owned, bs)) {
+        error_setg(errp, "Node %s is not owned by the monitor", bs->node_name);
         return false;
     }
-    g_ptr_array_remove(owned, bs);
+    if (!bdrv_co_wait_unshared(bs)) {
+        g_ptr_array_add(owned, bs);
+        return check_unused(bs, errp);
+    }
     bdrv_co_unref(bs);
     return true;
 }
 
-bool coroutine_fn qmp_blockdev_del(const BlockdevDelArg *arg, Error **errp)
-{
-    graph_lock();
-    bool ok = delete_node(arg->node_name, errp);
-    graph_unlock();
-    return ok;
-}
-
 void coroutine_fn blockdev_close_all(void)
 {
-    graph_lock();
     while (owned && owned->len) {
         BlockDriverState *bs = g_ptr_array_index(owned, owned->len - 1);
 
@@ -133,15 +105,11 @@ void coroutine_fn blockdev_close_all(void)
         bdrv_co_unref(bs);
     }
     g_clear_pointer(&owned, g_ptr_array_unref);
-    graph_unlock();
 }
 
 bool coroutine_fn qmp_blockdev_reopen(const BlockdevReopenArg *arg, Error **errp)
 {
-    graph_lock();
-    bool ok = bdrv_co_reopen(arg->options, errp);
-    graph_unlock();
-    return ok;
+    return bdrv_co_reopen(arg->options, errp);
 }
 
 bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
@@ -166,44 +134,22 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
     return ok;
 }
 
-static bool is_child(const BlockDriverState *bs)
-{
-    bool ret = false;
-
-    for (guint i = 0; i < bs->parents->len; i++) {
-        ret |= ((const BdrvChild *)g_ptr_array_index(bs->parents, i))->parent != NULL;
-    }
-    return ret;
-}
-
-static bool coroutine_fn set_all_active(bool active, Error **errp)
-{
-    GPtrArray *nodes = bdrv_get_nodes();
-    bool ok = true;
-
-    /* First those on top, which the others follow. Who has not, then, is in use. */
-    for (guint i = 0; ok && i < 2 * nodes->len; i++) {
-        BlockDriverState *bs = g_ptr_array_index(nodes, i % nodes->len);
-
-        ok = (i < nodes->len && is_child(bs)) || bdrv_co_set_active(bs, active, errp);
-    }
-    bdrv_co_put_nodes(nodes);
-    return ok;
-}
-
-static bool coroutine_fn set_active(const BlockdevSetActiveArg *arg, Error **errp)
-{
-    if (!arg->node_name) {
-        return set_all_active(arg->active, errp);
-    }
-    BlockDriverState *bs = blockdev_find(arg->node_name, errp);
-    return bs && bdrv_co_set_active(bs, arg->active, errp);
-}
-
 bool coroutine_fn qmp_blockdev_set_active(const BlockdevSetActiveArg *arg, Error **errp)
 {
-    graph_lock();
-    bool ok = set_active(arg, errp);
-    graph_unlock();
+    GPtrArray *nodes;
+
+    if (arg->node_name) {
+        BlockDriverState *bs = blockdev_find(arg->node_name, errp);
+
+        if (!bs) {
+            return false;
+        }
+        nodes = g_ptr_array_new();
+        g_ptr_array_add(nodes, bdrv_ref(bs));
+    } else {
+        nodes = bdrv_get_nodes();
+    }
+    bool ok = bdrv_co_set_active(nodes, arg->active, errp);
+    bdrv_co_put_nodes(nodes);
     return ok;
 }

@@ -35,21 +35,29 @@ static int open_worker(void *opaque)
     return fcntl(work->fd, F_SETFL, work->flags & O_DIRECT) < 0 ? -errno : 0;
 }
 
+static bool wants_direct(const BlockdevOptions *o)
+{
+    return o->cache && o->cache->has_direct && o->cache->direct;
+}
+
 static bool not_writable(int ret)
 {
     return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
-/* Open @path for @bs as its options say; the descriptor, or -1 with @errp. */
-static int coroutine_fn open_fd(BlockDriverState *bs, const char *path, bool direct, Error **errp)
+/*
+ * Open @path, of a node with these options, as *@read_only says, which becomes true where auto-read-only allows that;
+ * the descriptor, or -1 with @errp, which calls it @name.
+ */
+static int coroutine_fn open_fd(const BlockdevOptions *o, const char *path, const char *name, bool *read_only,
+                                Error **errp)
 {
-    const BlockdevOptions *o = bs->options;
-    int o_direct = direct ? O_DIRECT : 0;
-    OpenWork work = { .filename = path, .flags = (bs->read_only ? O_RDONLY : O_RDWR) | o_direct };
+    int o_direct = wants_direct(o) ? O_DIRECT : 0;
+    OpenWork work = { .filename = path, .flags = (*read_only ? O_RDONLY : O_RDWR) | o_direct };
     int ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
 
-    if (not_writable(ret) && !bs->read_only && o->has_auto_read_only && o->auto_read_only) {
-        bs->read_only = true;
+    if (not_writable(ret) && !*read_only && o->has_auto_read_only && o->auto_read_only) {
+        *read_only = true;
         work.flags = O_RDONLY | o_direct;
         ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
     }
@@ -59,18 +67,11 @@ static int coroutine_fn open_fd(BlockDriverState *bs, const char *path, bool dir
     if (work.fd >= 0) {
         close(work.fd);
     }
-    error_setg_errno(errp, -ret, "Could not open '%s'", bs->filename ?: path);
-    if (ret == -EINVAL && direct) {
+    error_setg_errno(errp, -ret, "Could not open '%s'", name);
+    if (ret == -EINVAL && o_direct) {
         error_append_hint(errp, "The file system may not support O_DIRECT: try without cache.direct.\n");
     }
     return -1;
-}
-
-static bool wants_direct(const BlockDriverState *bs)
-{
-    const BlockdevCacheOptions *cache = bs->options->cache;
-
-    return cache && cache->has_direct && cache->direct;
 }
 
 static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
@@ -151,7 +152,7 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     BDRVFileState *s = bs->opaque;
 
     s->reopen_fd = -1;
-    s->direct = wants_direct(bs);
+    s->direct = wants_direct(bs->options);
     if (!o->filename[0]) {
         error_setg(errp, "The '%s' block driver requires a file name", bs->drv->format_name);
         return false;
@@ -163,7 +164,7 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     if (!choose_aio(s, o, errp)) {
         return false;
     }
-    s->fd = open_fd(bs, o->filename, s->direct, errp);
+    s->fd = open_fd(bs->options, o->filename, o->filename, &bs->read_only, errp);
     if (s->fd < 0 || !check_type(bs, o->filename, device, errp) ||
         !setup_lock(s, o, errp)) {
         if (s->fd >= 0) {
@@ -193,13 +194,14 @@ void coroutine_fn file_co_close(BlockDriverState *bs)
     thread_pool_submit_co(THREAD_POOL_IO, close_worker, &s->fd);
 }
 
-bool coroutine_fn file_co_reopen_prepare(BlockDriverState *bs, Error **errp)
+bool coroutine_fn file_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
 {
+    BlockDriverState *bs = reopen->bs;
     BDRVFileState *s = bs->opaque;
     /* The same file, even if it has another name by now. */
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
 
-    s->reopen_fd = open_fd(bs, path, wants_direct(bs), errp);
+    s->reopen_fd = open_fd(reopen->options, path, bs->filename, &reopen->read_only, errp);
     if (s->reopen_fd < 0) {
         return false;
     }
@@ -221,7 +223,7 @@ void coroutine_fn file_co_reopen_commit(BlockDriverState *bs)
     file_lock_copy(&s->lock, s->reopen_fd);
     s->fd = s->reopen_fd;
     s->reopen_fd = -1;
-    s->direct = wants_direct(bs);
+    s->direct = wants_direct(bs->options);
     thread_pool_submit_co(THREAD_POOL_IO, close_worker, &old_fd);
     thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
 }

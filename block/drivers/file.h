@@ -97,7 +97,7 @@ int coroutine_fn file_uring_transfer(FileRequest *req);
 
 /* Callbacks */
 void coroutine_fn file_co_close(BlockDriverState *bs);
-bool coroutine_fn file_co_reopen_prepare(BlockDriverState *bs, Error **errp);
+bool coroutine_fn file_co_reopen_prepare(BDRVReopenState *reopen, Error **errp);
 void coroutine_fn file_co_reopen_commit(BlockDriverState *bs);
 void coroutine_fn file_co_reopen_abort(BlockDriverState *bs);
 int64_t coroutine_fn file_co_getlength(BlockDriverState *bs);

@@ -75,9 +75,9 @@ static bool coroutine_fn new_header_write(const NewHeader *n, BlockBackend *blk,
 }
 
 /* Takes effect on @ref's node as its one user that writes. */
-static BlockBackend *coroutine_fn open_volume(const BlockdevRef *ref, const char *name, Error **errp)
+static BlockBackend *coroutine_fn open_volume(const BlockdevRef *ref, const char *name, Job *job, Error **errp)
 {
-    BlockDriverState *bs = bdrv_co_open_blockdev_ref(ref, 0, errp);
+    BlockDriverState *bs = bdrv_co_open_blockdev_ref(ref, 0, job, errp);
 
     if (!bs) {
         return NULL;
@@ -137,8 +137,8 @@ bool coroutine_fn luks_co_create(const BlockdevCreateOptions *options, Job *job,
         !check_create_options(o, n.bytes, errp)) {
         return false;
     }
-    if ((!o->file || (file = open_volume(o->file, "creation of a LUKS volume", errp))) &&
-        (!o->header || (header = open_volume(o->header, "creation of a LUKS header", errp)))) {
+    if ((!o->file || (file = open_volume(o->file, "creation of a LUKS volume", job, errp))) &&
+        (!o->header || (header = open_volume(o->header, "creation of a LUKS header", job, errp)))) {
         ok = create_in(file, header, o, &n, job, errp);
     }
     blk_co_unref(header);

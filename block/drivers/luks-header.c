@@ -77,7 +77,7 @@ static bool coroutine_fn volume_pause_point(void *opaque, Error **errp)
 {
     LuksVolumeIO *v = opaque;
 
-    return v->job ? job_pause_point(v->job, errp) : bdrv_may_open(errp);
+    return v->job ? job_pause_point(v->job, errp) : bdrv_may_open(v->bs, errp);
 }
 
 static void io_init(LuksVolumeIO *v, int64_t length, Job *job)
@@ -125,8 +125,14 @@ static void set_updating(BDRVLuksState *s, bool header, bool payload, bool share
     s->updating_shared = shared;
 }
 
+static void set_updating_abort(void *opaque)
+{
+    set_updating(opaque, false, false, false);
+}
+
 bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool shared, Job *job, Error **errp)
 {
+    static const TransactionActionDrv drv = { .abort = set_updating_abort };
     BDRVLuksState *s = bs->opaque;
 
     /* Who is before us may take minutes, to derive a key: meanwhile, let @job be paused or cancelled. */
@@ -141,13 +147,14 @@ bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool 
         qemu_co_mutex_unlock(&s->lock);
         return false;
     }
+    Transaction *tran = tran_new();
     set_updating(s, true, payload, shared);
-    if (!bdrv_refresh_perms(bs, errp)) {
-        set_updating(s, false, false, false);
+    tran_add(tran, &drv, s);
+    bool ok = bdrv_refresh_perms(bs, tran, errp);
+    if (!ok) {
         qemu_co_mutex_unlock(&s->lock);
-        return false;
     }
-    return true;
+    return ok;
 }
 
 void coroutine_fn luks_co_update_end(BlockDriverState *bs)
@@ -162,7 +169,7 @@ void coroutine_fn luks_co_update_end(BlockDriverState *bs)
     }
     set_updating(s, false, false, false);
     /* Fewer permissions than before: no conflict can come of that. */
-    bdrv_refresh_perms(bs, NULL);
+    bdrv_refresh_perms(bs, tran_new(), NULL);
     qemu_co_mutex_unlock(&s->lock);
 }
 

@@ -39,11 +39,11 @@ static void coroutine_fn throttle_co_close(BlockDriverState *bs)
     throttle_group_leave(s->member);
 }
 
-static bool coroutine_fn throttle_co_reopen_prepare(BlockDriverState *bs, Error **errp)
+static bool coroutine_fn throttle_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
 {
-    BDRVThrottleState *s = bs->opaque;
+    BDRVThrottleState *s = reopen->bs->opaque;
 
-    s->new_member = throttle_group_join(bs->options->u.throttle.throttle_group, bs, errp);
+    s->new_member = throttle_group_join(reopen->options->u.throttle.throttle_group, reopen->bs, errp);
     return s->new_member;
 }
 

@@ -76,7 +76,11 @@ static bool coroutine_fn take_node(BlockExport *exp, const BlockExportOptions *o
     }
     exp->blk = blk_new(user, BLK_PERM_CONSISTENT_READ | (exp->writable ? BLK_PERM_WRITE : 0), BLK_PERM_ALL);
     bdrv_ref(bs);
-    bool ok = ((options->has_allow_inactive && options->allow_inactive) || bdrv_co_set_active(bs, true, errp)) &&
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+
+    g_ptr_array_add(nodes, bs);
+    blk_set_follow(exp->blk);
+    bool ok = ((options->has_allow_inactive && options->allow_inactive) || bdrv_co_set_active(nodes, true, errp)) &&
               blk_insert_bs(exp->blk, bs, errp);
     if (ok && !exp->iothread && bs->iothread) {
         exp->iothread = iothread_ref(bs->iothread);

@@ -4,74 +4,123 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block-backend.h"
 #include "block/graph/graph_int.h"
 
-/* Nobody who would go on using @bs. */
+/* The other process may have changed lengths. A node comes before its parents. */
+static bool coroutine_fn refresh_all(GPtrArray *nodes, Error **errp)
+{
+    for (guint i = nodes->len; i > 0; i--) {
+        if (!bdrv_co_refresh(g_ptr_array_index(nodes, i - 1), errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void set_active_abort(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+
+    bs->inactive = !bs->inactive;
+}
+
+static void set_active_tran(BlockDriverState *bs, bool active, Transaction *tran)
+{
+    static const TransactionActionDrv drv = { .abort = set_active_abort };
+
+    if (bs->inactive == active) {
+        bs->inactive = !active;
+        tran_add(tran, &drv, bs);
+    }
+}
+
+/* False with @errp where somebody goes on using @bs. */
 static bool check_parents(BlockDriverState *bs, Error **errp)
 {
     for (guint i = 0; i < bs->parents->len; i++) {
         const BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
-        if (c->blk) {
-            error_setg(errp, "Node '%s' is in use by %s", bs->node_name, blk_name(c->blk));
-            return false;
-        }
-        if (!c->parent->inactive) {
-            error_setg(errp, "Node '%s' has the active parent node '%s'", bs->node_name, c->parent->node_name);
+        if (!c->klass->check_inactive(c, errp)) {
             return false;
         }
     }
     return true;
 }
 
-static bool coroutine_fn refresh_activity(BlockDriverState *bs, bool active, Error **errp)
+/* One transaction: all of @nodes change, or none. Parents come first, so they are inactive when their children ask. */
+static bool change_all(GPtrArray *nodes, bool active, Error **errp)
 {
-    bs->inactive = !active;
-    if (!bdrv_refresh_perms(bs, errp)) {
-        bs->inactive = active;
-        bdrv_refresh_perms(bs, NULL);
-        return false;
-    }
-    /* The other process may have changed the length. */
-    return !active || bdrv_co_refresh(bs, errp);
-}
+    Transaction *tran = tran_new();
 
-static bool coroutine_fn set_node_active(BlockDriverState *bs, bool active, Error **errp)
-{
-    if (bs->inactive == !active) {
-        return true;
-    }
-    if (!active) {
-        int ret = bdrv_co_flush(bs);
+    bool ok = true;
 
-        if (ret < 0) {
-            error_setg_errno(errp, -ret, "Node '%s': could not flush", bs->node_name);
-            return false;
-        }
+    bdrv_graph_lock();
+    for (guint i = 0; ok && i < nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(nodes, i);
+
+        ok = active || check_parents(bs, errp);
+        set_active_tran(bs, active, tran);
     }
-    /* Requests on other threads go by what changes here. Until they are at an end, an export may come. */
-    bdrv_co_drained_begin(bs);
-    bool ok = (active || check_parents(bs, errp)) && refresh_activity(bs, active, errp);
-    bdrv_co_drained_end(bs);
+    ok = ok && bdrv_refresh_perms_list(nodes, tran, errp);
+    tran_finalize(tran, ok);
+    bdrv_graph_unlock();
     return ok;
 }
 
-/* All of them, or those that nobody goes on using. */
-static bool coroutine_fn set_children_active(BlockDriverState *bs, bool active, Error **errp)
+/* With all of @nodes drained. Until requests are at an end, an export may come, so users are looked at only now. */
+static bool coroutine_fn change_drained(GPtrArray *nodes, bool active, Error **errp)
 {
-    for (guint i = 0; i < bs->children->len; i++) {
-        BlockDriverState *child_bs = ((BdrvChild *)g_ptr_array_index(bs->children, i))->bs;
-
-        if ((active || check_parents(child_bs, NULL)) && !bdrv_co_set_active(child_bs, active, errp)) {
-            return false;
-        }
+    if ((!active && !bdrv_co_flush_all(nodes, errp)) || !change_all(nodes, active, errp)) {
+        return false;
+    }
+    if (active && !refresh_all(nodes, errp)) {
+        change_all(nodes, false, NULL);
+        return false;
     }
     return true;
 }
 
-bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp)
+/*
+ * What changes when @roots do: what is below them follows, where no other active node uses it. Every node before its
+ * children, and without those that are as they shall be.
+ */
+static GPtrArray *collect(GPtrArray *roots, bool active)
 {
-    return active ? set_children_active(bs, true, errp) && set_node_active(bs, true, errp)
-                  : set_node_active(bs, false, errp) && set_children_active(bs, false, errp);
+    g_autoptr(GPtrArray) below = bdrv_nodes_below(roots);
+    GPtrArray *nodes = g_ptr_array_new();
+
+    for (guint i = 0; i < below->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(below, i);
+        bool follows = active || g_ptr_array_find(roots, bs, NULL);
+
+        if (!follows) {
+            follows = true;
+            for (guint j = 0; follows && j < bs->parents->len; j++) {
+                const BdrvChild *c = g_ptr_array_index(bs->parents, j);
+                BlockDriverState *parent = bdrv_child_parent(c);
+
+                follows = parent && (parent->inactive || g_ptr_array_find(nodes, parent, NULL));
+            }
+        }
+        if (follows && bs->inactive == active) {
+            g_ptr_array_add(nodes, bs);
+        }
+    }
+    return nodes;
+}
+
+bool coroutine_fn bdrv_co_set_active(GPtrArray *roots, bool active, Error **errp)
+{
+    g_autoptr(GPtrArray) nodes = collect(roots, active);
+
+    bdrv_co_claim(nodes);
+    for (guint i = 0; i < nodes->len; i++) {
+        bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
+    }
+    bool ok = change_drained(nodes, active, errp);
+    for (guint i = 0; i < nodes->len; i++) {
+        bdrv_co_drained_end(g_ptr_array_index(nodes, i));
+    }
+    bdrv_co_release(nodes);
+    return ok;
 }

@@ -12,6 +12,9 @@ struct BlockBackend {
     int refcnt;
     uint64_t perm;
     uint64_t shared_perm;
+    bool follow;            /* change over where another node takes the place of ours */
+    BlkResizedFunc *resized;
+    void *resized_opaque;
     BdrvChild *root;
     gint in_flight;         /* atomic */
     gint quiesce_counter;   /* atomic */
@@ -32,10 +35,78 @@ BlockBackend *blk_new(const char *name, uint64_t perm, uint64_t shared_perm)
     return blk;
 }
 
+static char *root_describe(const BdrvChild *child)
+{
+    return g_strdup(((BlockBackend *)child->opaque)->name);
+}
+
+static void root_drained_begin(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    g_atomic_int_inc(&blk->quiesce_counter);
+}
+
+static void root_drained_end(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    if (g_atomic_int_dec_and_test(&blk->quiesce_counter)) {
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&blk->lock);
+        qemu_co_queue_restart_all(&blk->queued);
+    }
+}
+
+static bool root_is_busy(const BdrvChild *child)
+{
+    return g_atomic_int_get(&((BlockBackend *)child->opaque)->in_flight) > 0;
+}
+
+static void coroutine_fn root_resized(BdrvChild *child)
+{
+    BlockBackend *blk = child->opaque;
+
+    if (blk->resized) {
+        blk->resized(blk->resized_opaque);
+    }
+}
+
+static bool root_check_inactive(const BdrvChild *child, Error **errp)
+{
+    error_setg(errp, "Node '%s' is in use by %s", child->bs->node_name, ((BlockBackend *)child->opaque)->name);
+    return false;
+}
+
+static bool root_stays(const BdrvChild *child)
+{
+    return !((BlockBackend *)child->opaque)->follow;
+}
+
+static const BdrvChildClass child_root = {
+    .describe = root_describe,
+    .drained_begin = root_drained_begin,
+    .drained_end = root_drained_end,
+    .is_busy = root_is_busy,
+    .resized = root_resized,
+    .check_inactive = root_check_inactive,
+    .stays = root_stays,
+};
+
+void blk_set_follow(BlockBackend *blk)
+{
+    blk->follow = true;
+}
+
+void blk_set_resized_func(BlockBackend *blk, BlkResizedFunc *func, void *opaque)
+{
+    blk->resized = func;
+    blk->resized_opaque = opaque;
+}
+
 bool blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
 {
     assert(!blk->root);
-    blk->root = bdrv_attach_child(NULL, blk, bs, "root", 0, blk->perm, blk->shared_perm, errp);
+    blk->root = bdrv_attach_child(&child_root, blk, bs, "root", 0, blk->perm, blk->shared_perm, errp);
     return blk->root;
 }
 
@@ -73,14 +144,11 @@ BlockBackend *blk_ref(BlockBackend *blk)
     return blk;
 }
 
-bool blk_root_idle(BlockBackend *blk)
+static bool blk_is_idle(void *opaque)
 {
-    return g_atomic_int_get(&blk->in_flight) == 0;
-}
+    BlockBackend *blk = opaque;
 
-static bool blk_idle(void *opaque)
-{
-    return blk_root_idle(opaque);
+    return g_atomic_int_get(&blk->in_flight) == 0;
 }
 
 void coroutine_fn blk_co_unref(BlockBackend *blk)
@@ -91,7 +159,7 @@ void coroutine_fn blk_co_unref(BlockBackend *blk)
     if (blk->root) {
         /* So that the end of a request wakes us. */
         g_atomic_int_inc(&blk->quiesce_counter);
-        bdrv_co_wait_idle(blk_idle, blk);
+        bdrv_co_wait_idle(blk_is_idle, blk);
         bdrv_co_detach_child(blk->root);
     }
     g_mutex_clear(&blk->lock);
@@ -112,19 +180,6 @@ BlockDriverState *blk_bs(BlockBackend *blk)
 BdrvChild *blk_root(BlockBackend *blk)
 {
     return blk->root;
-}
-
-void blk_root_drained_begin(BlockBackend *blk)
-{
-    g_atomic_int_inc(&blk->quiesce_counter);
-}
-
-void blk_root_drained_end(BlockBackend *blk)
-{
-    if (g_atomic_int_dec_and_test(&blk->quiesce_counter)) {
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&blk->lock);
-        qemu_co_queue_restart_all(&blk->queued);
-    }
 }
 
 static void blk_end_request(BlockBackend *blk)
@@ -244,6 +299,19 @@ int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t 
     return ret;
 }
 
+/* The nodes from @bs down to its storage, in that order. */
+static GPtrArray *nodes_to_storage(BlockDriverState *bs)
+{
+    GPtrArray *nodes = g_ptr_array_new();
+
+    g_ptr_array_add(nodes, bs);
+    while (bs->file) {
+        bs = bs->file->bs;
+        g_ptr_array_add(nodes, bs);
+    }
+    return nodes;
+}
+
 bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
                                   Error **errp)
 {
@@ -254,11 +322,16 @@ bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
         return false;
     }
     blk_end_request(blk);
-    /* Requests on other threads go by the lengths and the limits of all nodes down to the storage. */
-    BlockDriverState *storage = bdrv_protocol_node(blk->root->bs);
+    g_autoptr(GPtrArray) nodes = nodes_to_storage(blk->root->bs);
+    BlockDriverState *storage = g_ptr_array_index(nodes, nodes->len - 1);
+    bdrv_co_claim(nodes);
+    /* Requests go by the lengths and the limits of all nodes that are above the storage. */
     bdrv_co_drained_begin(storage);
     bool ok = bdrv_co_truncate(blk->root, offset, exact, prealloc, errp);
+    /* After a failure, too, lengths may have changed. */
+    bdrv_co_resized(storage);
     bdrv_co_drained_end(storage);
+    bdrv_co_release(nodes);
     return ok;
 }
 

@@ -4,10 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block-backend.h"
 #include "block/graph/graph_int.h"
 
-/* Those who wait for requests to end; few and seldom, so one queue for all nodes will do. */
+/* Those who wait for requests to end. Rare, so one queue serves all nodes. */
 static GMutex lock;
 static CoQueue waiters = { .last = &waiters.first };
 
@@ -56,152 +55,118 @@ void coroutine_fn bdrv_co_inc_in_flight(BlockDriverState *bs)
     }
 }
 
+bool bdrv_must_not_delay(BlockDriverState *bs)
+{
+    return g_atomic_int_get(&bs->quiesce_counter) || g_atomic_int_get(&bs->awaited_counter);
+}
+
+static void let_requests_go(BlockDriverState *bs)
+{
+    if (bs->drv && bs->drv->bdrv_drain_begin) {
+        bs->drv->bdrv_drain_begin(bs);
+    }
+}
+
 /*
- * A drained section, with the counters that it has raised: those of all nodes above and below its root, and of the
- * users at the top. When the graph changes meanwhile, others take their place.
+ * A counter says how many sections keep a node quiet: its own, and one for each child that is. The first stops its
+ * parents, the last lets them go on. Each edge remembers whether it has stopped its parent, so edges may come and go in
+ * between.
  */
-typedef struct DrainSection {
-    BlockDriverState *root;
-    GPtrArray *nodes;           /* of BlockDriverState, one as often as paths lead to it */
-    GPtrArray *users;           /* of BlockBackend */
-} DrainSection;
-
-static GPtrArray *sections;
-
-static void collect_up(DrainSection *section, BlockDriverState *bs)
+void bdrv_drain_attach(BdrvChild *child)
 {
-    g_ptr_array_add(section->nodes, bs);
-    for (guint i = 0; i < bs->parents->len; i++) {
-        BdrvChild *c = g_ptr_array_index(bs->parents, i);
-
-        if (c->parent) {
-            collect_up(section, c->parent);
-        } else {
-            g_ptr_array_add(section->users, c->blk);
-        }
+    if (g_atomic_int_get(&child->bs->quiesce_counter) && !child->quiesced_parent) {
+        child->quiesced_parent = true;
+        child->klass->drained_begin(child);
     }
 }
 
-static void collect_down(DrainSection *section, BlockDriverState *bs)
+void bdrv_drain_detach(BdrvChild *child)
 {
-    for (guint i = 0; i < bs->children->len; i++) {
-        BdrvChild *c = g_ptr_array_index(bs->children, i);
-
-        g_ptr_array_add(section->nodes, c->bs);
-        collect_down(section, c->bs);
+    if (child->quiesced_parent && !(child->bs && g_atomic_int_get(&child->bs->quiesce_counter))) {
+        child->quiesced_parent = false;
+        child->klass->drained_end(child);
     }
 }
 
-/* Raise the counters around the root of @section; they go into new arrays. */
-static void quiesce(DrainSection *section)
+void bdrv_quiesce(BlockDriverState *bs)
 {
-    section->nodes = g_ptr_array_new();
-    section->users = g_ptr_array_new();
-    collect_up(section, section->root);
-    collect_down(section, section->root);
-    for (guint i = 0; i < section->nodes->len; i++) {
-        BlockDriverState *bs = g_ptr_array_index(section->nodes, i);
-
-        g_atomic_int_inc(&bs->quiesce_counter);
-        if (bs->drv->bdrv_drain_begin) {
-            bs->drv->bdrv_drain_begin(bs);
-        }
-    }
-    for (guint i = 0; i < section->users->len; i++) {
-        blk_root_drained_begin(g_ptr_array_index(section->users, i));
-    }
-}
-
-/* Lower the counters in these arrays, and free them. */
-static void release(GPtrArray *nodes, GPtrArray *users)
-{
-    for (guint i = 0; i < nodes->len; i++) {
-        BlockDriverState *bs = g_ptr_array_index(nodes, i);
-        g_atomic_int_add(&bs->quiesce_counter, -1);
-    }
-    for (guint i = 0; i < users->len; i++) {
-        blk_root_drained_end(g_ptr_array_index(users, i));
-    }
-    g_ptr_array_unref(nodes);
-    g_ptr_array_unref(users);
-}
-
-void bdrv_drain_graph_changed(void)
-{
-    for (guint i = 0; sections && i < sections->len; i++) {
-        DrainSection *section = g_ptr_array_index(sections, i);
-        GPtrArray *nodes = section->nodes, *users = section->users;
-
-        /* First up, then down: a counter that stays raised is never 0 in between. */
-        quiesce(section);
-        release(nodes, users);
-    }
-    if (sections) {
-        bdrv_drain_kick();
-    }
-}
-
-/* Requests of users at the top keep every node on their way busy, so the top need not be asked. */
-static bool idle_up(BlockDriverState *bs)
-{
-    if (g_atomic_int_get(&bs->in_flight)) {
-        return false;
+    GLOBAL_STATE_CODE();
+    if (g_atomic_int_add(&bs->quiesce_counter, 1) > 0) {
+        return;
     }
     for (guint i = 0; i < bs->parents->len; i++) {
-        BdrvChild *c = g_ptr_array_index(bs->parents, i);
+        bdrv_drain_attach(g_ptr_array_index(bs->parents, i));
+    }
+    let_requests_go(bs);
+}
 
-        if (c->parent ? !idle_up(c->parent) : !blk_root_idle(c->blk)) {
+void bdrv_unquiesce(BlockDriverState *bs)
+{
+    GLOBAL_STATE_CODE();
+    if (!g_atomic_int_dec_and_test(&bs->quiesce_counter)) {
+        return;
+    }
+    for (guint i = 0; i < bs->parents->len; i++) {
+        bdrv_drain_detach(g_ptr_array_index(bs->parents, i));
+    }
+    bdrv_drain_kick();
+}
+
+/* Neither @opaque nor anything above it has a request in flight. */
+static bool is_idle(void *opaque)
+{
+    g_autoptr(GPtrArray) above = bdrv_nodes_above(opaque);
+
+    for (guint i = 0; i < above->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(above, i);
+
+        if (g_atomic_int_get(&bs->in_flight)) {
             return false;
+        }
+        for (guint j = 0; j < bs->parents->len; j++) {
+            const BdrvChild *c = g_ptr_array_index(bs->parents, j);
+
+            if (c->klass->is_busy(c)) {
+                return false;
+            }
         }
     }
     return true;
 }
 
-static bool idle_down(BlockDriverState *bs)
+/* Drivers below @bs must not hold requests back that we wait for. */
+static GPtrArray *await_below(BlockDriverState *bs)
 {
-    for (guint i = 0; i < bs->children->len; i++) {
-        BdrvChild *c = g_ptr_array_index(bs->children, i);
+    g_autoptr(GPtrArray) root = g_ptr_array_new();
 
-        if (g_atomic_int_get(&c->bs->in_flight) || !idle_down(c->bs)) {
-            return false;
-        }
+    g_ptr_array_add(root, bs);
+    GPtrArray *below = bdrv_nodes_below(root);
+    for (guint i = 0; i < below->len; i++) {
+        BlockDriverState *node = bdrv_ref(g_ptr_array_index(below, i));
+
+        g_atomic_int_inc(&node->awaited_counter);
+        let_requests_go(node);
     }
-    return true;
-}
-
-static bool subtree_idle(void *opaque)
-{
-    return idle_up(opaque) && idle_down(opaque);
+    return below;
 }
 
 void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
 {
-    DrainSection *section = g_new0(DrainSection, 1);
+    bdrv_ref(bs);
+    bdrv_quiesce(bs);
+    GPtrArray *below = await_below(bs);
+    bdrv_co_wait_idle(is_idle, bs);
+    for (guint i = 0; i < below->len; i++) {
+        BlockDriverState *node = g_ptr_array_index(below, i);
 
-    section->root = bdrv_ref(bs);
-    quiesce(section);
-    if (!sections) {
-        sections = g_ptr_array_new();
+        g_atomic_int_add(&node->awaited_counter, -1);
+        bdrv_co_unref(node);
     }
-    g_ptr_array_add(sections, section);
-    bdrv_co_wait_idle(subtree_idle, bs);
+    g_ptr_array_unref(below);
 }
 
 void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs)
 {
-    DrainSection *section = NULL;
-    guint i = 0;
-
-    for (; !section; i++) {
-        DrainSection *candidate = g_ptr_array_index(sections, i);
-        section = candidate->root == bs ? candidate : NULL;
-    }
-    g_ptr_array_remove_index(sections, i - 1);
-    if (sections->len == 0) {
-        g_clear_pointer(&sections, g_ptr_array_unref);
-    }
-    release(section->nodes, section->users);
-    g_free(section);
-    bdrv_drain_kick();
+    bdrv_unquiesce(bs);
     bdrv_co_unref(bs);
 }

@@ -1,5 +1,17 @@
 /*
- * What the files of the graph share with each other and with BlockBackend
+ * What the files of the graph share with each other
+ *
+ *     node.c           making, finding, referencing and ending nodes
+ *     child.c          edges whose parent is a node; who is above and below whom
+ *     transaction.c    the steps that change edges
+ *     perm.c           the permission pass over all nodes that a change affects
+ *     lock.c           the graph lock, and operations that have a node to themselves
+ *     drain.c          drained sections
+ *     replace.c        putting one node in the place of another
+ *     open.c           from a filename or options to a node
+ *     reopen.c         blockdev-reopen
+ *     active.c         blockdev-set-active
+ *     block-backend.c  BlockBackend, the parent at the top
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,27 +19,85 @@
 #define BLOCK_GRAPH_INT_H
 
 #include "block/block_int.h"
+#include "util/main-thread.h"
+#include "util/transaction.h"
 
 /*
- * A new edge to @bs, with the permissions that the parent (@parent or @blk) asks for; takes a reference to
- * @bs on success. NULL with @errp, and nothing changed, where they conflict with those of others.
+ * The longest path through a graph, in edges. A request passes every node on its way down one coroutine stack, so
+ * depth has to be bounded; libvirt stops at 200, too.
  */
-BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockBackend *blk, BlockDriverState *bs,
-                             const char *name, uint32_t role, uint64_t perm, uint64_t shared, Error **errp);
+#define BDRV_MAX_DEPTH 200
+
+/* Edges (child.c) */
+
+/* The class of edges whose parent is a node. */
+extern const BdrvChildClass child_of_bds;
+
+/* @roots and all below them, each once, every node before its children. */
+GPtrArray *bdrv_nodes_below(GPtrArray *roots);
+/* @bs and all above it, each once, every node before its parents. */
+GPtrArray *bdrv_nodes_above(BlockDriverState *bs);
+
+/* False with @errp where an edge @name from @parent to @bs would make a cycle, or the graph too deep. */
+bool bdrv_check_new_edge(BlockDriverState *parent, const char *name, BlockDriverState *bs, Error **errp);
+
+/*
+ * Attach @bs to @parent, an object of class @klass, with these permissions; takes a reference to @bs on success. NULL
+ * with @errp, and nothing changed, where they conflict with those of others.
+ */
+BdrvChild *bdrv_attach_child(const BdrvChildClass *klass, void *parent, BlockDriverState *bs, const char *name,
+                             uint32_t role, uint64_t perm, uint64_t shared, Error **errp);
 
 /* Remove an edge, which gives back its permissions and its reference. */
 void coroutine_fn bdrv_co_detach_child(BdrvChild *child);
 
-/* Change the permissions of an edge whose parent is a BlockBackend; on failure nothing changed. */
+/* Change the permissions that a parent other than a node asks for; on failure nothing changed. */
 bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error **errp);
 
 /*
- * Bring the permissions of @bs and all below it in line with what its parents ask for. On failure nothing
- * changed below @bs.
+ * Steps of a graph transaction (transaction.c), for the holder of the graph lock. None of them checks permissions:
+ * once all steps are prepared, bdrv_refresh_perms_list() does, in one pass over all that is affected.
  */
-bool bdrv_refresh_perms(BlockDriverState *bs, Error **errp);
+BdrvChild *bdrv_attach_child_tran(const BdrvChildClass *klass, void *parent, BlockDriverState *bs, const char *name,
+                                  uint32_t role, uint64_t perm, uint64_t shared, Transaction *tran);
+void bdrv_detach_child_tran(BdrvChild *child, Transaction *tran);
+/* No request may be on its way through the edge. Takes a reference to @bs, and drops that to the old node. */
+void bdrv_replace_child_tran(BdrvChild *child, BlockDriverState *bs, Transaction *tran);
+void bdrv_child_set_perm_tran(BdrvChild *child, uint64_t perm, uint64_t shared, Transaction *tran);
 
-/* Make bs->options effective that every driver has; false with @errp where they contradict each other. */
+/*
+ * The permission pass (perm.c), for the holder of the graph lock: bring the permissions of @nodes and all below them in
+ * line with what their parents ask for, visiting each node once, with its final sums. A step of @tran.
+ */
+bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp);
+
+/* Locks (lock.c) */
+
+/*
+ * Edges and permissions change under the graph lock only, on the main loop. It is held from the first step of a
+ * transaction to its end, and never while waiting; so nobody waits for it, and it asserts where somebody breaks that.
+ */
+void bdrv_graph_lock(void);
+/* Afterwards drops the references that the transaction gave up, which may wait for nodes to close. */
+void coroutine_mixed_fn bdrv_graph_unlock(void);
+void bdrv_graph_assert_locked(void);
+/* Drop a reference to @bs once the graph lock is free again. */
+void bdrv_graph_defer_unref(BlockDriverState *bs);
+
+/*
+ * Operations that change what a node is (reopen, resize, activate, replace) may take long, and have @nodes to
+ * themselves: wait until no other such operation has any of them, then take all at once, with references. So there is
+ * no deadlock, and operations on other nodes go on.
+ */
+void coroutine_fn bdrv_co_claim(GPtrArray *nodes);
+void coroutine_fn bdrv_co_release(GPtrArray *nodes);
+
+/* Nodes (node.c, open.c) */
+
+/* Flush all of @nodes; false with @errp, which names the first that failed. */
+bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp);
+
+/* Apply those of @bs->options that every driver has; false with @errp where they contradict each other. */
 bool bdrv_take_common_options(BlockDriverState *bs, Error **errp);
 
 /* @bs, whose "file" is or will be @child_bs, becomes read-only where that is, and auto-read-only allows it. */
@@ -36,14 +106,21 @@ void bdrv_take_auto_read_only(BlockDriverState *bs, const BlockDriverState *chil
 /* Ask the driver for the length and the limits again; false with @errp where it does not know. */
 bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp);
 
-/* Whether no request of @blk is in flight. */
-bool blk_root_idle(BlockBackend *blk);
+/* The length or the limits of @bs have changed: tell all above it. They are drained. */
+void coroutine_fn bdrv_co_resized(BlockDriverState *bs);
 
 /* The first node whose iothread is @iothread; NULL: none. */
 BlockDriverState *bdrv_find_iothread_user(const IOThread *iothread);
 
-/* An edge came or went: drained sections take in who is there now, and let go of who is not. */
-void bdrv_drain_graph_changed(void);
+/* Draining (drain.c) */
+
+/* Stop the parents of @bs, whatever is in flight; and let them go on, once every such call was undone. */
+void bdrv_quiesce(BlockDriverState *bs);
+void bdrv_unquiesce(BlockDriverState *bs);
+
+/* An edge came to a node, or is about to leave it: its parent stops, or goes on, as the node is drained or not. */
+void bdrv_drain_attach(BdrvChild *child);
+void bdrv_drain_detach(BdrvChild *child);
 
 /* A request began or ended at @bs or a BlockBackend; wakes those who drain. */
 void bdrv_inc_in_flight(BlockDriverState *bs);

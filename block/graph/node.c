@@ -10,6 +10,8 @@
 #include "util/id.h"
 
 static GPtrArray *all_nodes;
+/* Wait here for a node to be freed or opened, or for all but one of its references to be dropped. */
+static CoQueue changed = { .last = &changed.first };
 
 /* The node of that name, even if it is on its way in or out. */
 static BlockDriverState *find_any(const char *node_name)
@@ -27,6 +29,7 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
 {
     static unsigned generated;
 
+    GLOBAL_STATE_CODE();
     if (node_name) {
         if (!id_wellformed(node_name) || strlen(node_name) > 31) {
             error_setg(errp, "Invalid node-name: '%s'", node_name);
@@ -74,10 +77,12 @@ void coroutine_fn bdrv_co_free(BlockDriverState *bs)
     g_free(bs->node_name);
     g_free(bs->filename);
     g_free(bs);
+    qemu_co_queue_restart_all(&changed);
 }
 
 BlockDriverState *bdrv_ref(BlockDriverState *bs)
 {
+    GLOBAL_STATE_CODE();
     bs->refcnt++;
     return bs;
 }
@@ -91,11 +96,18 @@ static bool node_idle(void *opaque)
 
 void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
 {
-    if (!bs || --bs->refcnt > 0) {
+    if (!bs) {
+        return;
+    }
+    GLOBAL_STATE_CODE();
+    if (--bs->refcnt > 0) {
+        if (bs->refcnt == 1) {
+            qemu_co_queue_restart_all(&changed);
+        }
         return;
     }
     bs->is_open = false;
-    g_atomic_int_inc(&bs->quiesce_counter);
+    bdrv_quiesce(bs);
     bdrv_co_wait_idle(node_idle, bs);
     if (!bs->read_only) {
         bdrv_co_flush(bs);
@@ -104,6 +116,37 @@ void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
         bs->drv->bdrv_co_close(bs);
     }
     bdrv_co_free(bs);
+}
+
+bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs)
+{
+    while (bs->refcnt > 1 && bs->parents->len == 0) {
+        qemu_co_queue_wait(&changed, NULL);
+    }
+    return bs->parents->len == 0;
+}
+
+void bdrv_set_open(BlockDriverState *bs)
+{
+    bs->is_open = true;
+    bs->opening_for = NULL;
+    bs->opening_job = NULL;
+    qemu_co_queue_restart_all(&changed);
+}
+
+bool coroutine_fn bdrv_co_cancel_open(const char *node_name)
+{
+    BlockDriverState *bs = find_any(node_name);
+
+    GLOBAL_STATE_CODE();
+    if (!bs || bs->is_open || bs->refcnt == 0 || bs->opening_for || bs->opening_job) {
+        return false;
+    }
+    bs->open_cancelled = true;
+    while (find_any(node_name) == bs && !bs->is_open) {
+        qemu_co_queue_wait(&changed, NULL);
+    }
+    return find_any(node_name) != bs;
 }
 
 BlockDriverState *bdrv_find_node(const char *node_name)
@@ -171,72 +214,4 @@ const char *bdrv_get_format_name(const BlockDriverState *bs)
 int64_t bdrv_getlength(const BlockDriverState *bs)
 {
     return bs->length;
-}
-
-static bool reaches(BlockDriverState *from, BlockDriverState *to)
-{
-    if (from == to) {
-        return true;
-    }
-    for (guint i = 0; i < from->children->len; i++) {
-        BdrvChild *child = g_ptr_array_index(from->children, i);
-        if (reaches(child->bs, to)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-BdrvChild *bdrv_attach_child(BlockDriverState *parent, BlockBackend *blk, BlockDriverState *bs,
-                             const char *name, uint32_t role, uint64_t perm, uint64_t shared, Error **errp)
-{
-    if (parent && reaches(bs, parent)) {
-        error_setg(errp, "Making '%s' a '%s' child of '%s' would create a cycle", bs->node_name, name,
-                   parent->node_name);
-        return NULL;
-    }
-
-    BdrvChild *child = g_new0(BdrvChild, 1);
-    *child = (BdrvChild){
-        .bs = bs, .name = g_strdup(name), .role = role, .parent = parent, .blk = blk,
-        .perm = perm, .shared_perm = shared,
-    };
-    g_ptr_array_add(bs->parents, child);
-    if (!bdrv_refresh_perms(bs, errp)) {
-        g_ptr_array_remove(bs->parents, child);
-        g_free(child->name);
-        g_free(child);
-        return NULL;
-    }
-    bdrv_ref(bs);
-    if (parent) {
-        g_ptr_array_add(parent->children, child);
-        if (g_str_equal(name, "file")) {
-            parent->file = child;
-        }
-        if (!parent->iothread && bs->iothread) {
-            parent->iothread = iothread_ref(bs->iothread);
-        }
-    }
-    bdrv_drain_graph_changed();
-    return child;
-}
-
-void coroutine_fn bdrv_co_detach_child(BdrvChild *child)
-{
-    BlockDriverState *bs = child->bs;
-
-    if (child->parent) {
-        g_ptr_array_remove(child->parent->children, child);
-        if (child->parent->file == child) {
-            child->parent->file = NULL;
-        }
-    }
-    g_ptr_array_remove(bs->parents, child);
-    bdrv_drain_graph_changed();
-    /* Fewer permissions than before: no conflict can come of that. */
-    bdrv_refresh_perms(bs, NULL);
-    g_free(child->name);
-    g_free(child);
-    bdrv_co_unref(bs);
 }

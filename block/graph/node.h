@@ -11,6 +11,9 @@
 /* A node without a driver; @node_name NULL: one is made up. NULL with @errp. */
 BlockDriverState *bdrv_new(const char *node_name, Error **errp);
 
+/* The opening of @bs has ended well: now it is found. */
+void bdrv_set_open(BlockDriverState *bs);
+
 /* Free a node that was never opened, or is closed; detaches its children. */
 void coroutine_fn bdrv_co_free(BlockDriverState *bs);
 

@@ -11,9 +11,11 @@
 #include "block/block-backend.h"
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
+#include "block/job.h"
 #include "block/ops/signature.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
+#include "util/thread-pool.h"
 
 /* How much of an image its format is guessed from. */
 #define PROBE_BYTES 2048
@@ -25,12 +27,17 @@ void bdrv_cancel_opening(void)
     opening_cancelled = true;
 }
 
-bool bdrv_may_open(Error **errp)
+bool bdrv_may_open(BlockDriverState *bs, Error **errp)
 {
-    if (opening_cancelled) {
+    bool cancelled = opening_cancelled;
+
+    for (; bs; bs = bs->opening_for) {
+        cancelled |= bs->open_cancelled || job_is_cancelled(bs->opening_job);
+    }
+    if (cancelled) {
         error_setg(errp, "Operation was cancelled");
     }
-    return !opening_cancelled;
+    return !cancelled;
 }
 
 /* Objects and arrays are new, so that they can be changed; the scalars in them are shared. */
@@ -98,12 +105,24 @@ static void find_protocol(const BlockDriver *drv, void *opaque)
     }
 }
 
-struct json_object *bdrv_filename_to_options(const char *filename, Error **errp)
+typedef struct StatWork {
+    const char *filename;
+    struct stat st;
+} StatWork;
+
+/* A path may lead to a server that does not answer. */
+static int stat_worker(void *opaque)
+{
+    StatWork *work = opaque;
+
+    return stat(work->filename, &work->st) < 0 ? -errno : 0;
+}
+
+struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *filename, Error **errp)
 {
     struct json_object *options = json_object_new_object();
     size_t len = strcspn(filename, ":/");
     FindProtocol find = { .name = filename, .len = len };
-    struct stat st;
 
     if (filename[len] == ':') {
         bdrv_iterate_drivers(find_protocol, &find);
@@ -121,7 +140,9 @@ struct json_object *bdrv_filename_to_options(const char *filename, Error **errp)
         return options;
     }
 
-    bool is_device = stat(filename, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
+    StatWork work = { .filename = filename };
+    bool is_device = thread_pool_submit_co(THREAD_POOL_IO, stat_worker, &work) == 0 &&
+                     (S_ISBLK(work.st.st_mode) || S_ISCHR(work.st.st_mode));
     json_object_object_add(options, "driver", json_object_new_string(is_device ? "host_device" : "file"));
     json_object_object_add(options, "filename", qapi_json_new_string(filename, strlen(filename)));
     return options;
@@ -229,8 +250,17 @@ static void inherit(BlockdevOptions *child, const BlockdevOptions *parent)
     }
 }
 
+/* For whom a node is opened, so that cancelling them ends that. */
+typedef struct Opener {
+    BlockDriverState *parent;
+    Job *job;
+} Opener;
+
+static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options, BdrvOpenFlags flags, Opener opener,
+                                                 Error **errp);
+
 static BlockDriverState *coroutine_fn open_ref(const BlockdevRef *ref, const BlockdevOptions *parent,
-                                               BdrvOpenFlags flags, Error **errp)
+                                               BdrvOpenFlags flags, Opener opener, Error **errp)
 {
     if (ref->type == QTYPE_QSTRING) {
         BlockDriverState *bs = bdrv_find_node(ref->u.reference);
@@ -246,13 +276,13 @@ static BlockDriverState *coroutine_fn open_ref(const BlockdevRef *ref, const Blo
     if (parent) {
         inherit(options, parent);
     }
-    return bdrv_co_open_blockdev(options, flags, errp);
+    return open_typed(options, flags, opener, errp);
 }
 
-BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags,
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags, Job *job,
                                                          Error **errp)
 {
-    return open_ref(ref, NULL, flags, errp);
+    return open_ref(ref, NULL, flags, (Opener){ .job = job }, errp);
 }
 
 void bdrv_take_auto_read_only(BlockDriverState *bs, const BlockDriverState *child_bs)
@@ -266,7 +296,7 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
                                            uint32_t role, Error **errp)
 {
     uint64_t perm, shared;
-    BlockDriverState *child_bs = open_ref(ref, bs->options, bs->open_flags, errp);
+    BlockDriverState *child_bs = open_ref(ref, bs->options, bs->open_flags, (Opener){ .parent = bs }, errp);
 
     if (!child_bs) {
         return NULL;
@@ -278,7 +308,7 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
     if (bs->force_share) {
         shared = BLK_PERM_ALL;
     }
-    BdrvChild *child = bdrv_attach_child(bs, NULL, child_bs, name, role, perm, shared, errp);
+    BdrvChild *child = bdrv_attach_child(&child_of_bds, bs, child_bs, name, role, perm, shared, errp);
     bdrv_co_unref(child_bs);
     return child;
 }
@@ -343,8 +373,8 @@ bool bdrv_take_common_options(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *options, BdrvOpenFlags flags,
-                                                     Error **errp)
+static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options, BdrvOpenFlags flags, Opener opener,
+                                                 Error **errp)
 {
     const BlockDriver *drv = bdrv_find_driver(options->driver);
 
@@ -360,6 +390,8 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
     bs->opaque = g_malloc0(drv->instance_size);
     bs->options = QAPI_CLONE(BlockdevOptions, options);
     bs->open_flags = flags;
+    bs->opening_for = opener.parent;
+    bs->opening_job = opener.job;
 
     if (!bdrv_take_common_options(bs, errp) || !drv->bdrv_co_open(bs, errp)) {
         bdrv_co_free(bs);
@@ -368,13 +400,19 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
     if (!bs->filename) {
         bs->filename = g_strdup(bs->file ? bs->file->bs->filename : "");
     }
-    if (!bdrv_co_refresh(bs, errp)) {
+    if (!bdrv_may_open(bs, errp) || !bdrv_co_refresh(bs, errp)) {
         bs->read_only = true;   /* nothing to flush */
         bdrv_co_unref(bs);
         return NULL;
     }
-    bs->is_open = true;
+    bdrv_set_open(bs);
     return bs;
+}
+
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *options, BdrvOpenFlags flags,
+                                                     Error **errp)
+{
+    return open_typed(options, flags, (Opener){ 0 }, errp);
 }
 
 /* The format of the image in the node @file. */
@@ -429,7 +467,7 @@ static BlockDriverState *coroutine_fn probe_driver(struct json_object *options, 
     if (!parent) {
         return NULL;
     }
-    BlockDriverState *file = open_ref(parent->u.raw.file, parent, flags, errp);
+    BlockDriverState *file = open_ref(parent->u.raw.file, parent, flags, (Opener){ 0 }, errp);
     if (!file) {
         return NULL;
     }

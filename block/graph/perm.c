@@ -4,15 +4,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block-backend.h"
 #include "block/graph/graph_int.h"
+
+#define PERM_COUNT 4
 
 char *bdrv_perm_names(uint64_t perm)
 {
-    static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
+    static const char *const names[PERM_COUNT] = { "consistent read", "write", "write unchanged", "resize" };
     g_autoptr(GPtrArray) parts = g_ptr_array_new();
 
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+    for (size_t i = 0; i < PERM_COUNT; i++) {
         if (perm & 1 << i) {
             g_ptr_array_add(parts, (gpointer)names[i]);
         }
@@ -21,44 +22,75 @@ char *bdrv_perm_names(uint64_t perm)
     return g_strjoinv(", ", (char **)parts->pdata);
 }
 
-static char *user_name(const BdrvChild *c)
-{
-    return c->parent ? g_strdup_printf("node '%s'", c->parent->node_name) : g_strdup(blk_name(c->blk));
-}
-
 /* @a needs something that @b does not share. */
-static bool check_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
+static bool edges_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
 {
     uint64_t missing = a->perm & ~b->shared_perm;
 
     if (!missing) {
-        return true;
+        return false;
     }
     g_autofree char *perms = bdrv_perm_names(missing);
-    g_autofree char *user_a = user_name(a);
-    g_autofree char *user_b = user_name(b);
+    g_autofree char *user_a = a->klass->describe(a);
+    g_autofree char *user_b = b->klass->describe(b);
     error_setg(errp, "Node '%s': %s needs permission '%s' as '%s', which %s does not allow "
                "(uses node '%s' as '%s')", a->bs->node_name, user_a, perms, a->name, user_b,
                b->bs->node_name, b->name);
-    return false;
+    return true;
 }
 
-static bool cumulative_perms(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Error **errp)
+static void report_conflict(BlockDriverState *bs, Error **errp)
 {
+    for (guint i = 0; i < bs->parents->len; i++) {
+        for (guint j = 0; j < bs->parents->len; j++) {
+            if (i != j && edges_conflict(g_ptr_array_index(bs->parents, i), g_ptr_array_index(bs->parents, j), errp)) {
+                return;
+            }
+        }
+    }
+}
+
+/* What all parents need, and what all of them share; false with @errp where one needs what another does not share. */
+static bool perm_sums(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Error **errp)
+{
+    guint unshared_by[PERM_COUNT] = { 0 };
+
     *perm = 0;
     *shared = BLK_PERM_ALL;
     for (guint i = 0; i < bs->parents->len; i++) {
-        const BdrvChild *a = g_ptr_array_index(bs->parents, i);
+        const BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
-        for (guint j = 0; j < bs->parents->len; j++) {
-            if (i != j && !check_conflict(a, g_ptr_array_index(bs->parents, j), errp)) {
+        *perm |= c->perm;
+        *shared &= c->shared_perm;
+        for (int bit = 0; bit < PERM_COUNT; bit++) {
+            unshared_by[bit] += !(c->shared_perm >> bit & 1);
+        }
+    }
+    for (guint i = 0; i < bs->parents->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->parents, i);
+
+        for (int bit = 0; bit < PERM_COUNT; bit++) {
+            /* Others than the edge itself, which may need what it does not share. */
+            if (c->perm >> bit & 1 && unshared_by[bit] > !(c->shared_perm >> bit & 1)) {
+                report_conflict(bs, errp);
                 return false;
             }
         }
-        *perm |= a->perm;
-        *shared &= a->shared_perm;
     }
     return true;
+}
+
+/*
+ * A backing file is only read, and only where our users read consistently. Where they can live with data that changes,
+ * so can we; what is read stays the same as long as others write no other data.
+ */
+static void perms_for_cow(uint64_t perm, uint64_t shared, uint64_t *nperm, uint64_t *nshared)
+{
+    *nperm = perm & BLK_PERM_CONSISTENT_READ;
+    *nshared = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED;
+    if (shared & BLK_PERM_WRITE) {
+        *nshared |= BLK_PERM_WRITE | BLK_PERM_RESIZE;
+    }
 }
 
 void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
@@ -67,6 +99,10 @@ void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, u
     if (role & BDRV_CHILD_FILTERED) {
         *nperm = perm;
         *nshared = shared;
+        return;
+    }
+    if (role & BDRV_CHILD_COW) {
+        perms_for_cow(perm, shared, nperm, nshared);
         return;
     }
     if (role & BDRV_CHILD_METADATA) {
@@ -82,24 +118,6 @@ void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, u
     *nshared = shared;
 }
 
-/* What a refresh has done so far, for undoing it. */
-typedef struct PermUpdate {
-    GPtrArray *checked;     /* of BlockDriverState, in order of their check */
-    GArray *edges;          /* of SavedEdge */
-    GArray *perms;          /* of uint64_t[2], one for each of checked */
-} PermUpdate;
-
-typedef struct SavedEdge {
-    BdrvChild *child;
-    uint64_t perm;
-    uint64_t shared;
-} SavedEdge;
-
-typedef struct NodePerm {
-    uint64_t perm;
-    uint64_t shared;
-} NodePerm;
-
 /* Nobody may write to @bs, as @why says, but somebody needs to. */
 static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *why, Error **errp)
 {
@@ -107,7 +125,7 @@ static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *wh
         const BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
         if (c->perm & writes) {
-            g_autofree char *user = user_name(c);
+            g_autofree char *user = c->klass->describe(c);
             g_autofree char *perms = bdrv_perm_names(c->perm & writes);
 
             error_setg(errp, "Block node '%s' is %s, but %s needs permission '%s'", bs->node_name, why, user, perms);
@@ -116,92 +134,111 @@ static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *wh
     }
 }
 
-/* Requests on other threads look at the permissions of their edges meanwhile. */
-static void set_perm(BdrvChild *c, uint64_t perm, uint64_t shared)
+/* The sums of a node that its driver has checked, and has to be told of at the end. */
+typedef struct NodePerm {
+    BlockDriverState *bs;
+    uint64_t perm;
+    uint64_t shared;
+} NodePerm;
+
+static void node_perm_abort(void *opaque)
 {
-    qatomic_set(&c->perm, perm);
-    c->shared_perm = shared;
+    NodePerm *p = opaque;
+
+    if (p->bs->drv->bdrv_abort_perm_update) {
+        p->bs->drv->bdrv_abort_perm_update(p->bs);
+    }
 }
 
-static bool check_node(BlockDriverState *bs, PermUpdate *update, Error **errp)
+static void node_perm_commit(void *opaque)
 {
-    const BlockDriver *drv = bs->drv;
-    NodePerm p;
+    NodePerm *p = opaque;
 
-    if (!cumulative_perms(bs, &p.perm, &p.shared, errp)) {
-        return false;
+    if (p->bs->drv->bdrv_set_perm) {
+        p->bs->drv->bdrv_set_perm(p->bs, p->perm, p->shared);
     }
-    uint64_t writes = p.perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED | BLK_PERM_RESIZE);
-    if (writes && bs->read_only) {
-        refuse_writers(bs, writes, "read-only", errp);
-        return false;
-    }
-    if (writes && bs->inactive) {
-        refuse_writers(bs, writes, "not active", errp);
-        return false;
-    }
-    if (bs->inactive) {
-        /* All that is left is reads. */
-        p.shared = BLK_PERM_ALL;
-    }
-    if (drv->bdrv_check_perm && !drv->bdrv_check_perm(bs, p.perm, p.shared, errp)) {
-        return false;
-    }
-    g_ptr_array_add(update->checked, bs);
-    g_array_append_val(update->perms, p);
+}
 
+static bool check_node(BlockDriverState *bs, uint64_t perm, uint64_t shared, Transaction *tran, Error **errp)
+{
+    static const TransactionActionDrv drv = {
+        .abort = node_perm_abort, .commit = node_perm_commit, .clean = g_free,
+    };
+    uint64_t writes = perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED | BLK_PERM_RESIZE);
+
+    if (writes && (bs->read_only || bs->inactive)) {
+        refuse_writers(bs, writes, bs->read_only ? "read-only" : "not active", errp);
+        return false;
+    }
+    if (bs->drv->bdrv_check_perm && !bs->drv->bdrv_check_perm(bs, perm, shared, errp)) {
+        return false;
+    }
+    NodePerm *p = g_new(NodePerm, 1);
+
+    *p = (NodePerm){ .bs = bs, .perm = perm, .shared = shared };
+    tran_add(tran, &drv, p);
+    return true;
+}
+
+/* Ask of the children of @bs what it needs for these sums; those for whom that changes something go into @affected. */
+static void update_children(BlockDriverState *bs, uint64_t perm, uint64_t shared, GHashTable *affected,
+                            Transaction *tran)
+{
     for (guint i = 0; i < bs->children->len; i++) {
         BdrvChild *c = g_ptr_array_index(bs->children, i);
-        SavedEdge saved = { .child = c, .perm = c->perm, .shared = c->shared_perm };
+        uint64_t nperm, nshared;
+
+        (bs->drv->bdrv_child_perm ?: bdrv_default_perms)(bs, c->name, c->role, perm, shared, &nperm, &nshared);
+        if (bs->force_share) {
+            nshared = BLK_PERM_ALL;
+        }
+        if (c->perm != nperm || c->shared_perm != nshared) {
+            bdrv_child_set_perm_tran(c, nperm, nshared, tran);
+            g_hash_table_add(affected, c->bs);
+        }
+    }
+}
+
+bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp)
+{
+    g_autoptr(GPtrArray) order = bdrv_nodes_below(nodes);
+    g_autoptr(GHashTable) affected = g_hash_table_new(NULL, NULL);
+
+    bdrv_graph_assert_locked();
+    for (guint i = 0; i < nodes->len; i++) {
+        g_hash_table_add(affected, g_ptr_array_index(nodes, i));
+    }
+    /* Parents come first, so that the sums of a node are final when it is visited. */
+    for (guint i = 0; i < order->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(order, i);
         uint64_t perm, shared;
 
-        g_array_append_val(update->edges, saved);
-        (drv->bdrv_child_perm ?: bdrv_default_perms)(bs, c->name, c->role, p.perm, p.shared, &perm, &shared);
-        set_perm(c, perm, bs->force_share ? BLK_PERM_ALL : shared);
-        if ((c->perm != saved.perm || c->shared_perm != saved.shared) && !check_node(c->bs, update, errp)) {
+        if (!g_hash_table_contains(affected, bs)) {
+            continue;
+        }
+        if (!perm_sums(bs, &perm, &shared, errp)) {
             return false;
         }
-    }
-    return true;
-}
-
-bool bdrv_refresh_perms(BlockDriverState *bs, Error **errp)
-{
-    PermUpdate update = {
-        .checked = g_ptr_array_new(),
-        .edges = g_array_new(FALSE, FALSE, sizeof(SavedEdge)),
-        .perms = g_array_new(FALSE, FALSE, sizeof(NodePerm)),
-    };
-    bool ok = check_node(bs, &update, errp);
-
-    for (guint i = update.edges->len; !ok && i > 0; i--) {
-        SavedEdge *saved = &g_array_index(update.edges, SavedEdge, i - 1);
-        set_perm(saved->child, saved->perm, saved->shared);
-    }
-    for (guint i = 0; i < update.checked->len; i++) {
-        BlockDriverState *node = g_ptr_array_index(update.checked, i);
-        NodePerm *p = &g_array_index(update.perms, NodePerm, i);
-
-        if (ok && node->drv->bdrv_set_perm) {
-            node->drv->bdrv_set_perm(node, p->perm, p->shared);
-        } else if (!ok && node->drv->bdrv_abort_perm_update) {
-            node->drv->bdrv_abort_perm_update(node);
+        if (bs->inactive) {
+            /* All that is left is reads. */
+            shared = BLK_PERM_ALL;
         }
-    }
-    g_ptr_array_unref(update.checked);
-    g_array_unref(update.edges);
-    g_array_unref(update.perms);
-    return ok;
-}
-
-bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error **errp)
-{
-    uint64_t old_perm = child->perm, old_shared = child->shared_perm;
-
-    set_perm(child, perm, shared);
-    if (!bdrv_refresh_perms(child->bs, errp)) {
-        set_perm(child, old_perm, old_shared);
-        return false;
+        if (!check_node(bs, perm, shared, tran, errp)) {
+            return false;
+        }
+        update_children(bs, perm, shared, affected, tran);
     }
     return true;
+}
+
+bool bdrv_refresh_perms(BlockDriverState *bs, Transaction *tran, Error **errp)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+
+    g_ptr_array_add(nodes, bs);
+    bdrv_graph_lock();
+    bool ok = bdrv_refresh_perms_list(nodes, tran, errp);
+    tran_finalize(tran, ok);
+    bdrv_graph_unlock();
+    return ok;
 }

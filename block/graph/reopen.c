@@ -11,18 +11,6 @@
 #include "qapi/json.h"
 #include "qapi/qapi.h"
 
-/* One node, with what it was before. */
-typedef struct Reopen {
-    BlockDriverState *bs;
-    bool prepared;              /* the driver has prepared itself */
-    BlockdevOptions *options;
-    bool read_only;
-    bool force_share;
-    bool discard_unmap;
-    bool no_flush;
-    BlockdevDetectZeroesOptions detect_zeroes;
-} Reopen;
-
 /* Options that may change, whatever the driver. */
 static const char *const changeable[] = {
     "active", "read-only", "auto-read-only", "force-share", "cache", "discard", "detect-zeroes", NULL,
@@ -34,17 +22,32 @@ static bool may_change(const BlockDriverState *bs, const char *key)
            (bs->drv->mutable_opts && g_strv_contains(bs->drv->mutable_opts, key));
 }
 
-/* Whether @value of option @key stands for the child that @bs has. */
-static bool is_child_name(const BlockDriverState *bs, const char *key, struct json_object *value)
+/* The child that option @key of @bs names; NULL where it names none. */
+static BdrvChild *find_child(const BlockDriverState *bs, const char *key)
 {
-    for (guint i = 0; json_object_is_type(value, json_type_string) && i < bs->children->len; i++) {
-        const BdrvChild *c = g_ptr_array_index(bs->children, i);
+    for (guint i = 0; i < bs->children->len; i++) {
+        BdrvChild *c = g_ptr_array_index(bs->children, i);
 
         if (g_str_equal(c->name, key)) {
-            return g_str_equal(c->bs->node_name, json_object_get_string(value));
+            return c;
         }
     }
-    return false;
+    return NULL;
+}
+
+/* Another node may take the place of that below a filter, or of a backing file. */
+static bool may_replace_child(const BdrvChild *child)
+{
+    return child->role & (BDRV_CHILD_FILTERED | BDRV_CHILD_COW);
+}
+
+/* Whether @value of option @key stands for a child that @bs has, or may have instead. */
+static bool is_child_name(const BlockDriverState *bs, const char *key, struct json_object *value)
+{
+    const BdrvChild *c = find_child(bs, key);
+
+    return c && json_object_is_type(value, json_type_string) &&
+           (may_replace_child(c) || g_str_equal(c->bs->node_name, json_object_get_string(value)));
 }
 
 /* Each option in @keys_of is the same in @old and @new, or may change. */
@@ -73,127 +76,173 @@ static bool check_options(const BlockDriverState *bs, const BlockdevOptions *opt
     return check_unchanged(bs, new, old, new, errp) && check_unchanged(bs, old, old, new, errp);
 }
 
-static void save(Reopen *r, BlockDriverState *bs)
-{
-    *r = (Reopen){
-        .bs = bs, .options = bs->options, .read_only = bs->read_only, .force_share = bs->force_share,
-        .discard_unmap = bs->discard_unmap, .no_flush = bs->no_flush, .detect_zeroes = bs->detect_zeroes,
-    };
-}
-
-static void restore(Reopen *r)
-{
-    BlockDriverState *bs = r->bs;
-
-    qapi_free_BlockdevOptions(bs->options);
-    bs->options = r->options;
-    bs->read_only = r->read_only;
-    bs->force_share = r->force_share;
-    bs->discard_unmap = r->discard_unmap;
-    bs->no_flush = r->no_flush;
-    bs->detect_zeroes = r->detect_zeroes;
-}
-
 static bool wants_direct(const BlockdevOptions *o)
 {
     return o->cache && o->cache->has_direct && o->cache->direct;
 }
 
-/* Give the node its new options, and let the driver prepare for them. */
-static bool coroutine_fn prepare(Reopen *r, const BlockdevOptions *options, Error **errp)
+static bool has_read_only(const BlockdevOptions *o)
 {
-    BlockDriverState *bs = r->bs;
+    return o->has_read_only && o->read_only;
+}
 
-    bs->options = QAPI_CLONE(BlockdevOptions, options);
-    bool inactive = bs->inactive;
-    bool ok = bdrv_take_common_options(bs, errp);
-    bs->inactive = inactive;
-    if (!ok) {
-        return false;
-    }
-    if (bs->drv->bdrv_co_reopen_prepare) {
-        r->prepared = bs->drv->bdrv_co_reopen_prepare(bs, errp);
-        return r->prepared;
-    }
-    if (bs->drv->is_protocol &&
-        (bs->read_only != r->read_only || wants_direct(bs->options) != wants_direct(r->options))) {
-        error_setg(errp, "Node '%s': driver '%s' cannot change '%s' of a node that is open", bs->node_name,
-                   bs->drv->format_name, bs->read_only != r->read_only ? "read-only" : "cache.direct");
-        return false;
+static void reopen_free(gpointer opaque)
+{
+    BDRVReopenState *r = opaque;
+
+    /* Those of before, if it was committed. */
+    qapi_free_BlockdevOptions(r->options);
+    g_free(r);
+}
+
+/* Let the driver of each node prepare for its new options. The node itself stays as it is. */
+static bool coroutine_fn prepare_drivers(GPtrArray *reopens, Error **errp)
+{
+    for (guint i = 0; i < reopens->len; i++) {
+        BDRVReopenState *r = g_ptr_array_index(reopens, i);
+        BlockDriverState *bs = r->bs;
+
+        if (bs->drv->bdrv_co_reopen_prepare) {
+            r->prepared = bs->drv->bdrv_co_reopen_prepare(r, errp);
+            if (!r->prepared) {
+                return false;
+            }
+        } else if (bs->drv->is_protocol &&
+                   (bs->read_only != r->read_only || wants_direct(bs->options) != wants_direct(r->options))) {
+            error_setg(errp, "Node '%s': driver '%s' cannot change '%s' of a node that is open", bs->node_name,
+                       bs->drv->format_name, bs->read_only != r->read_only ? "read-only" : "cache.direct");
+            return false;
+        }
     }
     return true;
 }
 
-static void coroutine_fn roll_back(GArray *reopens)
+/* What a node has been given in exchange for what @saved now holds. */
+typedef struct SetOptions {
+    BDRVReopenState *r;
+    BlockDriverState saved;
+} SetOptions;
+
+static void swap_options(BDRVReopenState *r)
 {
-    for (guint i = reopens->len; i > 0; i--) {
-        Reopen *r = &g_array_index(reopens, Reopen, i - 1);
+    BlockdevOptions *options = r->bs->options;
 
-        restore(r);
-    }
-    /* What was granted before can be granted again. */
-    for (guint i = 0; i < reopens->len; i++) {
-        Reopen *r = &g_array_index(reopens, Reopen, i);
-
-        bdrv_refresh_perms(r->bs, NULL);
-        if (r->prepared) {
-            r->bs->drv->bdrv_co_reopen_abort(r->bs);
-        }
-    }
+    r->bs->options = r->options;
+    r->options = options;
 }
 
-/* Length and limits of those above follow from those below. */
-static void coroutine_fn refresh_up(BlockDriverState *bs)
+static void set_options_abort(void *opaque)
 {
-    bdrv_co_refresh(bs, NULL);
-    for (guint i = 0; i < bs->parents->len; i++) {
-        BdrvChild *c = g_ptr_array_index(bs->parents, i);
+    SetOptions *s = opaque;
+    BlockDriverState *bs = s->r->bs;
 
-        if (c->parent) {
-            refresh_up(c->parent);
-        }
-    }
+    swap_options(s->r);
+    bs->read_only = s->saved.read_only;
+    bs->force_share = s->saved.force_share;
+    bs->discard_unmap = s->saved.discard_unmap;
+    bs->no_flush = s->saved.no_flush;
+    bs->detect_zeroes = s->saved.detect_zeroes;
 }
 
-static void coroutine_fn commit(GArray *reopens)
+static bool set_options_tran(BDRVReopenState *r, Transaction *tran, Error **errp)
 {
-    for (guint i = 0; i < reopens->len; i++) {
-        Reopen *r = &g_array_index(reopens, Reopen, i);
+    static const TransactionActionDrv drv = { .abort = set_options_abort, .clean = g_free };
+    SetOptions *s = g_new(SetOptions, 1);
+    BlockDriverState *bs = r->bs;
+    bool inactive = bs->inactive;
 
-        if (r->prepared) {
-            r->bs->drv->bdrv_co_reopen_commit(r->bs);
-        }
-        qapi_free_BlockdevOptions(r->options);
-    }
-    for (guint i = 0; i < reopens->len; i++) {
-        refresh_up(g_array_index(reopens, Reopen, i).bs);
-    }
+    *s = (SetOptions){ .r = r, .saved = *bs };
+    swap_options(r);
+    tran_add(tran, &drv, s);
+    bool ok = bdrv_take_common_options(bs, errp);
+    bs->read_only = r->read_only;
+    bs->inactive = inactive;
+    return ok;
 }
 
-/* With everything drained: change all nodes, or none. */
-static bool coroutine_fn reopen_all(GArray *reopens, const BlockdevOptionsList *options, Error **errp)
+/* The nodes that options name in place of children. */
+static bool replace_children_tran(const BDRVReopenState *r, Transaction *tran, Error **errp)
 {
-    for (guint i = 0; i < options->n; i++) {
-        Reopen r;
+    g_autoptr(json_object) options = QAPI_TO_JSON(BlockdevOptions, r->bs->options);
+    g_autoptr(GPtrArray) children = g_ptr_array_copy(r->bs->children, NULL, NULL);
 
-        save(&r, bdrv_find_node(options->items[i]->node_name));
-        bool ok = prepare(&r, options->items[i], errp);
-        g_array_append_val(reopens, r);
-        if (!ok) {
+    for (guint i = 0; i < children->len; i++) {
+        BdrvChild *c = g_ptr_array_index(children, i);
+        struct json_object *value;
+
+        if (!json_object_object_get_ex(options, c->name, &value) || !json_object_is_type(value, json_type_string) ||
+            g_str_equal(json_object_get_string(value), c->bs->node_name)) {
+            continue;
+        }
+        BlockDriverState *bs = bdrv_find_node(json_object_get_string(value));
+        if (!bs) {
+            error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND, "Cannot find device='' nor node-name='%s'",
+                      json_object_get_string(value));
             return false;
         }
+        if (!bdrv_check_new_edge(r->bs, c->name, bs, errp)) {
+            return false;
+        }
+        bdrv_replace_child_tran(c, bs, tran);
     }
-    for (guint i = 0; i < reopens->len; i++) {
-        BlockDriverState *bs = g_array_index(reopens, Reopen, i).bs;
+    return true;
+}
+
+static void add_children(GPtrArray *nodes, const BlockDriverState *bs)
+{
+    for (guint i = 0; i < bs->children->len; i++) {
+        g_ptr_array_add(nodes, ((BdrvChild *)g_ptr_array_index(bs->children, i))->bs);
+    }
+}
+
+/* Give all nodes their new options and children, or none of them. */
+static bool change_all(GPtrArray *reopens, Error **errp)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+    Transaction *tran = tran_new();
+    bool ok = true;
+
+    bdrv_graph_lock();
+    for (guint i = 0; ok && i < reopens->len; i++) {
+        BDRVReopenState *r = g_ptr_array_index(reopens, i);
+
+        g_ptr_array_add(nodes, r->bs);
+        add_children(nodes, r->bs);
+        ok = set_options_tran(r, tran, errp) && replace_children_tran(r, tran, errp);
+        add_children(nodes, r->bs);
+    }
+    for (guint i = 0; ok && i < reopens->len; i++) {
+        BlockDriverState *bs = ((BDRVReopenState *)g_ptr_array_index(reopens, i))->bs;
 
         if (bs->file) {
             bdrv_take_auto_read_only(bs, bs->file->bs);
         }
-        if (!bdrv_refresh_perms(bs, errp)) {
-            return false;
+    }
+    ok = ok && bdrv_refresh_perms_list(nodes, tran, errp);
+    tran_finalize(tran, ok);
+    bdrv_graph_unlock();
+    return ok;
+}
+
+/* With all nodes drained. */
+static bool coroutine_fn reopen_drained(GPtrArray *reopens, Error **errp)
+{
+    bool ok = prepare_drivers(reopens, errp) && change_all(reopens, errp);
+
+    for (guint i = 0; i < reopens->len; i++) {
+        BDRVReopenState *r = g_ptr_array_index(reopens, i);
+
+        if (r->prepared) {
+            (ok ? r->bs->drv->bdrv_co_reopen_commit : r->bs->drv->bdrv_co_reopen_abort)(r->bs);
         }
     }
-    return true;
+    for (guint i = 0; ok && i < reopens->len; i++) {
+        BlockDriverState *bs = ((BDRVReopenState *)g_ptr_array_index(reopens, i))->bs;
+
+        bdrv_co_refresh(bs, NULL);
+        bdrv_co_resized(bs);
+    }
+    return ok;
 }
 
 /* Check what can be checked before anything stops. */
@@ -225,8 +274,7 @@ static bool check_all(const BlockdevOptionsList *options, Error **errp)
     return true;
 }
 
-/* Flushes of a node that is read-only from then on would do nothing. */
-static bool coroutine_fn flush_all(GPtrArray *nodes, Error **errp)
+bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp)
 {
     for (guint i = 0; i < nodes->len; i++) {
         BlockDriverState *bs = g_ptr_array_index(nodes, i);
@@ -240,31 +288,40 @@ static bool coroutine_fn flush_all(GPtrArray *nodes, Error **errp)
     return true;
 }
 
+static BDRVReopenState *reopen_new(const BlockdevOptions *options)
+{
+    BDRVReopenState *r = g_new0(BDRVReopenState, 1);
+
+    r->bs = bdrv_find_node(options->node_name);
+    r->options = QAPI_CLONE(BlockdevOptions, options);
+    r->read_only = has_read_only(options);
+    return r;
+}
+
 bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **errp)
 {
-    g_autoptr(GArray) reopens = g_array_new(FALSE, FALSE, sizeof(Reopen));
+    g_autoptr(GPtrArray) reopens = g_ptr_array_new_with_free_func(reopen_free);
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
     if (!check_all(options, errp)) {
         return false;
     }
-    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
     for (size_t i = 0; i < options->n; i++) {
-        g_ptr_array_add(nodes, bdrv_ref(bdrv_find_node(options->items[i]->node_name)));
+        BDRVReopenState *r = reopen_new(options->items[i]);
+
+        g_ptr_array_add(reopens, r);
+        g_ptr_array_add(nodes, r->bs);
     }
+    bdrv_co_claim(nodes);
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
     }
-    bool ok = flush_all(nodes, errp) && reopen_all(reopens, options, errp);
-    if (ok) {
-        commit(reopens);
-    } else {
-        roll_back(reopens);
+    /* What was changed while another operation had these nodes may not be changed any more. Flushes of a node that is
+     * read-only from then on would do nothing. */
+    bool ok = check_all(options, errp) && bdrv_co_flush_all(nodes, errp) && reopen_drained(reopens, errp);
+    for (guint i = 0; i < nodes->len; i++) {
+        bdrv_co_drained_end(g_ptr_array_index(nodes, i));
     }
-    for (guint i = nodes->len; i > 0; i--) {
-        BlockDriverState *bs = g_ptr_array_index(nodes, i - 1);
-
-        bdrv_co_drained_end(bs);
-        bdrv_co_unref(bs);
-    }
+    bdrv_co_release(nodes);
     return ok;
 }

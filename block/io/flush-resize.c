@@ -7,6 +7,17 @@
 #include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 
+/* Whether an edge before number @i leads to the same node, as with a header and a payload in one file. */
+static bool is_repeated(GPtrArray *children, guint i)
+{
+    for (guint j = 0; j < i; j++) {
+        if (((BdrvChild *)children->pdata[j])->bs == ((BdrvChild *)children->pdata[i])->bs) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int coroutine_fn flush_node(BlockDriverState *bs)
 {
     int ret = 0;
@@ -15,8 +26,9 @@ static int coroutine_fn flush_node(BlockDriverState *bs)
         ret = bs->drv->bdrv_co_flush(bs);
     }
     for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
-        BdrvChild *child = g_ptr_array_index(bs->children, i);
-        ret = bdrv_co_flush(child->bs);
+        if (!is_repeated(bs->children, i)) {
+            ret = bdrv_co_flush(((BdrvChild *)g_ptr_array_index(bs->children, i))->bs);
+        }
     }
     return ret;
 }

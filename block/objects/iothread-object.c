@@ -94,10 +94,10 @@ static void collect_connected(GHashTable *nodes, BlockDriverState *bs)
         return;
     }
     for (guint i = 0; i < bs->parents->len; i++) {
-        const BdrvChild *c = g_ptr_array_index(bs->parents, i);
+        BlockDriverState *parent = bdrv_child_parent(g_ptr_array_index(bs->parents, i));
 
-        if (c->parent) {
-            collect_connected(nodes, c->parent);
+        if (parent) {
+            collect_connected(nodes, parent);
         }
     }
     for (guint i = 0; i < bs->children->len; i++) {
@@ -138,9 +138,10 @@ bool bdrv_set_iothread(BlockDriverState *bs, IOThread *iothread, bool force, Err
     for (guint i = 0; !force && i < bs->parents->len; i++) {
         const BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
-        if (c->blk) {
-            error_setg(errp, "Node '%s' is in use by %s (use force=true to override this check)", bs->node_name,
-                       blk_name(c->blk));
+        if (!bdrv_child_parent(c)) {
+            g_autofree char *user = c->klass->describe(c);
+
+            error_setg(errp, "Node '%s' is in use by %s (use force=true to override this check)", bs->node_name, user);
             return false;
         }
     }

@@ -279,7 +279,7 @@ static void pass_turn(ThrottleGroup *tg, ThrottleDirection direction)
 
 static bool is_drained(const ThrottleGroupMember *member)
 {
-    return g_atomic_int_get(&member->bs->quiesce_counter) > 0;
+    return bdrv_must_not_delay(member->bs);
 }
 
 /* Until others have had theirs, or the member is drained. */

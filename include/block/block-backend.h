@@ -31,6 +31,16 @@ BlockBackend *coroutine_fn blk_co_new_open(const char *name, const char *filenam
                                            struct json_object *options, BdrvOpenFlags flags, uint64_t perm,
                                            uint64_t shared_perm, Error **errp);
 
+/*
+ * Where bdrv_co_replace_node() puts another node in the place of ours, change over to it, as an export does. By default
+ * a user stays at its node.
+ */
+void blk_set_follow(BlockBackend *blk);
+
+/* Call @func on the main loop whenever the length or the limits of the node have changed; @blk is drained then. */
+typedef void BlkResizedFunc(void *opaque);
+void blk_set_resized_func(BlockBackend *blk, BlkResizedFunc *func, void *opaque);
+
 BlockBackend *blk_ref(BlockBackend *blk);
 /* The last one waits for the requests in flight and lets go of the node. NULL is allowed. */
 void coroutine_fn blk_co_unref(BlockBackend *blk);
@@ -53,13 +63,9 @@ int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t byte
 int coroutine_fn blk_co_flush(BlockBackend *blk);
 /* As bdrv_co_block_status(). */
 int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum);
-/* With everything above the storage drained; main thread. */
+/* With everything above the storage drained, and told of its new length; main thread. */
 bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
                                   Error **errp);
 int64_t blk_getlength(BlockBackend *blk);
-
-/* From the graph, around a drained section of the node: requests that arrive meanwhile wait. */
-void blk_root_drained_begin(BlockBackend *blk);
-void blk_root_drained_end(BlockBackend *blk);
 
 #endif

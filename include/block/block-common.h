@@ -14,6 +14,7 @@
 typedef struct BlockDriver BlockDriver;
 typedef struct BlockDriverState BlockDriverState;
 typedef struct BdrvChild BdrvChild;
+typedef struct BdrvChildClass BdrvChildClass;
 typedef struct BlockBackend BlockBackend;
 typedef struct Job Job;
 
@@ -50,6 +51,7 @@ enum {
     BDRV_CHILD_DATA     = 1 << 0,   /* holds the parent's payload */
     BDRV_CHILD_METADATA = 1 << 1,   /* holds the parent's headers */
     BDRV_CHILD_FILTERED = 1 << 2,   /* same content at the same offsets */
+    BDRV_CHILD_COW      = 1 << 3,   /* what reads where the parent has no data of its own: a backing file */
 };
 
 /* What bdrv_co_block_status() knows of a range. */

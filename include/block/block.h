@@ -40,32 +40,35 @@ BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_ob
 BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *options, BdrvOpenFlags flags,
                                                      Error **errp);
 
-/* Open or look up what @ref says; a new reference, or NULL with @errp. */
-BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags,
+/* Open or look up what @ref says; a new reference, or NULL with @errp. @job: cancelling it ends the opening. */
+BlockDriverState *coroutine_fn bdrv_co_open_blockdev_ref(const BlockdevRef *ref, BdrvOpenFlags flags, Job *job,
                                                          Error **errp);
 
 /*
  * From now on, what takes long about opening a node (to derive a key) is not begun, and ends where it is under way:
- * the node fails to open, "Operation was cancelled". For a program that is to end.
+ * the node fails to open, "Operation was cancelled". For a program that is about to end.
  */
 void bdrv_cancel_opening(void);
 
+/* The same for one node. True once its opening has failed; false where it was not being opened, or was just done. */
+bool coroutine_fn bdrv_co_cancel_open(const char *node_name);
+
 /*
  * Change options of nodes that are in use, found by node-name: of all of them or, with @errp, of none. What can
- * change is read-only, auto-read-only, force-share, cache, discard, detect-zeroes, and what the driver lets change; all
- * else must be as it is.
+ * change is read-only, auto-read-only, force-share, cache, discard, detect-zeroes, what the driver lets change, and
+ * which node a filter has below it, or another node has as backing file; all else must be as it is.
  */
 bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **errp);
 
 /*
- * Let go of a node, so that another process may use its image (not @active), or take it back. Children become active
- * before it, and inactive after it, where no active node uses them. False with @errp: users of the node are in the way,
- * or other users of the image. The caller holds a reference.
+ * Let go of nodes, so that another process may use their images (not @active), or take them back. Nodes below become
+ * active with them, and inactive where no other active node uses them. All of them change, or none and false with
+ * @errp: users of a node are in the way, or other users of an image. The caller holds references.
  */
-bool coroutine_fn bdrv_co_set_active(BlockDriverState *bs, bool active, Error **errp);
+bool coroutine_fn bdrv_co_set_active(GPtrArray *nodes, bool active, Error **errp);
 
 /* The protocol options, as JSON, that a filename stands for; the caller puts them. NULL with @errp. */
-struct json_object *bdrv_filename_to_options(const char *filename, Error **errp);
+struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *filename, Error **errp);
 
 /* Drivers (block/drivers/drivers.c); NULL where there is none of that name */
 const BlockDriver *bdrv_find_format(const char *format_name);
@@ -93,7 +96,16 @@ const char *bdrv_get_format_name(const BlockDriverState *bs);
 /* Permissions (block/graph/perm.c): "write, resize"; caller frees */
 char *bdrv_perm_names(uint64_t perm);
 
-/* Draining (block/graph/drain.c): between the two no request is in flight in @bs or below it. */
+/*
+ * Wait until the caller's reference to @bs is the only one: queries and operations on the node hold others for a
+ * while. False where it has parents.
+ */
+bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs);
+
+/*
+ * Draining (block/graph/drain.c): between the two no request is in flight in @bs or anything above it, nor on its way
+ * through @bs. Nodes below go on serving their other users.
+ */
 void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs);
 void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs);
 

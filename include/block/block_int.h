@@ -25,6 +25,9 @@
 
 #include "block/block.h"
 #include "util/iothread.h"
+#include "util/transaction.h"
+
+typedef struct BDRVReopenState BDRVReopenState;
 
 struct BlockDriver {
     const char *format_name;
@@ -42,17 +45,20 @@ struct BlockDriver {
     void coroutine_fn (*bdrv_co_close)(BlockDriverState *bs);
 
     /*
-     * Get ready for bs->options and bs->read_only, which are new, while the node goes on as it was; permissions are
-     * checked next, and then commit or abort follows. The node is drained. Optional, but a protocol without it cannot
-     * change read-only and cache.direct. It may make the node read-only where auto-read-only allows that.
+     * Get ready for the options in @reopen, while the node stays as it was; permissions are checked next. Then the
+     * node has its new options and commit follows, or abort does. The node is drained. Optional, but a protocol without
+     * it cannot change read-only and cache.direct. It may set reopen->read_only where auto-read-only allows that.
      */
-    bool coroutine_fn (*bdrv_co_reopen_prepare)(BlockDriverState *bs, Error **errp);
+    bool coroutine_fn (*bdrv_co_reopen_prepare)(BDRVReopenState *reopen, Error **errp);
     void coroutine_fn (*bdrv_co_reopen_commit)(BlockDriverState *bs);
     void coroutine_fn (*bdrv_co_reopen_abort)(BlockDriverState *bs);
     /* Options of the driver's own that may change then, up to NULL; NULL: none. */
     const char *const *mutable_opts;
 
-    /* A drained section begins, or grows: let requests go that the driver holds back. Optional; must not wait. */
+    /*
+     * Somebody waits for requests that may be on their way through this node: let go those that the driver holds back,
+     * as bdrv_must_not_delay() says. Optional; must not wait.
+     */
     void (*bdrv_drain_begin)(BlockDriverState *bs);
 
     /* Bytes, or -errno. Missing (a filter): that of bs->file. */
@@ -148,15 +154,46 @@ struct BlockDriver {
                                                 Job *job, Error **errp);
 };
 
+/*
+ * What the graph asks of a parent, whatever it is: a node, or a BlockBackend. All of it on the main loop.
+ */
+struct BdrvChildClass {
+    /* For people: "node 'disk'", "export 'e0'"; caller frees. */
+    char *(*describe)(const BdrvChild *child);
+    /* Begin no requests until drained_end. Each is called once for an edge while its node is drained. */
+    void (*drained_begin)(BdrvChild *child);
+    void (*drained_end)(BdrvChild *child);
+    /* Whether the parent has a request in flight. */
+    bool (*is_busy)(const BdrvChild *child);
+    /* The node's length or limits have changed; the parent is drained. */
+    void coroutine_fn (*resized)(BdrvChild *child);
+    /* The node is about to become inactive: false with @errp where the parent goes on using it. */
+    bool (*check_inactive)(const BdrvChild *child, Error **errp);
+    /* Whether the edge stays at its node when bdrv_co_replace_node() moves others. Optional: it moves. */
+    bool (*stays)(const BdrvChild *child);
+};
+
 /* An edge of the graph: a parent (a node, or a BlockBackend) uses @bs. */
 struct BdrvChild {
     BlockDriverState *bs;
-    char *name;                 /* "file", "header", "root" */
+    char *name;                 /* "file", "header", "backing", "root" */
+    const BdrvChildClass *klass;
+    void *opaque;               /* the parent */
     uint32_t role;              /* BDRV_CHILD_* */
-    BlockDriverState *parent;   /* NULL where @blk is the parent */
-    BlockBackend *blk;
+    bool quiesced_parent;       /* the parent has stopped because @bs is drained */
     uint64_t perm;              /* atomic: the main loop changes it while requests look at it */
     uint64_t shared_perm;
+};
+
+/* The node that is the parent of @child; NULL where the parent is something else. */
+BlockDriverState *bdrv_child_parent(const BdrvChild *child);
+
+/* A node that is being reopened, for its driver. */
+struct BDRVReopenState {
+    BlockDriverState *bs;
+    BlockdevOptions *options;   /* the new ones; bs->options until commit are the old */
+    bool read_only;             /* as @options say, unless the driver sets it */
+    bool prepared;              /* the driver is: commit or abort follows */
 };
 
 struct BlockDriverState {
@@ -167,6 +204,10 @@ struct BlockDriverState {
     BlockdevOptions *options;   /* as opened */
     BdrvOpenFlags open_flags;
     bool is_open;               /* opening has ended, and closing not begun */
+    bool open_cancelled;        /* opening is to fail */
+    BlockDriverState *opening_for;  /* the node that this one is opened as a child of; NULL once it is open */
+    Job *opening_job;           /* the job that opens it; NULL: none, or it is open */
+    bool claimed;               /* an operation has it to itself */
     bool inactive;              /* another process uses the image: no writes, no locks */
     bool read_only;
     bool force_share;
@@ -177,13 +218,15 @@ struct BlockDriverState {
     GPtrArray *children;        /* of BdrvChild, owned */
     GPtrArray *parents;         /* of BdrvChild */
     BdrvChild *file;            /* the child "file"; NULL for a protocol */
+    BdrvChild *backing;         /* the child "backing": what is read where this node has no data; NULL: none */
     int refcnt;
     IOThread *iothread;         /* whose exports run there that name none of their own; NULL: the main loop */
 
     BlockLimits bl;
     int64_t length;             /* bytes; as bl, changes only while nothing else is in flight */
     gint in_flight;             /* requests; atomic */
-    gint quiesce_counter;       /* drained sections; atomic */
+    gint quiesce_counter;       /* drained sections, and children that are drained; atomic */
+    gint awaited_counter;       /* who waits for requests that may be here; atomic */
 
     GMutex reqs_lock;
     GQueue tracked_requests;    /* of BdrvTrackedRequest; under reqs_lock */
@@ -200,13 +243,42 @@ struct BlockDriverState {
 BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
                                            uint32_t role, Error **errp);
 
-/* False with @errp once bdrv_cancel_opening() was called. */
-bool bdrv_may_open(Error **errp);
+/*
+ * False with @errp once the opening of @bs (or of what it is opened for; NULL: of nothing in particular) was cancelled.
+ * Drivers ask while they open what takes long.
+ */
+bool bdrv_may_open(BlockDriverState *bs, Error **errp);
+
+/*
+ * Bring the permissions of @bs and all below it in line with what its parents ask for, and with what its driver now
+ * answers to bdrv_child_perm. Ends @tran, whose steps are what the driver changed for that: on failure they are undone.
+ */
+bool bdrv_refresh_perms(BlockDriverState *bs, Transaction *tran, Error **errp);
+
+/*
+ * Let the parents of @from use @to instead: exports, and nodes above it, but neither jobs (see blk_set_follow()) nor
+ * what is below @to. So a filter is put in above a node in use, and taken out again:
+ *
+ *     BlockDriverState *filter = bdrv_co_open_blockdev(options, 0, errp);     // its file: "disk"
+ *     bool ok = filter && bdrv_co_replace_node(disk, filter, errp);
+ *     ...
+ *     bdrv_co_replace_node(filter, disk, &error_abort);
+ *     bdrv_co_unref(filter);
+ *
+ * Drains both; waits for other operations on them. False with @errp, and nothing changed, where permissions conflict.
+ */
+bool coroutine_fn bdrv_co_replace_node(BlockDriverState *from, BlockDriverState *to, Error **errp);
+
+/* Let this one parent use @bs instead. Drains the node that it used. */
+bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, Error **errp);
+
+/* Whether a driver must let requests pass that it would hold back: somebody waits for them. Any thread. */
+bool bdrv_must_not_delay(BlockDriverState *bs);
 
 /*
  * The permissions that most drivers need: a filter hands on what it was asked for. A format reads
  * consistently, writes and resizes its children only where it is writable itself, and shares no writes with
- * others on what it writes.
+ * others on what it writes. A backing file is only read.
  */
 void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
                         uint64_t shared, uint64_t *nperm, uint64_t *nshared);

@@ -1,6 +1,6 @@
 /*
- * A block driver over memory for the tests of the block layer: takes the place of null-co in a table of its
- * own, so that block/drivers/drivers.c is not linked. Asserts what block/io promises to drivers.
+ * A block driver over memory for the tests of the block layer, and a filter: they take the places of null-co and raw in
+ * a table of their own, so that block/drivers/drivers.c is not linked. Asserts what block/io promises to drivers.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -123,5 +123,52 @@ static const BlockDriver memory_driver = {
     .bdrv_co_flush = memory_co_flush,
     .bdrv_co_truncate = memory_co_truncate,
 };
+
+/* A node on top of another. */
+static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
+{
+    return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);
+}
+
+static int coroutine_fn filter_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                         BdrvRequestFlags flags)
+{
+    return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn filter_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                          BdrvRequestFlags flags)
+{
+    return bdrv_co_pwritev(bs->file, offset, bytes, qiov, flags);
+}
+
+static const BlockDriver filter_driver = {
+    .format_name = "raw",
+    .driver = BLOCKDEV_DRIVER_RAW,
+    .is_filter = true,
+    .bdrv_co_open = filter_co_open,
+    .bdrv_co_preadv = filter_co_preadv,
+    .bdrv_co_pwritev = filter_co_pwritev,
+};
+
+const BlockDriver *bdrv_find_format(const char *format_name)
+{
+    return g_str_equal(format_name, "null-co") ? &memory_driver : NULL;
+}
+
+const BlockDriver *bdrv_find_driver(BlockdevDriver driver)
+{
+    return driver == BLOCKDEV_DRIVER_NULL_CO ? &memory_driver : driver == BLOCKDEV_DRIVER_RAW ? &filter_driver : NULL;
+}
+
+const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len)
+{
+    return &memory_driver;
+}
+
+void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque)
+{
+    fn(&memory_driver, opaque);
+}
 
 #endif

@@ -31,11 +31,9 @@ static void coroutine_fn read_op(void *opaque)
     --*op->pending;
 }
 
-/* Reads and writes of all sizes, alone and many at once; @opts chooses how they reach the kernel. */
-static void coroutine_fn check_data(const char *opts)
+/* Reads and writes of all sizes, alone and many at once. */
+static void coroutine_fn check_requests(BlockBackend *blk, const char *path)
 {
-    g_autofree char *path = make_file("data", SIZE + 100, 0x11);
-    BlockBackend *blk = open_all("driver=file,filename=%s%s", path, opts);
     g_autofree uint8_t *buf = g_malloc(SIZE);
     ReadOp ops[256];
     int pending = 0;
@@ -84,8 +82,6 @@ static void coroutine_fn check_data(const char *opts)
     g_assert_cmpint(truncate(path, 8192), ==, 0);
     assert_bytes(blk, 8192, 8192, 0);
     assert_bytes(blk, 4096, 4096, 1);
-    blk_co_unref(blk);
-    g_unlink(path);
 }
 
 static bool direct_works(void)
@@ -100,9 +96,15 @@ static bool direct_works(void)
     return fd >= 0;
 }
 
+/* @opaque chooses how requests reach the kernel. */
 static void coroutine_fn data_entry(void *opaque)
 {
-    check_data(opaque);
+    g_autofree char *path = make_file("data", SIZE + 100, 0x11);
+    BlockBackend *blk = open_all("driver=file,filename=%s%s", path, (const char *)opaque);
+
+    check_requests(blk, path);
+    blk_co_unref(blk);
+    g_unlink(path);
 }
 
 static void test_data(gconstpointer opts)
@@ -419,12 +421,41 @@ static void coroutine_fn enospc_entry(void *opaque)
     g_rmdir(mnt);
 }
 
-static gpointer thread_entry(gpointer path)
+typedef struct ThreadTest {
+    char *path;
+    BlockBackend *blk;
+} ThreadTest;
+
+static void coroutine_fn thread_open(void *opaque)
+{
+    ThreadTest *t = opaque;
+
+    t->path = make_file("data", SIZE + 100, 0x11);
+    t->blk = open_all("driver=file,filename=%s", t->path);
+}
+
+static void coroutine_fn thread_requests(void *opaque)
+{
+    ThreadTest *t = opaque;
+
+    check_requests(t->blk, t->path);
+}
+
+static void coroutine_fn thread_close(void *opaque)
+{
+    ThreadTest *t = opaque;
+
+    blk_co_unref(t->blk);
+    g_unlink(t->path);
+    g_free(t->path);
+}
+
+static gpointer thread_entry(gpointer opaque)
 {
     AioContext *ctx = aio_context_new(&error_abort);
 
     aio_context_set_current(ctx);
-    aio_context_run(data_entry, path);
+    aio_context_run(thread_requests, opaque);
     aio_context_set_current(NULL);
     aio_context_unref(ctx);
     return NULL;
@@ -433,7 +464,11 @@ static gpointer thread_entry(gpointer path)
 /* On a loop of its own, which takes its ring with it when it goes. */
 static void test_thread(void)
 {
-    g_thread_join(g_thread_new("loop", thread_entry, (gpointer)""));
+    ThreadTest t;
+
+    aio_context_run(thread_open, &t);
+    g_thread_join(g_thread_new("loop", thread_entry, &t));
+    aio_context_run(thread_close, &t);
 }
 
 static void run(gconstpointer entry)

@@ -1,0 +1,233 @@
+/*
+ * Edges whose parent is a node, and who is above and below whom
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/graph/graph_int.h"
+
+static char *child_of_bds_describe(const BdrvChild *child)
+{
+    return g_strdup_printf("node '%s'", ((BlockDriverState *)child->opaque)->node_name);
+}
+
+static void child_of_bds_drained_begin(BdrvChild *child)
+{
+    bdrv_quiesce(child->opaque);
+}
+
+static void child_of_bds_drained_end(BdrvChild *child)
+{
+    bdrv_unquiesce(child->opaque);
+}
+
+static bool child_of_bds_is_busy(const BdrvChild *child)
+{
+    return g_atomic_int_get(&((BlockDriverState *)child->opaque)->in_flight) > 0;
+}
+
+static void coroutine_fn child_of_bds_resized(BdrvChild *child)
+{
+    /* On failure the parent keeps the length that it knows. */
+    bdrv_co_refresh(child->opaque, NULL);
+}
+
+static bool child_of_bds_check_inactive(const BdrvChild *child, Error **errp)
+{
+    BlockDriverState *parent = child->opaque;
+
+    if (!parent->inactive) {
+        error_setg(errp, "Node '%s' has the active parent node '%s'", child->bs->node_name, parent->node_name);
+    }
+    return parent->inactive;
+}
+
+const BdrvChildClass child_of_bds = {
+    .describe = child_of_bds_describe,
+    .drained_begin = child_of_bds_drained_begin,
+    .drained_end = child_of_bds_drained_end,
+    .is_busy = child_of_bds_is_busy,
+    .resized = child_of_bds_resized,
+    .check_inactive = child_of_bds_check_inactive,
+};
+
+BlockDriverState *bdrv_child_parent(const BdrvChild *child)
+{
+    return child->klass == &child_of_bds ? child->opaque : NULL;
+}
+
+/* Add @bs behind all that is below it, so that the reverse of @order is the order that callers want. */
+static void visit_below(BlockDriverState *bs, GHashTable *seen, GPtrArray *order)
+{
+    if (!g_hash_table_add(seen, bs)) {
+        return;
+    }
+    for (guint i = 0; i < bs->children->len; i++) {
+        visit_below(((BdrvChild *)g_ptr_array_index(bs->children, i))->bs, seen, order);
+    }
+    g_ptr_array_add(order, bs);
+}
+
+static void visit_above(BlockDriverState *bs, GHashTable *seen, GPtrArray *order)
+{
+    if (!g_hash_table_add(seen, bs)) {
+        return;
+    }
+    for (guint i = 0; i < bs->parents->len; i++) {
+        BlockDriverState *parent = bdrv_child_parent(g_ptr_array_index(bs->parents, i));
+
+        if (parent) {
+            visit_above(parent, seen, order);
+        }
+    }
+    g_ptr_array_add(order, bs);
+}
+
+static void reverse(GPtrArray *array)
+{
+    for (guint i = 0; i < array->len / 2; i++) {
+        gpointer other = array->pdata[array->len - 1 - i];
+
+        array->pdata[array->len - 1 - i] = array->pdata[i];
+        array->pdata[i] = other;
+    }
+}
+
+GPtrArray *bdrv_nodes_below(GPtrArray *roots)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    GPtrArray *order = g_ptr_array_new();
+
+    for (guint i = 0; i < roots->len; i++) {
+        visit_below(g_ptr_array_index(roots, i), seen, order);
+    }
+    reverse(order);
+    return order;
+}
+
+GPtrArray *bdrv_nodes_above(BlockDriverState *bs)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    GPtrArray *order = g_ptr_array_new();
+
+    visit_above(bs, seen, order);
+    reverse(order);
+    return order;
+}
+
+/* Edges on the longest path that ends (@up) or begins at @order[0], all of whose nodes are in @order. */
+static int longest_path(GPtrArray *order, bool up)
+{
+    g_autoptr(GHashTable) lengths = g_hash_table_new(NULL, NULL);
+    int longest = 0;
+
+    for (guint i = 0; i < order->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(order, i);
+        GPtrArray *edges = up ? bs->parents : bs->children;
+        int length = GPOINTER_TO_INT(g_hash_table_lookup(lengths, bs));
+
+        longest = MAX(longest, length);
+        for (guint j = 0; j < edges->len; j++) {
+            BdrvChild *c = g_ptr_array_index(edges, j);
+            BlockDriverState *next = up ? bdrv_child_parent(c) : c->bs;
+
+            if (next && GPOINTER_TO_INT(g_hash_table_lookup(lengths, next)) < length + 1) {
+                g_hash_table_insert(lengths, next, GINT_TO_POINTER(length + 1));
+            }
+        }
+    }
+    return longest;
+}
+
+bool bdrv_check_new_edge(BlockDriverState *parent, const char *name, BlockDriverState *bs, Error **errp)
+{
+    g_autoptr(GPtrArray) root = g_ptr_array_new();
+
+    g_ptr_array_add(root, bs);
+    g_autoptr(GPtrArray) below = bdrv_nodes_below(root);
+    g_autoptr(GPtrArray) above = bdrv_nodes_above(parent);
+
+    if (g_ptr_array_find(below, parent, NULL)) {
+        error_setg(errp, "Making '%s' a '%s' child of '%s' would create a cycle", bs->node_name, name,
+                   parent->node_name);
+        return false;
+    }
+    if (longest_path(above, true) + 1 + longest_path(below, false) > BDRV_MAX_DEPTH) {
+        error_setg(errp, "Node '%s' cannot become '%s' of node '%s': more than %d nodes would be stacked",
+                   bs->node_name, name, parent->node_name, BDRV_MAX_DEPTH);
+        return false;
+    }
+    return true;
+}
+
+/* The permission pass for @bs, and the end of the transaction. */
+static bool finish(BlockDriverState *bs, Transaction *tran, Error **errp)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+
+    g_ptr_array_add(nodes, bs);
+    bool ok = bdrv_refresh_perms_list(nodes, tran, errp);
+    tran_finalize(tran, ok);
+    return ok;
+}
+
+BdrvChild *bdrv_attach_child(const BdrvChildClass *klass, void *parent, BlockDriverState *bs, const char *name,
+                             uint32_t role, uint64_t perm, uint64_t shared, Error **errp)
+{
+    GLOBAL_STATE_CODE();
+    if (klass == &child_of_bds && !bdrv_check_new_edge(parent, name, bs, errp)) {
+        return NULL;
+    }
+    Transaction *tran = tran_new();
+
+    bdrv_graph_lock();
+    BdrvChild *child = bdrv_attach_child_tran(klass, parent, bs, name, role, perm, shared, tran);
+    bool ok = finish(bs, tran, errp);
+    bdrv_graph_unlock();
+    return ok ? child : NULL;
+}
+
+void coroutine_fn bdrv_co_detach_child(BdrvChild *child)
+{
+    BlockDriverState *bs = child->bs;
+    Transaction *tran = tran_new();
+
+    bdrv_graph_lock();
+    bdrv_detach_child_tran(child, tran);
+    tran_finalize(tran, true);
+    /* Fewer permissions than before. Should the storage fail to give up its locks, they stay as strict as they are. */
+    finish(bs, tran_new(), NULL);
+    bdrv_graph_unlock();
+}
+
+bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error **errp)
+{
+    Transaction *tran = tran_new();
+
+    bdrv_graph_lock();
+    bdrv_child_set_perm_tran(child, perm, shared, tran);
+    bool ok = finish(child->bs, tran, errp);
+    bdrv_graph_unlock();
+    return ok;
+}
+
+void coroutine_fn bdrv_co_resized(BlockDriverState *bs)
+{
+    /* A parent is asked once for each child; the last time, all its children have been. */
+    g_autoptr(GPtrArray) above = bdrv_nodes_above(bs);
+
+    for (guint i = 0; i < above->len; i++) {
+        bdrv_ref(g_ptr_array_index(above, i));
+    }
+    for (guint i = 0; i < above->len; i++) {
+        BlockDriverState *node = g_ptr_array_index(above, i);
+
+        /* Refreshing may wait, and parents come meanwhile: those know the new length. */
+        for (guint j = 0; j < node->parents->len; j++) {
+            BdrvChild *c = g_ptr_array_index(node->parents, j);
+
+            c->klass->resized(c);
+        }
+    }
+    bdrv_co_put_nodes(g_steal_pointer(&above));
+}
