@@ -72,6 +72,9 @@ void qmp_send_error(QmpSession *s, const Error *err, struct json_object *request
 /* What @request is: whether it may overtake others; false with @errp where it is no request. */
 bool qmp_check_request(QmpSession *s, struct json_object *request, bool *oob, Error **errp);
 
+/* Whether commands may still begin; false with @errp once the end of the program was asked for. (monitor.c) */
+bool monitor_may_execute(Error **errp);
+
 /* Call @fn for each monitor. (monitor.c) */
 void monitor_foreach(void (*fn)(Monitor *mon, void *opaque), void *opaque);
 

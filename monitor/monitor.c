@@ -13,6 +13,7 @@
 
 static GPtrArray *monitors;     /* of Monitor */
 static bool shutdown_requested;
+static ShutdownCause shutdown_cause;
 static CoQueue shutdown_waiters = { .last = &shutdown_waiters.first };
 
 void monitor_foreach(void (*fn)(Monitor *mon, void *opaque), void *opaque)
@@ -45,19 +46,35 @@ bool monitor_add(const MonitorOptions *options, Error **errp)
     mon->chr = chr;
     mon->pretty = options->has_pretty && options->pretty;
     g_ptr_array_add(monitors, mon);
-    chardev_start(chr, client_arrived, mon);
     return true;
+}
+
+void monitor_start(void)
+{
+    for (guint i = 0; i < monitors->len; i++) {
+        Monitor *mon = g_ptr_array_index(monitors, i);
+
+        chardev_start(mon->chr, client_arrived, mon);
+    }
 }
 
 void monitor_request_shutdown(ShutdownCause cause)
 {
     if (!shutdown_requested) {
         shutdown_requested = true;
+        shutdown_cause = cause;
         bdrv_cancel_opening();
         chardev_cancel_wait();
-        qapi_event_send_shutdown(&(ShutdownArg){ .guest = false, .reason = cause });
         qemu_co_queue_restart_all(&shutdown_waiters);
     }
+}
+
+bool monitor_may_execute(Error **errp)
+{
+    if (shutdown_requested) {
+        error_setg(errp, "The program is ending and takes no more commands");
+    }
+    return !shutdown_requested;
 }
 
 void coroutine_fn monitor_wait_shutdown(void)
@@ -65,14 +82,15 @@ void coroutine_fn monitor_wait_shutdown(void)
     while (!shutdown_requested) {
         qemu_co_queue_wait(&shutdown_waiters, NULL);
     }
+    qapi_event_send_shutdown(&(ShutdownArg){ .guest = false, .reason = shutdown_cause });
 }
 
-static bool busy(void)
+static bool anything_to_write(void)
 {
     for (guint i = 0; i < monitors->len; i++) {
         Monitor *mon = g_ptr_array_index(monitors, i);
 
-        if (mon->session && (mon->session->executing || mon->session->writer_runs)) {
+        if (mon->session && mon->session->writer_runs) {
             return true;
         }
     }
@@ -83,7 +101,7 @@ void coroutine_fn monitor_cleanup(void)
 {
     int64_t deadline = qemu_clock_get_ns() + GOODBYE_NS;
 
-    while (busy() && qemu_clock_get_ns() < deadline) {
+    while (anything_to_write() && qemu_clock_get_ns() < deadline) {
         co_sleep_ns(SCALE_MS);
     }
     qmp_events_cleanup();

@@ -95,7 +95,7 @@ static bool coroutine_fn run_command(QmpSession *s, struct json_object *request,
     struct json_object *exec = get_member(request, "execute"), *oob = get_member(request, "exec-oob");
     const QAPICommand *cmd = find_command(s, json_object_get_string(exec ?: oob), oob, errp);
 
-    if (!cmd) {
+    if (!cmd || !monitor_may_execute(errp)) {
         return false;
     }
     g_autoptr(json_object) args = json_object_get(get_member(request, "arguments")) ?: json_object_new_object();

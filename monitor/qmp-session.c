@@ -19,6 +19,8 @@
 
 static GHashTable *running;     /* Coroutine -> QmpRequest whose command it runs */
 
+static CoQueue all_done = { .last = &all_done.first };     /* wait here for @running to become empty */
+
 QmpRequest *qmp_request_cur(void)
 {
     return running ? g_hash_table_lookup(running, qemu_coroutine_self()) : NULL;
@@ -165,13 +167,25 @@ void qmp_session_send(QmpSession *s, struct json_object *msg)
     }
 }
 
-/* Execute @r, which is used up. */
+/* Execute @r, which is used up. A client that has gone has no more interest in it. */
 static void coroutine_fn execute(QmpRequest *r)
 {
-    g_hash_table_insert(running, qemu_coroutine_self(), r);
-    qmp_dispatch(r->s, r->value);
-    g_hash_table_remove(running, qemu_coroutine_self());
+    if (!io_channel_is_shut(r->s->in) && !(r->s->out && io_channel_peer_is_gone(r->s->out))) {
+        g_hash_table_insert(running, qemu_coroutine_self(), r);
+        qmp_dispatch(r->s, r->value);
+        g_hash_table_remove(running, qemu_coroutine_self());
+        if (g_hash_table_size(running) == 0) {
+            qemu_co_queue_restart_all(&all_done);
+        }
+    }
     request_free(r);
+}
+
+void coroutine_fn monitor_wait_commands(void)
+{
+    while (running && g_hash_table_size(running) > 0) {
+        qemu_co_queue_wait(&all_done, NULL);
+    }
 }
 
 static void coroutine_fn execute_oob(void *opaque)
@@ -261,8 +275,8 @@ static void coroutine_fn reader(void *opaque)
     } while (n > 0);
     qmp_parser_cleanup(&parser);
 
-    /* A client that only has nothing more to say still waits for answers. */
-    while (!io_channel_is_shut(s->in) && (s->executing || s->writer_runs) &&
+    /* A client that only has nothing more to say still waits for answers, and for the news that the program ends. */
+    while (!io_channel_is_shut(s->in) && (s->executing || s->writer_runs || !monitor_may_execute(NULL)) &&
            !(s->out && io_channel_peer_is_gone(s->out))) {
         qemu_co_queue_wait(&s->changed, NULL);
     }

@@ -5,7 +5,11 @@
  *     if (!chardev_add("c0", backend, errp) || !monitor_add(&(MonitorOptions){ .chardev = "c0" }, errp)) {
  *         return false;
  *     }
+ *     ...
+ *     monitor_start();
  *     monitor_wait_shutdown();        // serves meanwhile; until "quit" or monitor_request_shutdown()
+ *     monitor_wait_commands();
+ *     ...
  *     monitor_cleanup();
  *
  * A monitor serves one client at a time, over and over. A client that breaks off leaves the command that runs to its
@@ -23,17 +27,24 @@
 /* Events go to the clients from here on. */
 void monitor_init(void);
 
-/* A new monitor on a character device, which nobody else may use. */
+/* A new monitor on a character device, which nobody else may use. Its clients wait for monitor_start(). */
 bool monitor_add(const MonitorOptions *options, Error **errp);
 
-/* Make the program end, and tell clients why. Only the first call counts. */
-void monitor_request_shutdown(ShutdownCause cause);
-void coroutine_fn monitor_wait_shutdown(void);
+/* Everything that the command line asks for is there: serve the clients of all monitors. Once. */
+void monitor_start(void);
 
 /*
- * Say goodbye to all clients, who have a moment to read what is on its way to them, wait for commands under way, and
- * free all monitors.
+ * Make the program end: from now on no command begins, and those under way give up waiting for keys and peers. Only the
+ * first call counts.
  */
+void monitor_request_shutdown(ShutdownCause cause);
+/* Wait for that, and tell clients why. */
+void coroutine_fn monitor_wait_shutdown(void);
+
+/* Wait until no command is under way, those of clients that have gone included. */
+void coroutine_fn monitor_wait_commands(void);
+
+/* Give clients a moment to read what is on its way to them, then free all monitors. */
 void coroutine_fn monitor_cleanup(void);
 
 /*

@@ -156,13 +156,9 @@ static bool coroutine_fn wait_for_client(const char *id, const ChardevSocket *so
 {
     g_autoptr(SocketAddress) addr = socket_address_flatten(socket->addr);
     g_autofree char *where = socket_address_to_string(addr);
-    /* So that clients of the monitors that there are already do not remove it meanwhile. */
-    Chardev *chr = chardev_attach(id, &error_abort);
 
     fprintf(stderr, "Waiting for a client on %s\n", where);
-    bool ok = chardev_socket_wait(chr, errp);
-    chardev_detach(chr);
-    return ok;
+    return chardev_socket_wait(chardev_find(id), errp);
 }
 
 bool coroutine_fn chardev_parse(const char *arg, Error **errp)

@@ -355,6 +355,7 @@ static void coroutine_fn with_client(void *test)
     monitor_init();
     g_assert_true(chardev_parse(chardev, &error_abort));
     g_assert_true(monitor_add(&(MonitorOptions){ .chardev = (char *)"c0" }, &error_abort));
+    monitor_start();
     client = io_channel_new(fds[1]);
     input = g_string_new(NULL);
     events = g_string_new(NULL);

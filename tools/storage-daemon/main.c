@@ -194,12 +194,14 @@ static void coroutine_fn daemon_co_main(void *opaque)
     Error *err = NULL;
 
     if (set_up(d, &err)) {
+        monitor_start();
         monitor_wait_shutdown();
     } else {
         error_report_err(err);
         d->status = 1;
     }
     throttle_groups_lift_limits();
+    monitor_wait_commands();
     nbd_server_stop();
     blk_exp_close_all();
     job_end_all();
