@@ -128,8 +128,14 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
         error_setg(errp, "Parameter 'size' expects a >= 0 size");
         return false;
     }
-    BlockBackend *blk = blk_new("block_resize", BLK_PERM_RESIZE, BLK_PERM_ALL);
-    bool ok = blk_insert_bs(blk, bs, errp) && blk_co_truncate(blk, arg->size, false, PREALLOC_MODE_OFF, errp);
+    /* Who writes to the node would lose data beyond a nearer end. */
+    bool shrinks = arg->size < bdrv_getlength(bs);
+    BlockBackend *blk = blk_new("block_resize", BLK_PERM_RESIZE, BLK_PERM_ALL & ~(shrinks ? BLK_PERM_WRITE : 0));
+    bool ok = blk_insert_bs(blk, bs, errp);
+    if (!ok && shrinks) {
+        error_prepend(errp, "Cannot shrink node '%s': ", bs->node_name);
+    }
+    ok = ok && blk_co_truncate(blk, arg->size, false, PREALLOC_MODE_OFF, errp);
     blk_co_unref(blk);
     return ok;
 }

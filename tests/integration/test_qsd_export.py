@@ -327,12 +327,38 @@ def test_resize(exports, iothread):
         old.pread(512, 2 * SIZE - 512)
     assert error.value.errnum == errno.EINVAL
     finish(client)
-    qmp.cmd('block_resize', node_name='raw', size=SIZE)
-    with pytest.raises(nbd.Error):
-        new.pread(512, 2 * SIZE - 512)
-    assert new.pread(512, SIZE - 512) == bytes(512)
     old.shutdown()
     new.shutdown()
+    exports.delete('e0', mode='hard')
+
+    exports.add('e1', writable=False, **more)
+    reader = exports.connect('e1')
+    qmp.cmd('block_resize', node_name='raw', size=SIZE)
+    with pytest.raises(nbd.Error):
+        reader.pread(512, 2 * SIZE - 512)
+    assert reader.pread(512, SIZE - 512) == bytes(512)
+    reader.shutdown()
+
+
+@pytest.mark.parametrize('node, above', [('file', 'file'), ('raw', 'raw'), ('raw', 'file'), ('luks', 'luks'),
+                                         ('luks', 'filter')])
+def test_no_shrinking_under_a_writer(exports, node, above):
+    """Whatever it has written beyond the new end would be lost, and it would not know; growing is fine."""
+    qmp = exports.qmp
+    qmp.cmd('blockdev-add', driver='raw', node_name='filter', file='luks')
+    length = {info['node-name']: info['image']['virtual-size'] for info in qmp.cmd('query-named-block-nodes')}[node]
+    exports.add('e0', node)
+    writer = exports.connect('e0')
+    writer.pwrite(b'x' * 512, length - 512)
+    desc = qmp.error('block_resize', node_name=above, size=length - 512).desc
+    assert desc.startswith(f"Cannot shrink node '{above}': ") and "needs permission 'write'" in desc
+    assert ("node 'raw'" if above == 'file' and node == 'raw' else "export 'e0'") in desc
+    assert writer.pread(512, length - 512) == b'x' * 512
+    qmp.cmd('block_resize', node_name=above, size=length)
+    qmp.cmd('block_resize', node_name=above, size=length + MIB)
+    writer.shutdown()
+    exports.delete('e0', mode='hard')
+    qmp.cmd('block_resize', node_name=above, size=length - 512)
 
 
 def test_tls(exports, tmp_path):
