@@ -98,9 +98,12 @@ static void coroutine_fn drain_shared_entry(void *opaque)
 
     for (int i = 0; i < 4; i++) {
         reader_start(&readers[i], blk);
+        /* So that there is always one under way. */
+        co_sleep_ns(SCALE_MS / 4);
     }
     reader_wait_for(&readers[0], 2);
     bdrv_co_drained_begin(a);
+    g_assert_cmpint(n->in_flight, >, 0);
     reader_wait_for(&readers[3], 5);
     bdrv_co_drained_end(a);
     for (int i = 0; i < 4; i++) {
