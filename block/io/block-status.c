@@ -13,7 +13,7 @@ static int coroutine_fn driver_status(BlockDriverState *bs, int64_t offset, int6
 {
     *pnum = bytes;
     if (bs->drv->bdrv_co_block_status) {
-        return bs->drv->bdrv_co_block_status(bs, offset, bytes, pnum, map, file);
+        return bdrv_driver_block_status(bs, offset, bytes, pnum, map, file);
     }
     if (bs->drv->is_filter) {
         *map = offset;
@@ -48,7 +48,6 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
         *pnum = 0;
         return ret;
     }
-    assert(*pnum > 0);
     if (ret & BDRV_BLOCK_RECURSE) {
         int64_t file_num, file_map, file_bytes = MIN(*pnum, bdrv_getlength(local_file) - local_map);
         BlockDriverState *file_file = NULL;

@@ -23,7 +23,7 @@ static int coroutine_fn flush_node(BlockDriverState *bs)
     int ret = 0;
 
     if (bs->drv->bdrv_co_flush && !bs->no_flush) {
-        ret = bs->drv->bdrv_co_flush(bs);
+        ret = bdrv_driver_flush(bs);
     }
     for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
         if (!is_repeated(bs->children, i)) {
@@ -77,7 +77,7 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
 
     bdrv_tracked_request_begin(&req, bs, start, INT64_MAX - start, true);
     if (drv->bdrv_co_truncate) {
-        ok = drv->bdrv_co_truncate(bs, offset, exact, prealloc, errp);
+        ok = bdrv_driver_truncate(bs, offset, exact, prealloc, errp);
     } else if (drv->is_filter) {
         ok = bdrv_co_truncate(bs->file, offset, exact, prealloc, errp);
     } else {

@@ -8,7 +8,7 @@
 
 #include "block/block_int.h"
 
-/* A request needs one of @perm, which its parent must have asked for. The main loop may change others meanwhile. */
+/* A request needs one of @perm, for which its parent must have asked. The main loop may change others meanwhile. */
 static inline void bdrv_assert_perm(const BdrvChild *child, uint64_t perm)
 {
     assert(qatomic_read(&child->perm) & perm);
@@ -37,17 +37,33 @@ void bdrv_tracked_write_end(BdrvTrackedRequest *req);
 
 /* 0, or -EIO where the range is not within the node. */
 int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes);
+/* The same for what changes data; -EPERM where the node is read-only or inactive. */
+int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes);
 
-/* Write to the driver what is aligned already, in pieces that it can take. FUA is seen to. */
-int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                     QEMUIOVector *qiov, BdrvRequestFlags flags);
+/* Write to the driver what is aligned already, in pieces that it can take, and flush where FUA needs that. */
+int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                      BdrvRequestFlags flags);
 
 /* Write a range that was checked, of any alignment, as a tracked request. */
 int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       QEMUIOVector *qiov, BdrvRequestFlags flags);
 
-/* Zero what is aligned to request_alignment. */
+/*
+ * driver.c: the driver's callbacks, which must not be missing. The request is in flight and within the limits, its
+ * flags are among those that the driver supports, and the node is writable where that matters.
+ */
+int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                    BdrvRequestFlags flags);
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                     BdrvRequestFlags flags);
 int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                            BdrvRequestFlags flags);
+int coroutine_fn bdrv_driver_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn bdrv_driver_secure_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn bdrv_driver_flush(BlockDriverState *bs);
+int coroutine_fn bdrv_driver_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                          int64_t *map, BlockDriverState **file);
+bool coroutine_fn bdrv_driver_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+                                       Error **errp);
 
 #endif

@@ -37,24 +37,23 @@ static int64_t piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64
 }
 
 /* One piece, through a buffer where the driver cannot take so many areas. */
-static int coroutine_fn driver_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, bool write,
+static int coroutine_fn rw_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, bool write,
                                      BdrvRequestFlags flags)
 {
-    const BlockDriver *drv = bs->drv;
     QEMUIOVector linear;
     int ret;
 
     if (!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov) {
-        return write ? drv->bdrv_co_pwritev(bs, offset, qiov->size, qiov, flags)
-                     : drv->bdrv_co_preadv(bs, offset, qiov->size, qiov, flags);
+        return write ? bdrv_driver_pwritev(bs, offset, qiov->size, qiov, flags)
+                     : bdrv_driver_preadv(bs, offset, qiov->size, qiov, flags);
     }
     void *buf = qemu_blockalign(bs, qiov->size);
     qemu_iovec_init_buf(&linear, buf, qiov->size);
     if (write) {
         qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
-        ret = drv->bdrv_co_pwritev(bs, offset, qiov->size, &linear, flags);
+        ret = bdrv_driver_pwritev(bs, offset, qiov->size, &linear, flags);
     } else {
-        ret = drv->bdrv_co_preadv(bs, offset, qiov->size, &linear, flags);
+        ret = bdrv_driver_preadv(bs, offset, qiov->size, &linear, flags);
         if (ret == 0) {
             qemu_iovec_from_buf(qiov, 0, buf, qiov->size);
         }
@@ -64,35 +63,31 @@ static int coroutine_fn driver_piece(BlockDriverState *bs, int64_t offset, QEMUI
 }
 
 /* An aligned request of any size. */
-static int coroutine_fn driver_rw(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                  bool write, BdrvRequestFlags flags)
+static int coroutine_fn aligned_rw(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                   bool write, BdrvRequestFlags flags)
 {
     int ret = 0;
 
-    assert(QEMU_IS_ALIGNED(offset, bs->bl.request_alignment));
-    assert(QEMU_IS_ALIGNED(bytes, bs->bl.request_alignment));
-    assert(qiov->size == (size_t)bytes);
-
     if (piece_bytes(bs, qiov, bytes) == bytes) {
-        return driver_piece(bs, offset, qiov, write, flags);
+        return rw_piece(bs, offset, qiov, write, flags);
     }
     for (int64_t done = 0; ret == 0 && done < bytes;) {
         QEMUIOVector piece;
         int64_t n = piece_bytes(bs, qiov, bytes - done);
 
         qemu_iovec_init_slice(&piece, qiov, done, n);
-        ret = driver_piece(bs, offset + done, &piece, write, flags);
+        ret = rw_piece(bs, offset + done, &piece, write, flags);
         qemu_iovec_destroy(&piece);
         done += n;
     }
     return ret;
 }
 
-int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                     QEMUIOVector *qiov, BdrvRequestFlags flags)
+int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                      BdrvRequestFlags flags)
 {
     BdrvRequestFlags supported = bs->drv->supported_write_flags;
-    int ret = driver_rw(bs, offset, bytes, qiov, true, flags & supported);
+    int ret = aligned_rw(bs, offset, bytes, qiov, true, flags & supported);
 
     /* The caller's tracked request has not ended, so write_gen is not yet counted up: flush by hand. */
     if (ret == 0 && flags & BDRV_REQ_FUA & ~supported) {
@@ -157,11 +152,11 @@ static int coroutine_fn padded_fill(Padded *p, BlockDriverState *bs)
 
     if (p->head || p->tail_block == p->buf) {
         qemu_iovec_init_buf(&block, p->buf, align);
-        ret = driver_rw(bs, p->offset, align, &block, false, 0);
+        ret = aligned_rw(bs, p->offset, align, &block, false, 0);
     }
     if (ret == 0 && p->tail && p->tail_block != p->buf) {
         qemu_iovec_init_buf(&block, p->tail_block, align);
-        ret = driver_rw(bs, p->offset + p->bytes - align, align, &block, false, 0);
+        ret = aligned_rw(bs, p->offset + p->bytes - align, align, &block, false, 0);
     }
     return ret;
 }
@@ -183,10 +178,10 @@ int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
         Padded p;
 
         padded_init(&p, bs, offset, bytes, qiov);
-        ret = driver_rw(bs, p.offset, p.bytes, &p.qiov, false, flags);
+        ret = aligned_rw(bs, p.offset, p.bytes, &p.qiov, false, flags);
         padded_cleanup(&p);
     } else {
-        ret = driver_rw(bs, offset, bytes, qiov, false, flags);
+        ret = aligned_rw(bs, offset, bytes, qiov, false, flags);
     }
     bdrv_tracked_request_end(&req);
     return ret;
@@ -202,7 +197,7 @@ static int coroutine_fn padded_pwritev(BlockDriverState *bs, int64_t offset, int
     bdrv_tracked_request_begin(&req, bs, p.offset, p.bytes, true);
     int ret = padded_fill(&p, bs);
     if (ret == 0) {
-        ret = bdrv_driver_pwritev(bs, p.offset, p.bytes, &p.qiov, flags);
+        ret = bdrv_aligned_pwritev(bs, p.offset, p.bytes, &p.qiov, flags);
     }
     bdrv_tracked_write_end(&req);
     padded_cleanup(&p);
@@ -218,7 +213,7 @@ int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int6
         return padded_pwritev(bs, offset, bytes, qiov, flags);
     }
     bdrv_tracked_request_begin(&req, bs, offset, bytes, false);
-    int ret = bdrv_driver_pwritev(bs, offset, bytes, qiov, flags);
+    int ret = bdrv_aligned_pwritev(bs, offset, bytes, qiov, flags);
     bdrv_tracked_write_end(&req);
     return ret;
 }
@@ -227,9 +222,8 @@ int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes
                                  BdrvRequestFlags flags)
 {
     BlockDriverState *bs = child->bs;
-    int ret = bdrv_check_request(bs, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes);
 
-    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
     if (ret < 0 || bytes == 0) {
         return ret;
     }

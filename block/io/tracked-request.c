@@ -16,6 +16,16 @@ int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes)
     return 0;
 }
 
+int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes)
+{
+    /* A user's doing, who must not be granted the permission then, but may have had it before. */
+    if (child->bs->read_only || child->bs->inactive) {
+        return -EPERM;
+    }
+    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
+    return bdrv_check_request(child->bs, offset, bytes);
+}
+
 static bool overlaps(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
 {
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;

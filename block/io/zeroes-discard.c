@@ -21,7 +21,7 @@ static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, i
 
         n = MIN(bytes, size);
         qemu_iovec_init_buf(&qiov, buf, n);
-        ret = bdrv_driver_pwritev(bs, offset, n, &qiov, 0);
+        ret = bdrv_aligned_pwritev(bs, offset, n, &qiov, 0);
     }
     qemu_vfree(buf);
     return ret;
@@ -41,8 +41,8 @@ static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return *aligned ? MIN(ROUND_DOWN(bytes, align), MAX(ROUND_DOWN(max, align), align)) : bytes;
 }
 
-int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                           BdrvRequestFlags flags)
+static int coroutine_fn aligned_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                              BdrvRequestFlags flags)
 {
     const BlockDriver *drv = bs->drv;
     BdrvRequestFlags supported = drv->supported_zero_flags;
@@ -57,7 +57,7 @@ int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
         n = zeroes_piece(bs, offset, bytes, &aligned);
         ret = -ENOTSUP;
         if (drv->bdrv_co_pwrite_zeroes && aligned) {
-            ret = drv->bdrv_co_pwrite_zeroes(bs, offset, n, flags & supported);
+            ret = bdrv_driver_pwrite_zeroes(bs, offset, n, flags & supported);
         }
         if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
             ret = write_zeroes_out(bs, offset, n);
@@ -89,9 +89,8 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     BlockDriverState *bs = child->bs;
     int64_t align = bs->bl.request_alignment;
     BdrvTrackedRequest req;
-    int ret = bdrv_check_request(bs, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes);
 
-    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
     if (ret < 0 || bytes == 0) {
         return ret;
     }
@@ -114,7 +113,7 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     }
     if (ret == 0) {
         bdrv_tracked_request_begin(&req, bs, start, end - start, false);
-        ret = bdrv_driver_pwrite_zeroes(bs, start, end - start, flags);
+        ret = aligned_pwrite_zeroes(bs, start, end - start, flags);
         bdrv_tracked_write_end(&req);
     }
     return ret;
@@ -127,9 +126,8 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     int64_t align = MAX(bs->bl.pdiscard_alignment, bs->bl.request_alignment);
     int64_t max = bs->bl.max_pdiscard ?: BDRV_REQUEST_MAX_BYTES;
     BdrvTrackedRequest req;
-    int ret = bdrv_check_request(bs, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes);
 
-    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
     if (ret < 0) {
         return ret;
     }
@@ -143,7 +141,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     bdrv_tracked_request_begin(&req, bs, start, end - start, false);
     for (int64_t n; ret == 0 && start < end; start += n) {
         n = MIN(end - start, max);
-        ret = drv->bdrv_co_pdiscard(bs, start, n);
+        ret = bdrv_driver_pdiscard(bs, start, n);
     }
     bdrv_tracked_write_end(&req);
     return ret == -ENOTSUP ? 0 : ret;
@@ -153,17 +151,16 @@ int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_
 {
     BlockDriverState *bs = child->bs;
     BdrvTrackedRequest req;
-    int ret = bdrv_check_request(bs, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes);
 
-    bdrv_assert_perm(child, BLK_PERM_WRITE);
-    if (ret < 0) {
+    if (ret < 0 || bytes == 0) {
         return ret;
     }
     if (!bs->drv->bdrv_co_secure_discard) {
         return -ENOTSUP;
     }
     bdrv_tracked_request_begin(&req, bs, offset, bytes, true);
-    ret = bs->drv->bdrv_co_secure_discard(bs, offset, bytes);
+    ret = bdrv_driver_secure_discard(bs, offset, bytes);
     bdrv_tracked_write_end(&req);
     return ret;
 }

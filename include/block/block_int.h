@@ -8,7 +8,7 @@
  * Callbacks named _co_ run in a coroutine and may yield; request callbacks run on any thread's event loop,
  * several at once for one node, the others on the main loop. Before a request callback runs, block/io has
  * checked the range against the length, aligned it to bl.request_alignment, kept it below bl.max_transfer,
- * and made sure that the node is writable. Requests return 0 or -errno.
+ * and made sure that the node is writable. Requests return 0 or -errno. block/io/driver.c asserts both.
  *
  *     const BlockDriver bdrv_null_co = {
  *         .format_name = "null-co",

@@ -1,0 +1,145 @@
+/*
+ * The boundary to drivers: request callbacks are called here and nowhere else
+ *
+ * Before a call, what block_int.h promises to drivers is asserted; after it, what drivers promise. Whatever users can
+ * bring about (a range beyond the end, a node that is read-only or inactive) was refused with an error before.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/io/io_int.h"
+
+/* The request is counted, so that draining waits for it. */
+static void assert_in_flight(BlockDriverState *bs)
+{
+    assert(qemu_in_coroutine());
+    assert(g_atomic_int_get(&bs->in_flight) > 0);
+}
+
+static bool is_aligned(int64_t offset, int64_t bytes, uint32_t align)
+{
+    return ((offset | bytes) & (align - 1)) == 0;
+}
+
+/* Whole blocks within the node, whose last block may be incomplete. */
+static void assert_range(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    uint32_t align = bs->bl.request_alignment;
+
+    assert(offset >= 0 && bytes > 0 && offset < bs->length);
+    assert(is_aligned(offset, bytes, align));
+    assert(bytes - (bs->length - offset) < align);
+}
+
+static void assert_limit(int64_t bytes, int64_t max, uint32_t align)
+{
+    assert(is_aligned(0, bytes, MAX(align, 1)));
+    assert(bytes <= (max ?: BDRV_REQUEST_MAX_BYTES) || bytes <= align);
+}
+
+static void assert_transfer(BlockDriverState *bs, int64_t offset, int64_t bytes, const QEMUIOVector *qiov)
+{
+    assert_in_flight(bs);
+    assert_range(bs, offset, bytes);
+    assert_limit(bytes, bs->bl.max_transfer, bs->bl.request_alignment);
+    assert(qiov->size == (size_t)bytes);
+    assert(!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov);
+}
+
+static void assert_writable(const BlockDriverState *bs)
+{
+    assert(!bs->read_only && !bs->inactive);
+}
+
+/* Requests are done in full or fail: bytes, as of a system call, are no answer. */
+static int checked_result(int ret)
+{
+    assert(ret <= 0);
+    return ret;
+}
+
+int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                    BdrvRequestFlags flags)
+{
+    assert_transfer(bs, offset, bytes, qiov);
+    assert(!(flags & ~bs->drv->supported_read_flags));
+    return checked_result(bs->drv->bdrv_co_preadv(bs, offset, bytes, qiov, flags));
+}
+
+int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                     BdrvRequestFlags flags)
+{
+    assert_transfer(bs, offset, bytes, qiov);
+    assert_writable(bs);
+    assert(!(flags & ~bs->drv->supported_write_flags));
+    return checked_result(bs->drv->bdrv_co_pwritev(bs, offset, bytes, qiov, flags));
+}
+
+int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                           BdrvRequestFlags flags)
+{
+    assert_in_flight(bs);
+    assert_writable(bs);
+    assert_range(bs, offset, bytes);
+    assert_limit(bytes, bs->bl.max_pwrite_zeroes, bs->bl.pwrite_zeroes_alignment);
+    assert(!(flags & ~bs->drv->supported_zero_flags));
+    return checked_result(bs->drv->bdrv_co_pwrite_zeroes(bs, offset, bytes, flags));
+}
+
+int coroutine_fn bdrv_driver_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    assert_in_flight(bs);
+    assert_writable(bs);
+    assert_range(bs, offset, bytes);
+    assert_limit(bytes, bs->bl.max_pdiscard, bs->bl.pdiscard_alignment);
+    return checked_result(bs->drv->bdrv_co_pdiscard(bs, offset, bytes));
+}
+
+int coroutine_fn bdrv_driver_secure_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    assert_in_flight(bs);
+    assert_writable(bs);
+    assert(offset >= 0 && bytes > 0 && bytes <= bs->length - offset);
+    return checked_result(bs->drv->bdrv_co_secure_discard(bs, offset, bytes));
+}
+
+int coroutine_fn bdrv_driver_flush(BlockDriverState *bs)
+{
+    assert_in_flight(bs);
+    assert(!bs->read_only);
+    return checked_result(bs->drv->bdrv_co_flush(bs));
+}
+
+int coroutine_fn bdrv_driver_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                          int64_t *map, BlockDriverState **file)
+{
+    assert_in_flight(bs);
+    assert(offset >= 0 && bytes > 0 && bytes <= bs->length - offset);
+    int ret = bs->drv->bdrv_co_block_status(bs, offset, bytes, pnum, map, file);
+
+    if (ret >= 0) {
+        assert(!(ret & ~(BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO | BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_ALLOCATED |
+                         BDRV_BLOCK_RECURSE)));
+        assert(*pnum > 0 && *pnum <= bytes);
+        assert(*pnum == bytes || is_aligned(0, *pnum, bs->bl.request_alignment));
+        if (ret & (BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_RECURSE)) {
+            assert(*file && *map >= 0);
+        }
+        assert(!(ret & BDRV_BLOCK_RECURSE) || *file != bs);
+    }
+    return ret;
+}
+
+bool coroutine_fn bdrv_driver_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+                                       Error **errp)
+{
+    ERRP_GUARD();
+
+    assert_in_flight(bs);
+    assert_writable(bs);
+    assert(qemu_get_current_aio_context() == qemu_get_aio_context());
+    assert(offset >= 0 && offset <= BDRV_MAX_LENGTH);
+    bool ok = bs->drv->bdrv_co_truncate(bs, offset, exact, prealloc, errp);
+    assert(ok == !*errp);
+    return ok;
+}
