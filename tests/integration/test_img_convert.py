@@ -124,6 +124,19 @@ def test_target_is_zero_is_believed(source, target):
     assert target.read_bytes()[:4096] == b'x' * 4096
 
 
+@pytest.mark.parametrize('on_top', ['', 'driver=raw,file.'])
+def test_no_luks_target_is_zero(tmp_path, source, target, on_top):
+    """What was never written there decrypts to noise, which would take the place of the holes."""
+    qemu_img('create', '-q', '-f', 'luks', *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}', target, 20 * MIB)
+    before = target.read_bytes()
+    prefix = 'file.' if on_top else ''
+    opts = f'{on_top}driver=luks,{prefix}key-secret=sec0,{prefix}file.filename={target}'
+    done = qemu_img('convert', '-n', '--target-is-zero', *secret(tmp_path), '--image-opts', '--target-image-opts',
+                    f'driver=raw,file.filename={source}', opts, status=1)
+    assert 'encrypted volume never reads as zeroes' in done.stderr
+    assert target.read_bytes() == before
+
+
 def test_into_too_short(source, target):
     target.write_bytes(b'x' * MIB)
     assert 'smaller than input' in qemu_img('convert', '-n', source, target, status=1).stderr

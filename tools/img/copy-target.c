@@ -7,6 +7,7 @@
 
 #include <sys/stat.h>
 
+#include "block/block_int.h"
 #include "tools/common/image.h"
 #include "tools/common/progress.h"
 #include "tools/img/copy-target.h"
@@ -19,6 +20,17 @@
 static bool coroutine_fn run(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
 {
     return tool_run_job(COPY_JOB_TYPE, img_copy_run, copy, target->progress, errp);
+}
+
+/* Whether unwritten sectors of @bs decrypt to noise, and never to zeroes. */
+static bool is_encrypted(BlockDriverState *bs)
+{
+    for (; bs; bs = bs->file ? bs->file->bs : NULL) {
+        if (bs->drv->bdrv_is_encrypted && bs->drv->bdrv_is_encrypted(bs)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Open copy->target, which must have room. */
@@ -40,6 +52,11 @@ static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target,
     }
     copy->target = tool_image_open(&image, errp);
     if (!copy->target) {
+        return false;
+    }
+    if (copy->target_is_zero && is_encrypted(blk_bs(copy->target))) {
+        error_setg(errp, "--target-is-zero cannot be true of '%s': an encrypted volume never reads as zeroes where "
+                   "nothing was written", target->filename);
         return false;
     }
     if (blk_getlength(copy->target) < img_copy_length(copy)) {
