@@ -79,6 +79,7 @@ def test_luks_mode(tmp_path, secret):
 def test_detached_header(tmp_path, secret):
     header, payload = tmp_path / 'header', tmp_path / 'payload'
     qemu_img('create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST},detached-header=true', header)
+    assert stat.S_IMODE(header.stat().st_mode) == 0o600
     payload.write_bytes(bytes(1 << 20))
     cryptsetup('open', '--test-passphrase', '--header', header, payload, password=PASSWORD)
     info = qemu_img_json('info', '--image-opts', f'driver=luks,file.filename={payload},header.filename={header}')

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import signal
+import stat
 import struct
 import subprocess
 import time
@@ -59,6 +60,7 @@ def test_part_of_a_file(volume, format_it):
 def test_header_of_its_own(volume, format_it, tmp_path):
     header = tmp_path / 'header'
     format_it('--header', header, volume)
+    assert stat.S_IMODE(header.stat().st_mode) == 0o600
     assert volume.stat().st_size == SIZE
     cryptsetup('open', '--test-passphrase', '--header', header, volume, password=PASSWORD)
     info = qemu_img_json('info', '--image-opts', f'driver=luks,file.filename={volume},header.filename={header}')
@@ -106,6 +108,19 @@ def test_failures_write_nothing(volume, format_it, tmp_path):
 
 def test_help():
     assert 'cipher-alg=' in qemu_img('format', '-o', 'help', 'x').stdout
+
+
+def test_header_with_a_protocol(volume, format_it, tmp_path):
+    format_it('--header', f'file:{tmp_path}/header', volume)
+    assert stat.S_IMODE((tmp_path / 'header').stat().st_mode) == 0o600
+
+
+def test_header_that_is_there_keeps_its_mode(volume, format_it, tmp_path):
+    header = tmp_path / 'header'
+    header.touch(0o644)
+    header.chmod(0o644)
+    format_it('--header', header, volume)
+    assert stat.S_IMODE(header.stat().st_mode) == 0o644
 
 
 def test_cancelled_before_detached_header(tmp_path, volume):

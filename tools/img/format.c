@@ -15,6 +15,7 @@
 #include "tools/common/passphrase.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
+#include "tools/img/private-file.h"
 
 enum {
     KEY_FORCE = TOOL_KEY_OWN,
@@ -28,7 +29,7 @@ typedef struct Format {
     BlockdevFormatOptions *options;
     BlockBackend *volume;
     BlockBackend *header;
-    bool made_header;           /* a file that was not there before */
+    char *made_header;          /* name of its file, if that was not there before */
 } Format;
 
 /* Fill in f->options from -o; false with @errp, or with *@help. */
@@ -69,25 +70,23 @@ static BlockBackend *coroutine_fn open_volume(const char *name, bool image_opts,
     return tool_image_open(&image, errp);
 }
 
-/* Open the volume for the header, which is made where there is none of that name. */
+/* Open the volume for the header: where there is none of that name, a new file, for its owner alone. */
 static bool coroutine_fn open_header(Format *f, const char *cache, Error **errp)
 {
-    g_autofree char *made = NULL;
-    uint64_t bytes;
+    g_autoptr(json_object) protocol = bdrv_filename_to_options(f->header_name, errp);
+    struct json_object *filename;
 
-    if (access(f->header_name, F_OK) < 0 && errno == ENOENT) {
-        BlockdevCreateOptions file = { .driver = BLOCKDEV_DRIVER_FILE };
+    if (!protocol) {
+        return false;
+    }
+    if (json_object_object_get_ex(protocol, "filename", &filename) &&
+        access(json_object_get_string(filename), F_OK) < 0 && errno == ENOENT) {
+        g_auto_fd int fd = img_create_private_file(json_object_get_string(filename), errp);
 
-        if (!qcrypto_luks_create_bytes(qapi_BlockdevFormatOptionsLUKS_base(&f->options->u.luks), &bytes, errp)) {
+        if (fd < 0) {
             return false;
         }
-        made = g_strdup(f->header_name);
-        file.u.file.filename = made;
-        file.u.file.size = bytes;
-        if (!bdrv_create(&file, NULL, errp)) {
-            return false;
-        }
-        f->made_header = true;
+        f->made_header = g_strdup(json_object_get_string(filename));
     }
     f->header = open_volume(f->header_name, false, cache, errp);
     return f->header;
@@ -135,8 +134,9 @@ static bool coroutine_fn format(Format *f, const ToolArgs *args, Error **errp)
     blk_co_unref(f->header);
     blk_co_unref(f->volume);
     if (!ok && f->made_header) {
-        unlink(f->header_name);
+        unlink(f->made_header);
     }
+    g_free(f->made_header);
     return ok;
 }
 

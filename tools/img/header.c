@@ -12,6 +12,7 @@
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
+#include "tools/img/private-file.h"
 
 /* No LUKS header is as long; keeps a wrong file from filling the memory. */
 #define BACKUP_MAX_BYTES (64 * MiB)
@@ -39,11 +40,10 @@ static BlockBackend *coroutine_fn open_header(const ToolArgs *args, bool writabl
 /* Write @data to a new file that only its owner can read. What is left on failure is removed. */
 static bool write_new_file(const char *name, const SecretBuffer *data, Error **errp)
 {
-    g_auto_fd int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    g_auto_fd int fd = img_create_private_file(name, errp);
     size_t done = 0;
 
     if (fd < 0) {
-        error_setg_errno(errp, errno, "Could not create '%s'", name);
         return false;
     }
     while (done < data->len) {

@@ -14,6 +14,7 @@
 #include "tools/common/passphrase.h"
 #include "tools/common/progress.h"
 #include "tools/img/new-image.h"
+#include "tools/img/private-file.h"
 
 #define RAW_SECTOR_BYTES 512
 
@@ -225,6 +226,19 @@ static bool coroutine_fn check_device(const NewImage *image, Error **errp)
     return ok;
 }
 
+static const char *volume_filename(const NewImage *image)
+{
+    return json_object_get_string(json_object_object_get(image->protocol, "filename"));
+}
+
+/* A detached header is for its owner alone; images have the mode that the umask gives them. */
+static bool create_header_file(const NewImage *image, Error **errp)
+{
+    g_auto_fd int fd = img_create_private_file(volume_filename(image), errp);
+
+    return fd >= 0;
+}
+
 /* The volume: the whole image where it is raw, else empty. */
 static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **errp)
 {
@@ -232,6 +246,9 @@ static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **
 
     if (new_image_is_device(image)) {
         return check_device(image, errp);
+    }
+    if (image->is_new && new_image_is_detached(image) && !create_header_file(image, errp)) {
+        return false;
     }
     if (!is_luks(image)) {
         json_object_object_foreach(image->options, key, value) {
@@ -309,7 +326,7 @@ bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)
 void new_image_remove(const NewImage *image)
 {
     if (image->is_new) {
-        unlink(json_object_get_string(json_object_object_get(image->protocol, "filename")));
+        unlink(volume_filename(image));
     }
 }
 

@@ -1,0 +1,19 @@
+/*
+ * New files for their owner alone: headers, from which passwords can be guessed
+ *
+ *     g_auto_fd int fd = img_create_private_file("disk.header", errp);
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef TOOLS_IMG_PRIVATE_FILE_H
+#define TOOLS_IMG_PRIVATE_FILE_H
+
+#include "util/error.h"
+
+/*
+ * Make a file that must not exist, and that only its owner may read and write. Returns a descriptor to write to, which
+ * the caller closes; -1 with @errp.
+ */
+int img_create_private_file(const char *name, Error **errp);
+
+#endif
