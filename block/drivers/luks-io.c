@@ -29,7 +29,7 @@
 
 int64_t luks_piece_bytes(const QCryptoBlockInfoLUKS *info)
 {
-    bool fast = info->cipher_mode == QCRYPTO_CIPHER_MODE_XTS &&
+    bool fast = info->has_cipher_mode && info->cipher_mode == QCRYPTO_CIPHER_MODE_XTS &&
                 (info->cipher_alg == QCRYPTO_CIPHER_ALGO_AES_128 ||
                  info->cipher_alg == QCRYPTO_CIPHER_ALGO_AES_256);
 

@@ -157,15 +157,11 @@ void luks_algorithms_store(const LUKSAlgorithms *alg, LUKSHeader *header)
     header->key_bytes = luks_key_bytes(alg);
 }
 
-LUKSAlgorithms luks_algorithms_load(const LUKSHeader *header)
+bool luks_algorithms_load(const LUKSHeader *header, LUKSAlgorithms *alg)
 {
-    LUKSAlgorithms alg;
-    bool ok = luks_mode_parse(header->cipher_mode, &alg, NULL) &&
-              luks_hash_parse(header->hash_spec, &alg.hash) &&
-              luks_cipher_parse(header->cipher_name, header->key_bytes, alg.mode, &alg.cipher);
-
-    g_assert(ok);
-    return alg;
+    return luks_mode_parse(header->cipher_mode, alg, NULL) &&
+           luks_hash_parse(header->hash_spec, &alg->hash) &&
+           luks_cipher_parse(header->cipher_name, header->key_bytes, alg->mode, &alg->cipher);
 }
 
 bool luks_algorithms_from_options(const QCryptoBlockCreateOptionsLUKS *options,

@@ -37,8 +37,8 @@ bool luks_algorithms_check(const LUKSAlgorithms *alg, Error **errp);
 /* Set cipher_name, cipher_mode, hash_spec and key_bytes of @header. */
 void luks_algorithms_store(const LUKSAlgorithms *alg, LUKSHeader *header);
 
-/* The algorithms of a header that passed all checks. */
-LUKSAlgorithms luks_algorithms_load(const LUKSHeader *header);
+/* The algorithms of a header; false where we do not know all of them. Whether they go together is another question. */
+bool luks_algorithms_load(const LUKSHeader *header, LUKSAlgorithms *alg);
 
 /* What @options ask for, with QEMU's defaults; checked. */
 bool luks_algorithms_from_options(const QCryptoBlockCreateOptionsLUKS *options,

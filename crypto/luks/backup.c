@@ -7,12 +7,12 @@
 
 #include "crypto/luks/luks-int.h"
 
-/* All bytes before the payload; where that is very far away, those before the keyslots' end. */
+/* All bytes before the payload; where that is missing or very far away, those before the keyslots' end. */
 static uint64_t backup_bytes(const QCryptoLUKS *luks)
 {
     uint64_t payload = qcrypto_luks_payload_offset(luks);
 
-    if (luks->place.detached || payload > QCRYPTO_LUKS_MAX_BACKUP_BYTES) {
+    if (luks->place.detached || luks_is_header_only(luks) || payload > QCRYPTO_LUKS_MAX_BACKUP_BYTES) {
         return qcrypto_luks_header_bytes(luks);
     }
     return payload;

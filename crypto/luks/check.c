@@ -5,8 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/luks/algorithms.h"
-#include "crypto/luks/check.h"
+#include "crypto/luks/luks-int.h"
 
 static bool check_terminated(const char *string, size_t bytes, Error **errp)
 {
@@ -63,6 +62,18 @@ static bool check_uuid_string(const LUKSHeader *h, const LUKSPlace *place, Error
     return check_string(h->uuid, LUKS_UUID_BYTES, errp);
 }
 
+/* More than any cipher takes: key material of absurd length overlaps everything, and hides what is really wrong. */
+#define MAX_KEY_BYTES 512
+
+static bool check_key_bytes_range(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
+{
+    if (h->key_bytes == 0 || h->key_bytes > MAX_KEY_BYTES) {
+        error_setg(errp, "%" PRIu32 " bytes is no key length", h->key_bytes);
+        return false;
+    }
+    return true;
+}
+
 static bool check_cipher_name(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
 {
     if (!luks_cipher_name_known(h->cipher_name)) {
@@ -90,12 +101,13 @@ static bool check_hash_spec(const LUKSHeader *h, const LUKSPlace *place, Error *
     return true;
 }
 
+/* Of a cipher and mode that we know. */
 static bool check_key_bytes(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
 {
     LUKSAlgorithms alg;
 
-    if (!luks_mode_parse(h->cipher_mode, &alg, errp)) {
-        return false;
+    if (!luks_cipher_name_known(h->cipher_name) || !luks_mode_parse(h->cipher_mode, &alg, NULL)) {
+        return true;
     }
     if (!luks_cipher_parse(h->cipher_name, h->key_bytes, alg.mode, &alg.cipher)) {
         error_setg(errp, "%" PRIu32 " bytes is no key length of %s in %s mode", h->key_bytes,
@@ -107,9 +119,9 @@ static bool check_key_bytes(const LUKSHeader *h, const LUKSPlace *place, Error *
 
 static bool check_cipher_combination(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
 {
-    LUKSAlgorithms alg = luks_algorithms_load(h);
+    LUKSAlgorithms alg;
 
-    return luks_algorithms_check(&alg, errp);
+    return !luks_algorithms_load(h, &alg) || luks_algorithms_check(&alg, errp);
 }
 
 static bool check_payload_volume(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
@@ -118,8 +130,13 @@ static bool check_payload_volume(const LUKSHeader *h, const LUKSPlace *place, Er
     uint64_t volume = place->detached ? place->payload_volume_bytes : place->header_volume_bytes;
 
     if (payload > volume && !(place->detached && volume == 0)) {
+        ERRP_GUARD();
         error_setg(errp, "payload begins at byte %" PRIu64 ", beyond the end of the volume at %"
                    PRIu64, payload, volume);
+        if (!place->detached) {
+            error_append_hint(errp, "This is a header without its payload, such as a header backup, or it was cut "
+                              "off. A backup can be listed, and written back to its volume with 'header restore'.\n");
+        }
         return false;
     }
     return true;
@@ -128,6 +145,7 @@ static bool check_payload_volume(const LUKSHeader *h, const LUKSPlace *place, Er
 static bool check_payload_detached(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
 {
     if (h->payload_sector == 0 && !place->detached) {
+        ERRP_GUARD();
         error_setg(errp, "0, so this is a detached header, and the payload is elsewhere");
         error_append_hint(errp, "Give the volume with the payload as 'file' and this one as"
                           " 'header'.\n");
@@ -172,6 +190,26 @@ static bool check_slot_stripes(const LUKSHeader *h, const LUKSPlace *place, int 
     if (h->slots[i].state == LUKS_KEYSLOT_ACTIVE ? stripes != LUKS_STRIPES
                                                  : stripes > LUKS_STRIPES) {
         error_setg(errp, "%" PRIu32 ", but LUKS1 uses %d", stripes, LUKS_STRIPES);
+        return false;
+    }
+    return true;
+}
+
+static bool check_slot_stripes_peers(const LUKSHeader *h, const LUKSPlace *place, int i, Error **errp)
+{
+    if (h->slots[i].stripes != LUKS_STRIPES) {
+        error_setg(errp, "%" PRIu32 ", not %d: cryptsetup and QEMU refuse this even in an inactive keyslot",
+                   h->slots[i].stripes, LUKS_STRIPES);
+        return false;
+    }
+    return true;
+}
+
+static bool check_slot_offset_peers(const LUKSHeader *h, const LUKSPlace *place, int i, Error **errp)
+{
+    if (luks_material_offset(h, i) < LUKS_ALIGN_BYTES) {
+        error_setg(errp, "material at byte %" PRIu64 ": QEMU refuses what is below %d", luks_material_offset(h, i),
+                   LUKS_ALIGN_BYTES);
         return false;
     }
     return true;
@@ -232,32 +270,40 @@ static bool check_slot_overlap(const LUKSHeader *h, const LUKSPlace *place, int 
 #define DAMAGED QCRYPTO_LUKS_FAILURE_DAMAGED
 #define UNSUPPORTED QCRYPTO_LUKS_FAILURE_UNSUPPORTED
 
+#define FORMAT LUKS_RULE_FORMAT
+#define KEYS LUKS_RULE_KEYS
+#define PAYLOAD LUKS_RULE_PAYLOAD
+#define PEERS LUKS_RULE_PEERS
+
 const LUKSRule luks_rules[] = {
-    { "version", check_version, NULL, QCRYPTO_LUKS_FAILURE_VERSION },
-    { "cipher-name", check_cipher_name_string, NULL, DAMAGED },
-    { "cipher-mode", check_cipher_mode_string, NULL, DAMAGED },
-    { "hash-spec", check_hash_spec_string, NULL, DAMAGED },
-    { "uuid", check_uuid_string, NULL, DAMAGED },
-    { "cipher-name", check_cipher_name, NULL, UNSUPPORTED },
-    { "cipher-mode", check_cipher_mode, NULL, UNSUPPORTED },
-    { "hash-spec", check_hash_spec, NULL, UNSUPPORTED },
-    { "key-bytes", check_key_bytes, NULL, DAMAGED },
-    { "cipher-mode", check_cipher_combination, NULL, UNSUPPORTED },
-    { "payload-offset", check_payload_detached, NULL, DAMAGED },
-    { "payload-offset", check_payload_volume, NULL, DAMAGED },
-    { "mk-digest-iterations", check_digest_iterations, NULL, DAMAGED },
-    { "active", NULL, check_slot_state, DAMAGED },
-    { "iterations", NULL, check_slot_iterations, DAMAGED },
-    { "stripes", NULL, check_slot_stripes, DAMAGED },
-    { "key-material-offset", NULL, check_slot_header_overlap, DAMAGED },
-    { "key-material-offset", NULL, check_slot_volume, DAMAGED },
-    { "key-material-offset", NULL, check_slot_payload_overlap, DAMAGED },
-    { "key-material-offset", NULL, check_slot_overlap, DAMAGED },
+    { "version", FORMAT, check_version, NULL, QCRYPTO_LUKS_FAILURE_VERSION },
+    { "cipher-name", FORMAT, check_cipher_name_string, NULL, DAMAGED },
+    { "cipher-mode", FORMAT, check_cipher_mode_string, NULL, DAMAGED },
+    { "hash-spec", FORMAT, check_hash_spec_string, NULL, DAMAGED },
+    { "uuid", PEERS, check_uuid_string, NULL, DAMAGED },
+    { "key-bytes", FORMAT, check_key_bytes_range, NULL, DAMAGED },
+    { "cipher-name", KEYS, check_cipher_name, NULL, UNSUPPORTED },
+    { "cipher-mode", KEYS, check_cipher_mode, NULL, UNSUPPORTED },
+    { "hash-spec", KEYS, check_hash_spec, NULL, UNSUPPORTED },
+    { "key-bytes", FORMAT, check_key_bytes, NULL, DAMAGED },
+    { "cipher-mode", KEYS, check_cipher_combination, NULL, UNSUPPORTED },
+    { "payload-offset", PAYLOAD, check_payload_detached, NULL, DAMAGED },
+    { "payload-offset", PAYLOAD, check_payload_volume, NULL, DAMAGED },
+    { "mk-digest-iterations", FORMAT, check_digest_iterations, NULL, DAMAGED },
+    { "active", FORMAT, NULL, check_slot_state, DAMAGED },
+    { "iterations", FORMAT, NULL, check_slot_iterations, DAMAGED },
+    { "stripes", FORMAT, NULL, check_slot_stripes, DAMAGED },
+    { "stripes", PEERS, NULL, check_slot_stripes_peers, DAMAGED },
+    { "key-material-offset", FORMAT, NULL, check_slot_header_overlap, DAMAGED },
+    { "key-material-offset", PEERS, NULL, check_slot_offset_peers, QCRYPTO_LUKS_FAILURE_NONE },
+    { "key-material-offset", FORMAT, NULL, check_slot_volume, DAMAGED },
+    { "key-material-offset", FORMAT, NULL, check_slot_payload_overlap, DAMAGED },
+    { "key-material-offset", FORMAT, NULL, check_slot_overlap, DAMAGED },
 };
 const size_t luks_n_rules = G_N_ELEMENTS(luks_rules);
 
-static bool rule_check(const LUKSRule *rule, const LUKSHeader *header, const LUKSPlace *place,
-                       Error **errp)
+/* @slot: -1 for a rule about the header as a whole. */
+static bool rule_check(const LUKSRule *rule, const LUKSHeader *header, const LUKSPlace *place, int slot, Error **errp)
 {
     ERRP_GUARD();
 
@@ -268,25 +314,122 @@ static bool rule_check(const LUKSRule *rule, const LUKSHeader *header, const LUK
         }
         return true;
     }
-    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-        if (!rule->check_slot(header, place, i, errp)) {
-            error_prepend(errp, "LUKS header field 'keyslot %d %s': ", i, rule->field);
-            return false;
+    if (!rule->check_slot(header, place, slot, errp)) {
+        error_prepend(errp, "LUKS header field 'keyslot %d %s': ", slot, rule->field);
+        return false;
+    }
+    return true;
+}
+
+static int rule_slots(const LUKSRule *rule)
+{
+    return rule->check ? 1 : QCRYPTO_LUKS_KEYSLOTS;
+}
+
+bool luks_header_check(const LUKSHeader *header, const LUKSPlace *place, unsigned uses,
+                       QCryptoLUKSFailure *failure, Error **errp)
+{
+    for (size_t i = 0; i < luks_n_rules; i++) {
+        const LUKSRule *rule = &luks_rules[i];
+
+        if (!(rule->use & uses)) {
+            continue;
+        }
+        for (int slot = 0; slot < rule_slots(rule); slot++) {
+            if (!rule_check(rule, header, place, slot, errp)) {
+                if (failure) {
+                    *failure = rule->failure;
+                }
+                return false;
+            }
         }
     }
     return true;
 }
 
-bool luks_header_check(const LUKSHeader *header, const LUKSPlace *place,
-                       QCryptoLUKSFailure *failure, Error **errp)
+/* Rules whose field an earlier finding is about: one finding each will do. */
+static bool already_found(const LUKSRule *rule, int slot, const bool *found)
 {
-    for (size_t i = 0; i < luks_n_rules; i++) {
-        if (!rule_check(&luks_rules[i], header, place, errp)) {
-            if (failure) {
-                *failure = luks_rules[i].failure;
-            }
-            return false;
+    for (const LUKSRule *r = luks_rules; r < rule; r++) {
+        if (r->failure != QCRYPTO_LUKS_FAILURE_NONE && g_str_equal(r->field, rule->field) &&
+            found[(r - luks_rules) * QCRYPTO_LUKS_KEYSLOTS + slot]) {
+            return true;
         }
     }
-    return true;
+    return false;
+}
+
+static QCryptoLUKSFindings *findings_new(void)
+{
+    QCryptoLUKSFindings *findings = g_new0(QCryptoLUKSFindings, 1);
+
+    findings->damage = g_ptr_array_new_with_free_func(g_free);
+    findings->unsupported = g_ptr_array_new_with_free_func(g_free);
+    findings->remarks = g_ptr_array_new_with_free_func(g_free);
+    return findings;
+}
+
+void qcrypto_luks_findings_free(QCryptoLUKSFindings *findings)
+{
+    if (findings) {
+        g_ptr_array_unref(findings->damage);
+        g_ptr_array_unref(findings->unsupported);
+        g_ptr_array_unref(findings->remarks);
+        g_free(findings);
+    }
+}
+
+static void add_finding(QCryptoLUKSFindings *findings, QCryptoLUKSFailure failure, const Error *err)
+{
+    GPtrArray *to = failure == UNSUPPORTED ? findings->unsupported
+                    : failure == QCRYPTO_LUKS_FAILURE_NONE ? findings->remarks : findings->damage;
+
+    g_ptr_array_add(to, g_strdup(error_get_pretty(err)));
+}
+
+static void check_all_rules(const LUKSHeader *header, const LUKSPlace *place, QCryptoLUKSFindings *findings)
+{
+    g_autofree bool *found = g_new0(bool, luks_n_rules * QCRYPTO_LUKS_KEYSLOTS);
+
+    for (size_t i = 0; i < luks_n_rules; i++) {
+        const LUKSRule *rule = &luks_rules[i];
+
+        for (int slot = 0; slot < rule_slots(rule); slot++) {
+            g_autoptr(Error) err = NULL;
+
+            if (already_found(rule, slot, found) || rule_check(rule, header, place, slot, &err)) {
+                continue;
+            }
+            found[i * QCRYPTO_LUKS_KEYSLOTS + slot] = true;
+            add_finding(findings, rule->failure, err);
+            /* Nothing can be said of key material without its length. */
+            if (rule->check == check_key_bytes_range) {
+                return;
+            }
+        }
+    }
+}
+
+QCryptoLUKSFindings *qcrypto_luks_check(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options, Error **errp)
+{
+    g_autoptr(QCryptoLUKSFindings) findings = findings_new();
+    g_autofree LUKSHeader *header = g_new0(LUKSHeader, 1);
+    uint8_t raw[LUKS_HEADER_BYTES];
+    QCryptoLUKSFailure failure;
+    g_autoptr(Error) err = NULL;
+
+    if (luks_read_raw(io, raw, &failure, &err)) {
+        luks_header_decode(header, raw);
+        LUKSPlace place = luks_place(io, options, header);
+        if (!rule_check(&luks_rules[0], header, &place, -1, errp)) {
+            return NULL;        /* another version */
+        }
+        check_all_rules(header, &place, findings);
+    } else if (failure == DAMAGED) {
+        add_finding(findings, failure, err);
+    } else {
+        error_propagate(errp, g_steal_pointer(&err));
+        return NULL;
+    }
+    return g_steal_pointer(&findings);
 }

@@ -1,8 +1,8 @@
 /*
  * The rules that a LUKS1 header must keep before any of its fields is used
  *
- * Each rule is one entry in a table: the field it is about and a function that looks at nothing
- * else than it needs. Tests walk the same table and break each rule by itself.
+ * Each rule is one entry in a table: the field it is about, what needs it to be kept, and a function that looks at
+ * nothing else than it needs. Tests walk the same table and break each rule by itself.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,19 +23,28 @@ typedef bool LUKSCheckFunc(const LUKSHeader *header, const LUKSPlace *place, Err
 typedef bool LUKSKeyslotCheckFunc(const LUKSHeader *header, const LUKSPlace *place, int slot,
                                   Error **errp);
 
+/* What a rule is for: who asks for one use need not care about the others. */
+typedef enum LUKSRuleUse {
+    LUKS_RULE_FORMAT = 1 << 0,      /* anything: without it other fields cannot be relied on */
+    LUKS_RULE_KEYS = 1 << 1,        /* deriving keys, encryption: we have the algorithms */
+    LUKS_RULE_PAYLOAD = 1 << 2,     /* the payload */
+    LUKS_RULE_PEERS = 1 << 3,       /* nothing here, but cryptsetup or QEMU refuse it or show it wrongly */
+} LUKSRuleUse;
+
 /* @field is the name in the LUKS specification. One of @check and @check_slot is set. */
 typedef struct LUKSRule {
     const char *field;
+    LUKSRuleUse use;
     LUKSCheckFunc *check;
     LUKSKeyslotCheckFunc *check_slot;
-    QCryptoLUKSFailure failure;
+    QCryptoLUKSFailure failure;     /* _NONE: not worth more than a remark */
 } LUKSRule;
 
 extern const LUKSRule luks_rules[];
 extern const size_t luks_n_rules;
 
-/* Apply all rules in order; a rule may rely on those before it. */
-bool luks_header_check(const LUKSHeader *header, const LUKSPlace *place,
+/* Apply the rules for @uses (of LUKSRuleUse) in order, up to the first that is broken. */
+bool luks_header_check(const LUKSHeader *header, const LUKSPlace *place, unsigned uses,
                        QCryptoLUKSFailure *failure, Error **errp);
 
 #endif

@@ -53,6 +53,26 @@ int qcrypto_luks_keyslot_find_free(const QCryptoLUKS *luks)
     return -1;
 }
 
+bool luks_is_header_only(const QCryptoLUKS *luks)
+{
+    return !luks->place.detached && qcrypto_luks_payload_offset(luks) > luks->place.header_volume_bytes;
+}
+
+/* What others wrote into a field for text, with bytes that are no printable ASCII as \xNN. */
+static char *escape_text(const char *text)
+{
+    GString *out = g_string_new(NULL);
+
+    for (; *text; text++) {
+        if (g_ascii_isgraph(*text) && *text != '\\') {
+            g_string_append_c(out, *text);
+        } else {
+            g_string_append_printf(out, "\\x%02x", (unsigned char)*text);
+        }
+    }
+    return g_string_free(out, FALSE);
+}
+
 static QCryptoBlockInfoLUKSSlot *slot_info(const QCryptoLUKS *luks, int i)
 {
     QCryptoBlockInfoLUKSSlot *info = g_new0(QCryptoBlockInfoLUKSSlot, 1);
@@ -68,20 +88,36 @@ static QCryptoBlockInfoLUKSSlot *slot_info(const QCryptoLUKS *luks, int i)
     return info;
 }
 
+static void fill_algorithms(QCryptoBlockInfoLUKS *info, const QCryptoLUKS *luks)
+{
+    if (luks->unsupported) {
+        info->cipher_spec = g_strdup_printf("%s-%s", luks->header.cipher_name, luks->header.cipher_mode);
+        info->hash_spec = g_strdup(luks->header.hash_spec);
+        info->unsupported = g_strdup(error_get_pretty(luks->unsupported));
+        return;
+    }
+    info->has_cipher_alg = true;
+    info->cipher_alg = luks->alg.cipher;
+    info->has_cipher_mode = true;
+    info->cipher_mode = luks->alg.mode;
+    info->has_ivgen_alg = true;
+    info->ivgen_alg = luks->alg.ivgen;
+    info->has_ivgen_hash_alg = luks->alg.ivgen == QCRYPTO_IV_GEN_ALGO_ESSIV;
+    info->ivgen_hash_alg = info->has_ivgen_hash_alg ? luks->alg.ivgen_hash : 0;
+    info->has_hash_alg = true;
+    info->hash_alg = luks->alg.hash;
+}
+
 QCryptoBlockInfoLUKS *qcrypto_luks_get_info(const QCryptoLUKS *luks)
 {
     QCryptoBlockInfoLUKS *info = g_new0(QCryptoBlockInfoLUKS, 1);
 
-    info->cipher_alg = luks->alg.cipher;
-    info->cipher_mode = luks->alg.mode;
-    info->ivgen_alg = luks->alg.ivgen;
-    info->has_ivgen_hash_alg = luks->alg.ivgen == QCRYPTO_IV_GEN_ALGO_ESSIV;
-    info->ivgen_hash_alg = info->has_ivgen_hash_alg ? luks->alg.ivgen_hash : 0;
-    info->hash_alg = luks->alg.hash;
+    fill_algorithms(info, luks);
+    info->has_header_only = info->header_only = luks_is_header_only(luks);
     info->detached_header = luks->place.detached;
     info->payload_offset = qcrypto_luks_payload_offset(luks);
     info->master_key_iters = luks->header.digest_iterations;
-    info->uuid = g_strdup(luks->header.uuid);
+    info->uuid = escape_text(luks->header.uuid);
     info->slots = g_new0(QCryptoBlockInfoLUKSSlotList, 1);
     info->slots->n = QCRYPTO_LUKS_KEYSLOTS;
     info->slots->items = g_new0(QCryptoBlockInfoLUKSSlot *, QCRYPTO_LUKS_KEYSLOTS);
@@ -95,6 +131,9 @@ QCryptoBlockCreateOptionsLUKS *qcrypto_luks_get_create_options(const QCryptoLUKS
 {
     QCryptoBlockCreateOptionsLUKS *options = g_new0(QCryptoBlockCreateOptionsLUKS, 1);
 
+    if (luks->unsupported) {
+        return options;
+    }
     options->has_cipher_alg = true;
     options->cipher_alg = luks->alg.cipher;
     options->has_cipher_mode = true;

@@ -39,7 +39,7 @@ bool qcrypto_luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **er
         error_append_hint(errp, "Open the volume again.\n");
         return false;
     }
-    if (!luks_header_check(now, &luks->place, NULL, errp)) {
+    if (!luks_header_check(now, &luks->place, LUKS_RULE_FORMAT, NULL, errp)) {
         return false;
     }
     luks->header = *now;

@@ -33,7 +33,8 @@
 struct QCryptoLUKS {
     LUKSHeader header;
     uint8_t raw[LUKS_HEADER_BYTES];     /* what is on disk, the bytes behind the fields included */
-    LUKSAlgorithms alg;
+    LUKSAlgorithms alg;                 /* means something where @unsupported is NULL */
+    Error *unsupported;                 /* what keeps us from deriving keys */
     LUKSPlace place;
     uint64_t max_iterations;
     SecretBuffer *master_key;           /* NULL: not unlocked */
@@ -42,7 +43,13 @@ struct QCryptoLUKS {
 
 /* open.c */
 
-/* Read and check the header into a handle that is not unlocked. */
+/* Where a header is that was read from @io. */
+LUKSPlace luks_place(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options, const LUKSHeader *header);
+
+/* Whether keys can be derived; an error that names the algorithm that is missing where not. */
+bool luks_check_supported(const QCryptoLUKS *luks, QCryptoLUKSFailure *failure, Error **errp);
+
+/* Read and check the header into a handle that is not unlocked; without a password, only as LUKS_RULE_FORMAT asks. */
 QCryptoLUKS *luks_load(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options,
                        QCryptoLUKSFailure *failure, Error **errp);
 
@@ -70,6 +77,11 @@ int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 bool luks_unlock(QCryptoLUKS *luks, SecretBuffer *master_key, Error **errp);
 
 void luks_set_failure(QCryptoLUKSFailure *failure, QCryptoLUKSFailure value);
+
+/* info.c */
+
+/* Whether the volume ends before its payload begins, as in a header backup. */
+bool luks_is_header_only(const QCryptoLUKS *luks);
 
 /* io.c: the callbacks, with checks of the caller's promises, and errors */
 

@@ -22,6 +22,7 @@ void qcrypto_luks_free(QCryptoLUKS *luks)
     }
     secret_buffer_free(luks->master_key);
     qcrypto_sector_cipher_free(luks->sectors);
+    error_free(luks->unsupported);
     g_free(luks);
 }
 
@@ -56,26 +57,43 @@ bool luks_read_raw(const QCryptoLUKSIO *io, uint8_t *raw, QCryptoLUKSFailure *fa
     return true;
 }
 
+LUKSPlace luks_place(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options, const LUKSHeader *header)
+{
+    return (LUKSPlace){
+        .header_volume_bytes = ROUND_DOWN(io->length, QCRYPTO_LUKS_SECTOR_SIZE),
+        .payload_volume_bytes = options->payload_volume_bytes,
+        /* who only looks at the header needs no payload */
+        .detached = options->detached || (!options->password && header->payload_sector == 0),
+    };
+}
+
+bool luks_check_supported(const QCryptoLUKS *luks, QCryptoLUKSFailure *failure, Error **errp)
+{
+    if (luks->unsupported) {
+        luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_UNSUPPORTED);
+        error_propagate(errp, error_copy(luks->unsupported));
+        return false;
+    }
+    return true;
+}
+
 QCryptoLUKS *luks_load(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options,
                        QCryptoLUKSFailure *failure, Error **errp)
 {
     g_autoptr(QCryptoLUKS) luks = g_new0(QCryptoLUKS, 1);
+    unsigned uses = LUKS_RULE_FORMAT | (options->password ? LUKS_RULE_KEYS | LUKS_RULE_PAYLOAD : 0);
 
     if (!luks_read_raw(io, luks->raw, failure, errp)) {
         return NULL;
     }
     luks_header_decode(&luks->header, luks->raw);
-    luks->place = (LUKSPlace) {
-        .header_volume_bytes = ROUND_DOWN(io->length, QCRYPTO_LUKS_SECTOR_SIZE),
-        .payload_volume_bytes = options->payload_volume_bytes,
-        /* who only looks at the header needs no payload */
-        .detached = options->detached ||
-                    (!options->password && luks->header.payload_sector == 0),
-    };
-    if (!luks_header_check(&luks->header, &luks->place, failure, errp)) {
+    luks->place = luks_place(io, options, &luks->header);
+    if (!luks_header_check(&luks->header, &luks->place, uses, failure, errp)) {
         return NULL;
     }
-    luks->alg = luks_algorithms_load(&luks->header);
+    if (luks_header_check(&luks->header, &luks->place, LUKS_RULE_KEYS, NULL, &luks->unsupported)) {
+        luks_algorithms_load(&luks->header, &luks->alg);
+    }
     luks->max_iterations = options->max_iterations ? options->max_iterations
                                                    : QCRYPTO_LUKS_DEFAULT_MAX_ITERATIONS;
     return g_steal_pointer(&luks);
@@ -164,6 +182,9 @@ int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 {
     int ret;
 
+    if (!luks_check_supported(luks, failure, errp)) {
+        return -1;
+    }
     if (qcrypto_luks_keyslots_active(luks) == 0) {
         luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_NO_ACTIVE_SLOT);
         error_setg(errp, "LUKS header has no active keyslot: no password can open it");

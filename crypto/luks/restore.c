@@ -30,7 +30,7 @@ static bool check_backup(Restore *r, const SecretBuffer *backup, Error **errp)
     luks_header_decode(&r->header, backup->data);
     payload = (uint64_t)r->header.payload_sector * QCRYPTO_LUKS_SECTOR_SIZE;
     r->place.detached = r->place.detached || payload == 0;
-    if (!luks_header_check(&r->header, &r->place, NULL, errp)) {
+    if (!luks_header_check(&r->header, &r->place, LUKS_RULE_FORMAT | LUKS_RULE_PAYLOAD, NULL, errp)) {
         error_prepend(errp, "Backup does not fit this volume: ");
         return false;
     }

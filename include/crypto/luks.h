@@ -123,7 +123,10 @@ typedef enum QCryptoLUKSFailure {
 typedef struct QCryptoLUKS QCryptoLUKS;
 
 typedef struct QCryptoLUKSOpenOptions {
-    /* NULL: metadata only. No sector cipher then, but information, removal of keyslots, change. */
+    /*
+     * NULL: metadata only. No sector cipher then, but information, removal of keyslots, change. The algorithms need
+     * not be supported, nor the payload be there: what does not need them works, anything else tells what is missing.
+     */
     const SecretBuffer *password;
 
     /* The payload is on another volume of @payload_volume_bytes (0: not known, not checked). */
@@ -147,6 +150,18 @@ QCryptoLUKS *qcrypto_luks_open(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOpt
 void qcrypto_luks_free(QCryptoLUKS *luks);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoLUKS, qcrypto_luks_free)
 
+/* What is wrong with a header: a line (char *) for each field. */
+typedef struct QCryptoLUKSFindings {
+    GPtrArray *damage;          /* against the specification, whether or not qcrypto_luks_open() minds */
+    GPtrArray *unsupported;     /* algorithms that are missing here */
+    GPtrArray *remarks;         /* what QEMU alone refuses */
+} QCryptoLUKSFindings;
+
+/* Look at every field of the header, without a password. NULL where it could not be read or is not LUKS1. */
+QCryptoLUKSFindings *qcrypto_luks_check(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options, Error **errp);
+void qcrypto_luks_findings_free(QCryptoLUKSFindings *findings);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoLUKSFindings, qcrypto_luks_findings_free)
+
 /*
  * Read the header again. Where keyslots were changed meanwhile, by another handle or program, take
  * them over; where anything else was, fail. Every function that changes keyslots begins with it.
@@ -164,12 +179,15 @@ const QCryptoSectorCipher *qcrypto_luks_sector_cipher(const QCryptoLUKS *luks);
 
 bool qcrypto_luks_is_unlocked(const QCryptoLUKS *luks);
 
-/* What qemu-img info and QMP show; free with qapi_free_QCryptoBlockInfoLUKS(). */
+/*
+ * What qemu-img info and QMP show; free with qapi_free_QCryptoBlockInfoLUKS(). Bytes of the UUID that are not printable
+ * are escaped.
+ */
 QCryptoBlockInfoLUKS *qcrypto_luks_get_info(const QCryptoLUKS *luks);
 
 /*
  * The options that make a volume with the same cipher, mode, IV generator and hashes, for mirror
- * and convert; key-secret and iter-time are absent. Free with
+ * and convert; key-secret and iter-time are absent, and the rest where it is not supported. Free with
  * qapi_free_QCryptoBlockCreateOptionsLUKS().
  */
 QCryptoBlockCreateOptionsLUKS *qcrypto_luks_get_create_options(const QCryptoLUKS *luks);

@@ -50,7 +50,7 @@ static void look(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options)
         qapi_free_QCryptoBlockInfoLUKS(qcrypto_luks_get_info(luks));
         qapi_free_QCryptoBlockCreateOptionsLUKS(qcrypto_luks_get_create_options(luks));
         g_assert(qcrypto_luks_header_bytes(luks) <= io->length);
-        g_assert(options->detached || qcrypto_luks_payload_offset(luks) <= io->length);
+        g_assert(options->detached || !options->password || qcrypto_luks_payload_offset(luks) <= io->length);
     }
 }
 
@@ -87,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         g_autoptr(SecretBuffer) password = secret_buffer_new_from("pw", 2);
         g_autoptr(SecretBuffer) backup = qcrypto_luks_backup(&io, detached, NULL);
 
+        qcrypto_luks_findings_free(qcrypto_luks_check(&io, &(QCryptoLUKSOpenOptions) { .detached = detached }, NULL));
         look(&io, &(QCryptoLUKSOpenOptions) { .detached = detached });
         look(&io, &(QCryptoLUKSOpenOptions) {
             .detached = detached, .password = password, .max_iterations = 2,

@@ -1,7 +1,7 @@
 """One generator per rule of a LUKS1 header: each makes a good volume break exactly that rule.
 
 RULES maps a name to (the field that the error must name, the function that breaks the rule, given the path of a
-volume with the default cipher, aes-256-xts, whose keyslots 0 and 1 are active).
+volume with the default cipher, aes-256-xts, whose keyslots 0 and 1 are active, what the rule is needed for).
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -9,15 +9,18 @@ import os
 
 from luks_header import HEADER_BYTES, SECTOR, get, payload_bytes, put
 
+# What a rule is needed for: any use of the header, to derive keys, to use the payload, or for cryptsetup and QEMU alone.
+ANY, KEYS, PAYLOAD, PEERS = range(4)
+
 RULES = {}
 U32_MAX = 0xffffffff
 
 
-def rule(field, slot=None):
+def rule(field, slot=None, use=ANY):
     """Register a function as what breaks the rule of its name; it gets the path of the volume."""
     def register(function):
         where = field if slot is None else f'keyslot {slot} {field}'
-        RULES[function.__name__] = (where, function)
+        RULES[function.__name__] = (where, function, use)
         return function
     return register
 
@@ -42,12 +45,12 @@ def cipher_name_unprintable(path):
     put(path, 'cipher-name', b'aes\x1b[2J')
 
 
-@rule('cipher-name')
+@rule('cipher-name', use=KEYS)
 def cipher_name_unknown(path):
     put(path, 'cipher-name', b'rot13')
 
 
-@rule('cipher-name')
+@rule('cipher-name', use=KEYS)
 def cipher_name_null(path):
     put(path, 'cipher-name', b'cipher_null')
 
@@ -62,27 +65,27 @@ def cipher_mode_unprintable(path):
     put(path, 'cipher-mode', b'xts-plain64\n')
 
 
-@rule('cipher-mode')
+@rule('cipher-mode', use=KEYS)
 def cipher_mode_unknown(path):
     put(path, 'cipher-mode', b'gcm-plain64')
 
 
-@rule('cipher-mode')
+@rule('cipher-mode', use=KEYS)
 def cipher_mode_without_ivgen(path):
     put(path, 'cipher-mode', b'xts')
 
 
-@rule('cipher-mode')
+@rule('cipher-mode', use=KEYS)
 def cipher_mode_unknown_ivgen(path):
     put(path, 'cipher-mode', b'xts-fancy')
 
 
-@rule('cipher-mode')
+@rule('cipher-mode', use=KEYS)
 def cipher_mode_unknown_essiv_hash(path):
     put(path, 'cipher-mode', b'cbc-essiv:whirlpool')
 
 
-@rule('cipher-mode')
+@rule('cipher-mode', use=KEYS)
 def cipher_mode_essiv_without_hash(path):
     put(path, 'cipher-mode', b'cbc-essiv')
 
@@ -97,17 +100,17 @@ def hash_spec_unprintable(path):
     put(path, 'hash-spec', b'sha256\x80')
 
 
-@rule('hash-spec')
+@rule('hash-spec', use=KEYS)
 def hash_spec_unknown(path):
     put(path, 'hash-spec', b'whirlpool')
 
 
-@rule('uuid')
+@rule('uuid', use=PEERS)
 def uuid_unterminated(path):
     put(path, 'uuid', b'1' * 40)
 
 
-@rule('uuid')
+@rule('uuid', use=PEERS)
 def uuid_unprintable(path):
     put(path, 'uuid', b'\x07' * 36)
 
@@ -127,12 +130,12 @@ def key_bytes_huge(path):
     put(path, 'key-bytes', U32_MAX)
 
 
-@rule('payload-offset')
+@rule('payload-offset', use=PAYLOAD)
 def payload_offset_beyond_end(path):
     put(path, 'payload-offset', os.path.getsize(path) // SECTOR + 1)
 
 
-@rule('payload-offset')
+@rule('payload-offset', use=PAYLOAD)
 def payload_offset_huge(path):
     put(path, 'payload-offset', U32_MAX)
 
@@ -170,6 +173,11 @@ def slot_stripes_too_many(path):
 @rule('stripes', 5)
 def inactive_slot_stripes_huge(path):
     put(path, 'stripes', U32_MAX, 5)
+
+
+@rule('stripes', 5, use=PEERS)
+def inactive_slot_stripes_zero(path):
+    put(path, 'stripes', 0, 5)
 
 
 @rule('key-material-offset', 0)

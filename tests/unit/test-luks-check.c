@@ -189,6 +189,16 @@ static void stripes_inactive(uint8_t *h)
     set32(h, SLOT(5, STRIPES), 4001);
 }
 
+static void stripes_inactive_fewer(uint8_t *h)
+{
+    set32(h, SLOT(5, STRIPES), 3999);
+}
+
+static void offset_in_padding(uint8_t *h)
+{
+    set32(h, SLOT(0, OFFSET), 7);
+}
+
 static void offset_in_header(uint8_t *h)
 {
     set32(h, SLOT(2, OFFSET), 1);
@@ -229,11 +239,14 @@ typedef struct Generator {
     void (*break_header)(uint8_t *header);
     const char *message;            /* how the error begins */
     QCryptoLUKSFailure failure;
+    LUKSRuleUse use;
 } Generator;
 
-#define VERSION QCRYPTO_LUKS_FAILURE_VERSION
-#define DAMAGED QCRYPTO_LUKS_FAILURE_DAMAGED
-#define UNSUPPORTED QCRYPTO_LUKS_FAILURE_UNSUPPORTED
+#define VERSION QCRYPTO_LUKS_FAILURE_VERSION, LUKS_RULE_FORMAT
+#define DAMAGED QCRYPTO_LUKS_FAILURE_DAMAGED, LUKS_RULE_FORMAT
+#define UNSUPPORTED QCRYPTO_LUKS_FAILURE_UNSUPPORTED, LUKS_RULE_KEYS
+#define PAYLOAD QCRYPTO_LUKS_FAILURE_DAMAGED, LUKS_RULE_PAYLOAD
+#define PEERS QCRYPTO_LUKS_FAILURE_DAMAGED, LUKS_RULE_PEERS
 #define F "LUKS header field "
 
 static const Generator generators[] = {
@@ -258,15 +271,15 @@ static const Generator generators[] = {
     { "hash-spec/unterminated", hash_unterminated, F "'hash-spec': not term", DAMAGED },
     { "hash-spec/unknown", hash_unknown, F "'hash-spec': hash 'whirlpool'", UNSUPPORTED },
     { "hash-spec/refused", hash_refused, F "'hash-spec': hash 'sm3'", UNSUPPORTED },
-    { "uuid/unterminated", uuid_unterminated, F "'uuid': not term", DAMAGED },
-    { "uuid/control", uuid_control, F "'uuid': byte 0x0a", DAMAGED },
+    { "uuid/unterminated", uuid_unterminated, F "'uuid': not term", PEERS },
+    { "uuid/control", uuid_control, F "'uuid': byte 0x0a", PEERS },
     { "key-bytes/17", key_bytes_17, F "'key-bytes': 17", DAMAGED },
     { "key-bytes/huge", key_bytes_huge, F "'key-bytes': 4294967295", DAMAGED },
     { "key-bytes/zero", key_bytes_zero, F "'key-bytes': 0", DAMAGED },
     { "key-bytes/xts", key_bytes_too_short_for_xts, F "'key-bytes': 16", DAMAGED },
-    { "payload-offset/zero", payload_offset_zero, F "'payload-offset': 0", DAMAGED },
-    { "payload-offset/beyond", payload_offset_beyond, F "'payload-offset': payload beg", DAMAGED },
-    { "payload-offset/huge", payload_offset_huge, F "'payload-offset': payload beg", DAMAGED },
+    { "payload-offset/zero", payload_offset_zero, F "'payload-offset': 0", PAYLOAD },
+    { "payload-offset/beyond", payload_offset_beyond, F "'payload-offset': payload beg", PAYLOAD },
+    { "payload-offset/huge", payload_offset_huge, F "'payload-offset': payload beg", PAYLOAD },
     { "payload-offset/in-material", payload_offset_in_material,
       F "'keyslot 7 key-material-offset': material ends at byte 2066432, in the", DAMAGED },
     { "mk-digest-iterations/zero", digest_iterations_zero, F "'mk-digest-iterations': ", DAMAGED },
@@ -274,6 +287,10 @@ static const Generator generators[] = {
     { "iterations/zero", iterations_zero, F "'keyslot 0 iterations': ", DAMAGED },
     { "stripes/active", stripes_active, F "'keyslot 0 stripes': 3999", DAMAGED },
     { "stripes/inactive", stripes_inactive, F "'keyslot 5 stripes': 4001", DAMAGED },
+    { "stripes/inactive-fewer", stripes_inactive_fewer, F "'keyslot 5 stripes': 3999, not 4000: crypt", PEERS },
+    { "key-material-offset/in-padding", offset_in_padding,
+      F "'keyslot 0 key-material-offset': material at byte 3584: QEMU",
+      QCRYPTO_LUKS_FAILURE_NONE, LUKS_RULE_PEERS },
     { "key-material-offset/in-header", offset_in_header,
       F "'keyslot 2 key-material-offset': material at byte 512 overlaps the header", DAMAGED },
     { "key-material-offset/zero", offset_zero,
@@ -300,6 +317,14 @@ static Volume *copy_good(void)
     return v;
 }
 
+static void assert_begins(const char *text, const char *prefix)
+{
+    if (!g_str_has_prefix(text, prefix)) {
+        g_test_message("%s", text);
+        g_test_fail();
+    }
+}
+
 static void test_rule(gconstpointer opaque)
 {
     const Generator *g = opaque;
@@ -307,23 +332,50 @@ static void test_rule(gconstpointer opaque)
 
     g->break_header(v->data);
     for (int with_password = 0; with_password < 2; with_password++) {
+        unsigned needed = LUKS_RULE_FORMAT | (with_password ? LUKS_RULE_KEYS | LUKS_RULE_PAYLOAD : 0);
         QCryptoLUKSFailure failure = QCRYPTO_LUKS_FAILURE_NONE;
         g_autoptr(Error) err = NULL;
-        QCryptoLUKS *luks = volume_open(v, with_password ? "pw" : NULL, &failure, &err);
+        g_autoptr(QCryptoLUKS) luks = volume_open(v, with_password ? "pw" : NULL, &failure, &err);
 
-        if (g->break_header == payload_offset_zero && !with_password) {
-            g_assert_nonnull(luks);     /* whoever only looks at the header may */
-            qcrypto_luks_free(luks);
-            continue;
+        /* The password would open it, too, but that the material was moved. */
+        if (g->break_header == offset_in_padding && with_password) {
+            g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD);
+        } else if (g->use & needed) {
+            g_assert_null(luks);
+            assert_begins(error_get_pretty(err), g->message);
+            g_assert_cmpint(failure, ==, g->failure);
+        } else {
+            g_assert_nonnull(luks);
         }
-        g_assert_null(luks);
-        if (!g_str_has_prefix(error_get_pretty(err), g->message)) {
-            g_test_message("%s", error_get_pretty(err));
-            g_test_fail();
-        }
-        g_assert_cmpint(failure, ==, g->failure);
     }
     g_assert_cmpuint(v->log->len, ==, 0);
+}
+
+/* All of them are found, and but for key material that is where another one's is, nothing else. */
+static void test_check(gconstpointer opaque)
+{
+    const Generator *g = opaque;
+    g_autoptr(Volume) v = copy_good();
+    QCryptoLUKSOpenOptions options = { 0 };
+
+    g->break_header(v->data);
+    if (g->failure == QCRYPTO_LUKS_FAILURE_VERSION) {
+        g_autoptr(Error) err = NULL;
+
+        g_assert_null(qcrypto_luks_check(&v->io, &options, &err));
+        assert_begins(error_get_pretty(err), g->message);
+        return;
+    }
+    g_autoptr(QCryptoLUKSFindings) findings = qcrypto_luks_check(&v->io, &options, &error_abort);
+    guint n = findings->damage->len + findings->unsupported->len + findings->remarks->len;
+    if (g->break_header == payload_offset_zero) {
+        g_assert_cmpuint(n, ==, 0);         /* it is a detached header, then */
+        return;
+    }
+    GPtrArray *found = g->failure == QCRYPTO_LUKS_FAILURE_UNSUPPORTED ? findings->unsupported
+                       : g->failure == QCRYPTO_LUKS_FAILURE_NONE ? findings->remarks : findings->damage;
+    assert_begins(g_ptr_array_index(found, 0), g->message);
+    g_assert_cmpuint(n, ==, 1);
 }
 
 /* Each rule in the table is broken by at least one generator, and is the first to notice. */
@@ -375,22 +427,92 @@ static void test_encode(void)
     g_assert_cmpmem(raw, sizeof(raw), again, sizeof(again));
 }
 
-/* A volume cut off anywhere in front of its payload does not open. */
+/* A volume cut off anywhere in front of its payload does not open; its header can be listed if all of that is there. */
 static void test_truncated(void)
 {
     for (uint64_t bytes = 0; bytes < 2068480; bytes += 512) {
         Volume v = *good;
         QCryptoLUKSFailure failure = QCRYPTO_LUKS_FAILURE_NONE;
         g_autoptr(Error) err = NULL;
+        bool with_password = bytes % 1024;
 
         v.bytes = bytes;
         v.io.length = bytes;
         v.io.opaque = &v;
-        g_assert_null(volume_open(&v, bytes % 1024 ? "pw" : NULL, &failure, &err));
+        g_autoptr(QCryptoLUKS) luks = volume_open(&v, with_password ? "pw" : NULL, &failure, &err);
+        if (!with_password && bytes >= 2066432) {
+            g_autoptr(QCryptoBlockInfoLUKS) info = qcrypto_luks_get_info(luks);
+
+            g_assert_true(info->has_header_only && info->header_only);
+            continue;
+        }
+        g_assert_null(luks);
         g_assert_cmpint(failure, ==, bytes < 512 ? QCRYPTO_LUKS_FAILURE_NOT_LUKS
                                                  : QCRYPTO_LUKS_FAILURE_DAMAGED);
     }
     good->n_reads = 0;
+}
+
+/* Several things are wrong: each is found, and a slot's place once. */
+static void test_check_several(void)
+{
+    g_autoptr(Volume) v = copy_good();
+    QCryptoLUKSOpenOptions options = { 0 };
+
+    uuid_control(v->data);
+    hash_unknown(v->data);
+    state_bad(v->data);
+    offset_beyond(v->data);
+    g_autoptr(QCryptoLUKSFindings) findings = qcrypto_luks_check(&v->io, &options, &error_abort);
+    g_assert_cmpuint(findings->damage->len, ==, 3);
+    g_assert_cmpuint(findings->unsupported->len, ==, 1);
+    assert_begins(g_ptr_array_index(findings->damage, 0), F "'uuid'");
+    assert_begins(g_ptr_array_index(findings->damage, 1), F "'keyslot 3 active'");
+    assert_begins(g_ptr_array_index(findings->damage, 2), F "'keyslot 2 key-material-offset'");
+}
+
+/* The UUID that others wrote is shown, whatever it is. */
+static void test_odd_uuid(void)
+{
+    g_autoptr(Volume) v = copy_good();
+
+    memcpy(v->data + 168, "a\\b\xff\n 0123456789012345678901234567890123", 40);
+    g_autoptr(QCryptoLUKS) luks = volume_open(v, "pw", NULL, &error_abort);
+    g_autoptr(QCryptoBlockInfoLUKS) info = qcrypto_luks_get_info(luks);
+    g_assert_cmpstr(info->uuid, ==, "a\\x5cb\\xff\\x0a\\x200123456789012345678901234567890123");
+}
+
+/* An algorithm that we lack keeps nobody from listing the header, removing keyslots, saving and restoring it. */
+static void test_unsupported_metadata(void)
+{
+    g_autoptr(SecretBuffer) pw = password_new("pw");
+    QCryptoLUKSKeyslotOptions ko = { .new_password = pw, .slot = QCRYPTO_LUKS_SLOT_ANY };
+    QCryptoLUKSFailure failure = QCRYPTO_LUKS_FAILURE_NONE;
+    g_autoptr(Volume) v = copy_good();
+    g_autoptr(Error) err = NULL;
+
+    set_string(v->data, 8, 32, "blowfish");
+    set_string(v->data, 72, 32, "whirlpool");
+    g_autoptr(QCryptoLUKS) luks = volume_open(v, NULL, NULL, &error_abort);
+    g_autoptr(QCryptoBlockInfoLUKS) info = qcrypto_luks_get_info(luks);
+    g_assert_false(info->has_cipher_alg || info->has_hash_alg);
+    g_assert_cmpstr(info->cipher_spec, ==, "blowfish-xts-plain64");
+    g_assert_cmpstr(info->hash_spec, ==, "whirlpool");
+    g_assert_nonnull(strstr(info->unsupported, "blowfish"));
+    g_assert_true(info->slots->items[0]->active);
+
+    g_assert_cmpint(qcrypto_luks_keyslot_find(luks, &v->io, pw, QCRYPTO_LUKS_SLOT_ANY, &failure, &err), ==, -1);
+    g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_UNSUPPORTED);
+    g_assert_nonnull(strstr(error_get_pretty(err), "blowfish"));
+    g_assert_false(qcrypto_luks_keyslot_change(luks, &v->io, pw, &ko, NULL, &failure, NULL));
+    g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_UNSUPPORTED);
+    g_assert_cmpuint(v->log->len, ==, 0);
+
+    g_autoptr(SecretBuffer) backup = qcrypto_luks_backup(&v->io, false, &error_abort);
+    g_assert_true(qcrypto_luks_keyslot_remove(luks, &v->io, 0, 1, true, &error_abort));
+    g_assert_cmpuint(qcrypto_luks_keyslots_active(luks), ==, 0);
+    g_assert_true(qcrypto_luks_restore(&v->io, backup, false, 0, true, &error_abort));
+    g_assert_cmpmem(v->data, backup->len, backup->data, backup->len);
 }
 
 /* No bytes behind the header matter; the payload may be empty. */
@@ -471,8 +593,13 @@ int main(int argc, char **argv)
         g_autofree char *name = g_strdup_printf("/luks/rule/%s", generators[i].name);
 
         g_test_add_data_func(name, &generators[i], test_rule);
+        g_autofree char *check_name = g_strdup_printf("/luks/check/%s", generators[i].name);
+        g_test_add_data_func(check_name, &generators[i], test_check);
     }
     g_test_add_func("/luks/rule/all-covered", test_all_rules_covered);
+    g_test_add_func("/luks/check/several", test_check_several);
+    g_test_add_func("/luks/odd-uuid", test_odd_uuid);
+    g_test_add_func("/luks/unsupported-metadata", test_unsupported_metadata);
     g_test_add_func("/luks/encode", test_encode);
     g_test_add_func("/luks/truncated", test_truncated);
     g_test_add_func("/luks/payload-may-be-empty", test_payload_may_be_empty);

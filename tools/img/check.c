@@ -42,8 +42,9 @@ static int coroutine_fn read_header(void *opaque, uint64_t offset, void *buf, si
     return blk_co_pread(opaque, offset, bytes, buf);
 }
 
-/* Check the header in @volume; returns the exit status, with @errp where it is not 0. */
-static int coroutine_fn check_header(BlockDriverState *volume, BlockDriverState *payload, Error **errp)
+/* NULL: it could not be checked. */
+static QCryptoLUKSFindings *coroutine_fn check_header(BlockDriverState *volume, BlockDriverState *payload,
+                                                      Error **errp)
 {
     BlockBackend *blk = blk_new("check", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL);
     QCryptoLUKSIO io = { .pread = read_header, .opaque = blk, .length = bdrv_getlength(volume) };
@@ -51,14 +52,13 @@ static int coroutine_fn check_header(BlockDriverState *volume, BlockDriverState 
         .detached = volume != payload,
         .payload_volume_bytes = bdrv_getlength(payload),
     };
-    g_autoptr(QCryptoLUKS) luks = NULL;
-    QCryptoLUKSFailure failure = QCRYPTO_LUKS_FAILURE_IO;
+    QCryptoLUKSFindings *findings = NULL;
 
     if (blk_insert_bs(blk, volume, errp)) {
-        luks = qcrypto_luks_open(&io, &options, &failure, errp);
+        findings = qcrypto_luks_check(&io, &options, errp);
     }
     blk_co_unref(blk);
-    return luks ? EXIT_OK : failure == QCRYPTO_LUKS_FAILURE_DAMAGED ? EXIT_CORRUPT : EXIT_NOT_CHECKED;
+    return findings;
 }
 
 static BlockDriverState *header_volume(BlockDriverState *bs)
@@ -73,8 +73,17 @@ static BlockDriverState *header_volume(BlockDriverState *bs)
     return bs->file->bs;
 }
 
-static void print_check(const ToolArgs *args, BlockDriverState *bs, const char *corruption)
+static void print_findings(FILE *out, const char *level, const GPtrArray *lines)
 {
+    for (guint i = 0; i < lines->len; i++) {
+        fprintf(out, "%s: %s\n", level, (char *)g_ptr_array_index(lines, i));
+    }
+}
+
+/* What is wrong goes to standard error beside JSON, which has no place for it. */
+static void print_check(const ToolArgs *args, BlockDriverState *bs, const QCryptoLUKSFindings *findings)
+{
+    guint n = findings->damage->len;
     g_autoptr(ImageCheck) check = g_new0(ImageCheck, 1);
 
     check->filename = g_strdup(args->positional[0]);
@@ -82,12 +91,16 @@ static void print_check(const ToolArgs *args, BlockDriverState *bs, const char *
     check->has_image_end_offset = true;
     /* The payload takes the whole of what is below it. */
     check->image_end_offset = bdrv_getlength(bs->file->bs);
-    check->has_corruptions = corruption;
-    check->corruptions = corruption ? 1 : 0;
+    check->has_corruptions = n;
+    check->corruptions = n;
+    print_findings(args->json ? stderr : stdout, "ERROR", findings->damage);
+    if (!args->quiet) {
+        print_findings(args->json ? stderr : stdout, "WARNING", findings->remarks);
+    }
     if (args->json) {
         tool_print_qapi(&qapi_type_ImageCheck, check);
-    } else if (corruption) {
-        printf("ERROR: %s\n\n1 error was found on the image.\n", corruption);
+    } else if (n) {
+        printf("\n%u %s found on the image.\n", n, n == 1 ? "error was" : "errors were");
     } else if (!args->quiet) {
         printf("No errors were found on the image.\nImage end offset: %" PRId64 "\n", check->image_end_offset);
     }
@@ -95,20 +108,20 @@ static void print_check(const ToolArgs *args, BlockDriverState *bs, const char *
 
 static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, Error **errp)
 {
-    g_autoptr(Error) err = NULL;
-    int status;
-
     if (bs->drv->driver != BLOCKDEV_DRIVER_LUKS) {
         error_setg(errp, "This image format does not support checks");
         return EXIT_NOT_SUPPORTED;
     }
-    status = check_header(header_volume(bs), bs->file->bs, &err);
-    if (status == EXIT_NOT_CHECKED) {
-        error_propagate(errp, g_steal_pointer(&err));
-    } else {
-        print_check(args, bs, err ? error_get_pretty(err) : NULL);
+    g_autoptr(QCryptoLUKSFindings) findings = check_header(header_volume(bs), bs->file->bs, errp);
+    if (!findings) {
+        return EXIT_NOT_CHECKED;
     }
-    return status;
+    if (findings->unsupported->len && !findings->damage->len) {
+        error_setg(errp, "%s; nothing else is wrong", (char *)g_ptr_array_index(findings->unsupported, 0));
+        return EXIT_NOT_CHECKED;
+    }
+    print_check(args, bs, findings);
+    return findings->damage->len ? EXIT_CORRUPT : EXIT_OK;
 }
 
 static int coroutine_fn img_check_run(const ToolCommand *cmd, int argc, char **argv)

@@ -191,6 +191,17 @@ static void print_keyslots(const Keyslots *keyslots)
     }
 }
 
+/* What the table does not tell. */
+static void print_remarks(const QCryptoBlockInfoLUKS *info)
+{
+    if (info->header_only) {
+        printf("\nThe file ends before the payload begins: this is a header backup, or it was cut off.\n");
+    }
+    if (info->unsupported) {
+        printf("\nPasswords of this volume cannot be tried here: %s\n", info->unsupported);
+    }
+}
+
 static int coroutine_fn list_run(const ToolCommand *cmd, int argc, char **argv)
 {
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
@@ -219,6 +230,7 @@ static int coroutine_fn list_run(const ToolCommand *cmd, int argc, char **argv)
         tool_print_qapi(&qapi_type_Keyslots, keyslots);
     } else {
         print_keyslots(keyslots);
+        print_remarks(luks_info(info));
     }
     return 0;
 }

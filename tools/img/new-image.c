@@ -38,6 +38,9 @@ char *new_image_inherit_options(const char *format, BlockDriverState *source, co
     }
     g_autoptr(ImageInfoSpecific) info = source->drv->bdrv_get_specific_info(source);
     const QCryptoBlockInfoLUKS *luks = info->u.luks.data;
+    if (luks->unsupported) {
+        return g_strdup(options);
+    }
     GString *text = g_string_new(NULL);
 
     g_string_printf(text, "cipher-alg=%s,cipher-mode=%s,hash-alg=%s,ivgen-alg=%s",
