@@ -113,7 +113,9 @@ bool coroutine_fn bdrv_co_set_active(GPtrArray *roots, bool active, Error **errp
 {
     g_autoptr(GPtrArray) nodes = collect(roots, active);
 
-    bdrv_co_claim(nodes);
+    g_autoptr(GPtrArray) claimed = bdrv_nodes_below(nodes);
+
+    bdrv_co_claim(claimed);
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
     }
@@ -121,6 +123,6 @@ bool coroutine_fn bdrv_co_set_active(GPtrArray *roots, bool active, Error **errp
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_end(g_ptr_array_index(nodes, i));
     }
-    bdrv_co_release(nodes);
+    bdrv_co_release(claimed);
     return ok;
 }

@@ -184,6 +184,7 @@ BdrvChild *bdrv_attach_child(const BdrvChildClass *klass, void *parent, BlockDri
     BdrvChild *child = bdrv_attach_child_tran(klass, parent, bs, name, role, perm, shared, tran);
     bool ok = finish(bs, tran, errp);
     bdrv_graph_unlock();
+    bdrv_graph_put_deferred();
     return ok ? child : NULL;
 }
 
@@ -198,6 +199,7 @@ void coroutine_fn bdrv_co_detach_child(BdrvChild *child)
     /* Fewer permissions than before. Should the storage fail to give up its locks, they stay as strict as they are. */
     finish(bs, tran_new(), NULL);
     bdrv_graph_unlock();
+    bdrv_graph_put_deferred();
 }
 
 bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error **errp)
@@ -229,5 +231,7 @@ void coroutine_fn bdrv_co_resized(BlockDriverState *bs)
             c->klass->resized(c);
         }
     }
-    bdrv_co_put_nodes(g_steal_pointer(&above));
+    for (guint i = 0; i < above->len; i++) {
+        bdrv_unref_later(g_ptr_array_index(above, i));
+    }
 }

@@ -160,7 +160,7 @@ void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
         BlockDriverState *node = g_ptr_array_index(below, i);
 
         g_atomic_int_add(&node->awaited_counter, -1);
-        bdrv_co_unref(node);
+        bdrv_unref_later(node);
     }
     g_ptr_array_unref(below);
 }

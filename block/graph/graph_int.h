@@ -78,21 +78,31 @@ bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp);
  * transaction to its end, and never while waiting; so nobody waits for it, and it asserts where somebody breaks that.
  */
 void bdrv_graph_lock(void);
-/* Afterwards drops the references that the transaction gave up, which may wait for nodes to close. */
-void coroutine_mixed_fn bdrv_graph_unlock(void);
+void bdrv_graph_unlock(void);
 void bdrv_graph_assert_locked(void);
-/* Drop a reference to @bs once the graph lock is free again. */
+
+/*
+ * References that a transaction gives up are dropped once its operation has released its nodes: closing a node waits,
+ * among others for other operations.
+ */
 void bdrv_graph_defer_unref(BlockDriverState *bs);
+void coroutine_mixed_fn bdrv_graph_put_deferred(void);
 
 /*
  * Operations that change what a node is (reopen, resize, activate, replace) may take long, and have @nodes to
  * themselves: wait until no other such operation has any of them, then take all at once, with references. So there is
- * no deadlock, and operations on other nodes go on.
+ * no deadlock, and operations on other nodes go on. Who flushes claims what is below as well, since a flush reaches
+ * nodes that somebody else may have drained.
  */
 void coroutine_fn bdrv_co_claim(GPtrArray *nodes);
 void coroutine_fn bdrv_co_release(GPtrArray *nodes);
+/* Wait until no other coroutine has any of @nodes. */
+void coroutine_fn bdrv_co_wait_unclaimed(GPtrArray *nodes);
 
 /* Nodes (node.c, open.c) */
+
+/* Drop a reference; where it is the last one, from a coroutine of its own, since closing waits. */
+void bdrv_unref_later(BlockDriverState *bs);
 
 /* Flush all of @nodes; false with @errp, which names the first that failed. */
 bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp);

@@ -16,14 +16,19 @@ void bdrv_graph_lock(void)
     locked = true;
 }
 
-void coroutine_mixed_fn bdrv_graph_unlock(void)
+void bdrv_graph_unlock(void)
 {
-    g_autoptr(GPtrArray) unrefs = g_steal_pointer(&deferred);
-
     bdrv_graph_assert_locked();
     locked = false;
-    for (guint i = 0; unrefs && i < unrefs->len; i++) {
-        bdrv_co_unref(g_ptr_array_index(unrefs, i));
+}
+
+void coroutine_mixed_fn bdrv_graph_put_deferred(void)
+{
+    g_autoptr(GPtrArray) nodes = g_steal_pointer(&deferred);
+
+    GLOBAL_STATE_CODE();
+    for (guint i = 0; nodes && i < nodes->len; i++) {
+        bdrv_co_unref(g_ptr_array_index(nodes, i));
     }
 }
 
@@ -45,27 +50,37 @@ void bdrv_graph_defer_unref(BlockDriverState *bs)
 /* Rare, so one queue serves all nodes. */
 static CoQueue waiting = { .last = &waiting.first };
 
-static bool any_claimed(GPtrArray *nodes)
+static bool claimed_by_others(GPtrArray *nodes)
 {
     for (guint i = 0; i < nodes->len; i++) {
-        if (((BlockDriverState *)g_ptr_array_index(nodes, i))->claimed) {
+        const BlockDriverState *bs = g_ptr_array_index(nodes, i);
+
+        if (bs->claimed_by && bs->claimed_by != qemu_coroutine_self()) {
             return true;
         }
     }
     return false;
 }
 
-void coroutine_fn bdrv_co_claim(GPtrArray *nodes)
+void coroutine_fn bdrv_co_wait_unclaimed(GPtrArray *nodes)
 {
     GLOBAL_STATE_CODE();
+    while (claimed_by_others(nodes)) {
+        qemu_co_queue_wait(&waiting, NULL);
+    }
+}
+
+void coroutine_fn bdrv_co_claim(GPtrArray *nodes)
+{
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_ref(g_ptr_array_index(nodes, i));
     }
-    while (any_claimed(nodes)) {
-        qemu_co_queue_wait(&waiting, NULL);
-    }
+    bdrv_co_wait_unclaimed(nodes);
     for (guint i = 0; i < nodes->len; i++) {
-        ((BlockDriverState *)g_ptr_array_index(nodes, i))->claimed = true;
+        BlockDriverState *bs = g_ptr_array_index(nodes, i);
+
+        assert(!bs->claimed_by);
+        bs->claimed_by = qemu_coroutine_self();
     }
 }
 
@@ -73,10 +88,11 @@ void coroutine_fn bdrv_co_release(GPtrArray *nodes)
 {
     GLOBAL_STATE_CODE();
     for (guint i = 0; i < nodes->len; i++) {
-        ((BlockDriverState *)g_ptr_array_index(nodes, i))->claimed = false;
+        ((BlockDriverState *)g_ptr_array_index(nodes, i))->claimed_by = NULL;
     }
     qemu_co_queue_restart_all(&waiting);
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_unref(g_ptr_array_index(nodes, i));
     }
+    bdrv_graph_put_deferred();
 }

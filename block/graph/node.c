@@ -60,6 +60,10 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
 
 void coroutine_fn bdrv_co_free(BlockDriverState *bs)
 {
+    /* Somebody may have met it on the way up from a child. */
+    while (bs->refcnt > 1) {
+        qemu_co_queue_wait(&changed, NULL);
+    }
     assert(bs->parents->len == 0);
     while (bs->children->len) {
         bdrv_co_detach_child(g_ptr_array_index(bs->children, bs->children->len - 1));
@@ -94,6 +98,17 @@ static bool node_idle(void *opaque)
     return g_atomic_int_get(&bs->in_flight) == 0;
 }
 
+static void coroutine_fn flush_before_close(BlockDriverState *bs)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+
+    g_ptr_array_add(nodes, bs);
+    g_autoptr(GPtrArray) below = bdrv_nodes_below(nodes);
+    /* Nodes below may be drained. Operations that begin later wait for us. */
+    bdrv_co_wait_unclaimed(below);
+    bdrv_co_flush(bs);
+}
+
 void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
 {
     if (!bs) {
@@ -106,16 +121,32 @@ void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
         }
         return;
     }
+    bs->refcnt = 1;
     bs->is_open = false;
+    bs->is_closing = true;
     bdrv_quiesce(bs);
     bdrv_co_wait_idle(node_idle, bs);
     if (!bs->read_only) {
-        bdrv_co_flush(bs);
+        flush_before_close(bs);
     }
     if (bs->drv->bdrv_co_close) {
         bs->drv->bdrv_co_close(bs);
     }
     bdrv_co_free(bs);
+}
+
+static void coroutine_fn unref_entry(void *opaque)
+{
+    bdrv_co_unref(opaque);
+}
+
+void bdrv_unref_later(BlockDriverState *bs)
+{
+    if (bs->refcnt > 1) {
+        bdrv_co_unref(bs);      /* which does not wait */
+    } else {
+        aio_co_start(qemu_get_aio_context(), unref_entry, bs);
+    }
 }
 
 bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs)
@@ -139,7 +170,7 @@ bool coroutine_fn bdrv_co_cancel_open(const char *node_name)
     BlockDriverState *bs = find_any(node_name);
 
     GLOBAL_STATE_CODE();
-    if (!bs || bs->is_open || bs->refcnt == 0 || bs->opening_for || bs->opening_job) {
+    if (!bs || bs->is_open || bs->is_closing || bs->opening_for || bs->opening_job) {
         return false;
     }
     bs->open_cancelled = true;

@@ -312,7 +312,8 @@ bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **err
         g_ptr_array_add(reopens, r);
         g_ptr_array_add(nodes, r->bs);
     }
-    bdrv_co_claim(nodes);
+    g_autoptr(GPtrArray) claimed = bdrv_nodes_below(nodes);
+    bdrv_co_claim(claimed);
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
     }
@@ -322,6 +323,6 @@ bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **err
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_end(g_ptr_array_index(nodes, i));
     }
-    bdrv_co_release(nodes);
+    bdrv_co_release(claimed);
     return ok;
 }

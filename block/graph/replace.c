@@ -90,5 +90,6 @@ bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, 
     bdrv_co_drained_end(old);
     bdrv_co_unref(bs);
     bdrv_co_unref(old);
+    bdrv_graph_put_deferred();
     return ok;
 }

@@ -204,10 +204,11 @@ struct BlockDriverState {
     BlockdevOptions *options;   /* as opened */
     BdrvOpenFlags open_flags;
     bool is_open;               /* opening has ended, and closing not begun */
+    bool is_closing;
     bool open_cancelled;        /* opening is to fail */
     BlockDriverState *opening_for;  /* the node that this one is opened as a child of; NULL once it is open */
     Job *opening_job;           /* the job that opens it; NULL: none, or it is open */
-    bool claimed;               /* an operation has it to itself */
+    Coroutine *claimed_by;      /* an operation that has it to itself; NULL: none */
     bool inactive;              /* another process uses the image: no writes, no locks */
     bool read_only;
     bool force_share;

@@ -39,9 +39,9 @@ def fixture_daemon(tmp_path, luks):
         yield daemon
 
 
-def connect(tmp_path):
+def connect(tmp_path, name='disk'):
     handle = nbd.NBD()
-    handle.set_export_name('disk')
+    handle.set_export_name(name)
     handle.connect_unix(str(tmp_path / 'nbd.sock'))
     return handle
 
@@ -49,15 +49,20 @@ def connect(tmp_path):
 class Writer(threading.Thread):
     """Writes random blocks and reads them back until told to stop; keeps what should be there."""
 
-    def __init__(self, tmp_path, seed, first, last):
+    def __init__(self, tmp_path, seed, first, last, name='disk'):
         super().__init__(daemon=True)
-        self._handle = connect(tmp_path)
+        self._handle = connect(tmp_path, name)
         self._random = random.Random(seed)
         self._first, self._last = first, last
         self._stopping = threading.Event()
         self.error = None
         self.content = bytearray(last - first)
         self.writes = 0
+
+    def fill(self):
+        """Zeroes all over its part, to begin with."""
+        for offset in range(self._first, self._last, 4 * MiB):
+            self._handle.pwrite(bytes(min(4 * MiB, self._last - offset)), offset)
 
     def _place(self, length):
         return self._random.randrange(self._first, self._last - length, 512)
@@ -97,10 +102,7 @@ def writers(tmp_path):
     half = SIZE // 2
     threads = [Writer(tmp_path, i, i * half, (i + 1) * half) for i in range(2)]
     for thread in threads:
-        fill = bytes(half)
-        for offset in range(0, half, 4 * MiB):
-            connection = thread._handle         # pylint: disable=protected-access
-            connection.pwrite(fill[:4 * MiB], thread._first + offset)       # pylint: disable=protected-access
+        thread.fill()
         thread.start()
     yield threads
     assert sum(thread.stop() for thread in threads) > 20

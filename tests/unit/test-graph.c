@@ -413,7 +413,7 @@ static void coroutine_fn claim_entry(void *opaque)
         co_sleep_ns(SCALE_MS);
     }
     g_assert_true(n->discard_unmap && m->discard_unmap);
-    g_assert_false(n->claimed || m->claimed);
+    g_assert_true(!n->claimed_by && !m->claimed_by);
     reader_stop(&reader);
     blk_co_unref(resizer);
     blk_co_unref(blk);
