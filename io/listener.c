@@ -11,14 +11,18 @@
 #include "io/socket-int.h"
 #include "io/sockets.h"
 #include "util/aio.h"
+#include "util/thread-pool.h"
 
 /* Without descriptors left, accept() fails and the socket stays readable: leave it alone for this long. */
 #define ACCEPT_PAUSE_NS (100 * SCALE_MS)
 
 struct NetListener {
     SocketAddress *addr;
+    int backlog;
     GArray *fds;                /* of int */
-    char *path;                 /* of a unix socket with a file that we made */
+    char *path;                 /* of a unix socket with a file that we made; NULL: none */
+    dev_t dev;                  /* of that file */
+    ino_t ino;
     AioContext *ctx;            /* accepts there; NULL: does not */
     AioTimer *pause;
     void (*func)(IOChannel *ch, void *opaque);
@@ -78,24 +82,6 @@ void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, vo
     }
 }
 
-void net_listener_free(NetListener *l)
-{
-    if (!l) {
-        return;
-    }
-    net_listener_set_client_func(l, NULL, NULL);
-    for (guint i = 0; i < l->fds->len; i++) {
-        close(g_array_index(l->fds, int, i));
-    }
-    if (l->path) {
-        unlink(l->path);
-    }
-    g_array_unref(l->fds);
-    g_free(l->path);
-    qapi_free_SocketAddress(l->addr);
-    g_free(l);
-}
-
 static void close_all(NetListener *l)
 {
     for (guint i = 0; i < l->fds->len; i++) {
@@ -104,8 +90,33 @@ static void close_all(NetListener *l)
     g_array_set_size(l->fds, 0);
 }
 
-/* 0 or -errno */
-static int listen_one(NetListener *l, const SocketName *name, int backlog)
+/* Remove our socket's file; somebody else's may have taken its place. */
+static void remove_path(NetListener *l)
+{
+    struct stat st;
+
+    if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino) {
+        unlink(l->path);
+    }
+}
+
+void net_listener_free(NetListener *l)
+{
+    if (!l) {
+        return;
+    }
+    net_listener_set_client_func(l, NULL, NULL);
+    /* As long as the socket is open, no other file can have its number. */
+    remove_path(l);
+    close_all(l);
+    g_array_unref(l->fds);
+    g_free(l->path);
+    qapi_free_SocketAddress(l->addr);
+    g_free(l);
+}
+
+/* A new socket with that name, or -errno. */
+static int create_and_bind(const SocketName *name)
 {
     g_auto_fd int fd = socket_create(name);
     int on = 1;
@@ -119,12 +130,30 @@ static int listen_one(NetListener *l, const SocketName *name, int backlog)
     if (name->addr.ss_family == AF_INET6) {
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     }
-    if (bind(fd, (const struct sockaddr *)&name->addr, name->len) < 0 || listen(fd, backlog) < 0) {
+    if (bind(fd, (const struct sockaddr *)&name->addr, name->len) < 0) {
         return -errno;
     }
-    int kept = g_steal_auto_fd(&fd);
-    g_array_append_val(l->fds, kept);
+    return g_steal_auto_fd(&fd);
+}
+
+/* Listen on the socket @fd, which is then the listener's. 0 or -errno */
+static int listen_on(NetListener *l, int fd)
+{
+    if (listen(fd, l->backlog) < 0) {
+        int ret = -errno;
+
+        close(fd);
+        return ret;
+    }
+    g_array_append_val(l->fds, fd);
     return 0;
+}
+
+static int listen_one(NetListener *l, const SocketName *name)
+{
+    int fd = create_and_bind(name);
+
+    return fd < 0 ? fd : listen_on(l, fd);
 }
 
 static in_port_t *port_of(SocketName *name)
@@ -134,7 +163,7 @@ static in_port_t *port_of(SocketName *name)
 }
 
 /* Listen on @port at every address; those that the host does not have are left out. 0 or -errno. */
-static int listen_on_port(NetListener *l, GArray *names, in_port_t port, int backlog)
+static int listen_on_port(NetListener *l, GArray *names, in_port_t port)
 {
     int ret = -EADDRNOTAVAIL;
 
@@ -142,7 +171,7 @@ static int listen_on_port(NetListener *l, GArray *names, in_port_t port, int bac
         SocketName name = g_array_index(names, SocketName, i);
 
         *port_of(&name) = port;
-        int err = listen_one(l, &name, backlog);
+        int err = listen_one(l, &name);
         if (err == 0 && port == 0) {
             /* The kernel chose: the same for the other addresses. */
             socklen_t len = sizeof(name.addr);
@@ -158,7 +187,7 @@ static int listen_on_port(NetListener *l, GArray *names, in_port_t port, int bac
     return ret;
 }
 
-static int listen_inet(NetListener *l, GArray *names, int backlog)
+static int listen_inet(NetListener *l, GArray *names)
 {
     const InetSocketAddress *inet = &l->addr->u.inet;
     uint32_t first = names->len ? ntohs(*port_of(&g_array_index(names, SocketName, 0))) : 0;
@@ -166,34 +195,65 @@ static int listen_inet(NetListener *l, GArray *names, int backlog)
     int ret = -EADDRINUSE;
 
     for (uint32_t port = first; port <= last && ret == -EADDRINUSE; port++) {
-        ret = listen_on_port(l, names, htons(port), backlog);
+        ret = listen_on_port(l, names, htons(port));
     }
     return ret;
 }
 
-static int listen_unix(NetListener *l, const SocketName *name, int backlog)
+/*
+ * Whether the unix socket @name is one that its process has left behind. A socket of another type is told that the type
+ * is wrong where there is a process; the server does not notice.
+ */
+static bool is_left_behind(const SocketName *name)
+{
+    g_auto_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    return fd >= 0 && connect(fd, (const struct sockaddr *)&name->addr, name->len) < 0 && errno == ECONNREFUSED;
+}
+
+static int listen_unix(NetListener *l, const SocketName *name)
 {
     const UnixSocketAddress *un = &l->addr->u.q_unix;
     bool abstract = un->has_abstract && un->abstract;
     struct stat st;
 
-    if (!abstract && lstat(un->path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+    if (!abstract && lstat(un->path, &st) == 0 && S_ISSOCK(st.st_mode) && is_left_behind(name)) {
         unlink(un->path);
     }
-    int ret = listen_one(l, name, backlog);
-    if (ret == 0 && !abstract) {
+    int fd = create_and_bind(name);
+    if (fd < 0) {
+        return fd;
+    }
+    if (!abstract && lstat(un->path, &st) == 0) {
         /* A daemon changes its directory before it removes the socket. */
         l->path = g_canonicalize_filename(un->path, NULL);
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
     }
-    return ret;
+    return listen_on(l, fd);
+}
+
+typedef struct ListenWork {
+    NetListener *l;
+    GArray *names;
+} ListenWork;
+
+static int listen_work(void *opaque)
+{
+    ListenWork *work = opaque;
+
+    if (work->l->addr->type == SOCKET_ADDRESS_TYPE_UNIX) {
+        return listen_unix(work->l, &g_array_index(work->names, SocketName, 0));
+    }
+    return listen_inet(work->l, work->names);
 }
 
 NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backlog, Error **errp)
 {
     NetListener *l = g_new0(NetListener, 1);
-    int ret;
 
     l->addr = QAPI_CLONE(SocketAddress, addr);
+    l->backlog = backlog;
     l->fds = g_array_new(FALSE, FALSE, sizeof(int));
     if (addr->type == SOCKET_ADDRESS_TYPE_FD) {
         int fd = socket_get_fd(addr, true, errp);
@@ -210,14 +270,14 @@ NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backl
         net_listener_free(l);
         return NULL;
     }
-    if (addr->type == SOCKET_ADDRESS_TYPE_UNIX) {
-        ret = listen_unix(l, &g_array_index(names, SocketName, 0), backlog);
-    } else {
-        ret = listen_inet(l, names, backlog);
-    }
+    ListenWork work = { .l = l, .names = names };
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, listen_work, &work);
     if (ret < 0) {
         g_autofree char *text = socket_address_to_string(addr);
         error_setg_errno(errp, -ret, "Failed to listen on '%s'", text);
+        if (ret == -EADDRINUSE) {
+            error_append_hint(errp, "A server that is running may have it.\n");
+        }
         net_listener_free(l);
         return NULL;
     }

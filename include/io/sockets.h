@@ -38,8 +38,8 @@ void socket_set_fd_lookup(int (*lookup)(const char *name, Error **errp));
 IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeout_ns, Error **errp);
 
 /*
- * Listen on @addr: on all addresses that the host has. A unix socket that is there already is replaced, a file of
- * another kind is not. NULL with @errp.
+ * Listen on @addr: on all addresses that the host has. A unix socket that no process has any more is replaced; one that
+ * a server has, and a file of another kind, are not. NULL with @errp.
  */
 NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backlog, Error **errp);
 
@@ -49,7 +49,7 @@ NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backl
  */
 void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, void *opaque), void *opaque);
 
-/* Stop listening and remove the socket's file. NULL is allowed. From the loop that accepts. */
+/* Stop listening and remove the socket's file, where it is still ours. NULL is allowed. From the loop that accepts. */
 void net_listener_free(NetListener *l);
 
 #endif

@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "io/channel.h"
 #include "io/sockets.h"
@@ -304,15 +305,13 @@ static void coroutine_fn unix_sockets(void *opaque)
         net_listener_set_client_func(l, new_client, &clients);
         expect_greeting(addr);
         expect_greeting(addr);
-        if (i == 0) {
-            /* an old socket is replaced */
-            NetListener *again = net_listener_open(addr, 8, &error_abort);
-            net_listener_free(again);
-        }
+        /* That of a server that is alive stays, and the server does not notice. */
+        assert_fails(addr, true, "Address already in use");
+        expect_greeting(addr);
         net_listener_free(l);
         g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
     }
-    g_assert_cmpint(clients, ==, 4);
+    g_assert_cmpint(clients, ==, 6);
 
     g_assert_true(g_file_set_contents(path, "precious", -1, NULL));
     assert_fails(addr, true, "Address already in use");
@@ -330,6 +329,29 @@ static void coroutine_fn unix_sockets(void *opaque)
     g_autofree char *long_name = g_strnfill(200, 'x');
     g_autoptr(SocketAddress) too_long = unix_address(long_name);
     assert_fails(too_long, true, "too long");
+}
+
+/* A socket that was left behind is replaced, others are not; somebody else's is not removed. */
+static void coroutine_fn unix_sockets_of_others(void *opaque)
+{
+    g_autofree char *path = g_strdup_printf("%s/sock", dir);
+    g_autoptr(SocketAddress) addr = unix_address(path);
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+
+    g_strlcpy(name.sun_path, path, sizeof(name.sun_path));
+    for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+        int fd = socket(AF_UNIX, type, 0);
+        g_assert_cmpint(bind(fd, (struct sockaddr *)&name, sizeof(name)), ==, 0);
+        assert_fails(addr, true, "Address already in use");     /* bound, but does not listen yet */
+        close(fd);
+        NetListener *first = net_listener_open(addr, 8, &error_abort);
+        unlink(path);
+        NetListener *second = net_listener_open(addr, 8, &error_abort);
+        net_listener_free(first);
+        g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+        net_listener_free(second);
+        g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    }
 }
 
 static void coroutine_fn tcp_sockets(void *opaque)
@@ -404,6 +426,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/io/fd-passing", fd_passing, run);
     g_test_add_data_func("/io/fd-positions", fd_positions, run);
     g_test_add_data_func("/io/unix", unix_sockets, run);
+    g_test_add_data_func("/io/unix-of-others", unix_sockets_of_others, run);
     g_test_add_data_func("/io/tcp", tcp_sockets, run);
     g_test_add_data_func("/io/fd-address", fd_addresses, run);
     int ret = g_test_run();

@@ -8,7 +8,6 @@
 #include "tools/common/daemonize.h"
 
 static int ready_fd = -1;       /* the other end is with the process that was started */
-static char *pidfile;
 
 /* In the process that was started: wait for what becomes of the daemon, and exit. */
 static G_GNUC_NORETURN void wait_for_daemon(int fd)
@@ -69,47 +68,4 @@ bool daemonize_done(bool keep_stderr, Error **errp)
     close(ready_fd);
     ready_fd = -1;
     return true;
-}
-
-static bool lock_file(int fd, const char *path, Error **errp)
-{
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-    if (fcntl(fd, F_SETLK, &lock) < 0) {
-        error_setg_errno(errp, errno, "Cannot lock pid file '%s'", path);
-        error_append_hint(errp, "Another process that uses it may be running.\n");
-        return false;
-    }
-    return true;
-}
-
-bool pidfile_create(const char *path, Error **errp)
-{
-    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
-    g_auto_fd int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-    if (fd < 0) {
-        error_setg_errno(errp, errno, "Cannot open pid file '%s'", path);
-        return false;
-    }
-    if (!lock_file(fd, path, errp)) {
-        return false;
-    }
-    if (ftruncate(fd, 0) < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text)) {
-        error_setg_errno(errp, errno, "Failed to write pid file '%s'", path);
-        return false;
-    }
-    pidfile = realpath(path, NULL);
-    /* It stays open, for the lock. */
-    g_steal_auto_fd(&fd);
-    return true;
-}
-
-void pidfile_remove(void)
-{
-    if (pidfile) {
-        unlink(pidfile);
-        free(pidfile);
-        pidfile = NULL;
-    }
 }

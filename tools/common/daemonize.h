@@ -16,8 +16,4 @@ bool daemonize_begin(Error **errp);
 /* Ready: detach from the terminal; standard error stays what it is where @keep_stderr. */
 bool daemonize_done(bool keep_stderr, Error **errp);
 
-/* Write our process id into the file @path, which is locked while we live, and removed by pidfile_remove(). */
-bool pidfile_create(const char *path, Error **errp);
-void pidfile_remove(void);
-
 #endif

@@ -10,6 +10,7 @@
 #include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/common/daemonize.h"
+#include "tools/common/pidfile.h"
 #include "tools/nbd/serve.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -44,7 +45,7 @@ int main(int argc, char **argv)
 
     if (!nbd_options_parse(&m.options, &m.args)) {
         m.status = m.args.status;
-    } else if (m.options.fork && !daemonize_begin(&err)) {
+    } else if ((m.options.fork && !daemonize_begin(&err)) || !pidfile_take(m.options.pid_file, &err)) {
         error_report_err(err);
         m.status = 1;
     } else {

@@ -17,6 +17,7 @@
 #include "qapi/json.h"
 #include "tools/common/daemonize.h"
 #include "tools/common/image.h"
+#include "tools/common/pidfile.h"
 #include "tools/nbd/serve.h"
 
 #define EXPORT_ID "qemu-nbd"
@@ -186,9 +187,9 @@ static bool coroutine_fn start(const NbdOptions *o, Error **errp)
 }
 
 /* Everything is open: tell whoever waits for that. */
-static bool announce(const NbdOptions *o, Error **errp)
+static bool coroutine_fn announce(const NbdOptions *o, Error **errp)
 {
-    if (o->pid_file && !pidfile_create(o->pid_file, errp)) {
+    if (!pidfile_write(errp)) {
         return false;
     }
     if (o->verbose) {

@@ -23,6 +23,7 @@
 #include "monitor/monitor.h"
 #include "tools/common/command.h"
 #include "tools/common/daemonize.h"
+#include "tools/common/pidfile.h"
 #include "tools/storage-daemon/options.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -184,8 +185,7 @@ static bool coroutine_fn set_up(Daemon *d, Error **errp)
     if (d->daemonize) {
         chardev_forbid_stdio();
     }
-    return apply_options(d, errp) && (!d->pidfile || pidfile_create(d->pidfile, errp)) &&
-           (!d->daemonize || leave_terminal(errp));
+    return apply_options(d, errp) && pidfile_write(errp) && (!d->daemonize || leave_terminal(errp));
 }
 
 static void coroutine_fn daemon_co_main(void *opaque)
@@ -247,6 +247,10 @@ int main(int argc, char **argv)
             return 1;
         }
         umask(027);
+    }
+    if (!pidfile_take(d.pidfile, &err)) {
+        error_report_err(err);
+        return 1;
     }
     raise_file_limit();
     aio_context_run(daemon_co_main, &d);
