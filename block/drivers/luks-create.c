@@ -56,6 +56,7 @@ static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *o
         return false;
     }
     warn_weak_options(options);
+    luks_warn_password(options->key_secret, n->password);
     return true;
 }
 
@@ -198,6 +199,6 @@ BlockMeasureInfo *luks_measure(const BlockdevCreateOptions *options, int64_t siz
         return NULL;
     }
     BlockMeasureInfo *info = g_new0(BlockMeasureInfo, 1);
-    info->required = info->fully_allocated = header_bytes + size;
+    info->required = info->fully_allocated = header_bytes + ROUND_UP(size, QCRYPTO_LUKS_SECTOR_SIZE);
     return info;
 }

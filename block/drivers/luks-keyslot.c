@@ -7,6 +7,15 @@
 #include "block/drivers/luks.h"
 #include "crypto/secret.h"
 
+void luks_warn_password(const char *id, const SecretBuffer *password)
+{
+    if (!password->len) {
+        warn_report("secret '%s' is empty: anybody can open the volume with it", id);
+    } else if (password->data[password->len - 1] == '\n') {
+        warn_report("secret '%s' ends in a line feed, which becomes a part of the password", id);
+    }
+}
+
 static bool check_keyslot(int64_t keyslot, Error **errp)
 {
     if (keyslot < 0 || keyslot >= QCRYPTO_LUKS_KEYSLOTS) {
@@ -97,6 +106,7 @@ static bool coroutine_fn keyslot_add(BlockDriverState *bs, const char *secret, c
     if (!new_password) {
         return false;
     }
+    luks_warn_password(new_secret, new_password);
     QCryptoLUKSKeyslotOptions options = {
         .new_password = new_password,
         .slot = keyslot,
@@ -166,7 +176,11 @@ bool coroutine_fn luks_co_keyslot_change(BlockDriverState *bs, const char *old_s
     }
     g_autoptr(SecretBuffer) old_password = qcrypto_secret_lookup(old_secret, errp);
     g_autoptr(SecretBuffer) new_password = old_password ? qcrypto_secret_lookup(new_secret, errp) : NULL;
-    if (!new_password || !luks_co_update_begin(bs, false, false, job, errp)) {
+    if (!new_password) {
+        return false;
+    }
+    luks_warn_password(new_secret, new_password);
+    if (!luks_co_update_begin(bs, false, false, job, errp)) {
         return false;
     }
     QCryptoLUKSKeyslotOptions options = {

@@ -113,6 +113,10 @@ bool coroutine_fn luks_co_format(BlockBackend *file, BlockBackend *header,
 BlockMeasureInfo *luks_measure(const BlockdevCreateOptions *options, int64_t size, Error **errp);
 
 /* luks-keyslot.c */
+
+/* Warn of a new password, the secret @id, that hardly is what anybody wants. */
+void luks_warn_password(const char *id, const SecretBuffer *password);
+
 bool coroutine_fn luks_co_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
                                       int64_t iter_time_ms, bool force, Job *job, Error **errp);
 bool coroutine_fn luks_co_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret,

@@ -64,8 +64,9 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
     if (!passes || !luks_check_slot_number(slot, errp) || !qcrypto_luks_refresh(luks, io, errp)) {
         return false;
     }
-    if (!qcrypto_luks_keyslot_is_active(luks, slot)) {
+    if (!qcrypto_luks_keyslot_is_active(luks, slot) && !force) {
         error_setg(errp, "Keyslot %d is not active", slot);
+        error_append_hint(errp, "Use --force to overwrite its key material again.\n");
         return false;
     }
     if (qcrypto_luks_keyslots_active(luks) == 1 && !force) {

@@ -23,7 +23,7 @@ bool luks_same_volume(const LUKSHeader *a, const LUKSHeader *b);
 bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                         const LUKSSealed *sealed, const SecretBuffer *master_key, Error **errp);
 
-/* Overwrite the material of @slot, active so far, @passes times, then make it inactive. */
+/* Overwrite the material of @slot @passes times, then make it inactive, unless it is already. */
 bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes,
                        LUKSProgress *progress, Error **errp);
 

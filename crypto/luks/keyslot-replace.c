@@ -33,7 +33,9 @@ bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOption
     }
     if (*slot == QCRYPTO_LUKS_SLOT_ANY || (*slot == own && free_slot < 0 && !options->force)) {
         error_setg(errp, "All keyslots are active");
-        error_append_hint(errp, "Remove one first.\n");
+        error_append_hint(errp, own < 0 ? "Remove one first, or name one to overwrite, with --slot N --force.\n"
+                                        : "Remove one first, or use --force to overwrite the keyslot of the old "
+                                          "password; if that is interrupted, perhaps neither password opens it.\n");
         return false;
     }
     if (*slot != own && qcrypto_luks_keyslot_is_active(luks, *slot) && !options->force) {

@@ -73,6 +73,9 @@ int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                       const SecretBuffer *password, int slot, SecretBuffer **master_key,
                       QCryptoLUKSFailure *failure, Error **errp);
 
+/* The password is wrong: say so, and whatever may explain it. @slot: -1 where all active keyslots were tried. */
+void luks_wrong_password(const SecretBuffer *password, int slot, QCryptoLUKSFailure *failure, Error **errp);
+
 /* Take @master_key over and make the payload's cipher. */
 bool luks_unlock(QCryptoLUKS *luks, SecretBuffer *master_key, Error **errp);
 

@@ -107,8 +107,9 @@ static bool check_work(const QCryptoLUKS *luks, const char *what, uint32_t itera
         luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_TOO_MUCH_WORK);
         error_setg(errp, "LUKS header field '%s': %" PRIu32 " exceeds the limit of %" PRIu64, what,
                    iterations, luks->max_iterations);
-        error_append_hint(errp, "If you trust this header, raise the limit with"
-                          " max-pbkdf-iterations.\n");
+        error_append_hint(errp, "If you trust this header, raise the limit: --image-opts driver=luks,"
+                          "max-pbkdf-iterations=%" PRIu32 ",file.filename=FILE,..., or \"max-pbkdf-iterations\" of "
+                          "blockdev-add.\n", iterations);
         return false;
     }
     return true;
@@ -139,13 +140,29 @@ int luks_try_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     return ret;
 }
 
+void luks_wrong_password(const SecretBuffer *password, int slot, QCryptoLUKSFailure *failure, Error **errp)
+{
+    ERRP_GUARD();
+
+    luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD);
+    if (slot == QCRYPTO_LUKS_SLOT_ANY) {
+        error_setg(errp, "Invalid password, cannot unlock any keyslot");
+    } else {
+        error_setg(errp, "Invalid password, cannot unlock keyslot %d", slot);
+    }
+    if (password->len && password->data[password->len - 1] == '\n') {
+        error_append_hint(errp, "The secret ends in a line feed, which counts as a part of the password. If it was not "
+                          "meant to be, make the file without one, as with \"printf %%s\".\n");
+    }
+}
+
 /* One that is refused or cannot be read does not keep the others from being tried. */
 static int try_all_keyslots(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                             const SecretBuffer *password, SecretBuffer **master_key,
                             QCryptoLUKSFailure *failure, Error **errp)
 {
     g_autoptr(Error) first_err = NULL;
-    QCryptoLUKSFailure first_failure = QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD;
+    QCryptoLUKSFailure first_failure = QCRYPTO_LUKS_FAILURE_NONE;
 
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
         QCryptoLUKSFailure this_failure = QCRYPTO_LUKS_FAILURE_NONE;
@@ -167,11 +184,11 @@ static int try_all_keyslots(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
             first_failure = this_failure;
         }
     }
-    luks_set_failure(failure, first_failure);
     if (first_err) {
+        luks_set_failure(failure, first_failure);
         error_propagate(errp, g_steal_pointer(&first_err));
     } else {
-        error_setg(errp, "Invalid password, cannot unlock any keyslot");
+        luks_wrong_password(password, QCRYPTO_LUKS_SLOT_ANY, failure, errp);
     }
     return -1;
 }
@@ -203,8 +220,7 @@ int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     }
     ret = luks_try_keyslot(luks, io, password, slot, master_key, failure, errp);
     if (ret == 0) {
-        luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD);
-        error_setg(errp, "Invalid password, cannot unlock keyslot %d", slot);
+        luks_wrong_password(password, slot, failure, errp);
     }
     return ret == 1 ? slot : -1;
 }

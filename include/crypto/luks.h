@@ -273,7 +273,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 /*
  * Overwrite the key material of @slot with random bytes @passes times (0:
  * QCRYPTO_LUKS_DEFAULT_PASSES), flushing each time, read the last back, then mark it inactive.
- * Refuses an inactive slot, and the last active one without @force. Needs no password. A cut
+ * Without @force refuses an inactive slot, and the last active one. Needs no password. A cut
  * leaves either the password working, or @slot active with material that opens no more: remove it
  * again.
  */

@@ -4,7 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import pytest
 
-from programs import cryptsetup, qemu_img, qemu_img_json, secret_object
+from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, secret_object
 
 PASSWORDS = {'s0': b'zero', 's1': b'one\0\xfe', 's2': b'two\n'}
 
@@ -98,7 +98,7 @@ def test_full(image, secrets):
     before = image.read_bytes()
     for argv in [['add', '--secret', 's0', '--new-secret', 's2'], ['change', '--secret', 's0', '--new-secret', 's2']]:
         done = qemu_img('keyslot', argv[0], *secrets, '--iter-time', 10, *argv[1:], image, status=1)
-        assert 'keyslot' in done.stderr.lower()
+        assert 'keyslot' in done.stderr.lower() and '--force' in done.stderr
         assert image.read_bytes() == before
     qemu_img('keyslot', 'change', *secrets, '--iter-time', 10, '--force', '--secret', 's0', '--new-secret', 's2', image)
     assert opens(image, 's2') and not opens(image, 's0')
@@ -166,6 +166,44 @@ def test_amend_rules(image, secrets):
     assert opens(image, 's1')
     amend(image, secrets, 'state=inactive,old-secret=s1', '--force', key='s1')
     assert active(image) == []
+
+
+def test_wipe_inactive_again(tmp_path, image, secrets):
+    """As QEMU does: an inactive keyslot is an error, and wiped again with --force."""
+    offset = qemu_img_json('keyslot', 'list', image)['slots'][3]['key-offset']
+    before = image.read_bytes()
+    done = amend(image, secrets, 'state=inactive,keyslot=3', status=1)
+    assert 'not active' in done.stderr and '--force' in done.stderr
+    assert image.read_bytes() == before
+    debian = debian_qemu_img('amend', *secrets, '-o', 'state=inactive,keyslot=3', '--image-opts',
+                             f'driver=luks,key-secret=s0,file.filename={image}', status=1)
+    assert 'already erased' in debian.stderr
+    amend(image, secrets, 'state=inactive,keyslot=3', '--force')
+    after = image.read_bytes()
+    assert after[offset:offset + 256000] != before[offset:offset + 256000]
+    assert after[:4096] == before[:4096] and active(image) == [0] and opens(image, 's0')
+    qemu_img('keyslot', 'remove', '-q', '--slot', 3, '--force', image)
+    assert image.read_bytes()[offset:offset + 256000] != after[offset:offset + 256000]
+
+
+def test_line_feed(tmp_path, image, secrets):
+    """A password from a file made with echo: said where it is set, and where it does not open."""
+    lf, empty = secret_object(tmp_path, 'lf', b'zero\n'), secret_object(tmp_path, 'empty', b'')
+    done = qemu_img('keyslot', 'remove', *lf, '--secret', 'lf', image, status=1)
+    assert 'line feed' in done.stderr.splitlines()[1]
+    assert 'line feed' not in qemu_img('keyslot', 'remove', *secrets, '--secret', 's1', image, status=1).stderr
+    for secret, named in ((lf, "'lf' ends in a line feed"), (empty, "'empty' is empty")):
+        ident = named.split("'")[1]
+        options = f'key-secret={ident},iter-time=10'
+        done = qemu_img('create', '-q', '-f', 'luks', *secret, '-o', options, tmp_path / ident, '64k')
+        assert 'warning: ' in done.stderr and named in done.stderr
+        volume = tmp_path / f'{ident}.img'
+        volume.write_bytes(bytes(4 << 20))
+        assert named in qemu_img('format', '-q', *secret, '-o', options, volume).stderr
+        done = qemu_img('keyslot', 'add', *secrets, *secret, '--secret', 's0', '--new-secret', ident,
+                        '--iter-time', 10, image)
+        assert named in done.stderr
+    assert active(image) == [0, 1, 2]
 
 
 def test_amend_mistakes(image):

@@ -92,6 +92,19 @@ def test_measure_luks(tmp_path, options):
     assert (tmp_path / 'x').stat().st_size == expected['required']
 
 
+@pytest.mark.parametrize('size', [1, 511, 513, 1000001])
+def test_measure_luks_of_odd_size(tmp_path, size):
+    """What create and convert make has whole sectors."""
+    (tmp_path / 'raw').write_bytes(b'x' * size)
+    options = f'key-secret=sec0,{FAST}'
+    required = qemu_img_json('measure', '-O', 'luks', '--size', str(size))['required']
+    qemu_img('create', '-q', '-f', 'luks', *secret(tmp_path), '-o', options, tmp_path / 'created', size)
+    assert (tmp_path / 'created').stat().st_size == required
+    assert qemu_img_json('measure', '-f', 'raw', '-O', 'luks', tmp_path / 'raw')['required'] == required
+    qemu_img('convert', '-f', 'raw', '-O', 'luks', *secret(tmp_path), '-o', options, tmp_path / 'raw', tmp_path / 'converted')
+    assert (tmp_path / 'converted').stat().st_size == required
+
+
 def test_measure_copy_of_luks(tmp_path, image):
     """No password is needed, and the copy is encrypted as its source is."""
     path = tmp_path / 'small-key.luks'
