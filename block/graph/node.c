@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/dirty-bitmap.h"
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
 #include "qapi/qapi.h"
@@ -49,6 +50,7 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
     bs->parents = g_ptr_array_new();
     bs->refcnt = 1;
     g_mutex_init(&bs->reqs_lock);
+    g_mutex_init(&bs->dirty_bitmaps_lock);
     g_queue_init(&bs->tracked_requests);
 
     if (!all_nodes) {
@@ -75,6 +77,8 @@ void coroutine_fn bdrv_co_free(BlockDriverState *bs)
     g_ptr_array_unref(bs->children);
     g_ptr_array_unref(bs->parents);
     g_mutex_clear(&bs->reqs_lock);
+    bdrv_release_named_dirty_bitmaps(bs);
+    g_mutex_clear(&bs->dirty_bitmaps_lock);
     qapi_free_BlockdevOptions(bs->options);
     iothread_unref(bs->iothread);
     g_free(bs->opaque);

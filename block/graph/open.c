@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "block/block-backend.h"
+#include "block/dirty-bitmap.h"
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
 #include "block/job.h"
@@ -331,6 +332,9 @@ bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp)
     }
     if (length > BDRV_MAX_LENGTH) {
         error_setg(errp, "Node '%s': too large", bs->node_name);
+        return false;
+    }
+    if (!bdrv_resize_dirty_bitmaps(bs, length, errp)) {
         return false;
     }
     bs->length = length;

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/dirty-bitmap.h"
 #include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 
@@ -77,6 +78,9 @@ static void request_end(BdrvTrackedRequest *req, bool wrote)
     }
     qemu_co_queue_restart_all(&req->waiters);
     g_mutex_unlock(&bs->reqs_lock);
+    if (wrote) {
+        bdrv_set_dirty(bs, req->offset, req->bytes);
+    }
     bdrv_dec_in_flight(bs);
 }
 

@@ -235,6 +235,9 @@ struct BlockDriverState {
     uint64_t wr_highest_offset; /* end of the highest range written to; under reqs_lock */
     uint64_t write_gen;         /* counts what was written; under reqs_lock */
     uint64_t flushed_gen;       /* write_gen that is on stable storage; under reqs_lock */
+
+    GMutex dirty_bitmaps_lock;
+    GSList *dirty_bitmaps;      /* of BdrvDirtyBitmap; under dirty_bitmaps_lock */
 };
 
 /*

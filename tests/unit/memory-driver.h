@@ -13,7 +13,8 @@
 typedef struct MemoryState {
     uint8_t *data;
     int64_t length;
-    int busy;           /* requests inside the driver */
+    GMutex lock;        /* tests may read what others are just writing */
+    int busy;           /* requests inside the driver; atomic */
     int flushes;
 } MemoryState;
 
@@ -22,6 +23,11 @@ static uint32_t memory_alignment = 1;
 static int64_t memory_max_transfer;
 static int64_t memory_latency_ns;
 static int memory_max_iov;
+/* Requests that touch this byte fail, while there are failures left; writes half done. Set at any time. */
+static int64_t memory_bad_byte;
+static int memory_failures;
+/* What the driver says that its length is, without having so much memory; 0: the truth. */
+static int64_t memory_length;
 
 static bool coroutine_fn memory_co_open(BlockDriverState *bs, Error **errp)
 {
@@ -29,6 +35,7 @@ static bool coroutine_fn memory_co_open(BlockDriverState *bs, Error **errp)
 
     s->length = bs->options->u.null_co.has_size ? bs->options->u.null_co.size : 1 * MiB;
     s->data = g_malloc0(s->length);
+    g_mutex_init(&s->lock);
     bs->filename = g_strdup("memory");
     return true;
 }
@@ -38,12 +45,13 @@ static void coroutine_fn memory_co_close(BlockDriverState *bs)
     MemoryState *s = bs->opaque;
 
     g_assert_cmpint(s->busy, ==, 0);
+    g_mutex_clear(&s->lock);
     g_free(s->data);
 }
 
 static int64_t coroutine_fn memory_co_getlength(BlockDriverState *bs)
 {
-    return ((MemoryState *)bs->opaque)->length;
+    return memory_length ?: ((MemoryState *)bs->opaque)->length;
 }
 
 static void memory_refresh_limits(BlockDriverState *bs)
@@ -61,11 +69,21 @@ static void coroutine_fn memory_check(BlockDriverState *bs, int64_t offset, int6
     g_assert_cmpint(bytes % memory_alignment, ==, 0);
     g_assert_cmpint(offset + bytes, <=, s->length);
     g_assert_true(!memory_max_transfer || bytes <= memory_max_transfer);
-    s->busy++;
+    g_atomic_int_inc(&s->busy);
     if (memory_latency_ns) {
         co_sleep_ns(memory_latency_ns);
     }
-    s->busy--;
+    g_atomic_int_add(&s->busy, -1);
+}
+
+/* Whether this request is to fail. */
+static bool memory_fails(int64_t offset, int64_t bytes)
+{
+    if (memory_failures && memory_bad_byte >= offset && memory_bad_byte < offset + bytes) {
+        memory_failures--;
+        return true;
+    }
+    return false;
 }
 
 static int coroutine_fn memory_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
@@ -75,8 +93,9 @@ static int coroutine_fn memory_co_preadv(BlockDriverState *bs, int64_t offset, i
 
     memory_check(bs, offset, bytes);
     g_assert_true(!memory_max_iov || qiov->niov <= memory_max_iov);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
     qemu_iovec_from_buf(qiov, 0, s->data + offset, bytes);
-    return 0;
+    return memory_fails(offset, bytes) ? -EIO : 0;
 }
 
 static int coroutine_fn memory_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -86,7 +105,20 @@ static int coroutine_fn memory_co_pwritev(BlockDriverState *bs, int64_t offset, 
 
     memory_check(bs, offset, bytes);
     g_assert_cmpuint(flags, ==, 0);
-    qemu_iovec_to_buf(qiov, 0, s->data + offset, bytes);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    bool fails = memory_fails(offset, bytes);
+
+    qemu_iovec_to_buf(qiov, 0, s->data + offset, fails ? bytes / 2 : bytes);
+    return fails ? -EIO : 0;
+}
+
+static int coroutine_fn memory_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    MemoryState *s = bs->opaque;
+
+    memory_check(bs, offset, bytes);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    memset(s->data + offset, 0, bytes);
     return 0;
 }
 
@@ -101,6 +133,9 @@ static bool coroutine_fn memory_co_truncate(BlockDriverState *bs, int64_t offset
 {
     MemoryState *s = bs->opaque;
 
+    if (memory_length) {
+        return true;
+    }
     s->data = g_realloc(s->data, offset);
     if (offset > s->length) {
         memset(s->data + s->length, 0, offset - s->length);
@@ -120,6 +155,7 @@ static const BlockDriver memory_driver = {
     .bdrv_refresh_limits = memory_refresh_limits,
     .bdrv_co_preadv = memory_co_preadv,
     .bdrv_co_pwritev = memory_co_pwritev,
+    .bdrv_co_pdiscard = memory_co_pdiscard,
     .bdrv_co_flush = memory_co_flush,
     .bdrv_co_truncate = memory_co_truncate,
 };

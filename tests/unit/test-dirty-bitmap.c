@@ -1,0 +1,323 @@
+/*
+ * Dirty bitmaps: ranges, counting, searching, what sets bits, and copying while several threads write
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json.h>
+
+#include "block/block-backend.h"
+#include "block/dirty-bitmap.h"
+#include "memory-driver.h"
+#include "qapi/json.h"
+#include "qapi/keyval.h"
+
+static BlockBackend *coroutine_fn open_blk(int64_t bytes)
+{
+    g_autofree char *text = g_strdup_printf("driver=null-co,size=%" PRId64, bytes);
+    g_autoptr(json_object) options = keyval_parse(text, NULL, NULL, &error_abort);
+
+    return blk_co_new_open("test", NULL, options, 0, BLK_PERM_ALL, BLK_PERM_ALL, &error_abort);
+}
+
+/* What a bitmap should be: one byte for each byte of the node. */
+typedef struct Model {
+    bool *dirty;
+    int64_t length;
+    int64_t granularity;
+} Model;
+
+static void model_change(Model *m, int64_t offset, int64_t bytes, bool dirty)
+{
+    int64_t start = ROUND_DOWN(offset, m->granularity);
+    int64_t end = MIN(ROUND_UP(offset + bytes, m->granularity), m->length);
+
+    for (int64_t i = start; bytes && offset < m->length && i < end; i++) {
+        m->dirty[i] = dirty;
+    }
+}
+
+static void model_check(const Model *m, const BdrvDirtyBitmap *bitmap)
+{
+    int64_t count = 0, start, bytes, pos = g_test_rand_int_range(0, m->length);
+    int64_t end = g_test_rand_int_range(0, m->length + 1000), max = g_test_rand_int_range(1, m->length);
+
+    for (int64_t i = 0; i < m->length; i++) {
+        count += m->dirty[i];
+    }
+    g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, count);
+
+    while (bdrv_dirty_bitmap_next_dirty_area(bitmap, pos, end, max, &start, &bytes)) {
+        for (; pos < start; pos++) {
+            g_assert_false(m->dirty[pos]);
+        }
+        g_assert_cmpint(bytes, >, 0);
+        g_assert_cmpint(bytes, <=, max);
+        for (; pos < start + bytes; pos++) {
+            g_assert_true(m->dirty[pos]);
+        }
+        /* No shorter than need be. */
+        g_assert_true(bytes == max || pos == MIN(end, m->length) || !m->dirty[pos]);
+    }
+    for (; pos < MIN(end, m->length); pos++) {
+        g_assert_false(m->dirty[pos]);
+    }
+}
+
+static void coroutine_fn random_entry(void *opaque)
+{
+    Model m = { .length = g_test_rand_int_range(1, 20000), .granularity = 1 << g_test_rand_int_range(0, 13) };
+    BlockBackend *blk = open_blk(m.length);
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), m.granularity, NULL, &error_abort);
+
+    m.dirty = g_new0(bool, m.length);
+    model_check(&m, bitmap);
+    for (int i = 0; i < 100; i++) {
+        int64_t offset = g_test_rand_int_range(0, m.length + 100), bytes = g_test_rand_int_range(0, m.length);
+
+        if (g_test_rand_bit()) {
+            bdrv_set_dirty_bitmap(bitmap, offset, bytes);
+            model_change(&m, offset, bytes, true);
+        } else {
+            offset = ROUND_DOWN(offset, m.granularity);
+            bytes = ROUND_UP(bytes / 2, m.granularity);
+            bdrv_reset_dirty_bitmap(bitmap, offset, bytes);
+            model_change(&m, offset, bytes, false);
+        }
+        model_check(&m, bitmap);
+    }
+    bdrv_release_dirty_bitmap(bitmap);
+    g_free(m.dirty);
+    blk_co_unref(blk);
+}
+
+static void test_random(void)
+{
+    for (int i = 0; i < 10; i++) {
+        aio_context_run(random_entry, NULL);
+    }
+}
+
+/* Everything dirty, as "START+BYTES ..."; and clean again. */
+static char *take_all(BdrvDirtyBitmap *bitmap)
+{
+    GString *text = g_string_new(NULL);
+    int64_t start, bytes;
+
+    while (bdrv_dirty_bitmap_next_dirty_area(bitmap, 0, INT64_MAX, INT64_MAX, &start, &bytes)) {
+        g_string_append_printf(text, "%s%" PRId64 "+%" PRId64, text->len ? " " : "", start, bytes);
+        bdrv_reset_dirty_bitmap(bitmap, start, bytes);
+    }
+    g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, 0);
+    return g_string_free(text, FALSE);
+}
+
+#define ASSERT_DIRTY(bitmap, expected)                      \
+    do {                                                    \
+        g_autofree char *text_ = take_all(bitmap);          \
+        g_assert_cmpstr(text_, ==, expected);               \
+    } while (0)
+
+static void coroutine_fn requests_entry(void *opaque)
+{
+    BlockBackend *blk = open_blk(100000);
+    BdrvDirtyBitmap *fine = bdrv_create_dirty_bitmap(blk_bs(blk), 512, "fine", &error_abort);
+    BdrvDirtyBitmap *coarse = bdrv_create_dirty_bitmap(blk_bs(blk), 65536, NULL, &error_abort);
+    uint8_t buf[4096] = { 1 };
+
+    g_assert_cmpint(blk_co_pread(blk, 0, sizeof(buf), buf), ==, 0);
+    g_assert_cmpint(blk_co_flush(blk), ==, 0);
+    ASSERT_DIRTY(fine, "");
+    g_assert_cmpint(blk_co_pwrite(blk, 1000, 100, buf, 0), ==, 0);
+    ASSERT_DIRTY(fine, "512+1024");
+    ASSERT_DIRTY(coarse, "0+65536");
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 99000, 1000, 0), ==, 0);
+    ASSERT_DIRTY(fine, "98816+1184");
+    ASSERT_DIRTY(coarse, "65536+34464");
+
+    /* What failed may have changed something. */
+    memory_bad_byte = 5000;
+    memory_failures = 1;
+    g_assert_cmpint(blk_co_pwrite(blk, 4096, 4096, buf, 0), ==, -EIO);
+    ASSERT_DIRTY(fine, "4096+4096");
+    ASSERT_DIRTY(coarse, "0+65536");
+
+    bdrv_disable_dirty_bitmap(fine);
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1, buf, 0), ==, 0);
+    ASSERT_DIRTY(fine, "");
+    ASSERT_DIRTY(coarse, "0+65536");
+    bdrv_set_dirty_bitmap(fine, 0, 1);
+    ASSERT_DIRTY(fine, "0+512");
+    bdrv_enable_dirty_bitmap(fine);
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1, buf, 0), ==, 0);
+    ASSERT_DIRTY(fine, "0+512");
+    bdrv_release_dirty_bitmap(coarse);
+    blk_co_unref(blk);      /* the other goes with its node */
+}
+
+static void test_requests(void)
+{
+    aio_context_run(requests_entry, NULL);
+}
+
+static void coroutine_fn discard_entry(void *opaque)
+{
+    g_autoptr(json_object) options = keyval_parse("driver=null-co,size=65536,discard=unmap", NULL, NULL, &error_abort);
+    BlockBackend *blk = blk_co_new_open("test", NULL, options, 0, BLK_PERM_ALL, BLK_PERM_ALL, &error_abort);
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), 512, NULL, &error_abort);
+
+    g_assert_cmpint(blk_co_pdiscard(blk, 1024, 2048), ==, 0);
+    ASSERT_DIRTY(bitmap, "1024+2048");
+    bdrv_release_dirty_bitmap(bitmap);
+    blk_co_unref(blk);
+}
+
+static void test_discard(void)
+{
+    aio_context_run(discard_entry, NULL);
+}
+
+static void coroutine_fn resize_entry(void *opaque)
+{
+    BlockBackend *blk = open_blk(10000);
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), 4096, NULL, &error_abort);
+    g_autoptr(Error) err = NULL;
+
+    bdrv_set_dirty_bitmap(bitmap, 0, 10000);
+    g_assert_true(blk_co_truncate(blk, 5000, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, 5000);
+    ASSERT_DIRTY(bitmap, "0+5000");
+    g_assert_true(blk_co_truncate(blk, 9000, true, PREALLOC_MODE_OFF, &error_abort));
+    ASSERT_DIRTY(bitmap, "4096+4904");
+    g_assert_true(blk_co_truncate(blk, 1000000, true, PREALLOC_MODE_OFF, &error_abort));
+    ASSERT_DIRTY(bitmap, "8192+991808");
+    g_assert_true(blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, &error_abort));
+    ASSERT_DIRTY(bitmap, "");
+
+    memory_length = INT64_C(1) << 60;
+    g_assert_false(blk_co_truncate(blk, INT64_C(1) << 60, true, PREALLOC_MODE_OFF, &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "not enough memory for a dirty bitmap"));
+    memory_length = 0;
+    bdrv_release_dirty_bitmap(bitmap);
+    blk_co_unref(blk);
+}
+
+static void test_resize(void)
+{
+    aio_context_run(resize_entry, NULL);
+}
+
+/* No arithmetic goes beyond what fits. */
+static void coroutine_fn huge_entry(void *opaque)
+{
+    memory_length = BDRV_MAX_LENGTH;
+    BlockBackend *blk = open_blk(0);
+    uint32_t granularity = UINT32_C(1) << 31;
+    g_autoptr(Error) err = NULL;
+    int64_t start, bytes;
+
+    g_assert_null(bdrv_create_dirty_bitmap(blk_bs(blk), 512, "b", &err));
+    g_assert_nonnull(strstr(error_get_pretty(err), "not enough memory"));
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), granularity, "b", &error_abort);
+    g_clear_pointer(&err, error_free);
+    g_assert_null(bdrv_create_dirty_bitmap(blk_bs(blk), granularity, "b", &err));
+    g_assert_cmpstr(error_get_pretty(err), ==, "Bitmap already exists: b");
+
+    bdrv_set_dirty_bitmap(bitmap, BDRV_MAX_LENGTH - 1, INT64_MAX);
+    g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, BDRV_MAX_LENGTH % granularity);
+    g_assert_true(bdrv_dirty_bitmap_next_dirty_area(bitmap, 1, INT64_MAX, INT64_MAX, &start, &bytes));
+    g_assert_cmpint(start, ==, ROUND_DOWN(BDRV_MAX_LENGTH, granularity));
+    g_assert_cmpint(bytes, ==, BDRV_MAX_LENGTH % granularity);
+    bdrv_set_dirty_bitmap(bitmap, 0, INT64_MAX);
+    g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, BDRV_MAX_LENGTH);
+    bdrv_reset_dirty_bitmap(bitmap, 0, INT64_MAX);
+    g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, 0);
+    blk_co_unref(blk);
+    memory_length = 0;
+}
+
+static void test_huge(void)
+{
+    aio_context_run(huge_entry, NULL);
+}
+
+#define WRITERS 3
+#define WRITES 1000
+#define SIZE (1 * MiB)
+
+typedef struct Writers {
+    BlockBackend *blk;
+    int running;        /* atomic */
+} Writers;
+
+static void coroutine_fn writer_entry(void *opaque)
+{
+    Writers *w = opaque;
+    g_autoptr(GRand) rand = g_rand_new();
+    uint8_t buf[5000];
+
+    for (int i = 0; i < WRITES; i++) {
+        int64_t offset = g_rand_int_range(rand, 0, SIZE - sizeof(buf));
+
+        memset(buf, g_rand_int(rand), sizeof(buf));
+        g_assert_cmpint(blk_co_pwrite(w->blk, offset, g_rand_int_range(rand, 1, sizeof(buf)), buf, 0), ==, 0);
+    }
+    g_atomic_int_add(&w->running, -1);
+}
+
+/* Three threads write while what they wrote is copied: in the end nothing was missed. */
+static void coroutine_fn threads_entry(void *opaque)
+{
+    Writers w = { .blk = open_blk(SIZE), .running = WRITERS };
+    g_autofree uint8_t *copy = g_malloc0(SIZE), *now = g_malloc0(SIZE);
+    IOThread *threads[WRITERS];
+    int64_t start, bytes, copied = 0;
+    bool running;
+
+    for (int i = 0; i < WRITERS; i++) {
+        threads[i] = iothread_new("test", &error_abort);
+        aio_co_start(iothread_get_aio_context(threads[i]), writer_entry, &w);
+    }
+    co_sleep_ns(SCALE_MS);
+    /* Made while they write. */
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(w.blk), 4096, NULL, &error_abort);
+    bdrv_set_dirty_bitmap(bitmap, 0, SIZE);
+    do {
+        running = g_atomic_int_get(&w.running);
+        while (bdrv_dirty_bitmap_next_dirty_area(bitmap, 0, SIZE, 64 * KiB, &start, &bytes)) {
+            bdrv_reset_dirty_bitmap(bitmap, start, bytes);
+            g_assert_cmpint(blk_co_pread(w.blk, start, bytes, copy + start), ==, 0);
+            copied += bytes;
+        }
+        co_sleep_ns(SCALE_MS / 10);
+    } while (running);
+
+    g_test_message("copied %" PRId64 " bytes", copied);
+    g_assert_cmpint(blk_co_pread(w.blk, 0, SIZE, now), ==, 0);
+    g_assert_cmpmem(copy, SIZE, now, SIZE);
+    for (int i = 0; i < WRITERS; i++) {
+        iothread_unref(threads[i]);
+    }
+    bdrv_release_dirty_bitmap(bitmap);
+    blk_co_unref(w.blk);
+}
+
+static void test_threads(void)
+{
+    for (int i = 0; i < 3; i++) {
+        aio_context_run(threads_entry, NULL);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/dirty-bitmap/random", test_random);
+    g_test_add_func("/dirty-bitmap/requests", test_requests);
+    g_test_add_func("/dirty-bitmap/discard", test_discard);
+    g_test_add_func("/dirty-bitmap/resize", test_resize);
+    g_test_add_func("/dirty-bitmap/huge", test_huge);
+    g_test_add_func("/dirty-bitmap/threads", test_threads);
+    return g_test_run();
+}
