@@ -1,5 +1,5 @@
 /*
- * AioContext: an event loop over epoll
+ * AioContext: the loop, bottom halves and timers; waiting in epoll
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,23 +9,9 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-#include "util/aio.h"
+#include "util/aio-internal.h"
 
 #define EVENTS_MAX 64
-
-typedef struct FdHandler {
-    int fd;
-    AioHandler *read;
-    AioHandler *write;
-    void *opaque;
-    bool deleted;           /* freed after the dispatch that may still see it */
-} FdHandler;
-
-typedef struct BottomHalf {
-    AioHandler *cb;
-    void *opaque;
-    struct BottomHalf *next;
-} BottomHalf;
 
 struct AioTimer {
     AioContext *ctx;
@@ -33,21 +19,6 @@ struct AioTimer {
     void *opaque;
     int64_t expire_ns;
     GSequenceIter *pos;     /* NULL while not armed */
-};
-
-struct AioContext {
-    gint refcount;
-    int epoll_fd;
-    int event_fd;
-    GHashTable *handlers;   /* fd -> FdHandler */
-    GPtrArray *deleted;     /* FdHandlers to free */
-    GSequence *timers;      /* armed ones, soonest first */
-    void *engine;
-    GDestroyNotify engine_free;
-
-    GMutex bh_lock;
-    BottomHalf *bh_first;
-    BottomHalf **bh_last;
 };
 
 static AioContext *main_context;
@@ -104,8 +75,9 @@ void aio_context_unref(AioContext *ctx)
         return;
     }
     assert(!ctx->bh_first && g_sequence_is_empty(ctx->timers));
-    if (ctx->engine) {
-        ctx->engine_free(ctx->engine);
+    /* Another thread's ring can only be closed. */
+    if (ctx->uring) {
+        aio_uring_free(g_steal_pointer(&ctx->uring));
     }
     aio_set_fd_handler(ctx, ctx->event_fd, NULL, NULL, NULL);
     assert(g_hash_table_size(ctx->handlers) == 0);
@@ -118,16 +90,28 @@ void aio_context_unref(AioContext *ctx)
     g_free(ctx);
 }
 
-void aio_context_set_engine(AioContext *ctx, void *engine, GDestroyNotify free)
+int aio_setup_io_uring(void)
 {
-    assert(!ctx->engine);
-    ctx->engine = engine;
-    ctx->engine_free = free;
+    AioContext *ctx = qemu_get_current_aio_context();
+    GHashTableIter iter;
+    gpointer h;
+
+    if (ctx->uring || ctx->uring_errno) {
+        return -ctx->uring_errno;
+    }
+    ctx->uring_errno = -aio_uring_new(ctx, &ctx->uring);
+    if (ctx->uring) {
+        g_hash_table_iter_init(&iter, ctx->handlers);
+        while (g_hash_table_iter_next(&iter, NULL, &h)) {
+            aio_uring_update_handler(ctx->uring, h);
+        }
+    }
+    return -ctx->uring_errno;
 }
 
-void *aio_context_get_engine(AioContext *ctx)
+void aio_context_set_max_batch(AioContext *ctx, unsigned max_batch)
 {
-    return ctx->engine;
+    g_atomic_int_set(&ctx->max_batch, max_batch);
 }
 
 AioContext *qemu_get_aio_context(void)
@@ -151,39 +135,55 @@ void aio_context_set_current(AioContext *ctx)
     current_context = ctx;
 }
 
-void aio_notify(AioContext *ctx)
+bool aio_context_is_current(const AioContext *ctx)
 {
-    uint64_t one = 1;
+    return ctx == current_context;
+}
 
-    (void)!write(ctx->event_fd, &one, sizeof(one));
+static FdHandler *handler_new(AioContext *ctx, int fd)
+{
+    FdHandler *h = g_new0(FdHandler, 1);
+
+    h->fd = fd;
+    g_hash_table_insert(ctx->handlers, GINT_TO_POINTER(fd), h);
+    return h;
+}
+
+static void epoll_update_handler(AioContext *ctx, FdHandler *h, int op)
+{
+    struct epoll_event ev = {
+        .events = (h->read ? EPOLLIN : 0) | (h->write ? EPOLLOUT : 0),
+        .data.ptr = h,
+    };
+    int ret = epoll_ctl(ctx->epoll_fd, op, h->fd, &ev);
+
+    assert(ret == 0 || op == EPOLL_CTL_DEL);
 }
 
 void aio_set_fd_handler(AioContext *ctx, int fd, AioHandler *read, AioHandler *write, void *opaque)
 {
     FdHandler *h = g_hash_table_lookup(ctx->handlers, GINT_TO_POINTER(fd));
-    struct epoll_event ev = { .events = (read ? EPOLLIN : 0) | (write ? EPOLLOUT : 0) };
+    int op = h ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
     if (!read && !write) {
-        if (h) {
-            epoll_ctl(ctx->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-            g_hash_table_remove(ctx->handlers, GINT_TO_POINTER(fd));
-            h->deleted = true;
-            g_ptr_array_add(ctx->deleted, h);
+        if (!h) {
+            return;
         }
-        return;
-    }
-    bool is_new = !h;
-    if (is_new) {
-        h = g_new0(FdHandler, 1);
-        h->fd = fd;
-        g_hash_table_insert(ctx->handlers, GINT_TO_POINTER(fd), h);
+        g_hash_table_remove(ctx->handlers, GINT_TO_POINTER(fd));
+        h->deleted = true;
+        g_ptr_array_add(ctx->deleted, h);
+        op = EPOLL_CTL_DEL;
+    } else if (!h) {
+        h = handler_new(ctx, fd);
     }
     h->read = read;
     h->write = write;
     h->opaque = opaque;
-    ev.data.ptr = h;
-    int ret = epoll_ctl(ctx->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &ev);
-    assert(ret == 0);
+    if (ctx->uring) {
+        aio_uring_update_handler(ctx->uring, h);
+    } else {
+        epoll_update_handler(ctx, h, op);
+    }
 }
 
 void aio_bh_schedule_oneshot(AioContext *ctx, AioHandler *cb, void *opaque)
@@ -191,12 +191,17 @@ void aio_bh_schedule_oneshot(AioContext *ctx, AioHandler *cb, void *opaque)
     BottomHalf *bh = g_new(BottomHalf, 1);
 
     *bh = (BottomHalf){ .cb = cb, .opaque = opaque };
-    g_mutex_lock(&ctx->bh_lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&ctx->bh_lock);
     *ctx->bh_last = bh;
     ctx->bh_last = &bh->next;
-    g_mutex_unlock(&ctx->bh_lock);
-    if (ctx != current_context) {
-        aio_notify(ctx);
+    /*
+     * Wake it, unless somebody has; a loop that is not asleep looks for bottom halves before it sleeps. Under the lock:
+     * once the loop has run @cb, @ctx may be gone.
+     */
+    if (ctx != current_context && g_atomic_int_compare_and_exchange(&ctx->waiting, 1, 0)) {
+        uint64_t one = 1;
+
+        (void)!write(ctx->event_fd, &one, sizeof(one));
     }
 }
 
@@ -246,40 +251,67 @@ static bool run_timers(AioContext *ctx)
     return ran;
 }
 
-/* How long epoll may wait, in milliseconds. */
-static int wait_ms(AioContext *ctx, bool blocking)
+/* How long to wait, in nanoseconds; -1: without end. */
+static int64_t wait_ns(AioContext *ctx, bool blocking)
 {
-    if (!blocking || bottom_halves_pending(ctx)) {
+    if (!blocking) {
+        return 0;
+    }
+    /* Before looking at bottom halves: from here on, whoever adds one wakes us. */
+    g_atomic_int_set(&ctx->waiting, 1);
+    if (bottom_halves_pending(ctx)) {
+        g_atomic_int_set(&ctx->waiting, 0);
         return 0;
     }
     if (g_sequence_is_empty(ctx->timers)) {
         return -1;
     }
     AioTimer *timer = g_sequence_get(g_sequence_get_begin_iter(ctx->timers));
-    int64_t ns = timer->expire_ns - qemu_clock_get_ns();
-    return ns <= 0 ? 0 : (int)MIN(DIV_ROUND_UP(ns, SCALE_MS), INT_MAX);
+    return MAX(timer->expire_ns - qemu_clock_get_ns(), 0);
 }
 
-bool aio_poll(AioContext *ctx, bool blocking)
+static bool epoll_poll(AioContext *ctx, int64_t timeout_ns)
 {
     struct epoll_event events[EVENTS_MAX];
+    int ms = timeout_ns < 0 ? -1 : (int)MIN(DIV_ROUND_UP(timeout_ns, SCALE_MS), INT_MAX);
+    int n = epoll_wait(ctx->epoll_fd, events, EVENTS_MAX, ms);
     bool progress = false;
 
-    int n = epoll_wait(ctx->epoll_fd, events, EVENTS_MAX, wait_ms(ctx, blocking));
+    g_atomic_int_set(&ctx->waiting, 0);
     for (int i = 0; i < n; i++) {
         FdHandler *h = events[i].data.ptr;
         uint32_t ready = events[i].events;
 
-        if (ready & (EPOLLIN | EPOLLHUP | EPOLLERR) && !h->deleted && h->read) {
+        if (ready & (EPOLLIN | EPOLLHUP | EPOLLERR) && h->read) {
             h->read(h->opaque);
             progress = true;
         }
-        if (ready & (EPOLLOUT | EPOLLHUP | EPOLLERR) && !h->deleted && h->write) {
+        if (ready & (EPOLLOUT | EPOLLHUP | EPOLLERR) && h->write) {
             h->write(h->opaque);
             progress = true;
         }
     }
-    g_ptr_array_set_size(ctx->deleted, 0);
+    return progress;
+}
+
+/* Free removed handlers that the ring has nothing to do with any more. */
+static void free_deleted(AioContext *ctx)
+{
+    for (guint i = ctx->deleted->len; i > 0; i--) {
+        const FdHandler *h = g_ptr_array_index(ctx->deleted, i - 1);
+
+        if (!h->polls[0].armed && !h->polls[1].armed && !h->polls[0].listed && !h->polls[1].listed) {
+            g_ptr_array_remove_index_fast(ctx->deleted, i - 1);
+        }
+    }
+}
+
+bool aio_poll(AioContext *ctx, bool blocking)
+{
+    int64_t timeout_ns = wait_ns(ctx, blocking);
+    bool progress = ctx->uring ? aio_uring_poll(ctx->uring, timeout_ns) : epoll_poll(ctx, timeout_ns);
+
+    free_deleted(ctx);
     progress |= run_bottom_halves(ctx);
     progress |= run_timers(ctx);
     return progress;
@@ -321,118 +353,4 @@ void aio_timer_free(AioTimer *timer)
 {
     aio_timer_del(timer);
     g_free(timer);
-}
-
-static void co_enter(void *co)
-{
-    qemu_coroutine_enter(co);
-}
-
-void aio_co_schedule(Coroutine *co)
-{
-    aio_bh_schedule_oneshot(qemu_coroutine_get_aio_context(co), co_enter, co);
-}
-
-void aio_co_wake(Coroutine *co)
-{
-    AioContext *ctx = qemu_coroutine_get_aio_context(co);
-
-    if (ctx != current_context || qemu_in_coroutine()) {
-        aio_co_schedule(co);
-    } else {
-        qemu_coroutine_enter(co);
-    }
-}
-
-typedef struct Start {
-    CoroutineEntry *entry;
-    void *opaque;
-} Start;
-
-static void co_start(void *opaque)
-{
-    g_autofree Start *start = opaque;
-
-    qemu_coroutine_enter(qemu_coroutine_create(start->entry, start->opaque));
-}
-
-void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
-{
-    Start *start = g_new(Start, 1);
-
-    *start = (Start){ .entry = entry, .opaque = opaque };
-    aio_bh_schedule_oneshot(ctx, co_start, start);
-}
-
-Coroutine *qemu_co_sleep_claim(CoSleep *sleep)
-{
-    return __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
-}
-
-static void sleep_over(void *opaque)
-{
-    Coroutine *co = qemu_co_sleep_claim(opaque);
-
-    if (co) {
-        qemu_coroutine_enter(co);
-    }
-}
-
-void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock)
-{
-    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), sleep_over, sleep);
-
-    aio_timer_mod_ns(timer, qemu_clock_get_ns() + ns);
-    g_atomic_pointer_set(&sleep->co, qemu_coroutine_self());
-    if (lock) {
-        g_mutex_unlock(lock);
-    }
-    qemu_coroutine_yield();
-    aio_timer_free(timer);
-    if (lock) {
-        g_mutex_lock(lock);
-    }
-}
-
-void qemu_co_sleep_wake(CoSleep *sleep)
-{
-    Coroutine *co = qemu_co_sleep_claim(sleep);
-
-    if (co) {
-        aio_co_schedule(co);
-    }
-}
-
-void coroutine_fn co_sleep_ns(int64_t ns)
-{
-    CoSleep sleep = { NULL };
-
-    co_sleep_ns_wakeable(&sleep, ns, NULL);
-}
-
-typedef struct Run {
-    CoroutineEntry *entry;
-    void *opaque;
-    bool done;
-} Run;
-
-static void coroutine_fn run_entry(void *opaque)
-{
-    Run *run = opaque;
-
-    run->entry(run->opaque);
-    run->done = true;
-}
-
-void aio_context_run(CoroutineEntry *entry, void *opaque)
-{
-    Run run = { .entry = entry, .opaque = opaque };
-    AioContext *ctx = qemu_get_current_aio_context();
-
-    assert(!qemu_in_coroutine());
-    current_context = ctx;
-    qemu_coroutine_enter(qemu_coroutine_create(run_entry, &run));
-    while (!run.done) {
-        aio_poll(ctx, true);
-    }
 }

@@ -15,8 +15,6 @@
 #include "util/fdset.h"
 #include "util/thread-pool.h"
 
-#define DEFAULT_MAX_BATCH 64
-
 typedef struct OpenWork {
     const char *filename;
     int flags;
@@ -76,8 +74,6 @@ static int coroutine_fn open_fd(const BlockdevOptions *o, const char *path, cons
 
 static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
 {
-    int ret = 0;
-
     if (o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_NATIVE) {
         error_setg(errp, "aio=native is not supported");
         error_append_hint(errp, "Use aio=io_uring or aio=threads.");
@@ -87,13 +83,11 @@ static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **e
         error_setg(errp, "aio-max-batch must be between 0 and %d", INT_MAX);
         return false;
     }
-    s->max_batch = o->has_aio_max_batch && o->aio_max_batch ? o->aio_max_batch : DEFAULT_MAX_BATCH;
-    if (!o->has_aio || o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING) {
-        ret = file_uring_probe();
-        s->use_uring = ret == 0;
-        s->copy_in_threads = !o->has_aio;
-    }
-    if (ret < 0 && o->has_aio) {
+    s->max_batch = o->has_aio_max_batch ? o->aio_max_batch : 0;
+    s->use_uring = !o->has_aio || o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING;
+    s->copy_in_threads = !o->has_aio;
+    int ret = o->has_aio && s->use_uring ? aio_setup_io_uring() : 0;
+    if (ret < 0) {
         error_setg_errno(errp, -ret, "aio=io_uring is not available");
         error_append_hint(errp, "Leave aio out, or use aio=threads.");
         return false;

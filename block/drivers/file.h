@@ -2,7 +2,7 @@
  * What the parts of the file and host_device drivers share
  *
  *     file.c          open, close, the driver's table      file-rw.c       reads, writes, flush
- *     host-device.c   the same for devices                 file-uring.c    io_uring, one ring for each event loop
+ *     host-device.c   the same for devices                 file-uring.c    io_uring
  *     file-limits.c   alignment                            file-space.c    holes: status, discard, zeroes
  *     file-lock.c     image locks                          file-resize.c   length and preallocation
  *     file-create.c   new files                            file-erase*.c   what an overwritten range is worth
@@ -52,7 +52,7 @@ typedef struct BDRVFileState {
     bool direct;                /* O_DIRECT: no page cache */
     bool use_uring;
     bool copy_in_threads;       /* large reads of the page cache do not go to io_uring */
-    unsigned max_batch;         /* requests handed to io_uring at once */
+    unsigned max_batch;         /* requests handed to io_uring at once; 0: no limit */
     uint32_t request_alignment; /* bytes */
     uint32_t mem_alignment;     /* bytes */
     uint32_t logical_block;     /* bytes: unit of discards and zeroes of a block device; 0 for files */
@@ -84,14 +84,8 @@ typedef struct FileRequest {
     struct iovec *iov;
     int niov;
     unsigned max_batch;
-
-    /* Of file-uring.c */
-    Coroutine *co;
-    int ret;
 } FileRequest;
 
-/* Whether this process may use io_uring: 0 or -errno, found out once. */
-int file_uring_probe(void);
 /* Bytes transferred (fewer than asked for, possibly) or -errno; -EAGAIN: try again by other means. */
 int coroutine_fn file_uring_transfer(FileRequest *req);
 

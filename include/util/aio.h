@@ -38,20 +38,10 @@ AioContext *qemu_get_aio_context(void);
 void aio_context_set_current(AioContext *ctx);
 
 /*
- * One thing that lives as long as the loop: what a driver keeps for each, such as an io_uring. @free is called
- * with it when @ctx is freed. From the thread of @ctx only.
- */
-void aio_context_set_engine(AioContext *ctx, void *engine, GDestroyNotify free);
-void *aio_context_get_engine(AioContext *ctx);
-
-/*
  * Run handlers that are ready; where @blocking, wait until at least one is. Returns whether any ran.
  * Only the thread of @ctx may call it, and not from within a handler.
  */
 bool aio_poll(AioContext *ctx, bool blocking);
-
-/* Make a blocking aio_poll() of @ctx return, from any thread. */
-void aio_notify(AioContext *ctx);
 
 /* Call @read/@write when @fd is ready; both NULL removes @fd. From the thread of @ctx only. */
 void aio_set_fd_handler(AioContext *ctx, int fd, AioHandler *read, AioHandler *write, void *opaque);
@@ -67,6 +57,37 @@ void aio_co_schedule(Coroutine *co);
 
 /* Begin @entry(@opaque) as a coroutine in @ctx, soon. From any thread. */
 void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
+
+/*
+ * Requests to the kernel through the loop's io_uring, from a coroutine: what is made in one round of the loop is handed
+ * over together, when the loop next waits.
+ *
+ *     static void prep_read(struct io_uring_sqe *sqe, void *opaque)
+ *     {
+ *         MyRequest *req = opaque;
+ *
+ *         io_uring_prep_readv(sqe, req->fd, req->iov, req->niov, req->offset);
+ *     }
+ *
+ *     ret = aio_setup_io_uring() == 0 ? aio_co_uring(prep_read, req, 0) : read_by_other_means(req);
+ */
+struct io_uring_sqe;
+typedef void AioPrepSqe(struct io_uring_sqe *sqe, void *opaque);
+
+/*
+ * Have a ring for this thread's loop: 0, or -errno where there can be none (the kernel lacks it, or it is forbidden, as
+ * in many containers). Cheap after the first time.
+ */
+int aio_setup_io_uring(void);
+
+/*
+ * Make the request that @prep(@opaque) describes (all but its user data), and wait for it: its result, -errno where it
+ * failed. Once @max_batch requests wait they are handed over at once; 0: as many as there are. Needs a ring.
+ */
+int coroutine_fn aio_co_uring(AioPrepSqe *prep, void *opaque, unsigned max_batch);
+
+/* Lower @max_batch of all requests in @ctx; 0: do not. From any thread. */
+void aio_context_set_max_batch(AioContext *ctx, unsigned max_batch);
 
 /* Timers: one-shot, in CLOCK_MONOTONIC nanoseconds. Thread of the loop only. */
 typedef struct AioTimer AioTimer;

@@ -109,7 +109,7 @@ static void coroutine_fn data_entry(void *opaque)
 
 static void test_data(gconstpointer opts)
 {
-    if (strstr(opts, "io_uring") && file_uring_probe() < 0) {
+    if (strstr(opts, "io_uring") && aio_setup_io_uring() < 0) {
         g_test_skip("io_uring is not available");
         return;
     }

@@ -1,0 +1,121 @@
+/*
+ * Coroutines and loops: waking, sleeping, starting
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "util/aio-internal.h"
+
+static void co_enter(void *co)
+{
+    qemu_coroutine_enter(co);
+}
+
+void aio_co_schedule(Coroutine *co)
+{
+    aio_bh_schedule_oneshot(qemu_coroutine_get_aio_context(co), co_enter, co);
+}
+
+void aio_co_wake(Coroutine *co)
+{
+    AioContext *ctx = qemu_coroutine_get_aio_context(co);
+
+    if (!aio_context_is_current(ctx) || qemu_in_coroutine()) {
+        aio_co_schedule(co);
+    } else {
+        qemu_coroutine_enter(co);
+    }
+}
+
+typedef struct Start {
+    CoroutineEntry *entry;
+    void *opaque;
+} Start;
+
+static void co_start(void *opaque)
+{
+    g_autofree Start *start = opaque;
+
+    qemu_coroutine_enter(qemu_coroutine_create(start->entry, start->opaque));
+}
+
+void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
+{
+    Start *start = g_new(Start, 1);
+
+    *start = (Start){ .entry = entry, .opaque = opaque };
+    aio_bh_schedule_oneshot(ctx, co_start, start);
+}
+
+Coroutine *qemu_co_sleep_claim(CoSleep *sleep)
+{
+    return __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);
+}
+
+static void sleep_over(void *opaque)
+{
+    Coroutine *co = qemu_co_sleep_claim(opaque);
+
+    if (co) {
+        qemu_coroutine_enter(co);
+    }
+}
+
+void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock)
+{
+    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), sleep_over, sleep);
+
+    aio_timer_mod_ns(timer, qemu_clock_get_ns() + ns);
+    g_atomic_pointer_set(&sleep->co, qemu_coroutine_self());
+    if (lock) {
+        g_mutex_unlock(lock);
+    }
+    qemu_coroutine_yield();
+    aio_timer_free(timer);
+    if (lock) {
+        g_mutex_lock(lock);
+    }
+}
+
+void qemu_co_sleep_wake(CoSleep *sleep)
+{
+    Coroutine *co = qemu_co_sleep_claim(sleep);
+
+    if (co) {
+        aio_co_schedule(co);
+    }
+}
+
+void coroutine_fn co_sleep_ns(int64_t ns)
+{
+    CoSleep sleep = { NULL };
+
+    co_sleep_ns_wakeable(&sleep, ns, NULL);
+}
+
+typedef struct Run {
+    CoroutineEntry *entry;
+    void *opaque;
+    bool done;
+} Run;
+
+static void coroutine_fn run_entry(void *opaque)
+{
+    Run *run = opaque;
+
+    run->entry(run->opaque);
+    run->done = true;
+}
+
+void aio_context_run(CoroutineEntry *entry, void *opaque)
+{
+    Run run = { .entry = entry, .opaque = opaque };
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    assert(!qemu_in_coroutine());
+    aio_context_set_current(ctx);
+    qemu_coroutine_enter(qemu_coroutine_create(run_entry, &run));
+    while (!run.done) {
+        aio_poll(ctx, true);
+    }
+}
