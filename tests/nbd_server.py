@@ -51,16 +51,19 @@ def connect_wire(path):
 class NbdServer:
     """qemu-nbd -t -e 0 -k SOCKET ARGS...; ends with the block, where it must exit with status 0 and say nothing."""
 
-    def __init__(self, directory, *args, persistent=True, shared=0, program=QEMU_NBD, tcp_port=None, quiet=True):
+    def __init__(self, directory, *args, persistent=True, shared=0, program=QEMU_NBD, tcp_port=None, quiet=True,
+                 preexec_fn=None):
         self.socket = directory / f'nbd-{id(self):x}.sock'
         self.tcp_port = tcp_port
         where = ['-b', '127.0.0.1', '-p', str(tcp_port)] if tcp_port else ['-k', str(self.socket)]
         self.argv = [str(program), *where, '-e', str(shared), *(['-t'] if persistent else []), *map(str, args)]
         self.quiet = quiet
+        self._preexec_fn = preexec_fn
         self.process = None
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=self._preexec_fn)
         wait_until(lambda: self.process.poll() is not None or self.is_up(), 'qemu-nbd to listen')
         assert self.process.poll() is None, self.process.stderr.read()
         return self

@@ -20,7 +20,7 @@ static struct {
 
 static volatile sig_atomic_t asked;
 
-static void note_sigusr1(int sig)
+void tool_progress_note_signal(int sig)
 {
     asked = 1;
 }
@@ -34,11 +34,8 @@ static void draw(void)
 
 void tool_progress_start(bool show)
 {
-    struct sigaction act = { .sa_handler = note_sigusr1, .sa_flags = SA_RESTART };
-
     progress.show = show;
     progress.percent = 0;
-    sigaction(SIGUSR1, &act, NULL);
     if (show) {
         draw();
     }

@@ -22,6 +22,9 @@ void tool_progress_start(bool show);
 void tool_progress_set(uint64_t done, uint64_t total);
 void tool_progress_end(void);
 
+/* The handler of SIGUSR1, from the start of the program on. */
+void tool_progress_note_signal(int sig);
+
 typedef bool coroutine_fn ToolJobFunc(Job *job, void *opaque, Error **errp);
 
 /*

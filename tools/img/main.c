@@ -5,11 +5,10 @@
  */
 #include "util/osdep.h"
 
-#include <signal.h>
-
 #include "block/block_int.h"
 #include "block/throttle-group.h"
 #include "crypto/object.h"
+#include "tools/common/startup.h"
 #include "tools/img/commands.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -83,9 +82,7 @@ int main(int argc, char **argv)
 {
     ImgMain m = { .argc = argc, .argv = argv };
 
-    g_set_prgname("qemu-img");
-    error_set_progname("qemu-img");
-    signal(SIGPIPE, SIG_IGN);
+    tool_startup("qemu-img");
     throttle_group_register();
 
     if (argc > 1 && (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h"))) {

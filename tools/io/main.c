@@ -5,11 +5,10 @@
  */
 #include "util/osdep.h"
 
-#include <signal.h>
-
 #include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/common/command.h"
+#include "tools/common/startup.h"
 #include "tools/io/io.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -178,9 +177,7 @@ int main(int argc, char **argv)
 {
     IOMain m = { .argc = argc, .argv = argv };
 
-    g_set_prgname("qemu-io");
-    error_set_progname("qemu-io");
-    signal(SIGPIPE, SIG_IGN);
+    tool_startup("qemu-io");
     throttle_group_register();
 
     m.lines = g_ptr_array_new();

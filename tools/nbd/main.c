@@ -11,6 +11,7 @@
 #include "crypto/object.h"
 #include "tools/common/daemonize.h"
 #include "tools/common/pidfile.h"
+#include "tools/common/startup.h"
 #include "tools/nbd/serve.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -38,9 +39,7 @@ int main(int argc, char **argv)
     NbdMain m = { .args = { .argc = argc, .argv = argv } };
     Error *err = NULL;
 
-    g_set_prgname("qemu-nbd");
-    error_set_progname("qemu-nbd");
-    signal(SIGPIPE, SIG_IGN);
+    tool_startup("qemu-nbd");
     throttle_group_register();
 
     if (!nbd_options_parse(&m.options, &m.args)) {

@@ -24,6 +24,7 @@
 #include "tools/common/command.h"
 #include "tools/common/daemonize.h"
 #include "tools/common/pidfile.h"
+#include "tools/common/startup.h"
 #include "tools/storage-daemon/options.h"
 #include "util/aio.h"
 #include "util/thread-pool.h"
@@ -235,9 +236,7 @@ int main(int argc, char **argv)
     g_autofree struct option *options = long_options();
     Error *err = NULL;
 
-    g_set_prgname("qemu-storage-daemon");
-    error_set_progname("qemu-storage-daemon");
-    signal(SIGPIPE, SIG_IGN);
+    tool_startup("qemu-storage-daemon");
     if (!parse_early(&d, options)) {
         return d.status;
     }
