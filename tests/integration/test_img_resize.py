@@ -2,9 +2,11 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import os
+
 import pytest
 
-from programs import qemu_img, qemu_img_json, secret_object
+from programs import qemu_img, qemu_img_json, run, secret_object
 
 
 @pytest.fixture(name='raw')
@@ -82,3 +84,23 @@ def test_read_only_file(raw):
     assert 'mutually exclusive' in done.stderr
     done = qemu_img('resize', '--image-opts', f'driver=raw,read-only=on,file.filename={raw}', '2M', status=1)
     assert 'read-only' in done.stderr
+
+
+FAILING_FLUSH = """
+#include <errno.h>
+int fdatasync(int fd)
+{
+    errno = EIO;
+    return -1;
+}
+"""
+
+
+@pytest.mark.plain_build
+def test_failing_flush(raw, tmp_path):
+    """Whoever asked must know that the new length may not last."""
+    (tmp_path / 'flush.c').write_text(FAILING_FLUSH)
+    run('cc', '-shared', '-fPIC', '-o', tmp_path / 'flush.so', tmp_path / 'flush.c')
+    done = qemu_img('resize', '--image-opts', f'driver=raw,file.aio=threads,file.filename={raw}', '2M', status=1,
+                    env={**os.environ, 'LD_PRELOAD': tmp_path / 'flush.so'})
+    assert done.stdout == '' and 'could not be flushed: Input/output error' in done.stderr

@@ -72,7 +72,14 @@ static bool coroutine_fn resize(BlockBackend *blk, const Resize *r, Error **errp
         error_append_hint(errp, "Shrinking destroys the data beyond the new end of the image\n");
         return false;
     }
-    return blk_co_truncate(blk, target, true, r->prealloc, errp);
+    if (!blk_co_truncate(blk, target, true, r->prealloc, errp)) {
+        return false;
+    }
+    int ret = blk_co_flush(blk);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "The image was resized, but could not be flushed");
+    }
+    return ret == 0;
 }
 
 /*
