@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/block-backend.h"
 #include "block/block_int.h"
 #include "block/job.h"
 #include "monitor/blockdev.h"
@@ -15,15 +16,21 @@ typedef struct CommandJob {
     Job common;
     const QAPIType *type;
     void *arg;
-    BlockDriverState *bs;       /* the node that the arguments name; NULL: none */
+    BlockBackend *blk;          /* holds the node that the arguments name until the job is concluded; NULL: none */
     SecureEraseReport *report;
 } CommandJob;
 
-static void coroutine_fn command_job_free(Job *job)
+static void coroutine_fn command_job_clean(Job *job)
 {
     CommandJob *cj = container_of(job, CommandJob, common);
 
-    bdrv_co_unref(cj->bs);
+    blk_co_unref(g_steal_pointer(&cj->blk));
+}
+
+static void command_job_free(Job *job)
+{
+    CommandJob *cj = container_of(job, CommandJob, common);
+
     qapi_free(cj->type, cj->arg);
     qapi_free_SecureEraseReport(cj->report);
 }
@@ -53,7 +60,15 @@ static bool coroutine_fn start_job(const JobDriver *driver, const char *job_id, 
     }
     cj->type = type;
     cj->arg = qapi_clone(type, arg);
-    cj->bs = bs ? bdrv_ref(bs) : NULL;
+    if (bs) {
+        g_autofree char *user = g_strdup_printf("job '%s'", job_id);
+
+        cj->blk = blk_new(user, 0, BLK_PERM_ALL);
+        if (!blk_insert_bs(cj->blk, bs, errp)) {
+            job_discard(&cj->common);
+            return false;
+        }
+    }
     job_start(&cj->common);
     return true;
 }
@@ -88,7 +103,8 @@ static bool coroutine_fn create_run(Job *job, Error **errp)
 bool coroutine_fn qmp_blockdev_create(const BlockdevCreateArg *arg, Error **errp)
 {
     static const JobDriver driver = {
-        .instance_size = sizeof(CommandJob), .type = JOB_TYPE_CREATE, .run = create_run, .free = command_job_free,
+        .instance_size = sizeof(CommandJob), .type = JOB_TYPE_CREATE, .run = create_run, .clean = command_job_clean,
+        .free = command_job_free,
     };
     const BlockDriver *drv = bdrv_find_driver(arg->options->driver);
 
@@ -106,13 +122,14 @@ static bool coroutine_fn amend_run(Job *job, Error **errp)
     CommandJob *cj = container_of(job, CommandJob, common);
     const XBlockdevAmendArg *arg = cj->arg;
 
-    return bdrv_amend(cj->bs, arg->options, arg->has_force && arg->force, job, errp);
+    return bdrv_amend(blk_bs(cj->blk), arg->options, arg->has_force && arg->force, job, errp);
 }
 
 bool coroutine_fn qmp_x_blockdev_amend(const XBlockdevAmendArg *arg, Error **errp)
 {
     static const JobDriver driver = {
-        .instance_size = sizeof(CommandJob), .type = JOB_TYPE_AMEND, .run = amend_run, .free = command_job_free,
+        .instance_size = sizeof(CommandJob), .type = JOB_TYPE_AMEND, .run = amend_run, .clean = command_job_clean,
+        .free = command_job_free,
     };
 
     return START_JOB(&driver, XBlockdevAmendArg, arg, arg->node_name, errp);
@@ -138,7 +155,8 @@ static bool coroutine_fn format_run(Job *job, Error **errp)
 bool coroutine_fn qmp_blockdev_format(const BlockdevFormatArg *arg, Error **errp)
 {
     static const JobDriver driver = {
-        .instance_size = sizeof(CommandJob), .type = JOB_TYPE_FORMAT, .run = format_run, .free = command_job_free,
+        .instance_size = sizeof(CommandJob), .type = JOB_TYPE_FORMAT, .run = format_run, .clean = command_job_clean,
+        .free = command_job_free,
     };
 
     return START_JOB(&driver, BlockdevFormatArg, arg, NULL, errp);
@@ -153,7 +171,7 @@ static bool coroutine_fn erase_run(Job *job, Error **errp)
     SecureEraseScope scope = arg->has_scope ? arg->scope : SECURE_ERASE_SCOPE_HEADER;
     unsigned passes = arg->has_passes ? arg->passes : 0;
 
-    cj->report = bdrv_secure_erase(cj->bs, scope, passes, arg->has_force && arg->force, job, errp);
+    cj->report = bdrv_secure_erase(blk_bs(cj->blk), scope, passes, arg->has_force && arg->force, job, errp);
     if (!cj->report) {
         return false;
     }
@@ -167,7 +185,8 @@ bool coroutine_fn qmp_blockdev_secure_erase(const BlockdevSecureEraseArg *arg, E
 {
     static const JobDriver driver = {
         .instance_size = sizeof(CommandJob), .type = JOB_TYPE_SECURE_ERASE, .run = erase_run,
-        .query = command_job_query, .free = command_job_free,
+        .query = command_job_query, .clean = command_job_clean,
+        .free = command_job_free,
     };
 
     return check_range("passes", arg->has_passes, arg->passes, 1, errp) &&
@@ -181,7 +200,7 @@ static bool coroutine_fn keyslot_add_run(Job *job, Error **errp)
     CommandJob *cj = container_of(job, CommandJob, common);
     const BlockdevKeyslotAddArg *arg = cj->arg;
 
-    return bdrv_keyslot_add(cj->bs, arg->new_secret, number_or_minus_one(arg->has_keyslot, arg->keyslot),
+    return bdrv_keyslot_add(blk_bs(cj->blk), arg->new_secret, number_or_minus_one(arg->has_keyslot, arg->keyslot),
                             arg->has_iter_time ? arg->iter_time : 0, false, job, errp);
 }
 
@@ -189,6 +208,7 @@ bool coroutine_fn qmp_blockdev_keyslot_add(const BlockdevKeyslotAddArg *arg, Err
 {
     static const JobDriver driver = {
         .instance_size = sizeof(CommandJob), .type = JOB_TYPE_KEYSLOT, .run = keyslot_add_run,
+        .clean = command_job_clean,
         .free = command_job_free,
     };
 
@@ -204,7 +224,7 @@ static bool coroutine_fn keyslot_remove_run(Job *job, Error **errp)
     CommandJob *cj = container_of(job, CommandJob, common);
     const BlockdevKeyslotRemoveArg *arg = cj->arg;
 
-    return bdrv_keyslot_remove(cj->bs, number_or_minus_one(arg->has_keyslot, arg->keyslot), arg->old_secret,
+    return bdrv_keyslot_remove(blk_bs(cj->blk), number_or_minus_one(arg->has_keyslot, arg->keyslot), arg->old_secret,
                                arg->has_force && arg->force, job, errp);
 }
 
@@ -212,6 +232,7 @@ bool coroutine_fn qmp_blockdev_keyslot_remove(const BlockdevKeyslotRemoveArg *ar
 {
     static const JobDriver driver = {
         .instance_size = sizeof(CommandJob), .type = JOB_TYPE_KEYSLOT, .run = keyslot_remove_run,
+        .clean = command_job_clean,
         .free = command_job_free,
     };
 
@@ -230,7 +251,7 @@ static bool coroutine_fn keyslot_change_run(Job *job, Error **errp)
     CommandJob *cj = container_of(job, CommandJob, common);
     const BlockdevKeyslotChangeArg *arg = cj->arg;
 
-    return bdrv_keyslot_change(cj->bs, arg->old_secret, arg->new_secret,
+    return bdrv_keyslot_change(blk_bs(cj->blk), arg->old_secret, arg->new_secret,
                                number_or_minus_one(arg->has_keyslot, arg->keyslot),
                                arg->has_iter_time ? arg->iter_time : 0, false, job, errp);
 }
@@ -239,6 +260,7 @@ bool coroutine_fn qmp_blockdev_keyslot_change(const BlockdevKeyslotChangeArg *ar
 {
     static const JobDriver driver = {
         .instance_size = sizeof(CommandJob), .type = JOB_TYPE_KEYSLOT, .run = keyslot_change_run,
+        .clean = command_job_clean,
         .free = command_job_free,
     };
 

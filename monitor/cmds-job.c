@@ -117,6 +117,7 @@ static BlockJobInfo *block_job_info(const Job *job)
     info->speed = job->speed;
     info->ready = job->status == JOB_STATUS_READY || job->status == JOB_STATUS_STANDBY;
     info->status = job->status;
+    info->io_status = job->iostatus;
     info->auto_finalize = !(job->flags & JOB_MANUAL_FINALIZE);
     info->auto_dismiss = !(job->flags & JOB_MANUAL_DISMISS);
     info->error = job->err ? g_strdup(error_get_pretty(job->err)) : NULL;

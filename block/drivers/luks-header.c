@@ -115,9 +115,6 @@ void luks_blk_io_init(LuksVolumeIO *v, BlockBackend *blk, Job *job)
     v->blk = blk;
 }
 
-/* Who waits for his turn looks again so often. */
-#define TURN_NS (50 * SCALE_MS)
-
 static void set_updating(BDRVLuksState *s, bool header, bool payload, bool shared)
 {
     s->updating_header = header;
@@ -135,12 +132,9 @@ bool coroutine_fn luks_co_update_begin(BlockDriverState *bs, bool payload, bool 
     static const TransactionActionDrv drv = { .abort = set_updating_abort };
     BDRVLuksState *s = bs->opaque;
 
-    /* Who is before us may take minutes, to derive a key: meanwhile, let @job be paused or cancelled. */
-    while (!qemu_co_mutex_trylock(&s->lock)) {
-        if (!job_pause_point(job, errp)) {
-            return false;
-        }
-        job_sleep_ns(job, TURN_NS);
+    /* Another operation may hold the header for minutes, while it derives a key. */
+    if (!job_co_mutex_lock(job, &s->lock, errp)) {
+        return false;
     }
     if (bs->read_only) {
         error_setg(errp, "Node '%s' is read-only", bs->node_name);

@@ -4,12 +4,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/job.h"
+#include "block/jobs/job_int.h"
 #include "util/id.h"
 
 /* The speed limit lets this much time's worth of bytes through, then waits for the next such slice. */
 #define SLICE_NS (100 * SCALE_MS)
-#define CANCELLED_MESSAGE "Operation was cancelled"
 
 static GPtrArray *jobs;     /* all that are not internal; in order of creation */
 static void (*status_hook)(Job *job, JobStatus before);
@@ -19,7 +18,7 @@ void job_set_status_hook(void (*hook)(Job *job, JobStatus before))
     status_hook = hook;
 }
 
-static void set_status(Job *job, JobStatus status)
+void job_set_status(Job *job, JobStatus status)
 {
     JobStatus before = job->status;
 
@@ -43,12 +42,14 @@ void *job_create(const char *id, const JobDriver *driver, JobCreateFlags flags, 
         }
     }
 
+    GLOBAL_STATE_CODE();
     Job *job = g_malloc0(driver->instance_size);
     job->driver = driver;
     job->id = g_strdup(id);
     job->flags = flags;
     job->refcnt = 1;
     job->status = JOB_STATUS_UNDEFINED;
+    g_queue_init(&job->sleepers);
     qemu_co_queue_init(&job->resumed);
     qemu_co_queue_init(&job->status_changed);
     if (!(flags & JOB_INTERNAL)) {
@@ -57,7 +58,10 @@ void *job_create(const char *id, const JobDriver *driver, JobCreateFlags flags, 
         }
         g_ptr_array_add(jobs, job);
     }
-    set_status(job, JOB_STATUS_CREATED);
+    JobTxn *txn = job_txn_new();
+    job_txn_add_job(txn, job);
+    job_txn_unref(txn);
+    job_set_status(job, JOB_STATUS_CREATED);
     return job;
 }
 
@@ -67,7 +71,7 @@ Job *job_ref(Job *job)
     return job;
 }
 
-void coroutine_fn job_unref(Job *job)
+void job_unref(Job *job)
 {
     if (!job || --job->refcnt > 0) {
         return;
@@ -106,10 +110,10 @@ bool job_is_cancelled(const Job *job)
     return job && job->cancelled;
 }
 
-/* The job is over for good: forget it. */
-static void coroutine_fn do_dismiss(Job *job)
+/* Forget a job. */
+static void do_dismiss(Job *job)
 {
-    set_status(job, JOB_STATUS_NULL);
+    job_set_status(job, JOB_STATUS_NULL);
     if (jobs) {
         g_ptr_array_remove(jobs, job);
         if (jobs->len == 0) {
@@ -119,33 +123,28 @@ static void coroutine_fn do_dismiss(Job *job)
     job_unref(job);
 }
 
+void job_conclude(Job *job)
+{
+    job_set_status(job, JOB_STATUS_CONCLUDED);
+    if (!(job->flags & JOB_MANUAL_DISMISS)) {
+        do_dismiss(job);
+    }
+}
+
 static void coroutine_fn job_entry(void *opaque)
 {
     Job *job = opaque;
 
-    set_status(job, JOB_STATUS_RUNNING);
+    job_set_status(job, JOB_STATUS_RUNNING);
+    job->workers = 1;
     bool ok = job_pause_point(job, &job->err) && job->driver->run(job, &job->err);
     assert(ok == !job->err);
-    if (ok) {
-        if (job->progress_total == 0) {
-            job->progress_current = job->progress_total = 1;
-        }
-        set_status(job, JOB_STATUS_WAITING);
-        set_status(job, JOB_STATUS_PENDING);
-        while (job->flags & JOB_MANUAL_FINALIZE && !job->finalized && !job->cancelled) {
-            qemu_co_queue_wait(&job->resumed, NULL);
-        }
-        if (job->flags & JOB_MANUAL_FINALIZE && !job->finalized) {
-            error_setg(&job->err, CANCELLED_MESSAGE);
-        }
+    assert(job->workers == 1);
+    job->workers = 0;
+    if (ok && job->progress_total == 0) {
+        job->progress_current = job->progress_total = 1;
     }
-    if (job->err) {
-        set_status(job, JOB_STATUS_ABORTING);
-    }
-    set_status(job, JOB_STATUS_CONCLUDED);
-    if (!(job->flags & JOB_MANUAL_DISMISS)) {
-        do_dismiss(job);
-    }
+    job_txn_work_ended(job);
 }
 
 void job_start(Job *job)
@@ -153,6 +152,16 @@ void job_start(Job *job)
     assert(job->status == JOB_STATUS_CREATED);
     aio_bh_schedule_oneshot(qemu_get_current_aio_context(), (AioHandler *)qemu_coroutine_enter,
                             qemu_coroutine_create(job_entry, job));
+}
+
+void coroutine_fn job_discard(Job *job)
+{
+    assert(job->status == JOB_STATUS_CREATED);
+    if (job->driver->clean) {
+        job->driver->clean(job);
+    }
+    job_txn_remove_job(job->txn, job);
+    do_dismiss(job);
 }
 
 bool coroutine_fn job_run_co(Job *job, Error **errp)
@@ -196,8 +205,8 @@ static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error *
         [JOB_STATUS_CONCLUDED] = VERB_DISMISS,
     };
 
-    /* As good as concluded: its coroutine has yet to go on, and until then nobody may decide otherwise. */
-    bool decided = job->status == JOB_STATUS_PENDING && (job->finalized || job->cancelled);
+    /* As good as concluded, and nobody may decide otherwise. */
+    bool decided = job->txn && job_txn_is_decided(job->txn);
 
     if (allowed[job->status] & verb && !decided) {
         return true;
@@ -217,7 +226,7 @@ bool job_user_pause(Job *job, Error **errp)
         return false;
     }
     job->user_paused = true;
-    qemu_co_sleep_wake(&job->sleep);
+    job_wake(job);
     return true;
 }
 
@@ -231,8 +240,16 @@ bool job_user_resume(Job *job, Error **errp)
         return false;
     }
     job->user_paused = false;
+    job->iostatus = BLOCK_DEVICE_IO_STATUS_OK;
     qemu_co_queue_restart_all(&job->resumed);
     return true;
+}
+
+void job_cancel_work(Job *job)
+{
+    job->cancelled = true;
+    job_wake(job);
+    qemu_co_queue_restart_all(&job->resumed);
 }
 
 bool job_user_cancel(Job *job, bool force, Error **errp)
@@ -240,13 +257,13 @@ bool job_user_cancel(Job *job, bool force, Error **errp)
     if (!apply_verb(job, VERB_CANCEL, "cancel", errp)) {
         return false;
     }
-    if (!force && job->status == JOB_STATUS_READY && job->driver->soft_cancel) {
+    if (job->run_ended) {
+        job_txn_cancel(job->txn, job);
+    } else if (!force && job->status == JOB_STATUS_READY && job->driver->soft_cancel) {
         job->driver->soft_cancel(job);
     } else {
-        job->cancelled = true;
+        job_cancel_work(job);
     }
-    qemu_co_sleep_wake(&job->sleep);
-    qemu_co_queue_restart_all(&job->resumed);
     return true;
 }
 
@@ -267,12 +284,11 @@ bool job_finalize(Job *job, Error **errp)
     if (!apply_verb(job, VERB_FINALIZE, "finalize", errp)) {
         return false;
     }
-    job->finalized = true;
-    qemu_co_queue_restart_all(&job->resumed);
+    job_txn_finalize(job->txn);
     return true;
 }
 
-bool coroutine_fn job_dismiss(Job *job, Error **errp)
+bool job_dismiss(Job *job, Error **errp)
 {
     if (!apply_verb(job, VERB_DISMISS, "dismiss", errp)) {
         return false;
@@ -292,7 +308,7 @@ bool job_set_speed(Job *job, int64_t speed, Error **errp)
     }
     job->speed = speed;
     job->slice_bytes = 0;
-    qemu_co_sleep_wake(&job->sleep);
+    job_wake(job);
     return true;
 }
 
@@ -329,7 +345,40 @@ void job_progress_set_remaining(Job *job, uint64_t remaining)
 void job_transition_to_ready(Job *job)
 {
     assert(job->status == JOB_STATUS_RUNNING);
-    set_status(job, JOB_STATUS_READY);
+    job_set_status(job, JOB_STATUS_READY);
+}
+
+static void enter_pause(Job *job)
+{
+    job->status_before_pause = job->status;
+    job_set_status(job, job->status == JOB_STATUS_READY ? JOB_STATUS_STANDBY : JOB_STATUS_PAUSED);
+}
+
+static bool is_pausing(const Job *job)
+{
+    return job->user_paused && !job->cancelled;
+}
+
+static bool is_paused(const Job *job)
+{
+    return job->status == JOB_STATUS_PAUSED || job->status == JOB_STATUS_STANDBY;
+}
+
+void job_worker_begin(Job *job)
+{
+    if (job) {
+        job->workers++;
+    }
+}
+
+void job_worker_end(Job *job)
+{
+    if (job) {
+        job->workers--;
+        if (is_pausing(job) && !is_paused(job) && job->workers && job->paused_workers == job->workers) {
+            enter_pause(job);
+        }
+    }
 }
 
 bool coroutine_fn job_pause_point(Job *job, Error **errp)
@@ -337,27 +386,62 @@ bool coroutine_fn job_pause_point(Job *job, Error **errp)
     if (!job) {
         return true;
     }
-    if (job->user_paused && !job->cancelled) {
-        JobStatus before = job->status;
-
-        set_status(job, before == JOB_STATUS_READY ? JOB_STATUS_STANDBY : JOB_STATUS_PAUSED);
-        while (job->user_paused && !job->cancelled) {
+    if (is_pausing(job)) {
+        if (++job->paused_workers == job->workers) {
+            enter_pause(job);
+        }
+        while (is_pausing(job)) {
             qemu_co_queue_wait(&job->resumed, NULL);
         }
-        set_status(job, before);
+        if (is_paused(job)) {
+            job_set_status(job, job->status_before_pause);
+        }
+        job->paused_workers--;
     }
     if (job->cancelled) {
-        error_setg(errp, CANCELLED_MESSAGE);
+        error_setg(errp, JOB_CANCELLED_MESSAGE);
         return false;
     }
     return true;
 }
 
+void job_wake(Job *job)
+{
+    for (GList *link = job->sleepers.head; link; link = link->next) {
+        qemu_co_sleep_wake(link->data);
+    }
+}
+
 void coroutine_fn job_sleep_ns(Job *job, int64_t ns)
 {
-    CoSleep unwatched = { NULL };
+    CoSleep sleep = { NULL };
+    GList link = { .data = &sleep };
 
-    co_sleep_ns_wakeable(job ? &job->sleep : &unwatched, ns, NULL);
+    if (job) {
+        g_queue_push_tail_link(&job->sleepers, &link);
+    }
+    co_sleep_ns_wakeable(&sleep, ns, NULL);
+    if (job) {
+        g_queue_unlink(&job->sleepers, &link);
+    }
+}
+
+bool coroutine_fn job_co_mutex_lock(Job *job, CoMutex *mutex, Error **errp)
+{
+    CoSleep sleep = { NULL };
+    GList link = { .data = &sleep };
+    bool locked = false;
+
+    if (!job) {
+        qemu_co_mutex_lock(mutex);
+        return true;
+    }
+    while (!locked && job_pause_point(job, errp)) {
+        g_queue_push_tail_link(&job->sleepers, &link);
+        locked = qemu_co_mutex_lock_wakeable(mutex, &sleep);
+        g_queue_unlink(&job->sleepers, &link);
+    }
+    return locked;
 }
 
 void coroutine_fn job_throttle(Job *job, uint64_t bytes)

@@ -4,10 +4,12 @@
  *     created -> running <-> paused              job_start(), job_user_pause()
  *                running -> ready <-> standby    a mirror that has caught up; job_complete() ends it
  *                running or ready -> waiting -> pending -> concluded -> null
- *                running, ready or pending -> aborting -> concluded -> null
+ *                any of them -> aborting -> concluded -> null
  *
- * States, their names and the events are QEMU's. JOB_MANUAL_FINALIZE keeps a job pending until
- * job_finalize(); JOB_MANUAL_DISMISS keeps it concluded until job_dismiss().
+ * States, their names and the events are QEMU's. A job that has done its work waits for the others of its transaction,
+ * then (JOB_MANUAL_FINALIZE) pending for job_finalize(). Then all of them prepare; if none fails all commit, else all
+ * abort. Each cleans up and is concluded: it has let go of its nodes, and keeps its result until it is dismissed
+ * (JOB_MANUAL_DISMISS: by job_dismiss()).
  *
  *     static bool coroutine_fn my_run(Job *job, Error **errp)
  *     {
@@ -21,9 +23,21 @@
  *         }
  *         return true;
  *     }
+ *     static bool coroutine_fn my_prepare(Job *job, Error **errp)
+ *     {
+ *         return bdrv_co_replace_node(..., errp);         // what may still fail
+ *     }
+ *     static void coroutine_fn my_clean(Job *job)
+ *     {
+ *         blk_co_unref(((MyJob *)job)->blk);
+ *     }
  *     static const JobDriver my_driver = {
- *         .instance_size = sizeof(MyJob), .type = JOB_TYPE_CREATE, .run = my_run,
+ *         .instance_size = sizeof(MyJob), .type = JOB_TYPE_MIRROR, .run = my_run, .prepare = my_prepare,
+ *         .clean = my_clean,
  *     };
+ *
+ * Where several coroutines share the work, each is a worker (job_worker_begin()) and has pause points of its own: the
+ * job is paused once all of them have come to one.
  *
  * Jobs live on the main loop.
  *
@@ -37,12 +51,22 @@
 #include "qapi/qapi-types.h"
 
 typedef struct Job Job;
+typedef struct JobTxn JobTxn;
 
 typedef struct JobDriver {
     size_t instance_size;       /* of a structure that begins with a Job */
     JobType type;
     /* The work. False with @errp: it failed, or was cancelled. */
     bool coroutine_fn (*run)(Job *job, Error **errp);
+    /*
+     * After the work of all jobs of the transaction: prepare may fail, with @errp; then commit follows, or abort where
+     * a job of the transaction failed or was cancelled, even if this one was never prepared; then clean, which lets go
+     * of nodes. All are optional, and may wait.
+     */
+    bool coroutine_fn (*prepare)(Job *job, Error **errp);
+    void coroutine_fn (*commit)(Job *job);
+    void coroutine_fn (*abort)(Job *job);
+    void coroutine_fn (*clean)(Job *job);
     /* Leave the ready state: let run() come to its end. Optional: there is none. */
     bool (*complete)(Job *job, Error **errp);
     /*
@@ -52,8 +76,8 @@ typedef struct JobDriver {
     void (*soft_cancel)(Job *job);
     /* Add what only this kind of job has to tell. Optional. */
     void (*query)(const Job *job, JobInfo *info);
-    /* Free what the instance owns. Optional. */
-    void coroutine_fn (*free)(Job *job);
+    /* Free what the instance owns, when the job is dismissed. Optional. */
+    void (*free)(Job *job);
 } JobDriver;
 
 typedef enum JobCreateFlags {
@@ -68,16 +92,21 @@ struct Job {
     char *id;
     JobCreateFlags flags;
     JobStatus status;
+    JobStatus status_before_pause;
     int refcnt;
+    JobTxn *txn;                /* never NULL before the job is concluded */
     uint64_t progress_current;
     uint64_t progress_total;
     int64_t speed;              /* bytes per second; 0: no limit */
     bool user_paused;
     bool cancelled;
-    bool finalized;             /* by job_finalize() */
+    bool run_ended;
+    BlockDeviceIoStatus iostatus;   /* why it has paused itself */
     Error *err;                 /* why it failed */
-    CoSleep sleep;              /* of job_sleep_ns() */
-    CoQueue resumed;            /* the job waits here while paused or pending */
+    unsigned workers;           /* coroutines at work, run() among them */
+    unsigned paused_workers;    /* how many of them are at a pause point */
+    GQueue sleepers;            /* of CoSleep: what a pause, a cancel or a change of speed ends */
+    CoQueue resumed;            /* workers wait here while paused */
     CoQueue status_changed;     /* others wait here */
     int64_t slice_start_ns;     /* of the speed limit */
     uint64_t slice_bytes;
@@ -89,6 +118,8 @@ void job_set_status_hook(void (*hook)(Job *job, JobStatus before));
 /* A new job in state created, or NULL with @errp (id malformed, or in use). */
 void *job_create(const char *id, const JobDriver *driver, JobCreateFlags flags, Error **errp);
 void job_start(Job *job);
+/* Instead of job_start(): forget a job that was created for nothing. */
+void coroutine_fn job_discard(Job *job);
 
 /* Start @job, wait until it has concluded, and tell how it went; lets go of the caller's reference. */
 bool coroutine_fn job_run_co(Job *job, Error **errp);
@@ -96,8 +127,23 @@ bool coroutine_fn job_run_co(Job *job, Error **errp);
 Job *job_get(const char *id);           /* NULL where there is none */
 Job *job_next(Job *job);                /* iterate; NULL: the first */
 Job *job_ref(Job *job);
-void coroutine_fn job_unref(Job *job);
+void job_unref(Job *job);
 bool job_is_cancelled(const Job *job);
+
+/*
+ * Transactions of jobs: as soon as one fails or is cancelled, so are the others. A job is alone in one of its own until
+ * it joins another, which it may between job_create() and job_start().
+ *
+ *     JobTxn *txn = job_txn_new();
+ *     job_txn_add_job(txn, a);
+ *     job_txn_add_job(txn, b);
+ *     job_txn_unref(txn);         // the jobs hold it
+ *     job_start(a);
+ *     job_start(b);
+ */
+JobTxn *job_txn_new(void);
+void job_txn_add_job(JobTxn *txn, Job *job);
+void job_txn_unref(JobTxn *txn);
 
 /* The verbs of QMP: false with @errp where the job's state does not allow them. */
 bool job_user_pause(Job *job, Error **errp);
@@ -105,7 +151,7 @@ bool job_user_resume(Job *job, Error **errp);
 bool job_user_cancel(Job *job, bool force, Error **errp);
 bool job_complete(Job *job, Error **errp);
 bool job_finalize(Job *job, Error **errp);
-bool coroutine_fn job_dismiss(Job *job, Error **errp);
+bool job_dismiss(Job *job, Error **errp);
 bool job_set_speed(Job *job, int64_t speed, Error **errp);
 JobInfo *job_query(const Job *job);
 
@@ -117,11 +163,36 @@ void job_progress_update(Job *job, uint64_t done);              /* so many more 
 void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = current + remaining */
 /* From here on the job waits for job_complete(). */
 void job_transition_to_ready(Job *job);
+
+/*
+ * From here on a pause waits for the calling coroutine, or no longer does. It waits for run() from the start; where
+ * that only waits for its workers:
+ *
+ *     job_worker_end(job);
+ *     while (s->running) {
+ *         qemu_co_queue_wait(&s->finished, NULL);
+ *     }
+ *     job_worker_begin(job);
+ */
+void job_worker_begin(Job *job);
+void job_worker_end(Job *job);
+
 /* Waits while the job is paused; false with @errp once it is cancelled. */
 bool coroutine_fn job_pause_point(Job *job, Error **errp);
-/* A pause, a cancel or a change of speed ends the sleep. */
+/* A pause, a cancel or a change of speed ends the sleep, and so does job_wake(). */
 void coroutine_fn job_sleep_ns(Job *job, int64_t ns);
+/* End the sleeps of all workers. */
+void job_wake(Job *job);
+/* Lock @mutex; false with @errp, and without the lock, once the job is cancelled. */
+bool coroutine_fn job_co_mutex_lock(Job *job, CoMutex *mutex, Error **errp);
 /* Waits as the speed limit asks for, @bytes having been copied. */
 void coroutine_fn job_throttle(Job *job, uint64_t bytes);
+
+/*
+ * A request of the job failed with @error (positive errno). What the policy says is done about it, and clients are told
+ * (BLOCK_JOB_ERROR): report ends the job, ignore passes over the request, stop pauses the job, which tries again when
+ * it is resumed. So after stop, come to a pause point.
+ */
+BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int error);
 
 #endif

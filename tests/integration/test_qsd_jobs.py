@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from programs import cryptsetup, qemu_img_json
+from programs import cryptsetup, qemu_img, qemu_img_json, secret_object
 from qmp import StorageDaemon
 
 MiB = 1 << 20
@@ -230,3 +230,33 @@ def test_secrets_of_any_bytes(qmp, volume):
     qmp.cmd('object-add', qom_type='secret', id='b64', format='base64', data=base64.b64encode(secret).decode())
     assert 'error' not in qmp.run_job('blockdev-keyslot-add', 'k', node_name='format', new_secret='b64', iter_time=10)
     cryptsetup('open', '--test-passphrase', volume, password=secret)
+
+
+def test_nodes_of_a_concluded_job(tmp_path):
+    """A job that has ended is in nobody's way, and its result can still be read."""
+    path = tmp_path / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', 'key-secret=s,iter-time=10', path, '1M')
+    with StorageDaemon(tmp_path, '--blockdev', f'file,node-name=f,filename={path}') as daemon:
+        qmp = daemon.qmp
+        qmp.cmd('blockdev-secure-erase', job_id='j', node_name='f', scope='key-material')
+        qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='concluded')
+        qmp.cmd('blockdev-set-active', node_name='f', active=False)
+        qmp.cmd('blockdev-del', node_name='f')
+        info, = qmp.cmd('query-jobs')
+        assert info['report']['regions'] and 'error' not in info
+        qmp.cmd('job-dismiss', id='j')
+
+
+def test_nodes_of_a_job_at_work(tmp_path):
+    """The error names the job."""
+    path = tmp_path / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', 'key-secret=s,iter-time=10', path, '1M')
+    with StorageDaemon(tmp_path, *secret_object(tmp_path, 's', b'pw'),
+                       '--blockdev', f'luks,node-name=l,key-secret=s,file.driver=file,file.filename={path}') as daemon:
+        qmp = daemon.qmp
+        qmp.cmd('blockdev-keyslot-add', job_id='slow', node_name='l', new_secret='s', iter_time=1000000)
+        assert "in use by job 'slow'" in qmp.error('blockdev-del', node_name='l').desc
+        assert "in use by job 'slow'" in qmp.error('blockdev-set-active', node_name='l', active=False).desc
+        qmp.cmd('job-cancel', id='slow')
+        qmp.wait_event('JOB_STATUS_CHANGE', id='slow', status='concluded')
+        qmp.cmd('blockdev-del', node_name='l')

@@ -48,7 +48,7 @@ static bool coroutine_fn copy_run(Job *job, Error **errp)
             if (!job_pause_point(job, errp)) {
                 return false;
             }
-            co_sleep_ns_wakeable(&job->sleep, NANOSECONDS_PER_SECOND, NULL);
+            job_sleep_ns(job, NANOSECONDS_PER_SECOND);
         }
     }
     return true;
@@ -62,7 +62,7 @@ static void end_ready(Job *job, const char *how)
     if (s->how) {
         *s->how = how;
     }
-    qemu_co_sleep_wake(&job->sleep);
+    job_wake(job);
 }
 
 static bool mirror_complete(Job *job, Error **errp)

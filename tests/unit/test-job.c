@@ -10,6 +10,12 @@ typedef struct TestJob {
     Job common;
     int steps;
     bool fail;
+    bool fail_prepare;
+    unsigned n_workers;         /* 0: run() does the work itself */
+    unsigned running;
+    CoQueue finished;
+    BlockdevOnError on_error;
+    int errors;                 /* so many requests fail */
 } TestJob;
 
 static GString *states;
@@ -17,6 +23,38 @@ static GString *states;
 static void record(Job *job, JobStatus before)
 {
     g_string_append_printf(states, "%s ", JobStatus_str(job->status));
+}
+
+/* What becomes of a job after its work. */
+static GString *ending;
+
+static bool coroutine_fn prepare(Job *job, Error **errp)
+{
+    TestJob *t = (TestJob *)job;
+
+    g_string_append_printf(ending, "prepare %s, ", job->id);
+    co_sleep_ns(SCALE_MS);
+    if (t->fail_prepare) {
+        error_setg(errp, "not prepared");
+    }
+    return !t->fail_prepare;
+}
+
+static void coroutine_fn note_commit(Job *job)
+{
+    g_string_append_printf(ending, "commit %s, ", job->id);
+}
+
+static void coroutine_fn note_abort(Job *job)
+{
+    g_string_append_printf(ending, "abort %s, ", job->id);
+}
+
+static void coroutine_fn note_clean(Job *job)
+{
+    g_assert_cmpint(job->status, !=, JOB_STATUS_CONCLUDED);
+    co_sleep_ns(SCALE_MS);
+    g_string_append_printf(ending, "clean %s, ", job->id);
 }
 
 static bool coroutine_fn run(Job *job, Error **errp)
@@ -38,7 +76,10 @@ static bool coroutine_fn run(Job *job, Error **errp)
     return !t->fail;
 }
 
-static const JobDriver driver = { .instance_size = sizeof(TestJob), .type = JOB_TYPE_CREATE, .run = run };
+static const JobDriver driver = {
+    .instance_size = sizeof(TestJob), .type = JOB_TYPE_CREATE, .run = run, .prepare = prepare, .commit = note_commit,
+    .abort = note_abort, .clean = note_clean,
+};
 
 static TestJob *new_job(JobCreateFlags flags)
 {
@@ -149,12 +190,290 @@ static void coroutine_fn cancel_or_finalize(void *opaque)
     g_assert_true(job_dismiss(&t->common, &error_abort));
 }
 
+/* Jobs "a", "b" and "c", in one transaction; the caller starts them. */
+static void new_group(TestJob *jobs[3], JobCreateFlags flags)
+{
+    JobTxn *txn = job_txn_new();
+
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *id = g_strdup_printf("%c", 'a' + i);
+
+        jobs[i] = job_create(id, &driver, flags | JOB_MANUAL_DISMISS, &error_abort);
+        jobs[i]->steps = 3 + i;
+        job_txn_add_job(txn, &jobs[i]->common);
+    }
+    job_txn_unref(txn);
+}
+
+static void start_group(TestJob *jobs[3])
+{
+    for (int i = 0; i < 3; i++) {
+        job_start(&jobs[i]->common);
+    }
+}
+
+static void coroutine_fn end_group(TestJob *jobs[3], const char *errors[3], const char *expected)
+{
+    for (int i = 0; i < 3; i++) {
+        wait_for(&jobs[i]->common, JOB_STATUS_CONCLUDED);
+        g_assert_cmpstr(jobs[i]->common.err ? error_get_pretty(jobs[i]->common.err) : NULL, ==, errors[i]);
+        g_assert_true(job_dismiss(&jobs[i]->common, &error_abort));
+    }
+    g_assert_cmpstr(ending->str, ==, expected);
+    g_string_truncate(ending, 0);
+    g_string_truncate(states, 0);
+}
+
+#define ABORT_ALL "abort a, clean a, abort b, clean b, abort c, clean c, "
+#define CANCELLED "Operation was cancelled"
+
+/* All or none, whoever fails or is cancelled, and whenever. */
+static void coroutine_fn group(void *opaque)
+{
+    TestJob *jobs[3];
+    const char *none[3] = { NULL }, *all[3] = { CANCELLED, CANCELLED, CANCELLED };
+
+    new_group(jobs, JOB_DEFAULT);
+    start_group(jobs);
+    wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
+    g_assert_cmpint(jobs[2]->common.status, ==, JOB_STATUS_RUNNING);
+    g_assert_false(job_finalize(&jobs[0]->common, NULL));
+    end_group(jobs, none, "prepare a, prepare b, prepare c, commit a, clean a, commit b, clean b, commit c, clean c, ");
+
+    new_group(jobs, JOB_DEFAULT);
+    jobs[1]->fail = true;
+    start_group(jobs);
+    end_group(jobs, (const char *[]){ CANCELLED, "as asked", CANCELLED }, ABORT_ALL);
+
+    new_group(jobs, JOB_DEFAULT);
+    jobs[1]->fail_prepare = true;
+    start_group(jobs);
+    end_group(jobs, (const char *[]){ CANCELLED, "not prepared", CANCELLED }, "prepare a, prepare b, " ABORT_ALL);
+
+    /* While one waits and the others work. */
+    new_group(jobs, JOB_DEFAULT);
+    jobs[1]->steps = jobs[2]->steps = 1000000;
+    start_group(jobs);
+    wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
+    g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
+    end_group(jobs, all, ABORT_ALL);
+
+    new_group(jobs, JOB_DEFAULT);
+    jobs[2]->steps = 1000000;
+    start_group(jobs);
+    wait_for(&jobs[1]->common, JOB_STATUS_WAITING);
+    g_assert_true(job_user_cancel(&jobs[2]->common, true, &error_abort));
+    end_group(jobs, all, ABORT_ALL);
+
+    /* One of the user's decisions is for all. */
+    new_group(jobs, JOB_MANUAL_FINALIZE);
+    start_group(jobs);
+    wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
+    g_assert_true(job_finalize(&jobs[1]->common, &error_abort));
+    g_assert_false(job_user_cancel(&jobs[0]->common, true, NULL));
+    end_group(jobs, none, "prepare a, prepare b, prepare c, commit a, clean a, commit b, clean b, commit c, clean c, ");
+
+    new_group(jobs, JOB_MANUAL_FINALIZE);
+    start_group(jobs);
+    wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
+    g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
+    g_assert_false(job_finalize(&jobs[1]->common, NULL));
+    end_group(jobs, all, ABORT_ALL);
+}
+
+/* Jobs that are never started leave nothing behind. */
+static void coroutine_fn discard(void *opaque)
+{
+    TestJob *jobs[3];
+
+    new_group(jobs, JOB_DEFAULT);
+    for (int i = 0; i < 3; i++) {
+        job_discard(&jobs[i]->common);
+    }
+    g_assert_cmpstr(ending->str, ==, "clean a, clean b, clean c, ");
+    g_assert_null(job_next(NULL));
+}
+
+static void coroutine_fn worker(void *opaque)
+{
+    TestJob *t = opaque;
+    Job *job = &t->common;
+
+    job_worker_begin(job);
+    while (t->steps > 0 && job_pause_point(job, NULL)) {
+        t->steps--;
+        job_sleep_ns(job, t->steps % 2 ? 5 * SCALE_MS : 1000 * NANOSECONDS_PER_SECOND);
+        job_progress_update(job, 1);
+    }
+    job_worker_end(job);
+    t->running--;
+    qemu_co_queue_restart_all(&t->finished);
+}
+
+static bool coroutine_fn run_workers(Job *job, Error **errp)
+{
+    TestJob *t = (TestJob *)job;
+
+    qemu_co_queue_init(&t->finished);
+    for (t->running = 0; t->running < t->n_workers; t->running++) {
+        aio_co_start(qemu_get_aio_context(), worker, t);
+    }
+    job_worker_end(job);
+    while (t->running) {
+        qemu_co_queue_wait(&t->finished, NULL);
+    }
+    job_worker_begin(job);
+    return job_pause_point(job, errp);
+}
+
+/* Sleeps end for all workers, and the job is paused when the last of them has stopped. */
+static void coroutine_fn workers(void *opaque)
+{
+    static const JobDriver workers_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_BACKUP, .run = run_workers,
+    };
+    TestJob *t = job_create("j0", &workers_driver, JOB_MANUAL_DISMISS, &error_abort);
+
+    t->steps = 1000000;
+    t->n_workers = 4;
+    job_start(&t->common);
+    wait_for(&t->common, JOB_STATUS_RUNNING);
+    for (int i = 0; i < 5; i++) {
+        co_sleep_ns((i + 1) * SCALE_MS);
+        g_assert_true(job_user_pause(&t->common, &error_abort));
+        wait_for(&t->common, JOB_STATUS_PAUSED);
+        uint64_t progress = t->common.progress_current;
+        co_sleep_ns(10 * SCALE_MS);
+        g_assert_cmpuint(t->common.progress_current, ==, progress);
+        g_assert_true(job_user_resume(&t->common, &error_abort));
+        wait_for(&t->common, JOB_STATUS_RUNNING);
+    }
+    /* The rest ends while the job is about to pause: those that stopped are all that is left. */
+    t->steps = 2;
+    g_assert_true(job_user_pause(&t->common, &error_abort));
+    wait_for(&t->common, JOB_STATUS_PAUSED);
+    g_assert_true(job_user_cancel(&t->common, true, &error_abort));
+    wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    g_assert_true(job_dismiss(&t->common, &error_abort));
+}
+
+static bool coroutine_fn run_errors(Job *job, Error **errp)
+{
+    TestJob *t = (TestJob *)job;
+
+    while (job_pause_point(job, errp)) {
+        if (t->errors == 0) {
+            return true;
+        }
+        t->errors--;
+        if (job_error_action(job, t->on_error, false, t->fail ? ENOSPC : EIO) == BLOCK_ERROR_ACTION_REPORT) {
+            error_setg(errp, "reported");
+            return false;
+        }
+    }
+    return false;
+}
+
+static void coroutine_fn error_policy(void *opaque)
+{
+    static const JobDriver errors_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_BACKUP, .run = run_errors,
+    };
+    static const struct {
+        BlockdevOnError on_error;
+        bool enospc;
+        BlockErrorAction action;
+    } cases[] = {
+        { BLOCKDEV_ON_ERROR_REPORT, false, BLOCK_ERROR_ACTION_REPORT },
+        { BLOCKDEV_ON_ERROR_IGNORE, true, BLOCK_ERROR_ACTION_IGNORE },
+        { BLOCKDEV_ON_ERROR_STOP, false, BLOCK_ERROR_ACTION_STOP },
+        { BLOCKDEV_ON_ERROR_STOP, true, BLOCK_ERROR_ACTION_STOP },
+        { BLOCKDEV_ON_ERROR_ENOSPC, false, BLOCK_ERROR_ACTION_REPORT },
+        { BLOCKDEV_ON_ERROR_ENOSPC, true, BLOCK_ERROR_ACTION_STOP },
+        { BLOCKDEV_ON_ERROR_AUTO, true, BLOCK_ERROR_ACTION_STOP },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        TestJob *t = job_create("j0", &errors_driver, JOB_MANUAL_DISMISS, &error_abort);
+
+        t->on_error = cases[i].on_error;
+        t->fail = cases[i].enospc;
+        t->errors = 2;
+        job_start(&t->common);
+        for (int n = 0; cases[i].action == BLOCK_ERROR_ACTION_STOP && n < 2; n++) {
+            wait_for(&t->common, JOB_STATUS_PAUSED);
+            g_assert_cmpint(t->common.iostatus, ==, cases[i].enospc ? BLOCK_DEVICE_IO_STATUS_NOSPACE
+                                                                    : BLOCK_DEVICE_IO_STATUS_FAILED);
+            g_assert_true(job_user_resume(&t->common, &error_abort));
+            g_assert_cmpint(t->common.iostatus, ==, BLOCK_DEVICE_IO_STATUS_OK);
+            while (t->common.status != JOB_STATUS_CONCLUDED && t->common.iostatus == BLOCK_DEVICE_IO_STATUS_OK) {
+                co_sleep_ns(SCALE_MS / 10);
+            }
+        }
+        wait_for(&t->common, JOB_STATUS_CONCLUDED);
+        g_assert_cmpint(!t->common.err, ==, cases[i].action != BLOCK_ERROR_ACTION_REPORT);
+        g_assert_true(job_dismiss(&t->common, &error_abort));
+    }
+}
+
+typedef struct MutexTest {
+    CoMutex mutex;
+    bool stop;
+} MutexTest;
+
+static MutexTest shared;
+
+static bool coroutine_fn run_mutex(Job *job, Error **errp)
+{
+    if (!job_co_mutex_lock(job, &shared.mutex, errp)) {
+        return false;
+    }
+    while (!shared.stop) {
+        co_sleep_ns(SCALE_MS);
+    }
+    qemu_co_mutex_unlock(&shared.mutex);
+    return true;
+}
+
+/* Who waits for a mutex can be paused and cancelled, and others have their turn. */
+static void coroutine_fn mutex(void *opaque)
+{
+    static const JobDriver mutex_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_KEYSLOT, .run = run_mutex,
+    };
+    Job *jobs[3];
+
+    qemu_co_mutex_init(&shared.mutex);
+    for (int i = 0; i < 3; i++) {
+        g_autofree char *id = g_strdup_printf("j%d", i);
+
+        jobs[i] = job_create(id, &mutex_driver, JOB_MANUAL_DISMISS, &error_abort);
+        job_start(jobs[i]);
+        wait_for(jobs[i], JOB_STATUS_RUNNING);
+    }
+    g_assert_true(job_user_pause(jobs[1], &error_abort));
+    wait_for(jobs[1], JOB_STATUS_PAUSED);
+    g_assert_true(job_user_resume(jobs[1], &error_abort));
+    wait_for(jobs[1], JOB_STATUS_RUNNING);
+    g_assert_true(job_user_cancel(jobs[1], true, &error_abort));
+    wait_for(jobs[1], JOB_STATUS_CONCLUDED);
+    shared.stop = true;
+    wait_for(jobs[2], JOB_STATUS_CONCLUDED);
+    for (int i = 0; i < 3; i++) {
+        g_assert_true(!!jobs[i]->err == (i == 1));
+        g_assert_true(job_dismiss(jobs[i], &error_abort));
+    }
+    qemu_co_mutex_cleanup(&shared.mutex);
+}
+
 static void run_test(gconstpointer entry)
 {
     states = g_string_new(NULL);
+    ending = g_string_new(NULL);
     aio_context_run((CoroutineEntry *)entry, NULL);
     g_assert_null(job_next(NULL));
     g_string_free(states, TRUE);
+    g_string_free(ending, TRUE);
 }
 
 int main(int argc, char **argv)
@@ -166,5 +485,10 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job/pause-and-cancel", pause_and_cancel, run_test);
     g_test_add_data_func("/job/finalize", finalize, run_test);
     g_test_add_data_func("/job/cancel-or-finalize", cancel_or_finalize, run_test);
+    g_test_add_data_func("/job/group", group, run_test);
+    g_test_add_data_func("/job/discard", discard, run_test);
+    g_test_add_data_func("/job/workers", workers, run_test);
+    g_test_add_data_func("/job/error-policy", error_policy, run_test);
+    g_test_add_data_func("/job/mutex", mutex, run_test);
     return g_test_run();
 }

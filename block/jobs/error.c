@@ -1,0 +1,42 @@
+/*
+ * What a job does about a request that failed
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/jobs/job_int.h"
+#include "qapi/qapi-events.h"
+
+static BlockErrorAction choose_action(BlockdevOnError on_error, int error)
+{
+    switch (on_error) {
+    case BLOCKDEV_ON_ERROR_IGNORE:
+        return BLOCK_ERROR_ACTION_IGNORE;
+    case BLOCKDEV_ON_ERROR_STOP:
+        return BLOCK_ERROR_ACTION_STOP;
+    case BLOCKDEV_ON_ERROR_ENOSPC:
+    case BLOCKDEV_ON_ERROR_AUTO:
+        return error == ENOSPC ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT;
+    default:
+        return BLOCK_ERROR_ACTION_REPORT;
+    }
+}
+
+BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int error)
+{
+    BlockErrorAction action = choose_action(on_error, error);
+
+    GLOBAL_STATE_CODE();
+    if (!(job->flags & JOB_INTERNAL)) {
+        qapi_event_send_block_job_error(&(BlockJobErrorArg){
+            .device = job->id, .operation = is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE,
+            .action = action,
+        });
+    }
+    if (action == BLOCK_ERROR_ACTION_STOP) {
+        job->iostatus = error == ENOSPC ? BLOCK_DEVICE_IO_STATUS_NOSPACE : BLOCK_DEVICE_IO_STATUS_FAILED;
+        job->user_paused = true;
+        job_wake(job);
+    }
+    return action;
+}

@@ -1,0 +1,189 @@
+/*
+ * Transactions of jobs: from the end of the work to the conclusion
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/jobs/job_int.h"
+
+struct JobTxn {
+    int refcnt;
+    GPtrArray *jobs;    /* of Job; each holds a reference to the transaction */
+    unsigned working;   /* jobs whose work has not ended */
+    bool failed;        /* all of them abort */
+    bool decided;       /* preparing has begun, or aborting */
+};
+
+JobTxn *job_txn_new(void)
+{
+    JobTxn *txn = g_new0(JobTxn, 1);
+
+    txn->refcnt = 1;
+    txn->jobs = g_ptr_array_new();
+    return txn;
+}
+
+static JobTxn *job_txn_ref(JobTxn *txn)
+{
+    txn->refcnt++;
+    return txn;
+}
+
+void job_txn_unref(JobTxn *txn)
+{
+    if (txn && --txn->refcnt == 0) {
+        assert(txn->jobs->len == 0);
+        g_ptr_array_unref(txn->jobs);
+        g_free(txn);
+    }
+}
+
+void job_txn_add_job(JobTxn *txn, Job *job)
+{
+    GLOBAL_STATE_CODE();
+    assert(job->status == JOB_STATUS_CREATED || job->status == JOB_STATUS_UNDEFINED);
+    job_txn_ref(txn);
+    if (job->txn) {
+        job_txn_remove_job(job->txn, job);
+    }
+    job->txn = txn;
+    g_ptr_array_add(txn->jobs, job);
+    txn->working++;
+}
+
+void job_txn_remove_job(JobTxn *txn, Job *job)
+{
+    g_ptr_array_remove(txn->jobs, job);
+    txn->working -= !job->run_ended;
+    job->txn = NULL;
+    job_txn_unref(txn);
+}
+
+bool job_txn_is_decided(const JobTxn *txn)
+{
+    return txn->decided;
+}
+
+/* One of the jobs is @cause (NULL: none in particular): the others are cancelled. */
+static void fail_others(JobTxn *txn, Job *cause)
+{
+    txn->failed = true;
+    for (guint i = 0; i < txn->jobs->len; i++) {
+        Job *job = g_ptr_array_index(txn->jobs, i);
+
+        if (job != cause) {
+            job_cancel_work(job);
+        }
+    }
+}
+
+static bool coroutine_fn prepare_all(GPtrArray *jobs)
+{
+    for (guint i = 0; i < jobs->len; i++) {
+        Job *job = g_ptr_array_index(jobs, i);
+
+        if (job->driver->prepare && !job->driver->prepare(job, &job->err)) {
+            fail_others(job->txn, job);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void coroutine_fn end_job(Job *job, bool ok)
+{
+    const JobDriver *drv = job->driver;
+
+    if (ok) {
+        if (drv->commit) {
+            drv->commit(job);
+        }
+    } else {
+        if (!job->err) {
+            error_setg(&job->err, JOB_CANCELLED_MESSAGE);
+        }
+        job_set_status(job, JOB_STATUS_ABORTING);
+        if (drv->abort) {
+            drv->abort(job);
+        }
+    }
+    if (drv->clean) {
+        drv->clean(job);
+    }
+    job_txn_remove_job(job->txn, job);
+    job_conclude(job);
+}
+
+/* The work of all jobs has ended, and whoever could object has had the chance. */
+static void coroutine_fn end_all(JobTxn *txn)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_copy(txn->jobs, NULL, NULL);
+
+    txn->decided = true;
+    job_txn_ref(txn);
+    for (guint i = 0; i < jobs->len; i++) {
+        job_ref(g_ptr_array_index(jobs, i));
+    }
+    bool ok = !txn->failed && prepare_all(jobs);
+    for (guint i = 0; i < jobs->len; i++) {
+        end_job(g_ptr_array_index(jobs, i), ok);
+    }
+    g_ptr_array_foreach(jobs, (GFunc)(void (*)(void))job_unref, NULL);
+    job_txn_unref(txn);
+}
+
+static void coroutine_fn end_all_entry(void *opaque)
+{
+    JobTxn *txn = opaque;
+
+    end_all(txn);
+    job_txn_unref(txn);
+}
+
+/* Nobody may decide otherwise until the coroutine has its turn. */
+static void end_all_soon(JobTxn *txn)
+{
+    txn->decided = true;
+    aio_co_start(qemu_get_aio_context(), end_all_entry, job_txn_ref(txn));
+}
+
+void coroutine_fn job_txn_work_ended(Job *job)
+{
+    JobTxn *txn = job->txn;
+    bool manual = false;
+
+    job->run_ended = true;
+    txn->working--;
+    if (job->err) {
+        fail_others(txn, job);
+    } else {
+        job_set_status(job, JOB_STATUS_WAITING);
+    }
+    if (txn->working) {
+        return;
+    }
+    for (guint i = 0; !txn->failed && i < txn->jobs->len; i++) {
+        Job *other = g_ptr_array_index(txn->jobs, i);
+
+        job_set_status(other, JOB_STATUS_PENDING);
+        manual |= other->flags & JOB_MANUAL_FINALIZE;
+    }
+    if (txn->failed || !manual) {
+        end_all(txn);
+    }
+}
+
+void job_txn_cancel(JobTxn *txn, Job *job)
+{
+    job->cancelled = true;
+    error_setg(&job->err, JOB_CANCELLED_MESSAGE);
+    fail_others(txn, job);
+    if (!txn->working) {
+        end_all_soon(txn);
+    }
+}
+
+void job_txn_finalize(JobTxn *txn)
+{
+    end_all_soon(txn);
+}
