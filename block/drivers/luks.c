@@ -205,7 +205,7 @@ const BlockDriver bdrv_luks = {
 
     .bdrv_co_preadv = luks_co_preadv,
     .bdrv_co_pwritev = luks_co_pwritev,
-    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER,
+    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER | BDRV_REQ_WRITE_UNCHANGED,
     .bdrv_co_pdiscard = luks_co_pdiscard,
     .bdrv_co_truncate = luks_co_truncate,
 

@@ -141,8 +141,8 @@ const BlockDriver bdrv_throttle = {
 
     .bdrv_co_preadv = throttle_co_preadv,
     .bdrv_co_pwritev = throttle_co_pwritev,
-    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER,
-    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER | BDRV_REQ_WRITE_UNCHANGED,
+    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK | BDRV_REQ_WRITE_UNCHANGED,
     .bdrv_co_pwrite_zeroes = throttle_co_pwrite_zeroes,
     .bdrv_co_pdiscard = throttle_co_pdiscard,
     .bdrv_co_secure_discard = throttle_co_secure_discard,

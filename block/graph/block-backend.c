@@ -213,6 +213,14 @@ static int coroutine_fn blk_begin_request(BlockBackend *blk, uint64_t perm)
     return 0;
 }
 
+/* A write that changes nothing for readers needs the weaker permission only. */
+static uint64_t write_perm(const BlockBackend *blk, BdrvRequestFlags flags)
+{
+    bool unchanged = flags & BDRV_REQ_WRITE_UNCHANGED && !(blk->perm & BLK_PERM_WRITE);
+
+    return unchanged ? BLK_PERM_WRITE_UNCHANGED : BLK_PERM_WRITE;
+}
+
 int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                BdrvRequestFlags flags)
 {
@@ -228,7 +236,7 @@ int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
 int coroutine_fn blk_co_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                 BdrvRequestFlags flags)
 {
-    int ret = blk_begin_request(blk, BLK_PERM_WRITE);
+    int ret = blk_begin_request(blk, write_perm(blk, flags));
 
     if (ret == 0) {
         ret = bdrv_co_pwritev(blk->root, offset, bytes, qiov, flags);
@@ -257,7 +265,7 @@ int coroutine_fn blk_co_pwrite(BlockBackend *blk, int64_t offset, int64_t bytes,
 int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t bytes,
                                       BdrvRequestFlags flags)
 {
-    int ret = blk_begin_request(blk, BLK_PERM_WRITE);
+    int ret = blk_begin_request(blk, write_perm(blk, flags));
 
     if (ret == 0) {
         ret = bdrv_co_pwrite_zeroes(blk->root, offset, bytes, flags);

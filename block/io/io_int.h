@@ -14,6 +14,9 @@ static inline void bdrv_assert_perm(const BdrvChild *child, uint64_t perm)
     assert(qatomic_read(&child->perm) & perm);
 }
 
+/* Flags that writes of data and of zeroes share: they stay when one becomes the other. */
+#define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED)
+
 /* A request in flight at a node, in order of arrival. */
 typedef struct BdrvTrackedRequest {
     BlockDriverState *bs;
@@ -37,8 +40,8 @@ void bdrv_tracked_write_end(BdrvTrackedRequest *req);
 
 /* 0, or -EIO where the range is not within the node. */
 int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes);
-/* The same for what changes data; -EPERM where the node is read-only or inactive. */
-int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes);
+/* The same for what writes; -EPERM where the node is read-only or inactive. */
+int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes, BdrvRequestFlags flags);
 
 /* Write to the driver what is aligned already, in pieces that it can take, and flush where FUA needs that. */
 int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,

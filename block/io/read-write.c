@@ -222,13 +222,13 @@ int coroutine_fn bdrv_co_pwritev(BdrvChild *child, int64_t offset, int64_t bytes
                                  BdrvRequestFlags flags)
 {
     BlockDriverState *bs = child->bs;
-    int ret = bdrv_check_write(child, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes, flags);
 
     if (ret < 0 || bytes == 0) {
         return ret;
     }
     if (bs->detect_zeroes != BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF && qemu_iovec_is_zero(qiov, 0, bytes)) {
-        flags &= BDRV_REQ_FUA;
+        flags &= BDRV_REQ_ANY_WRITE;
         if (bs->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP) {
             flags |= BDRV_REQ_MAY_UNMAP;
         }

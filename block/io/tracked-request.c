@@ -17,13 +17,13 @@ int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes)
     return 0;
 }
 
-int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes)
+int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
 {
     /* A user's doing, who must not be granted the permission then, but may have had it before. */
     if (child->bs->read_only || child->bs->inactive) {
         return -EPERM;
     }
-    bdrv_assert_perm(child, BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED);
+    bdrv_assert_perm(child, BLK_PERM_WRITE | (flags & BDRV_REQ_WRITE_UNCHANGED ? BLK_PERM_WRITE_UNCHANGED : 0));
     return bdrv_check_request(child->bs, offset, bytes);
 }
 

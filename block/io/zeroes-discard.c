@@ -9,7 +9,7 @@
 /* Zeroes are written out from a buffer of at most this size. */
 #define ZERO_BUFFER_BYTES (1 * MiB)
 
-static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
 {
     int64_t size = MIN(bytes, ZERO_BUFFER_BYTES);
     void *buf = qemu_blockalign(bs, size);
@@ -21,7 +21,7 @@ static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, i
 
         n = MIN(bytes, size);
         qemu_iovec_init_buf(&qiov, buf, n);
-        ret = bdrv_aligned_pwritev(bs, offset, n, &qiov, 0);
+        ret = bdrv_aligned_pwritev(bs, offset, n, &qiov, flags);
     }
     qemu_vfree(buf);
     return ret;
@@ -60,7 +60,7 @@ static int coroutine_fn aligned_pwrite_zeroes(BlockDriverState *bs, int64_t offs
             ret = bdrv_driver_pwrite_zeroes(bs, offset, n, flags & supported);
         }
         if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
-            ret = write_zeroes_out(bs, offset, n);
+            ret = write_zeroes_out(bs, offset, n, flags & BDRV_REQ_WRITE_UNCHANGED);
         }
     }
     if (ret == 0 && flags & BDRV_REQ_FUA & ~supported) {
@@ -80,7 +80,7 @@ static int coroutine_fn zero_fragment(BlockDriverState *bs, int64_t offset, int6
     QEMUIOVector qiov;
 
     qemu_iovec_init_buf(&qiov, buf, bytes);
-    return bdrv_tracked_pwritev(bs, offset, bytes, &qiov, flags & BDRV_REQ_FUA);
+    return bdrv_tracked_pwritev(bs, offset, bytes, &qiov, flags & BDRV_REQ_ANY_WRITE);
 }
 
 int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t bytes,
@@ -89,7 +89,7 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     BlockDriverState *bs = child->bs;
     int64_t align = bs->bl.request_alignment;
     BdrvTrackedRequest req;
-    int ret = bdrv_check_write(child, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes, flags);
 
     if (ret < 0 || bytes == 0) {
         return ret;
@@ -126,7 +126,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     int64_t align = MAX(bs->bl.pdiscard_alignment, bs->bl.request_alignment);
     int64_t max = bs->bl.max_pdiscard ?: BDRV_REQUEST_MAX_BYTES;
     BdrvTrackedRequest req;
-    int ret = bdrv_check_write(child, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes, 0);
 
     if (ret < 0) {
         return ret;
@@ -151,7 +151,7 @@ int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_
 {
     BlockDriverState *bs = child->bs;
     BdrvTrackedRequest req;
-    int ret = bdrv_check_write(child, offset, bytes);
+    int ret = bdrv_check_write(child, offset, bytes, 0);
 
     if (ret < 0 || bytes == 0) {
         return ret;

@@ -32,6 +32,8 @@ typedef enum BdrvRequestFlags {
     BDRV_REQ_NO_FALLBACK = 1 << 2,  /* write zeroes: -ENOTSUP rather than writing them out */
     /* The writer does not need its data any more: a driver may encrypt it in the caller's buffer. */
     BDRV_REQ_OWN_BUFFER  = 1 << 3,
+    /* What is read there stays the same, as when data is copied up from below: BLK_PERM_WRITE_UNCHANGED is enough. */
+    BDRV_REQ_WRITE_UNCHANGED = 1 << 4,
 } BdrvRequestFlags;
 
 /*

@@ -73,7 +73,10 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_pwritev)(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         QEMUIOVector *qiov, BdrvRequestFlags flags);
     int coroutine_fn (*bdrv_co_flush)(BlockDriverState *bs);
-    /* Flags that the driver handles itself, or passes on. FUA: else a flush follows the write. */
+    /*
+     * Flags that the driver handles itself or passes on. FUA: else a flush follows the write. A driver that writes to
+     * its child what it was asked to write passes WRITE_UNCHANGED on, since its child may let it do no more.
+     */
     BdrvRequestFlags supported_read_flags;
     BdrvRequestFlags supported_write_flags;
     BdrvRequestFlags supported_zero_flags;

@@ -118,14 +118,42 @@ static const BlockDriver fake_driver = {
     .bdrv_co_block_status = fake_co_block_status,
 };
 
+/* A node on top of another. */
+static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
+{
+    return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);
+}
+
+static int coroutine_fn filter_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                         BdrvRequestFlags flags)
+{
+    return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn filter_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                          BdrvRequestFlags flags)
+{
+    return bdrv_co_pwritev(bs->file, offset, bytes, qiov, flags);
+}
+
+static const BlockDriver filter_driver = {
+    .format_name = "raw",
+    .driver = BLOCKDEV_DRIVER_RAW,
+    .is_filter = true,
+    .bdrv_co_open = filter_co_open,
+    .bdrv_co_preadv = filter_co_preadv,
+    .bdrv_co_pwritev = filter_co_pwritev,
+    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER | BDRV_REQ_WRITE_UNCHANGED,
+};
+
 const BlockDriver *bdrv_find_format(const char *format_name)
 {
-    return &fake_driver;
+    return g_str_equal(format_name, "raw") ? &filter_driver : &fake_driver;
 }
 
 const BlockDriver *bdrv_find_driver(BlockdevDriver driver)
 {
-    return &fake_driver;
+    return driver == BLOCKDEV_DRIVER_RAW ? &filter_driver : &fake_driver;
 }
 
 const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len)
@@ -329,12 +357,50 @@ static void test_refused(void)
     aio_context_run(refused_entry, NULL);
 }
 
+/* Who may only write what is there already says so with each write, down to the storage. */
+static void coroutine_fn unchanged_entry(void *opaque)
+{
+    fake.alignment = 512;
+    BlockBackend *blk = open_blk("driver=raw,detect-zeroes=on,file.driver=null-co");
+    BlockBackend *reader = blk_new("reader", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL & ~BLK_PERM_WRITE);
+    uint8_t buf[1024] = { 1 }, zeroes[1024] = { 0 };
+
+    g_assert_true(blk_set_perm(blk, BLK_PERM_WRITE_UNCHANGED, BLK_PERM_ALL, &error_abort));
+    g_assert_true(blk_insert_bs(reader, blk_bs(blk), &error_abort));
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 512, buf, 0), ==, -EPERM);
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 0, 512, 0), ==, -EPERM);
+    g_assert_cmpint(blk_co_pdiscard(blk, 0, 512), ==, -EPERM);
+    g_assert_cmpstr(fake_calls->str, ==, "");
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 512, buf, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
+    g_assert_cmpstr(fake_calls->str, ==, "w");
+    g_assert_cmpint(blk_co_pwrite(blk, 1, 512, buf, BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpstr(fake_calls->str, ==, "wrrW");
+    /* As zeroes, and zeroes that are written out, in whole blocks or not. */
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1024, zeroes, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 0, 1024, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 1, 1024, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
+    g_assert_cmpstr(fake_calls->str, ==, "wrrWwwrwrww");
+    /* Who may change data may, of course, leave it. */
+    g_assert_true(blk_set_perm(reader, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL, &error_abort));
+    g_assert_true(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &error_abort));
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 512, buf, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
+    blk_co_unref(reader);
+    blk_co_unref(blk);
+    reset_fake();
+}
+
+static void test_unchanged(void)
+{
+    aio_context_run(unchanged_entry, NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     fake_calls = g_string_new(NULL);
     g_test_add_func("/request/boundary", test_boundary);
     g_test_add_func("/request/refused", test_refused);
+    g_test_add_func("/request/unchanged", test_unchanged);
     int ret = g_test_run();
     g_string_free(fake_calls, true);
     return ret;
