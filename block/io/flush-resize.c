@@ -75,7 +75,7 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
     }
     int64_t start = MIN(offset, bs->length);
 
-    bdrv_tracked_request_begin(&req, bs, start, INT64_MAX - start, true);
+    bdrv_tracked_request_begin(&req, bs, start, INT64_MAX - start, BDRV_TRACKED_TRUNCATE, true);
     if (drv->bdrv_co_truncate) {
         ok = bdrv_driver_truncate(bs, offset, exact, prealloc, errp);
     } else if (drv->is_filter) {
@@ -85,6 +85,6 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
         ok = false;
     }
     ok = ok && bdrv_co_refresh(bs, errp);
-    bdrv_tracked_write_end(&req);
+    bdrv_tracked_request_end(&req);
     return ok;
 }

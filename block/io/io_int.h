@@ -15,28 +15,35 @@ static inline void bdrv_assert_perm(const BdrvChild *child, uint64_t perm)
 }
 
 /* Flags that writes of data and of zeroes share: they stay when one becomes the other. */
-#define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED)
+#define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_SERIALISING)
 
-/* A request in flight at a node, in order of arrival. */
+typedef enum BdrvTrackedRequestType {
+    BDRV_TRACKED_READ,
+    BDRV_TRACKED_WRITE,
+    BDRV_TRACKED_DISCARD,
+    BDRV_TRACKED_TRUNCATE,
+    BDRV_TRACKED_LOCK,      /* a BdrvRangeLock */
+} BdrvTrackedRequestType;
+
+/* A request in flight at a node, or a lock held there, in order of arrival. */
 typedef struct BdrvTrackedRequest {
     BlockDriverState *bs;
     int64_t offset;
     int64_t bytes;
+    BdrvTrackedRequestType type;
     bool serialising;       /* overlapping requests wait for it, and it for them */
+    Coroutine *owner;       /* of a lock, whose own requests do not wait for it */
     GList link;
     CoQueue waiters;
 } BdrvTrackedRequest;
 
 /*
- * Count and track a request; returns once all earlier requests that must not overlap it have ended. Only
- * earlier ones are waited for, so there are no cycles.
+ * Count and track a request; returns once all earlier requests that must not overlap it have ended. Only earlier ones
+ * are waited for, so there are no cycles.
  */
 void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs, int64_t offset,
-                                             int64_t bytes, bool serialising);
+                                             int64_t bytes, BdrvTrackedRequestType type, bool serialising);
 void bdrv_tracked_request_end(BdrvTrackedRequest *req);
-
-/* As bdrv_tracked_request_end(), after a request that changed data. */
-void bdrv_tracked_write_end(BdrvTrackedRequest *req);
 
 /* 0, or -EIO where the range is not within the node. */
 int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes);

@@ -172,8 +172,8 @@ int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
     if (ret < 0 || bytes == 0) {
         return ret;
     }
+    bdrv_tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_READ, flags & BDRV_REQ_SERIALISING);
     flags &= bs->drv->supported_read_flags;
-    bdrv_tracked_request_begin(&req, bs, offset, bytes, false);
     if (needs_padding(bs, offset, bytes)) {
         Padded p;
 
@@ -194,12 +194,12 @@ static int coroutine_fn padded_pwritev(BlockDriverState *bs, int64_t offset, int
     Padded p;
 
     padded_init(&p, bs, offset, bytes, qiov);
-    bdrv_tracked_request_begin(&req, bs, p.offset, p.bytes, true);
+    bdrv_tracked_request_begin(&req, bs, p.offset, p.bytes, BDRV_TRACKED_WRITE, true);
     int ret = padded_fill(&p, bs);
     if (ret == 0) {
         ret = bdrv_aligned_pwritev(bs, p.offset, p.bytes, &p.qiov, flags);
     }
-    bdrv_tracked_write_end(&req);
+    bdrv_tracked_request_end(&req);
     padded_cleanup(&p);
     return ret;
 }
@@ -212,9 +212,9 @@ int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int6
     if (needs_padding(bs, offset, bytes)) {
         return padded_pwritev(bs, offset, bytes, qiov, flags);
     }
-    bdrv_tracked_request_begin(&req, bs, offset, bytes, false);
+    bdrv_tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE, flags & BDRV_REQ_SERIALISING);
     int ret = bdrv_aligned_pwritev(bs, offset, bytes, qiov, flags);
-    bdrv_tracked_write_end(&req);
+    bdrv_tracked_request_end(&req);
     return ret;
 }
 

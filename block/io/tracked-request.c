@@ -1,6 +1,6 @@
 /*
- * Requests in flight, and those that must not overlap: a write that is smaller than a block reads the block,
- * changes a part and writes it back, which nothing may disturb
+ * Requests in flight, and those that must not overlap: a write that is smaller than a block reads the block, changes a
+ * part and writes it back, which nothing may disturb; a job copies a range that must not change meanwhile
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,13 +32,32 @@ static bool overlaps(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-/* The first earlier request that @req has to wait for. */
+/* A lock is no matter to readers, unless they say that they want to be alone. */
+static bool ignores_locks(const BdrvTrackedRequest *req)
+{
+    return req->type == BDRV_TRACKED_READ && !req->serialising;
+}
+
+/* Whether one of the two has to wait for the other. */
+static bool conflicts(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
+{
+    return (a->serialising || b->serialising) && overlaps(a, b) &&
+           !(a->type == BDRV_TRACKED_LOCK && ignores_locks(b)) && !(b->type == BDRV_TRACKED_LOCK && ignores_locks(a));
+}
+
+/* The first earlier request that @req has to wait for; not its own lock, nor those that wait for that. */
 static BdrvTrackedRequest *find_conflict(const BdrvTrackedRequest *req)
 {
+    const BdrvTrackedRequest *own = NULL;
+    Coroutine *self = qemu_coroutine_self();
+
     for (GList *l = req->bs->tracked_requests.head; l != &req->link; l = l->next) {
         BdrvTrackedRequest *other = l->data;
 
-        if ((req->serialising || other->serialising) && overlaps(req, other)) {
+        if (other->owner == self) {
+            assert(!own && !req->owner);
+            own = other;
+        } else if (conflicts(req, other) && !(own && conflicts(own, other))) {
             return other;
         }
     }
@@ -46,12 +65,13 @@ static BdrvTrackedRequest *find_conflict(const BdrvTrackedRequest *req)
 }
 
 void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs, int64_t offset,
-                                             int64_t bytes, bool serialising)
+                                             int64_t bytes, BdrvTrackedRequestType type, bool serialising)
 {
     BdrvTrackedRequest *conflict;
 
     *req = (BdrvTrackedRequest){
-        .bs = bs, .offset = offset, .bytes = bytes, .serialising = serialising, .link.data = req,
+        .bs = bs, .offset = offset, .bytes = bytes, .type = type, .serialising = serialising, .link.data = req,
+        .owner = type == BDRV_TRACKED_LOCK ? qemu_coroutine_self() : NULL,
     };
     qemu_co_queue_init(&req->waiters);
     bdrv_inc_in_flight(bs);
@@ -64,17 +84,18 @@ void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDrive
     }
 }
 
-static void request_end(BdrvTrackedRequest *req, bool wrote)
+void bdrv_tracked_request_end(BdrvTrackedRequest *req)
 {
     BlockDriverState *bs = req->bs;
+    bool wrote = req->type != BDRV_TRACKED_READ && req->type != BDRV_TRACKED_LOCK;
 
     g_mutex_lock(&bs->reqs_lock);
     g_queue_unlink(&bs->tracked_requests, &req->link);
     bs->serialising -= req->serialising;
     bs->write_gen += wrote;
-    /* A change of length covers all that is behind it, and writes nothing. */
-    if (wrote && req->bytes <= bs->length - req->offset) {
-        bs->wr_highest_offset = MAX(bs->wr_highest_offset, (uint64_t)(req->offset + req->bytes));
+    if (req->type == BDRV_TRACKED_WRITE) {
+        /* The last block may reach beyond the end. */
+        bs->wr_highest_offset = MAX(bs->wr_highest_offset, MIN(req->offset + req->bytes, bs->length));
     }
     qemu_co_queue_restart_all(&req->waiters);
     g_mutex_unlock(&bs->reqs_lock);
@@ -84,12 +105,22 @@ static void request_end(BdrvTrackedRequest *req, bool wrote)
     bdrv_dec_in_flight(bs);
 }
 
-void bdrv_tracked_request_end(BdrvTrackedRequest *req)
+struct BdrvRangeLock {
+    BdrvTrackedRequest req;
+};
+
+BdrvRangeLock *coroutine_fn bdrv_co_range_lock(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
-    request_end(req, false);
+    BdrvRangeLock *lock = g_new(BdrvRangeLock, 1);
+    int64_t start = ROUND_DOWN(offset, bs->bl.request_alignment);
+    int64_t end = ROUND_UP(offset + bytes, bs->bl.request_alignment);
+
+    bdrv_tracked_request_begin(&lock->req, bs, start, end - start, BDRV_TRACKED_LOCK, true);
+    return lock;
 }
 
-void bdrv_tracked_write_end(BdrvTrackedRequest *req)
+void bdrv_range_unlock(BdrvRangeLock *lock)
 {
-    request_end(req, true);
+    bdrv_tracked_request_end(&lock->req);
+    g_free(lock);
 }

@@ -112,9 +112,9 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
         ret = zero_fragment(bs, end, offset + bytes - end, flags);
     }
     if (ret == 0) {
-        bdrv_tracked_request_begin(&req, bs, start, end - start, false);
+        bdrv_tracked_request_begin(&req, bs, start, end - start, BDRV_TRACKED_WRITE, flags & BDRV_REQ_SERIALISING);
         ret = aligned_pwrite_zeroes(bs, start, end - start, flags);
-        bdrv_tracked_write_end(&req);
+        bdrv_tracked_request_end(&req);
     }
     return ret;
 }
@@ -138,12 +138,12 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
         return 0;
     }
     max = MAX(ROUND_DOWN(max, align), align);
-    bdrv_tracked_request_begin(&req, bs, start, end - start, false);
+    bdrv_tracked_request_begin(&req, bs, start, end - start, BDRV_TRACKED_DISCARD, false);
     for (int64_t n; ret == 0 && start < end; start += n) {
         n = MIN(end - start, max);
         ret = bdrv_driver_pdiscard(bs, start, n);
     }
-    bdrv_tracked_write_end(&req);
+    bdrv_tracked_request_end(&req);
     return ret == -ENOTSUP ? 0 : ret;
 }
 
@@ -159,8 +159,8 @@ int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_
     if (!bs->drv->bdrv_co_secure_discard) {
         return -ENOTSUP;
     }
-    bdrv_tracked_request_begin(&req, bs, offset, bytes, true);
+    bdrv_tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_DISCARD, true);
     ret = bdrv_driver_secure_discard(bs, offset, bytes);
-    bdrv_tracked_write_end(&req);
+    bdrv_tracked_request_end(&req);
     return ret;
 }

@@ -34,6 +34,11 @@ typedef enum BdrvRequestFlags {
     BDRV_REQ_OWN_BUFFER  = 1 << 3,
     /* What is read there stays the same, as when data is copied up from below: BLK_PERM_WRITE_UNCHANGED is enough. */
     BDRV_REQ_WRITE_UNCHANGED = 1 << 4,
+    /*
+     * Reads, too: no other request at this node that overlaps runs at the same time. Whoever comes first is served
+     * first. Zeroes that do not cover whole blocks keep others out block by block.
+     */
+    BDRV_REQ_SERIALISING     = 1 << 5,
 } BdrvRequestFlags;
 
 /*

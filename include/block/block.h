@@ -128,6 +128,23 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
 bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
                                    Error **errp);
 
+/*
+ * Keep a range of @bs to oneself, for a job that copies it: writes, zeroes and discards that overlap, and other locks,
+ * wait until it is unlocked; reads go on. Those that came before are waited for, and nobody overtakes. The range grows
+ * to whole blocks. From any loop.
+ *
+ *     BdrvRangeLock *lock = bdrv_co_range_lock(filter, offset, bytes);
+ *     ret = copy(...);
+ *     bdrv_range_unlock(lock);
+ *
+ * The lock belongs to the coroutine, whose own requests to @bs pass; it holds no other of that node. A drained section
+ * waits for the lock as it does for a request. So its owner neither pauses, nor makes requests that a drained section
+ * holds back, until it has unlocked.
+ */
+typedef struct BdrvRangeLock BdrvRangeLock;
+BdrvRangeLock *coroutine_fn bdrv_co_range_lock(BlockDriverState *bs, int64_t offset, int64_t bytes);
+void bdrv_range_unlock(BdrvRangeLock *lock);
+
 /* Bytes; known since the node was opened, follows bdrv_co_truncate(). */
 int64_t bdrv_getlength(const BlockDriverState *bs);
 /* Bytes that the node takes on disk, or -errno. */

@@ -235,7 +235,7 @@ struct BlockDriverState {
     GMutex reqs_lock;
     GQueue tracked_requests;    /* of BdrvTrackedRequest; under reqs_lock */
     unsigned serialising;       /* how many of them keep overlapping ones out; under reqs_lock */
-    uint64_t wr_highest_offset; /* end of the highest range written to; under reqs_lock */
+    int64_t wr_highest_offset;  /* end of the highest range written to; under reqs_lock */
     uint64_t write_gen;         /* counts what was written; under reqs_lock */
     uint64_t flushed_gen;       /* write_gen that is on stable storage; under reqs_lock */
 

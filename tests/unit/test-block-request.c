@@ -5,180 +5,10 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
 #include <sys/resource.h>
 
-#include "block/block-backend.h"
 #include "block/io/io_int.h"
-#include "qapi/json.h"
-#include "qapi/keyval.h"
-#include "util/aio.h"
-
-typedef enum FakeOp {
-    FAKE_READ,
-    FAKE_WRITE,
-    FAKE_ZEROES,
-    FAKE_DISCARD,
-    FAKE_FLUSH,
-} FakeOp;
-
-/* What the driver is asked, and answers: 0 without a hook. */
-static int coroutine_fn (*fake_hook)(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags);
-static GString *fake_calls;     /* a letter for each request: r w z d f, capital with FUA */
-static struct {
-    uint32_t alignment;
-    int64_t max_transfer;
-    int status;
-    int64_t pnum;
-    BlockDriverState *file;
-} fake;
-
-static int coroutine_fn fake_call(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
-{
-    char letter = "rwzdf"[op];
-
-    g_string_append_c(fake_calls, flags & BDRV_REQ_FUA ? g_ascii_toupper(letter) : letter);
-    return fake_hook ? fake_hook(op, offset, bytes, flags) : 0;
-}
-
-static bool coroutine_fn fake_co_open(BlockDriverState *bs, Error **errp)
-{
-    bs->filename = g_strdup("fake");
-    return true;
-}
-
-static void coroutine_fn fake_co_close(BlockDriverState *bs)
-{
-}
-
-static int64_t coroutine_fn fake_co_getlength(BlockDriverState *bs)
-{
-    const BlockdevOptionsNull *o = &bs->options->u.null_co;
-
-    return o->has_size ? (int64_t)o->size : 1 * MiB;
-}
-
-static void fake_refresh_limits(BlockDriverState *bs)
-{
-    bs->bl.request_alignment = fake.alignment ?: 1;
-    bs->bl.max_transfer = fake.max_transfer;
-}
-
-static int coroutine_fn fake_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                       BdrvRequestFlags flags)
-{
-    return fake_call(FAKE_READ, offset, bytes, flags);
-}
-
-static int coroutine_fn fake_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                        BdrvRequestFlags flags)
-{
-    return fake_call(FAKE_WRITE, offset, bytes, flags);
-}
-
-static int coroutine_fn fake_co_flush(BlockDriverState *bs)
-{
-    return fake_call(FAKE_FLUSH, 0, 0, 0);
-}
-
-static int coroutine_fn fake_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                                              BdrvRequestFlags flags)
-{
-    return fake_call(FAKE_ZEROES, offset, bytes, flags);
-}
-
-static int coroutine_fn fake_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
-{
-    return fake_call(FAKE_DISCARD, offset, bytes, 0);
-}
-
-static int coroutine_fn fake_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
-                                             int64_t *map, BlockDriverState **file)
-{
-    *pnum = fake.pnum;
-    *file = fake.file;
-    return fake.status;
-}
-
-static const BlockDriver fake_driver = {
-    .format_name = "null-co",
-    .driver = BLOCKDEV_DRIVER_NULL_CO,
-    .is_protocol = true,
-    .bdrv_co_open = fake_co_open,
-    .bdrv_co_close = fake_co_close,
-    .bdrv_co_getlength = fake_co_getlength,
-    .bdrv_refresh_limits = fake_refresh_limits,
-    .bdrv_co_preadv = fake_co_preadv,
-    .bdrv_co_pwritev = fake_co_pwritev,
-    .bdrv_co_flush = fake_co_flush,
-    .supported_write_flags = BDRV_REQ_FUA,
-    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP,
-    .bdrv_co_pwrite_zeroes = fake_co_pwrite_zeroes,
-    .bdrv_co_pdiscard = fake_co_pdiscard,
-    .bdrv_co_block_status = fake_co_block_status,
-};
-
-/* A node on top of another. */
-static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
-{
-    return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);
-}
-
-static int coroutine_fn filter_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                         BdrvRequestFlags flags)
-{
-    return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
-}
-
-static int coroutine_fn filter_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                          BdrvRequestFlags flags)
-{
-    return bdrv_co_pwritev(bs->file, offset, bytes, qiov, flags);
-}
-
-static const BlockDriver filter_driver = {
-    .format_name = "raw",
-    .driver = BLOCKDEV_DRIVER_RAW,
-    .is_filter = true,
-    .bdrv_co_open = filter_co_open,
-    .bdrv_co_preadv = filter_co_preadv,
-    .bdrv_co_pwritev = filter_co_pwritev,
-    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER | BDRV_REQ_WRITE_UNCHANGED,
-};
-
-const BlockDriver *bdrv_find_format(const char *format_name)
-{
-    return g_str_equal(format_name, "raw") ? &filter_driver : &fake_driver;
-}
-
-const BlockDriver *bdrv_find_driver(BlockdevDriver driver)
-{
-    return driver == BLOCKDEV_DRIVER_RAW ? &filter_driver : &fake_driver;
-}
-
-const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len)
-{
-    return &fake_driver;
-}
-
-void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque)
-{
-    fn(&fake_driver, opaque);
-}
-
-static BlockBackend *coroutine_fn open_blk(const char *text)
-{
-    g_autoptr(json_object) options = keyval_parse(text, NULL, NULL, &error_abort);
-
-    g_string_truncate(fake_calls, 0);
-    return blk_co_new_open("test", NULL, options, 0, BLK_PERM_ALL, BLK_PERM_ALL, &error_abort);
-}
-
-static void reset_fake(void)
-{
-    memset(&fake, 0, sizeof(fake));
-    fake_hook = NULL;
-}
+#include "fake-driver.h"
 
 /* Promises of drivers, and to drivers: each case breaks one, which must end the program. */
 
@@ -302,11 +132,11 @@ static void coroutine_fn boundary_entry(void *opaque)
 
     fake.alignment = 512;
     fake.max_transfer = 4096;
-    BlockBackend *blk = open_blk("driver=null-co");
+    BlockBackend *blk = fake_open_blk("driver=null-co");
     break_as_driver(blk, what, buf);
     break_as_caller(blk, what, buf);
     blk_co_unref(blk);
-    reset_fake();
+    fake_reset();
 }
 
 static void test_boundary(void)
@@ -335,7 +165,7 @@ static void test_boundary(void)
 /* What users can bring about is an error: a node may become inactive under a user that was allowed to write. */
 static void coroutine_fn refused_entry(void *opaque)
 {
-    BlockBackend *blk = open_blk("driver=null-co,discard=unmap");
+    BlockBackend *blk = fake_open_blk("driver=null-co,discard=unmap");
     BlockDriverState *bs = blk_bs(blk);
     uint8_t byte = 0;
 
@@ -361,7 +191,7 @@ static void test_refused(void)
 static void coroutine_fn unchanged_entry(void *opaque)
 {
     fake.alignment = 512;
-    BlockBackend *blk = open_blk("driver=raw,detect-zeroes=on,file.driver=null-co");
+    BlockBackend *blk = fake_open_blk("driver=raw,detect-zeroes=on,file.driver=null-co");
     BlockBackend *reader = blk_new("reader", BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL & ~BLK_PERM_WRITE);
     uint8_t buf[1024] = { 1 }, zeroes[1024] = { 0 };
 
@@ -386,7 +216,7 @@ static void coroutine_fn unchanged_entry(void *opaque)
     g_assert_cmpint(blk_co_pwrite(blk, 0, 512, buf, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
     blk_co_unref(reader);
     blk_co_unref(blk);
-    reset_fake();
+    fake_reset();
 }
 
 static void test_unchanged(void)

@@ -1,0 +1,195 @@
+/*
+ * A block driver that does as a test says, and a filter: they take the places of null-co and raw in a table of their
+ * own, so that block/drivers/drivers.c is not linked. Nothing is stored.
+ *
+ *     fake_hook = my_hook;
+ *     BlockBackend *blk = fake_open_blk("driver=null-co");
+ *     ...
+ *     g_assert_cmpstr(fake_calls->str, ==, "wf");
+ *     blk_co_unref(blk);
+ *     fake_reset();
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef FAKE_DRIVER_H
+#define FAKE_DRIVER_H
+
+#include <json.h>
+
+#include "block/block-backend.h"
+#include "block/block_int.h"
+#include "qapi/json.h"
+#include "qapi/keyval.h"
+#include "util/aio.h"
+
+typedef enum FakeOp {
+    FAKE_READ,
+    FAKE_WRITE,
+    FAKE_ZEROES,
+    FAKE_DISCARD,
+    FAKE_FLUSH,
+} FakeOp;
+
+/* What the driver is asked, and answers: 0 without a hook. */
+static int coroutine_fn (*fake_hook)(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags);
+static GString *fake_calls;     /* main() makes it; a letter for each request: r w z d f, capital with FUA */
+static bool fake_silent;        /* nothing is noted there, since requests come from several threads */
+static struct {
+    uint32_t alignment;
+    int64_t max_transfer;
+    int status;
+    int64_t pnum;
+    BlockDriverState *file;
+} fake;
+
+static int coroutine_fn fake_call(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    char letter = "rwzdf"[op];
+
+    if (!fake_silent) {
+        g_string_append_c(fake_calls, flags & BDRV_REQ_FUA ? g_ascii_toupper(letter) : letter);
+    }
+    return fake_hook ? fake_hook(op, offset, bytes, flags) : 0;
+}
+
+static bool coroutine_fn fake_co_open(BlockDriverState *bs, Error **errp)
+{
+    bs->filename = g_strdup("fake");
+    return true;
+}
+
+static void coroutine_fn fake_co_close(BlockDriverState *bs)
+{
+}
+
+static int64_t coroutine_fn fake_co_getlength(BlockDriverState *bs)
+{
+    const BlockdevOptionsNull *o = &bs->options->u.null_co;
+
+    return o->has_size ? (int64_t)o->size : 1 * MiB;
+}
+
+static void fake_refresh_limits(BlockDriverState *bs)
+{
+    bs->bl.request_alignment = fake.alignment ?: 1;
+    bs->bl.max_transfer = fake.max_transfer;
+}
+
+static int coroutine_fn fake_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                       BdrvRequestFlags flags)
+{
+    return fake_call(FAKE_READ, offset, bytes, flags);
+}
+
+static int coroutine_fn fake_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                        BdrvRequestFlags flags)
+{
+    return fake_call(FAKE_WRITE, offset, bytes, flags);
+}
+
+static int coroutine_fn fake_co_flush(BlockDriverState *bs)
+{
+    return fake_call(FAKE_FLUSH, 0, 0, 0);
+}
+
+static int coroutine_fn fake_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                              BdrvRequestFlags flags)
+{
+    return fake_call(FAKE_ZEROES, offset, bytes, flags);
+}
+
+static int coroutine_fn fake_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    return fake_call(FAKE_DISCARD, offset, bytes, 0);
+}
+
+static int coroutine_fn fake_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                             int64_t *map, BlockDriverState **file)
+{
+    *pnum = fake.pnum;
+    *file = fake.file;
+    return fake.status;
+}
+
+static const BlockDriver fake_driver = {
+    .format_name = "null-co",
+    .driver = BLOCKDEV_DRIVER_NULL_CO,
+    .is_protocol = true,
+    .bdrv_co_open = fake_co_open,
+    .bdrv_co_close = fake_co_close,
+    .bdrv_co_getlength = fake_co_getlength,
+    .bdrv_refresh_limits = fake_refresh_limits,
+    .bdrv_co_preadv = fake_co_preadv,
+    .bdrv_co_pwritev = fake_co_pwritev,
+    .bdrv_co_flush = fake_co_flush,
+    .supported_write_flags = BDRV_REQ_FUA,
+    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP,
+    .bdrv_co_pwrite_zeroes = fake_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = fake_co_pdiscard,
+    .bdrv_co_block_status = fake_co_block_status,
+};
+
+/* A node on top of another. */
+static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
+{
+    return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);
+}
+
+static int coroutine_fn filter_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                         BdrvRequestFlags flags)
+{
+    return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn filter_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                          BdrvRequestFlags flags)
+{
+    return bdrv_co_pwritev(bs->file, offset, bytes, qiov, flags);
+}
+
+static const BlockDriver filter_driver = {
+    .format_name = "raw",
+    .driver = BLOCKDEV_DRIVER_RAW,
+    .is_filter = true,
+    .bdrv_co_open = filter_co_open,
+    .bdrv_co_preadv = filter_co_preadv,
+    .bdrv_co_pwritev = filter_co_pwritev,
+    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER | BDRV_REQ_WRITE_UNCHANGED,
+};
+
+const BlockDriver *bdrv_find_format(const char *format_name)
+{
+    return g_str_equal(format_name, "raw") ? &filter_driver : &fake_driver;
+}
+
+const BlockDriver *bdrv_find_driver(BlockdevDriver driver)
+{
+    return driver == BLOCKDEV_DRIVER_RAW ? &filter_driver : &fake_driver;
+}
+
+const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len)
+{
+    return &fake_driver;
+}
+
+void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque)
+{
+    fn(&fake_driver, opaque);
+}
+
+static BlockBackend *coroutine_fn fake_open_blk(const char *text)
+{
+    g_autoptr(json_object) options = keyval_parse(text, NULL, NULL, &error_abort);
+
+    g_string_truncate(fake_calls, 0);
+    return blk_co_new_open("test", NULL, options, 0, BLK_PERM_ALL, BLK_PERM_ALL, &error_abort);
+}
+
+static void fake_reset(void)
+{
+    memset(&fake, 0, sizeof(fake));
+    fake_hook = NULL;
+    fake_silent = false;
+}
+
+#endif
