@@ -61,13 +61,13 @@ BlockInfoList *coroutine_fn qmp_query_block(Error **errp)
     return NULL;
 }
 
-static BlockStats *node_stats(const BlockDriverState *bs)
+static BlockStats *node_stats(BlockDriverState *bs)
 {
     BlockStats *s = g_new0(BlockStats, 1);
 
     s->node_name = g_strdup(bs->node_name);
     s->stats = g_new0(BlockDeviceStats, 1);
-    s->stats->wr_highest_offset = bs->wr_highest_offset;
+    s->stats->wr_highest_offset = bdrv_get_wr_highest_offset(bs);
     s->stats->timed_stats = g_new0(BlockDeviceTimedStatsList, 1);
     if (bs->file) {
         s->parent = node_stats(bs->file->bs);

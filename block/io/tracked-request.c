@@ -105,6 +105,13 @@ void bdrv_tracked_request_end(BdrvTrackedRequest *req)
     bdrv_dec_in_flight(bs);
 }
 
+int64_t bdrv_get_wr_highest_offset(BlockDriverState *bs)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
+
+    return bs->wr_highest_offset;
+}
+
 struct BdrvRangeLock {
     BdrvTrackedRequest req;
 };

@@ -145,6 +145,9 @@ typedef struct BdrvRangeLock BdrvRangeLock;
 BdrvRangeLock *coroutine_fn bdrv_co_range_lock(BlockDriverState *bs, int64_t offset, int64_t bytes);
 void bdrv_range_unlock(BdrvRangeLock *lock);
 
+/* End of the highest range that was written to since the node was opened; bytes. From any thread. */
+int64_t bdrv_get_wr_highest_offset(BlockDriverState *bs);
+
 /* Bytes; known since the node was opened, follows bdrv_co_truncate(). */
 int64_t bdrv_getlength(const BlockDriverState *bs);
 /* Bytes that the node takes on disk, or -errno. */

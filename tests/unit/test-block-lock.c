@@ -260,7 +260,9 @@ static void coroutine_fn threads_entry(void *opaque)
     }
     while (g_atomic_int_get(&running)) {
         co_sleep_ns(SCALE_MS);
+        g_assert_cmpint(bdrv_get_wr_highest_offset(blk_bs(blk)), <=, 4096);
     }
+    g_assert_cmpint(bdrv_get_wr_highest_offset(blk_bs(blk)), ==, 4096);
     g_assert_cmpuint(count, ==, G_N_ELEMENTS(counters) * ROUNDS);
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
         iothread_unref(threads[i]);

@@ -219,6 +219,29 @@ static void coroutine_fn unchanged_entry(void *opaque)
     fake_reset();
 }
 
+/* Not beyond the end of the node where that is within a block, and not what was only read or discarded. */
+static void coroutine_fn highest_entry(void *opaque)
+{
+    fake.alignment = 512;
+    BlockBackend *blk = fake_open_blk("driver=null-co,size=1000,discard=unmap");
+    uint8_t buf[1000] = { 0 };
+
+    g_assert_cmpint(blk_co_pread(blk, 0, 1000, buf), ==, 0);
+    g_assert_cmpint(blk_co_pdiscard(blk, 0, 512), ==, 0);
+    g_assert_cmpint(bdrv_get_wr_highest_offset(blk_bs(blk)), ==, 0);
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 512, buf, 0), ==, 0);
+    g_assert_cmpint(bdrv_get_wr_highest_offset(blk_bs(blk)), ==, 512);
+    g_assert_cmpint(blk_co_pwrite(blk, 900, 100, buf, 0), ==, 0);
+    g_assert_cmpint(bdrv_get_wr_highest_offset(blk_bs(blk)), ==, 1000);
+    blk_co_unref(blk);
+    fake_reset();
+}
+
+static void test_highest(void)
+{
+    aio_context_run(highest_entry, NULL);
+}
+
 static void test_unchanged(void)
 {
     aio_context_run(unchanged_entry, NULL);
@@ -231,6 +254,7 @@ int main(int argc, char **argv)
     g_test_add_func("/request/boundary", test_boundary);
     g_test_add_func("/request/refused", test_refused);
     g_test_add_func("/request/unchanged", test_unchanged);
+    g_test_add_func("/request/highest-offset", test_highest);
     int ret = g_test_run();
     g_string_free(fake_calls, true);
     return ret;
