@@ -12,6 +12,7 @@
 #include "util/secret-buffer.h"
 
 struct QCryptoSectorCipher {
+    size_t sector_size;
     uint64_t sector_mask;       /* the bits of a sector's number that get into its IV */
 
     /* Either a kernel with an XTSKeys ... */
@@ -87,9 +88,18 @@ static bool is_aes(QCryptoCipherAlgo alg)
 QCryptoSectorCipher *qcrypto_sector_cipher_new_with(const XTSKernel *kernel,
                                                     QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                                     QCryptoIVGenAlgo ivgen, QCryptoHashAlgo ivhash,
-                                                    const uint8_t *key, size_t nkey, Error **errp)
+                                                    size_t sector_size, const uint8_t *key, size_t nkey,
+                                                    Error **errp)
 {
     g_autoptr(QCryptoSectorCipher) sc = g_new0(QCryptoSectorCipher, 1);
+
+    if (sector_size < QCRYPTO_SECTOR_SIZE || sector_size > QCRYPTO_MAX_SECTOR_SIZE ||
+        (sector_size & (sector_size - 1)) != 0) {
+        error_setg(errp, "Sectors of %zu bytes are not supported: they have %d to %d, a power of two", sector_size,
+                   QCRYPTO_SECTOR_SIZE, QCRYPTO_MAX_SECTOR_SIZE);
+        return NULL;
+    }
+    sc->sector_size = sector_size;
 
     /* Checks the key's length, for a kernel too. */
     sc->cipher = qcrypto_cipher_new(alg, mode, key, nkey, errp);
@@ -113,10 +123,16 @@ QCryptoSectorCipher *qcrypto_sector_cipher_new_with(const XTSKernel *kernel,
 
 QCryptoSectorCipher *qcrypto_sector_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                                QCryptoIVGenAlgo ivgen, QCryptoHashAlgo ivhash,
-                                               const uint8_t *key, size_t nkey, Error **errp)
+                                               size_t sector_size, const uint8_t *key, size_t nkey,
+                                               Error **errp)
 {
-    return qcrypto_sector_cipher_new_with(xts_kernel_best(), alg, mode, ivgen, ivhash,
+    return qcrypto_sector_cipher_new_with(xts_kernel_best(), alg, mode, ivgen, ivhash, sector_size,
                                           key, nkey, errp);
+}
+
+size_t qcrypto_sector_cipher_get_sector_size(const QCryptoSectorCipher *sc)
+{
+    return sc->sector_size;
 }
 
 static void sector_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *iv)
@@ -133,17 +149,17 @@ static void sector_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *i
 static void sectors_crypt(const QCryptoSectorCipher *sc, bool encrypt, uint64_t first_sector,
                           const uint8_t *in, uint8_t *out, size_t sectors)
 {
+    size_t size = sc->sector_size;
     uint8_t iv[QCRYPTO_CIPHER_MAX_BLOCK_LEN];
 
     if (sc->kernel) {
         xts_crypt(sc->kernel, (XTSKeys *)sc->kernel_keys->data, encrypt, first_sector,
-                  sc->sector_mask, in, out, sectors);
+                  sc->sector_mask, size, in, out, sectors);
         return;
     }
     for (size_t i = 0; i < sectors; i++) {
-        sector_iv(sc, first_sector + i, iv);
-        qcrypto_cipher_crypt_nowipe(sc->cipher, encrypt, iv, in + i * QCRYPTO_SECTOR_SIZE,
-                                    out + i * QCRYPTO_SECTOR_SIZE, QCRYPTO_SECTOR_SIZE);
+        sector_iv(sc, first_sector + i * (size / QCRYPTO_SECTOR_SIZE), iv);
+        qcrypto_cipher_crypt_nowipe(sc->cipher, encrypt, iv, in + i * size, out + i * size, size);
     }
     secret_wipe_stack();
 }

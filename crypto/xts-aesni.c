@@ -115,12 +115,12 @@ INLINE __m128i times_x(__m128i t)
     return _mm_xor_si128(_mm_add_epi64(t, t), carry);
 }
 
-INLINE void crypt_sector(const uint32_t *schedule, unsigned rounds, bool encrypt,
+INLINE void crypt_unit(const uint32_t *schedule, unsigned rounds, bool encrypt,
                          const uint8_t *first_tweak, const uint8_t *in, uint8_t *out)
 {
     __m128i tweak = _mm_load_si128((const __m128i *)first_tweak);
 
-    for (unsigned group = 0; group < XTS_BLOCKS_PER_SECTOR / LANES; group++) {
+    for (unsigned group = 0; group < XTS_BLOCKS_PER_UNIT / LANES; group++) {
         __m128i b[LANES], t[LANES];
 
         UNROLL for (unsigned i = 0; i < LANES; i++) {
@@ -140,11 +140,11 @@ INLINE void crypt_sector(const uint32_t *schedule, unsigned rounds, bool encrypt
 TARGET void xts_aesni_encrypt(const XTSKeys *keys, const uint8_t tweak[16],
                               const uint8_t *in, uint8_t *out)
 {
-    crypt_sector(keys->encrypt, keys->rounds, true, tweak, in, out);
+    crypt_unit(keys->encrypt, keys->rounds, true, tweak, in, out);
 }
 
 TARGET void xts_aesni_decrypt(const XTSKeys *keys, const uint8_t tweak[16],
                               const uint8_t *in, uint8_t *out)
 {
-    crypt_sector(keys->decrypt, keys->rounds, false, tweak, in, out);
+    crypt_unit(keys->decrypt, keys->rounds, false, tweak, in, out);
 }

@@ -41,23 +41,50 @@ const XTSKernel *xts_kernel_best(void)
     return NULL;
 }
 
-void xts_crypt(const XTSKernel *kernel, const XTSKeys *keys, bool encrypt, uint64_t first_sector,
-               uint64_t sector_mask, const uint8_t *in, uint8_t *out, size_t sectors)
+/*
+ * The tweak of the block behind a unit: times x^32 in GF(2^128). What leaves the top comes back times 0x87 (IEEE 1619,
+ * section 5.2).
+ */
+static void next_unit_tweak(uint8_t *tweak)
 {
-    XTSSectorFunc *crypt = encrypt ? kernel->encrypt : kernel->decrypt;
+    uint64_t word[2];
+
+    memcpy(word, tweak, sizeof(word));
+    uint64_t low = GUINT64_FROM_LE(word[0]), high = GUINT64_FROM_LE(word[1]);
+    uint64_t out = high >> 32;
+    high = high << 32 | low >> 32;
+    low = low << 32 ^ out ^ out << 1 ^ out << 2 ^ out << 7;
+    word[0] = GUINT64_TO_LE(low);
+    word[1] = GUINT64_TO_LE(high);
+    memcpy(tweak, word, sizeof(word));
+}
+
+void xts_crypt(const XTSKernel *kernel, const XTSKeys *keys, bool encrypt, uint64_t first_sector,
+               uint64_t sector_mask, size_t sector_size, const uint8_t *in, uint8_t *out, size_t sectors)
+{
+    XTSUnitFunc *crypt = encrypt ? kernel->encrypt : kernel->decrypt;
+    size_t units = sector_size / XTS_UNIT_BYTES;
+    size_t numbers = sector_size / QCRYPTO_SECTOR_SIZE;
     XTSTweaks tweaks = { 0 };
 
     for (size_t i = 0; i < sectors; i++) {
         if (i % XTS_TWEAKS == 0) {
             for (size_t j = 0; j < XTS_TWEAKS; j++) {
-                uint64_t number[2] = { GUINT64_TO_LE((first_sector + i + j) & sector_mask), 0 };
+                uint64_t number[2] = { GUINT64_TO_LE((first_sector + (i + j) * numbers) & sector_mask), 0 };
 
                 memcpy(tweaks.block[j], number, sizeof(number));
             }
             kernel->tweak(keys, &tweaks);
         }
-        crypt(keys, tweaks.block[i % XTS_TWEAKS],
-              in + i * QCRYPTO_SECTOR_SIZE, out + i * QCRYPTO_SECTOR_SIZE);
+        for (size_t unit = 0;;) {
+            crypt(keys, tweaks.block[i % XTS_TWEAKS], in, out);
+            in += XTS_UNIT_BYTES;
+            out += XTS_UNIT_BYTES;
+            if (++unit == units) {
+                break;
+            }
+            next_unit_tweak(tweaks.block[i % XTS_TWEAKS]);
+        }
     }
     secret_wipe(&tweaks, sizeof(tweaks));
     secret_wipe_registers();

@@ -1,6 +1,7 @@
 /*
- * XTS kernels: AES-XTS over runs of 512-byte sectors, tweaks included, in the processor's own
- * instructions
+ * XTS kernels: AES-XTS over runs of sectors, tweaks included, in the processor's own instructions
+ *
+ * A kernel works on 512 bytes at a time, a unit; longer sectors are several of them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +14,8 @@
 
 #include "crypto/sector-cipher.h"
 
-#define XTS_BLOCKS_PER_SECTOR (QCRYPTO_SECTOR_SIZE / 16)
+#define XTS_UNIT_BYTES 512
+#define XTS_BLOCKS_PER_UNIT (XTS_UNIT_BYTES / 16)
 #define AES_MAX_ROUNDS 14
 
 /*
@@ -40,17 +42,17 @@ typedef void XTSExpandFunc(XTSKeys *keys, const uint8_t *key, size_t nkey);
 /* Encrypt the blocks in @tweaks with the second key. */
 typedef void XTSTweakFunc(const XTSKeys *keys, XTSTweaks *tweaks);
 
-/* Crypt one sector whose tweak was encrypted already. */
-typedef void XTSSectorFunc(const XTSKeys *keys, const uint8_t tweak[16],
-                           const uint8_t *in, uint8_t *out);
+/* Crypt a unit; @tweak is the one of its first block. */
+typedef void XTSUnitFunc(const XTSKeys *keys, const uint8_t tweak[16],
+                         const uint8_t *in, uint8_t *out);
 
 typedef struct XTSKernel {
     const char *name;
     bool (*supported)(void);    /* by this processor */
     XTSExpandFunc *expand;
     XTSTweakFunc *tweak;
-    XTSSectorFunc *encrypt;
-    XTSSectorFunc *decrypt;
+    XTSUnitFunc *encrypt;
+    XTSUnitFunc *decrypt;
 } XTSKernel;
 
 /* All kernels of this build, fastest first; ends with a NULL name. */
@@ -60,17 +62,17 @@ extern const XTSKernel xts_kernels[];
 const XTSKernel *xts_kernel_best(void);
 
 /*
- * Crypt @sectors sectors; the tweak of each is its number under @sector_mask, little-endian, zero
- * padded.
+ * Crypt @sectors sectors of @sector_size bytes; the tweak of each is its number under @sector_mask, little-endian, zero
+ * padded. Numbers count QCRYPTO_SECTOR_SIZE bytes.
  */
 void xts_crypt(const XTSKernel *kernel, const XTSKeys *keys, bool encrypt, uint64_t first_sector,
-               uint64_t sector_mask, const uint8_t *in, uint8_t *out, size_t sectors);
+               uint64_t sector_mask, size_t sector_size, const uint8_t *in, uint8_t *out, size_t sectors);
 
 /* What the table is made of; defined where the processor family has it. */
 XTSExpandFunc xts_aesni_expand;
 XTSTweakFunc xts_aesni_tweak, xts_vaes_tweak;
-XTSSectorFunc xts_aesni_encrypt, xts_aesni_decrypt;
-XTSSectorFunc xts_vaes_encrypt, xts_vaes_decrypt;
+XTSUnitFunc xts_aesni_encrypt, xts_aesni_decrypt;
+XTSUnitFunc xts_vaes_encrypt, xts_vaes_decrypt;
 
 /*
  * As qcrypto_sector_cipher_new(), with a kernel of choice: NULL for the portable code. @kernel has
@@ -79,6 +81,7 @@ XTSSectorFunc xts_vaes_encrypt, xts_vaes_decrypt;
 QCryptoSectorCipher *qcrypto_sector_cipher_new_with(const XTSKernel *kernel,
                                                     QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                                     QCryptoIVGenAlgo ivgen, QCryptoHashAlgo ivhash,
-                                                    const uint8_t *key, size_t nkey, Error **errp);
+                                                    size_t sector_size, const uint8_t *key, size_t nkey,
+                                                    Error **errp);
 
 #endif

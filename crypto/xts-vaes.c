@@ -81,13 +81,13 @@ INLINE __m256i times_x_pow(__m256i tweak, unsigned n)
     return _mm256_xor_si256(tweak, folded);
 }
 
-INLINE void crypt_sector(const uint32_t *schedule, unsigned rounds, bool encrypt,
+INLINE void crypt_unit(const uint32_t *schedule, unsigned rounds, bool encrypt,
                          const uint8_t *first_tweak, const uint8_t *in, uint8_t *out)
 {
     __m256i tweak = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)first_tweak));
 
     _Pragma("GCC unroll 2")
-    for (unsigned group = 0; group < XTS_BLOCKS_PER_SECTOR / BLOCKS; group++) {
+    for (unsigned group = 0; group < XTS_BLOCKS_PER_UNIT / BLOCKS; group++) {
         __m256i b[LANES], t[LANES];
 
         UNROLL for (unsigned i = 0; i < LANES; i++) {
@@ -104,11 +104,11 @@ INLINE void crypt_sector(const uint32_t *schedule, unsigned rounds, bool encrypt
 TARGET void xts_vaes_encrypt(const XTSKeys *keys, const uint8_t tweak[16],
                              const uint8_t *in, uint8_t *out)
 {
-    crypt_sector(keys->encrypt, keys->rounds, true, tweak, in, out);
+    crypt_unit(keys->encrypt, keys->rounds, true, tweak, in, out);
 }
 
 TARGET void xts_vaes_decrypt(const XTSKeys *keys, const uint8_t tweak[16],
                              const uint8_t *in, uint8_t *out)
 {
-    crypt_sector(keys->decrypt, keys->rounds, false, tweak, in, out);
+    crypt_unit(keys->decrypt, keys->rounds, false, tweak, in, out);
 }

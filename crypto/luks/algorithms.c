@@ -159,6 +159,8 @@ void luks_algorithms_store(const LUKSAlgorithms *alg, LUKSHeader *header)
 
 bool luks_algorithms_load(const LUKSHeader *header, LUKSAlgorithms *alg)
 {
+    alg->kdf = &luks_kdf_pbkdf2;
+    alg->sector_size = QCRYPTO_LUKS_SECTOR_SIZE;
     return luks_mode_parse(header->cipher_mode, alg, NULL) &&
            luks_hash_parse(header->hash_spec, &alg->hash) &&
            luks_cipher_parse(header->cipher_name, header->key_bytes, alg->mode, &alg->cipher);
@@ -174,6 +176,8 @@ bool luks_algorithms_from_options(const QCryptoBlockCreateOptionsLUKS *options,
         .ivgen_hash = options->has_ivgen_hash_alg ? options->ivgen_hash_alg
                                                   : QCRYPTO_HASH_ALGO_SHA256,
         .hash = options->has_hash_alg ? options->hash_alg : QCRYPTO_HASH_ALGO_SHA256,
+        .kdf = &luks_kdf_pbkdf2,
+        .sector_size = QCRYPTO_LUKS_SECTOR_SIZE,
     };
     if (options->has_iter_time && options->iter_time < 0) {
         error_setg(errp, "Parameter 'iter-time' is %" PRId64 ", but cannot be negative",
@@ -183,9 +187,9 @@ bool luks_algorithms_from_options(const QCryptoBlockCreateOptionsLUKS *options,
     return luks_algorithms_check(alg, errp);
 }
 
-QCryptoSectorCipher *luks_sector_cipher_new(const LUKSAlgorithms *alg, const SecretBuffer *key,
+QCryptoSectorCipher *luks_sector_cipher_new(const LUKSAlgorithms *alg, size_t sector_size, const SecretBuffer *key,
                                             Error **errp)
 {
-    return qcrypto_sector_cipher_new(alg->cipher, alg->mode, alg->ivgen, alg->ivgen_hash,
+    return qcrypto_sector_cipher_new(alg->cipher, alg->mode, alg->ivgen, alg->ivgen_hash, sector_size,
                                      key->data, key->len, errp);
 }

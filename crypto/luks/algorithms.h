@@ -6,7 +6,7 @@
 #ifndef CRYPTO_LUKS_ALGORITHMS_H
 #define CRYPTO_LUKS_ALGORITHMS_H
 
-#include "crypto/luks/header.h"
+#include "crypto/luks/kdf.h"
 
 typedef struct LUKSAlgorithms {
     QCryptoCipherAlgo cipher;
@@ -14,6 +14,8 @@ typedef struct LUKSAlgorithms {
     QCryptoIVGenAlgo ivgen;
     QCryptoHashAlgo ivgen_hash;     /* means something with essiv only */
     QCryptoHashAlgo hash;
+    const LUKSKDF *kdf;
+    size_t sector_size;             /* of the payload; key material is in sectors of 512 bytes */
 } LUKSAlgorithms;
 
 /* Whether there is a cipher family called @name ("aes") at all. */
@@ -45,7 +47,7 @@ bool luks_algorithms_from_options(const QCryptoBlockCreateOptionsLUKS *options,
                                   LUKSAlgorithms *alg, Error **errp);
 
 /* The cipher for @key, which is luks_key_bytes() long: the payload's, or that of key material. */
-QCryptoSectorCipher *luks_sector_cipher_new(const LUKSAlgorithms *alg, const SecretBuffer *key,
+QCryptoSectorCipher *luks_sector_cipher_new(const LUKSAlgorithms *alg, size_t sector_size, const SecretBuffer *key,
                                             Error **errp);
 
 #endif

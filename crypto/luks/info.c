@@ -17,6 +17,12 @@ uint64_t qcrypto_luks_header_bytes(const QCryptoLUKS *luks)
     return luks_material_end(&luks->header);
 }
 
+size_t qcrypto_luks_sector_size(const QCryptoLUKS *luks)
+{
+    /* It is the same where the rest of the algorithms is not known. */
+    return luks->unsupported ? QCRYPTO_LUKS_SECTOR_SIZE : luks->alg.sector_size;
+}
+
 const QCryptoSectorCipher *qcrypto_luks_sector_cipher(const QCryptoLUKS *luks)
 {
     return luks->sectors;

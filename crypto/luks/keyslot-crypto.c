@@ -1,5 +1,5 @@
 /*
- * Keys under passwords: PBKDF2, anti-forensic split and encryption of key material
+ * Keys under passwords: key derivation, anti-forensic split and encryption of key material
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,7 +7,6 @@
 
 #include "crypto/afsplit.h"
 #include "crypto/hash.h"
-#include "crypto/pbkdf.h"
 #include "crypto/random.h"
 #include "crypto/luks/luks-int.h"
 #include "crypto/luks/keyslot-crypto.h"
@@ -25,39 +24,46 @@ void luks_sealed_free(LUKSSealed *sealed)
 }
 
 /*
- * Keys are derived in slices of so many nanoseconds, between which the operation can be paused or cancelled, and other
- * derivations have their turn. To hand one over costs some 20 us.
+ * Keys are derived in slices of about this length. Between them the operation can be paused or cancelled, and other
+ * derivations run. Each costs some 20 us for handing it to a worker.
  */
 #define DERIVE_SLICE_NS (50 * SCALE_MS)
 
+typedef struct Derivation {
+    const LUKSKDF *kdf;
+    void *state;
+} Derivation;
+
 static int derive_slice(void *opaque)
 {
-    return qcrypto_pbkdf2_step(opaque, DERIVE_SLICE_NS);
+    const Derivation *d = opaque;
+
+    return d->kdf->step(d->state, DERIVE_SLICE_NS);
 }
 
 static bool derive_key(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const SecretBuffer *secret,
-                   const uint8_t *salt, uint32_t iterations, uint8_t *out, size_t nout,
-                   Error **errp)
+                       const uint8_t *salt, uint32_t iterations, uint8_t *out, size_t nout,
+                       Error **errp)
 {
-    g_autoptr(QCryptoPBKDF2) kdf = qcrypto_pbkdf2_new(alg->hash, secret->data, secret->len, salt,
-                                                      LUKS_SALT_BYTES, iterations, out, nout, errp);
+    const LUKSKDFParams params = { .hash = alg->hash, .iterations = iterations, .salt = salt };
+    Derivation d = { .kdf = alg->kdf, .state = alg->kdf->begin(&params, secret, out, nout, errp) };
+    bool done = false;
 
-    if (!kdf) {
+    if (!d.state) {
         return false;
     }
-    do {
-        if (!luks_pause_point(io, errp)) {
-            return false;
-        }
-    } while (!thread_pool_submit_co(THREAD_POOL_LONG, derive_slice, kdf));
-    return true;
+    while (!done && luks_pause_point(io, errp)) {
+        done = thread_pool_submit_co(THREAD_POOL_LONG, derive_slice, &d);
+    }
+    d.kdf->end(d.state);
+    return done;
 }
 
 bool luks_digest_make(const QCryptoLUKSIO *io, LUKSHeader *header, const LUKSAlgorithms *alg,
                       const SecretBuffer *master_key, Error **errp)
 {
     return derive_key(io, alg, master_key, header->digest_salt, header->digest_iterations,
-                  header->digest, LUKS_DIGEST_BYTES, errp);
+                      header->digest, LUKS_DIGEST_BYTES, errp);
 }
 
 LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
@@ -75,7 +81,7 @@ LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
                    sealed->key->len, errp)) {
         return NULL;
     }
-    cipher = luks_sector_cipher_new(alg, sealed->key, errp);
+    cipher = luks_sector_cipher_new(alg, QCRYPTO_LUKS_SECTOR_SIZE, sealed->key, errp);
     if (!cipher || !qcrypto_afsplit_encode(alg->hash, header->key_bytes, LUKS_STRIPES,
                                            master_key->data, sealed->material->data, errp)) {
         return NULL;
@@ -89,7 +95,7 @@ LUKSSealed *luks_seal(const QCryptoLUKSIO *io, const LUKSHeader *header,
 static SecretBuffer *join_stripes(const LUKSHeader *header, const LUKSAlgorithms *alg,
                           const SecretBuffer *key, SecretBuffer *material, Error **errp)
 {
-    g_autoptr(QCryptoSectorCipher) cipher = luks_sector_cipher_new(alg, key, errp);
+    g_autoptr(QCryptoSectorCipher) cipher = luks_sector_cipher_new(alg, QCRYPTO_LUKS_SECTOR_SIZE, key, errp);
     g_autoptr(SecretBuffer) out = NULL;
 
     if (!cipher) {
@@ -148,7 +154,7 @@ int luks_unseal(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlg
 }
 
 typedef struct MeasureJob {
-    QCryptoHashAlgo hash;
+    const LUKSAlgorithms *alg;
     size_t nout;
     uint64_t rate;
 } MeasureJob;
@@ -157,14 +163,14 @@ static int measure_worker(void *opaque)
 {
     MeasureJob *job = opaque;
 
-    job->rate = qcrypto_pbkdf2_count_iters_per_sec(job->hash, job->nout);
+    job->rate = job->alg->kdf->rate(job->alg->hash, job->nout);
     return 0;
 }
 
 uint32_t luks_measure_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
                                  uint64_t iter_time_ms, uint64_t limit)
 {
-    MeasureJob job = { .hash = alg->hash, .nout = header->key_bytes };
+    MeasureJob job = { .alg = alg, .nout = header->key_bytes };
     uint64_t iterations;
 
     thread_pool_submit_co(THREAD_POOL_LONG, measure_worker, &job);

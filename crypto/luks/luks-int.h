@@ -3,6 +3,7 @@
  *
  *     header.[ch]             the fields: between bytes on disk and a LUKSHeader
  *     algorithms.[ch]         ciphers, modes and hashes by the names that headers use
+ *     kdf.[ch]                kinds of key derivation
  *     check.[ch]              the table of rules that a header must keep
  *     io.c                    the caller's callbacks, with range checks and errors
  *

@@ -228,7 +228,7 @@ int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 bool luks_unlock(QCryptoLUKS *luks, SecretBuffer *master_key, Error **errp)
 {
     luks->master_key = master_key;
-    luks->sectors = luks_sector_cipher_new(&luks->alg, master_key, errp);
+    luks->sectors = luks_sector_cipher_new(&luks->alg, luks->alg.sector_size, master_key, errp);
     return luks->sectors != NULL;
 }
 

@@ -37,7 +37,7 @@ static QCryptoSectorCipher *pattern_new(Error **errp)
         return NULL;
     }
     return qcrypto_sector_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_XTS,
-                                     QCRYPTO_IV_GEN_ALGO_PLAIN64, QCRYPTO_HASH_ALGO_SHA256,
+                                     QCRYPTO_IV_GEN_ALGO_PLAIN64, QCRYPTO_HASH_ALGO_SHA256, QCRYPTO_SECTOR_SIZE,
                                      key->data, key->len, errp);
 }
 

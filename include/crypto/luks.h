@@ -174,6 +174,9 @@ uint64_t qcrypto_luks_payload_offset(const QCryptoLUKS *luks);
 /* Bytes of the header volume that the header needs, from 0 to the end of the last key material. */
 uint64_t qcrypto_luks_header_bytes(const QCryptoLUKS *luks);
 
+/* Bytes of a payload sector: what is read and written of the payload is a multiple of it. */
+size_t qcrypto_luks_sector_size(const QCryptoLUKS *luks);
+
 /* For payload sectors, numbered from 0; NULL unless opened with a password. Owned by @luks. */
 const QCryptoSectorCipher *qcrypto_luks_sector_cipher(const QCryptoLUKS *luks);
 

@@ -1,7 +1,9 @@
 /*
- * QCryptoSectorCipher: a cipher with an IV generator, for runs of 512-byte disk sectors
+ * QCryptoSectorCipher: a cipher with an IV generator, for runs of disk sectors
  *
- * Each sector is encrypted by itself, with an IV made from its number:
+ * Each sector is encrypted by itself. It has 512 bytes, or 1024, 2048 or 4096, which is fixed when the cipher is made.
+ * Numbers count 512 bytes whatever the size, as in dm-crypt: sectors of 4096 bytes have the numbers 0, 8, 16, and so
+ * on. The IV is made from the number:
  *
  *     plain     the low 32 bits of the number, little-endian, zero padded; repeats after 2 TiB
  *     plain64   the number as 64 bits, little-endian, zero padded
@@ -12,7 +14,7 @@
  *
  *     g_autoptr(QCryptoSectorCipher) sc =
  *         qcrypto_sector_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_XTS,
- *                                   QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, key->data, key->len, errp);
+ *                                   QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, QCRYPTO_SECTOR_SIZE, key->data, key->len, errp);
  *
  *     if (!sc) {
  *         return false;
@@ -29,7 +31,8 @@
 
 #include "crypto/cipher.h"
 
-#define QCRYPTO_SECTOR_SIZE 512
+#define QCRYPTO_SECTOR_SIZE 512         /* what numbers count, and the smallest sector */
+#define QCRYPTO_MAX_SECTOR_SIZE 4096
 
 typedef struct QCryptoSectorCipher QCryptoSectorCipher;
 
@@ -41,6 +44,7 @@ bool qcrypto_essiv_cipher(QCryptoCipherAlgo alg, QCryptoHashAlgo hash, QCryptoCi
                           Error **errp);
 
 /*
+ * @sector_size: in bytes, a power of two from QCRYPTO_SECTOR_SIZE to QCRYPTO_MAX_SECTOR_SIZE
  * @key: the volume key, @nkey bytes as for qcrypto_cipher_new(); need not outlive the call
  * @ivhash: only looked at with essiv
  *
@@ -49,10 +53,13 @@ bool qcrypto_essiv_cipher(QCryptoCipherAlgo alg, QCryptoHashAlgo hash, QCryptoCi
  */
 QCryptoSectorCipher *qcrypto_sector_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                                QCryptoIVGenAlgo ivgen, QCryptoHashAlgo ivhash,
-                                               const uint8_t *key, size_t nkey, Error **errp);
+                                               size_t sector_size, const uint8_t *key, size_t nkey,
+                                               Error **errp);
+
+size_t qcrypto_sector_cipher_get_sector_size(const QCryptoSectorCipher *sc);
 
 /*
- * Encrypt or decrypt @sectors sectors from @in to @out, which are the same or do not overlap and
+ * Encrypt or decrypt @sectors sectors, of the cipher's size, from @in to @out, which are the same or do not overlap and
  * need no alignment. The first one has the number @first_sector.
  */
 void qcrypto_sectors_encrypt(const QCryptoSectorCipher *sc, uint64_t first_sector,

@@ -112,7 +112,8 @@ static void bench_xts(QCryptoCipherAlgo alg, size_t nkey, gnutls_cipher_algorith
         }
         g_autoptr(QCryptoSectorCipher) sc =
             qcrypto_sector_cipher_new_with(more ? kernel : NULL, alg, QCRYPTO_CIPHER_MODE_XTS,
-                                           QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, key, nkey, &error_fatal);
+                                           QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, QCRYPTO_SECTOR_SIZE, key, nkey,
+                                           &error_fatal);
         row.sc = sc;
         print_row(more ? kernel->name : "nettle", &row, base);
     }

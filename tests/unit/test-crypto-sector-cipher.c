@@ -87,7 +87,7 @@ static void test_unit(const void *opaque)
     for (size_t k = 0; k < nkernels; k++) {
         g_autoptr(QCryptoSectorCipher) sc =
             qcrypto_sector_cipher_new_with(kernels[k], c->alg, QCRYPTO_CIPHER_MODE_XTS,
-                                           QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, key, nkey,
+                                           QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, QCRYPTO_SECTOR_SIZE, key, nkey,
                                            &error_abort);
         uint8_t data[QCRYPTO_SECTOR_SIZE];
 
@@ -143,7 +143,7 @@ static void test_ivgen(void)
         const SectorCase *c = &sectors[s / G_N_ELEMENTS(numbers)];
         size_t n = s % G_N_ELEMENTS(numbers);
         g_autoptr(QCryptoSectorCipher) sc =
-            qcrypto_sector_cipher_new(c->alg, c->mode, c->ivgen, QCRYPTO_HASH_ALGO_SHA256,
+            qcrypto_sector_cipher_new(c->alg, c->mode, c->ivgen, QCRYPTO_HASH_ALGO_SHA256, QCRYPTO_SECTOR_SIZE,
                                       key, c->nkey, &error_abort);
         uint8_t data[QCRYPTO_SECTOR_SIZE], digest[QCRYPTO_HASH_MAX_DIGEST_LEN];
 
@@ -160,14 +160,14 @@ static void test_ivgen(void)
 
 /* A run of sectors, through @kernel and through plain cipher calls, in both directions. */
 static void compare_run(const XTSKernel *kernel, QCryptoCipherAlgo alg, QCryptoIVGenAlgo ivgen,
-                        uint64_t first, size_t count, size_t misalign)
+                        size_t sector_size, uint64_t first, size_t count, size_t misalign)
 {
     size_t nkey = 2 * qcrypto_cipher_get_key_len(alg);
     uint8_t key[64];
-    g_autofree uint8_t *in = g_malloc(MAX_SECTORS * QCRYPTO_SECTOR_SIZE + 64);
-    g_autofree uint8_t *out = g_malloc(MAX_SECTORS * QCRYPTO_SECTOR_SIZE + 64);
-    g_autofree uint8_t *expected = g_malloc(MAX_SECTORS * QCRYPTO_SECTOR_SIZE);
-    size_t len = count * QCRYPTO_SECTOR_SIZE;
+    g_autofree uint8_t *in = g_malloc(MAX_SECTORS * sector_size + 64);
+    g_autofree uint8_t *out = g_malloc(MAX_SECTORS * sector_size + 64);
+    g_autofree uint8_t *expected = g_malloc(MAX_SECTORS * sector_size);
+    size_t len = count * sector_size;
 
     for (size_t i = 0; i < sizeof(key); i++) {
         key[i] = g_test_rand_int();
@@ -175,19 +175,20 @@ static void compare_run(const XTSKernel *kernel, QCryptoCipherAlgo alg, QCryptoI
     for (size_t i = 0; i < len; i++) {
         in[misalign + i] = g_test_rand_int();
     }
-    memset(out, 0x55, MAX_SECTORS * QCRYPTO_SECTOR_SIZE + 64);
+    memset(out, 0x55, MAX_SECTORS * sector_size + 64);
 
     g_autoptr(QCryptoSectorCipher) sc =
-        qcrypto_sector_cipher_new_with(kernel, alg, QCRYPTO_CIPHER_MODE_XTS, ivgen, 0, key, nkey,
+        qcrypto_sector_cipher_new_with(kernel, alg, QCRYPTO_CIPHER_MODE_XTS, ivgen, 0, sector_size, key, nkey,
                                        &error_abort);
+    g_assert_cmpuint(qcrypto_sector_cipher_get_sector_size(sc), ==, sector_size);
     g_autoptr(QCryptoCipher) cipher = qcrypto_cipher_new(alg, QCRYPTO_CIPHER_MODE_XTS, key, nkey,
                                                          &error_abort);
     for (size_t i = 0; i < count; i++) {
-        uint64_t number = ivgen == QCRYPTO_IV_GEN_ALGO_PLAIN ? (uint32_t)(first + i) : first + i;
-        uint64_t iv[2] = { GUINT64_TO_LE(number), 0 };
+        uint64_t number = first + i * (sector_size / 512);
+        uint64_t iv[2] = { GUINT64_TO_LE(ivgen == QCRYPTO_IV_GEN_ALGO_PLAIN ? (uint32_t)number : number), 0 };
 
-        qcrypto_cipher_encrypt(cipher, (uint8_t *)iv, in + misalign + i * QCRYPTO_SECTOR_SIZE,
-                               expected + i * QCRYPTO_SECTOR_SIZE, QCRYPTO_SECTOR_SIZE);
+        qcrypto_cipher_encrypt(cipher, (uint8_t *)iv, in + misalign + i * sector_size,
+                               expected + i * sector_size, sector_size);
     }
 
     qcrypto_sectors_encrypt(sc, first, in + misalign, out + misalign + 1, count);
@@ -216,9 +217,11 @@ static void test_kernels(void)
     for (size_t k = 0; k < nkernels; k++) {
         for (size_t a = 0; a < G_N_ELEMENTS(algs); a++) {
             for (size_t count = 0; count <= MAX_SECTORS; count++) {
-                compare_run(kernels[k], algs[a],
-                            count % 2 ? QCRYPTO_IV_GEN_ALGO_PLAIN : QCRYPTO_IV_GEN_ALGO_PLAIN64,
-                            firsts[count / 2 % G_N_ELEMENTS(firsts)], count, count % 17);
+                for (size_t size = QCRYPTO_SECTOR_SIZE; size <= QCRYPTO_MAX_SECTOR_SIZE; size *= 2) {
+                    compare_run(kernels[k], algs[a],
+                                count % 2 ? QCRYPTO_IV_GEN_ALGO_PLAIN : QCRYPTO_IV_GEN_ALGO_PLAIN64,
+                                size, firsts[count / 2 % G_N_ELEMENTS(firsts)], count, count % 17);
+                }
             }
         }
     }
@@ -238,7 +241,7 @@ static void test_plain_wraps(void)
         for (int plain64 = 0; plain64 < 2; plain64++) {
             g_autoptr(QCryptoSectorCipher) sc = qcrypto_sector_cipher_new_with(
                 kernels[k], QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_XTS,
-                plain64 ? QCRYPTO_IV_GEN_ALGO_PLAIN64 : QCRYPTO_IV_GEN_ALGO_PLAIN, 0, key, 64,
+                plain64 ? QCRYPTO_IV_GEN_ALGO_PLAIN64 : QCRYPTO_IV_GEN_ALGO_PLAIN, 0, QCRYPTO_SECTOR_SIZE, key, 64,
                 &error_abort);
             uint8_t a[QCRYPTO_SECTOR_SIZE] = { 0 }, b[QCRYPTO_SECTOR_SIZE] = { 0 };
 
@@ -262,7 +265,7 @@ static void test_all_combinations(void)
                               (mode == QCRYPTO_CIPHER_MODE_XTS ? 2 : 1);
                 g_autoptr(QCryptoSectorCipher) sc =
                     qcrypto_sector_cipher_new(alg, mode, ivgen, QCRYPTO_HASH_ALGO_SHA256,
-                                              key, nkey, &err);
+                                              QCRYPTO_SECTOR_SIZE, key, nkey, &err);
                 uint8_t plain[3 * QCRYPTO_SECTOR_SIZE] = "text", data[3 * QCRYPTO_SECTOR_SIZE];
 
                 if (!sc) {
@@ -277,6 +280,20 @@ static void test_all_combinations(void)
                 g_assert_cmpmem(plain, sizeof(plain), data, sizeof(data));
             }
         }
+    }
+}
+
+static void test_sector_size_refused(void)
+{
+    static const size_t sizes[] = { 0, 256, 513, 1536, 8192 };
+    static const uint8_t key[64] = "key";
+
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autoptr(Error) err = NULL;
+
+        g_assert_null(qcrypto_sector_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_XTS,
+                                                QCRYPTO_IV_GEN_ALGO_PLAIN64, 0, sizes[i], key, 64, &err));
+        g_assert_nonnull(strstr(error_get_pretty(err), "512 to 4096"));
     }
 }
 
@@ -316,6 +333,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/crypto/sector-cipher/ivgen", test_ivgen);
     g_test_add_func("/crypto/sector-cipher/kernels", test_kernels);
+    g_test_add_func("/crypto/sector-cipher/sector-size-refused", test_sector_size_refused);
     g_test_add_func("/crypto/sector-cipher/plain-wraps", test_plain_wraps);
     g_test_add_func("/crypto/sector-cipher/all-combinations", test_all_combinations);
     g_test_add_func("/crypto/sector-cipher/essiv-cipher", test_essiv_cipher);
