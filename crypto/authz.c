@@ -62,10 +62,12 @@ bool qauthz_check_id(const char *authzid, Error **errp)
 
 bool qauthz_is_allowed_by_id(const char *authzid, const char *identity, Error **errp)
 {
+    ERRP_GUARD();
     const ObjectOptions *authz = authz_lookup(authzid, errp);
     bool allowed;
 
     if (!authz) {
+        error_prepend(errp, "'%s' cannot be let in: ", identity);
         return false;
     }
     if (authz->qom_type == OBJECT_TYPE_AUTHZ_SIMPLE) {

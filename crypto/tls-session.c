@@ -176,25 +176,25 @@ static char *certificate_name(QCryptoTLSSession *session)
 }
 
 /* After the handshake: who is the peer, and may it come in? */
-static bool check_peer(QCryptoTLSSession *session, Error **errp)
+static QCryptoTLSState check_peer(QCryptoTLSSession *session, Error **errp)
 {
     if (session->creds->is_psk) {
         /* NULL for a client: the server is who has the key. */
         session->peer_name = g_strdup(gnutls_psk_server_get_username(session->handle));
     } else {
         if (session->creds->verify_peer && !verify_chain(session, errp)) {
-            return false;
+            return QCRYPTO_TLS_FAILED;
         }
         session->peer_name = session->creds->verify_peer ? certificate_name(session) : NULL;
     }
     if (!session->authzid) {
-        return true;
+        return QCRYPTO_TLS_DONE;
     }
     if (!session->peer_name) {
         error_setg(errp, "'%s' cannot authorize a peer that has not proved who it is", session->authzid);
-        return false;
+        return QCRYPTO_TLS_FAILED;
     }
-    return qauthz_is_allowed_by_id(session->authzid, session->peer_name, errp);
+    return qauthz_is_allowed_by_id(session->authzid, session->peer_name, errp) ? QCRYPTO_TLS_DONE : QCRYPTO_TLS_REFUSED;
 }
 
 /* What GnuTLS says that is no reason to stop. */
@@ -225,11 +225,11 @@ QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error 
         }
         return QCRYPTO_TLS_FAILED;
     }
-    if (!check_peer(session, errp)) {
+    QCryptoTLSState state = check_peer(session, errp);
+    if (state != QCRYPTO_TLS_DONE) {
         gnutls_alert_send(session->handle, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE);
-        return QCRYPTO_TLS_FAILED;
     }
-    return QCRYPTO_TLS_DONE;
+    return state;
 }
 
 static ssize_t session_result(ssize_t rc)

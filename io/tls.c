@@ -54,14 +54,14 @@ static const IOChannelFilter tls_filter = {
     .free = filter_free,
 };
 
-bool coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
-                                              const char *authzid, Error **errp)
+QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
+                                                         const char *authzid, Error **errp)
 {
     QCryptoTLSSession *session = qcrypto_tls_session_new(creds, hostname, authzid, errp);
     QCryptoTLSState state;
 
     if (!session) {
-        return false;
+        return QCRYPTO_TLS_FAILED;
     }
     qcrypto_tls_session_set_callbacks(session, push, pull, ch);
     while ((state = qcrypto_tls_session_handshake(session, errp)) > QCRYPTO_TLS_DONE) {
@@ -73,10 +73,23 @@ bool coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *cr
             break;
         }
     }
-    if (state == QCRYPTO_TLS_FAILED) {
+    if (state == QCRYPTO_TLS_DONE) {
+        io_channel_set_filter(ch, &tls_filter, session);
+    } else {
         qcrypto_tls_session_free(session);
-        return false;
     }
-    io_channel_set_filter(ch, &tls_filter, session);
-    return true;
+    return state;
+}
+
+void io_channel_tls_report(const char *server, const Error *err)
+{
+    g_autofree char *text = g_strdup(error_get_pretty(err));
+
+    /* Names in certificates may hold anything, while a line of the log is to stay a line. */
+    for (char *c = text; *c; c++) {
+        if (g_ascii_iscntrl(*c)) {
+            *c = '?';
+        }
+    }
+    error_report("%s: refused a TLS client: %s", server, text);
 }

@@ -60,6 +60,7 @@ class NbdServer:
         self.quiet = quiet
         self._preexec_fn = preexec_fn
         self.process = None
+        self.errors = None      # at the end, what it has said
 
     def __enter__(self):
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -85,9 +86,10 @@ class NbdServer:
             self.process.kill()
             self.process.communicate()
             raise
+        self.errors = ASAN_NOTICE.sub('', errors)
         if kind is None:
             assert self.process.returncode == 0, errors
-            assert not self.quiet or ASAN_NOTICE.sub('', errors) == ''
+            assert not self.quiet or self.errors == ''
 
     def uri(self, export=''):
         """The address for libnbd and for QEMU."""

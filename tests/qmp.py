@@ -131,6 +131,7 @@ class StorageDaemon:
         self._preexec_fn = preexec_fn
         self.process = None
         self.qmp = None
+        self.errors = None      # at the end of the block, what it has said
 
     def connect(self, **kwargs):
         """A client of the monitor; the monitor serves one at a time."""
@@ -175,8 +176,9 @@ class StorageDaemon:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        self.errors = ASAN_NOTICE.sub('', stderr.decode())
         if exc_type is None:
-            assert self.process.returncode == 0, stderr.decode()
+            assert self.process.returncode == 0, self.errors
 
     def wait(self):
         """Wait for the end of the daemon: its exit status and standard error."""

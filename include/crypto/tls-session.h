@@ -33,6 +33,7 @@ typedef ssize_t QCryptoTLSPushFunc(void *opaque, const void *buf, size_t len);
 typedef ssize_t QCryptoTLSPullFunc(void *opaque, void *buf, size_t len);
 
 typedef enum QCryptoTLSState {
+    QCRYPTO_TLS_REFUSED = -2,   /* the peer has proved who it is, and the authorization object does not let it in */
     QCRYPTO_TLS_FAILED = -1,
     QCRYPTO_TLS_DONE = 0,
     QCRYPTO_TLS_WANTS_READ,
@@ -52,7 +53,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoTLSSession, qcrypto_tls_session_free)
 void qcrypto_tls_session_set_callbacks(QCryptoTLSSession *session, QCryptoTLSPushFunc *push,
                                        QCryptoTLSPullFunc *pull, void *opaque);
 
-/* Go on with the handshake as far as the transport lets it. FAILED comes with @errp. Main thread. */
+/* Go on with the handshake as far as the transport lets it. FAILED and REFUSED come with @errp. Main thread. */
 QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error **errp);
 
 /*

@@ -3,7 +3,7 @@
  *
  *     g_autoptr(QCryptoTLSCreds) creds = qcrypto_tls_creds_lookup(id, QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT, errp);
  *
- *     if (!io_channel_co_tls_handshake(ch, creds, "example.org", NULL, errp)) {
+ *     if (io_channel_co_tls_handshake(ch, creds, "example.org", NULL, errp) != QCRYPTO_TLS_DONE) {
  *         return false;
  *     }
  *     // what is now read from and written to ch is encrypted
@@ -18,9 +18,12 @@
 
 /*
  * Do the handshake, for the end that @creds are for, and encrypt from then on; @hostname and @authzid as in
- * qcrypto_tls_session_new(). On failure false with @errp, and the channel is of no more use. The main thread.
+ * qcrypto_tls_session_new(). DONE, or with @errp FAILED or REFUSED: the channel is of no more use. The main thread.
  */
-bool coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
-                                              const char *authzid, Error **errp);
+QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
+                                                         const char *authzid, Error **errp);
+
+/* Report on standard error that @server ("NBD server") turned a client away, with @err as the reason. */
+void io_channel_tls_report(const char *server, const Error *err);
 
 #endif

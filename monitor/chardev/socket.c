@@ -15,6 +15,8 @@
 
 /* How long a TLS handshake may take, in which nobody else is served. */
 #define HANDSHAKE_NS (10 * NANOSECONDS_PER_SECOND)
+/* Failed handshakes are reported this often at most. */
+#define REPORT_INTERVAL_NS (1000 * SCALE_MS)
 
 typedef struct SocketChardev {
     Chardev parent;
@@ -24,6 +26,7 @@ typedef struct SocketChardev {
     QCryptoTLSCreds *tls_creds; /* NULL: no TLS */
     char *tls_authz;
     IOChannel *greeting;        /* the connection whose handshake is going on */
+    int64_t reported_ns;        /* when a client was last reported as turned away; 0: never */
 
     SocketAddress *addr;
     int64_t reconnect_ns;       /* of a client; 0: it does not */
@@ -61,23 +64,24 @@ static void handshake_too_slow(void *opaque)
 }
 
 /* The TLS handshake, where there is TLS. On failure the channel is let go of. */
-static bool coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch, Error **errp)
+static QCryptoTLSState coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch, Error **errp)
 {
     if (!s->tls_creds) {
-        return true;
+        return QCRYPTO_TLS_DONE;
     }
     const char *host = s->addr->type == SOCKET_ADDRESS_TYPE_INET ? s->addr->u.inet.host : NULL;
     AioTimer *timer = aio_timer_new(qemu_get_aio_context(), handshake_too_slow, ch);
 
     aio_timer_mod_ns(timer, qemu_clock_get_ns() + HANDSHAKE_NS);
     s->greeting = ch;
-    bool ok = io_channel_co_tls_handshake(ch, s->tls_creds, s->listener ? NULL : host, s->tls_authz, errp);
+    QCryptoTLSState state = io_channel_co_tls_handshake(ch, s->tls_creds, s->listener ? NULL : host, s->tls_authz,
+                                                        errp);
     s->greeting = NULL;
     aio_timer_free(timer);
-    if (!ok) {
+    if (state != QCRYPTO_TLS_DONE) {
         io_channel_unref(ch);
     }
-    return ok;
+    return state;
 }
 
 /* A coroutine of @s is at its end, with a connection or NULL. */
@@ -94,12 +98,31 @@ static void end_busy(SocketChardev *s, IOChannel *ch)
 
 static void new_client(IOChannel *ch, void *opaque);
 
+/* Report that a client was turned away. Anybody may fail over and over, and is not to flood the log. */
+static void report_refusal(SocketChardev *s, QCryptoTLSState state, const Error *err)
+{
+    int64_t now = qemu_clock_get_ns();
+
+    if (state == QCRYPTO_TLS_REFUSED || !s->reported_ns || now - s->reported_ns >= REPORT_INTERVAL_NS) {
+        g_autofree char *server = g_strdup_printf("Chardev '%s'", s->parent.id);
+
+        io_channel_tls_report(server, err);
+        s->reported_ns = now;
+    }
+}
+
 static void coroutine_fn greet_client(void *opaque)
 {
     SocketChardev *s = opaque;
     IOChannel *ch = g_steal_pointer(&s->greeting);
-    bool ok = shake_hands(s, ch, NULL);
+    Error *err = NULL;
+    QCryptoTLSState state = shake_hands(s, ch, &err);
+    bool ok = state == QCRYPTO_TLS_DONE;
 
+    if (!ok && !s->closing) {
+        report_refusal(s, state, err);
+    }
+    error_free(err);
     if (!ok && (s->parent.opened || s == awaited)) {
         net_listener_set_client_func(s->listener, new_client, s);
     }
@@ -125,7 +148,7 @@ static IOChannel *coroutine_fn connect_to_server(SocketChardev *s, int64_t timeo
 {
     IOChannel *ch = socket_connect(s->addr, timeout_ns, errp);
 
-    return ch && shake_hands(s, ch, errp) ? ch : NULL;
+    return ch && shake_hands(s, ch, errp) == QCRYPTO_TLS_DONE ? ch : NULL;
 }
 
 static void coroutine_fn reconnect(void *opaque)

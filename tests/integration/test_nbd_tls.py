@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import json
+import shutil
 import socket
 import struct
 
@@ -10,7 +11,7 @@ import nbd
 import pytest
 
 from nbd_server import DEBIAN_QEMU_NBD, NbdServer, qemu_nbd
-from programs import DEBIAN_QEMU_IMG, run
+from programs import DEBIAN_QEMU_IMG, SOURCE_DIR, run
 
 MIB = 1 << 20
 PORT = 21810
@@ -110,12 +111,40 @@ def test_no_client_certificate_asked_for(tmp_path, image, pki):
     ('{"qom-type":"authz-list","id":"a0","policy":"allow","rules":[{"match":"CN=tester","policy":"deny"}]}', False),
 ])
 def test_authorization(tmp_path, image, pki, authz, allowed):
-    with NbdServer(tmp_path, '--object', authz, '--tls-authz', 'a0', *x509(pki, 'server'), *image) as server:
+    """Who is refused is reported with the name that would have to be allowed."""
+    with NbdServer(tmp_path, '--object', authz, '--tls-authz', 'a0', *x509(pki, 'server'), *image, quiet=False) as server:
         if allowed:
             assert connect(server, pki) == b'x'
         else:
             with pytest.raises(nbd.Error):
                 connect(server, pki)
+    assert server.errors == ('' if allowed else
+                             "qemu-nbd: NBD server: refused a TLS client: 'CN=tester' is not allowed by 'a0'\n")
+
+
+# The order that the man page shows.
+NAME = 'C=GB,ST=Greater London,L=London,O=Example Home,OU=Disks,CN=laptop'
+
+
+def test_order_of_a_name(tmp_path, image, pki):
+    """A whole distinguished name is written in the order of the certificate, as QEMU's rules have it."""
+    other = tmp_path / 'pki'
+    shutil.copytree(pki, other)
+    subject = '/' + NAME.replace(',', '/')
+    run('openssl', 'req', '-new', '-key', other / 'client-key.pem', '-subj', subject, '-out', other / 'client.csr')
+    run('openssl', 'x509', '-req', '-in', other / 'client.csr', '-days', '30', '-CA', other / 'ca-cert.pem',
+        '-CAkey', other / 'ca-key.pem', '-CAcreateserial', '-extfile', other / 'ext', '-out', other / 'client-cert.pem')
+    authz = {'qom-type': 'authz-simple', 'id': 'a0', 'identity': NAME}
+    with NbdServer(tmp_path, '--object', json.dumps(authz), '--tls-authz', 'a0', *x509(pki, 'server'), *image) as server:
+        assert connect(server, other) == b'x'
+    authz['identity'] = ','.join(reversed(NAME.split(',')))
+    with NbdServer(tmp_path, '--object', json.dumps(authz), '--tls-authz', 'a0', *x509(pki, 'server'), *image,
+                   quiet=False) as server:
+        with pytest.raises(nbd.Error):
+            connect(server, other)
+    assert f"'{NAME}' is not allowed by 'a0'" in server.errors
+    with open(SOURCE_DIR / 'docs/man/qemu-nbd.1', encoding='utf-8') as page:
+        assert NAME in page.read()
 
 
 def test_psk(tmp_path, image, psk):
@@ -129,10 +158,11 @@ def test_psk(tmp_path, image, psk):
             with pytest.raises(nbd.Error):
                 connect(server, psk=wrong, user=user)
     with NbdServer(tmp_path, *creds, '--object', 'authz-simple,id=a0,identity=bob', '--tls-authz', 'a0',
-                   *image) as server:
+                   *image, quiet=False) as server:
         assert connect(server, psk=psk / 'keys.psk', user='bob') == b'x'
         with pytest.raises(nbd.Error):
             connect(server, psk=psk / 'keys.psk', user='alice')
+    assert "'alice' is not allowed by 'a0'" in server.errors
 
 
 def test_nothing_before_tls(tmp_path, image, pki):

@@ -123,6 +123,11 @@ def test_tls(tmp_path, pki):
         silent.connect(os.fspath(path))
         silent.sendall(b'\x16\x03\x01')
     silent.close()
+    lines = [line for line in daemon.errors.splitlines() if 'refused a TLS client' in line]
+    assert all(line.startswith("qemu-storage-daemon: Chardev 't': refused a TLS client: ") for line in lines)
+    # of those who have not proved who they are, not each is reported
+    assert 2 <= len(lines) <= 4
+    assert lines[-1].endswith("'CN=tester' cannot be let in: There is no object with id 'a0'")
 
 
 def test_tls_client(tmp_path, pki):

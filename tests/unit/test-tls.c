@@ -59,6 +59,7 @@ typedef struct End {
     QCryptoTLSCredsEndpoint endpoint;
     const char *hostname;
     const char *authzid;
+    QCryptoTLSState state;
     bool ok;
     Error *err;
     int *running;
@@ -102,7 +103,8 @@ static void coroutine_fn end_run(void *opaque)
     g_autoptr(QCryptoTLSCreds) creds = qcrypto_tls_creds_lookup(end->creds, end->endpoint, &error_abort);
     char byte;
 
-    end->ok = io_channel_co_tls_handshake(ch, creds, end->hostname, end->authzid, &end->err);
+    end->state = io_channel_co_tls_handshake(ch, creds, end->hostname, end->authzid, &end->err);
+    end->ok = end->state == QCRYPTO_TLS_DONE;
     if (end->ok && end->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
         /* With TLS 1.3 a client learns only now what the server thinks of its certificate. */
         end->ok = io_channel_co_read_all(ch, &byte, 1) == 1 && receive_bulk(ch) && send_bulk(ch) &&
@@ -252,6 +254,7 @@ static void test_x509_authz(void)
         g_assert_cmpint(client.ok, ==, cases[i].allowed);
         if (!cases[i].allowed) {
             assert_error(&server.err, "'CN=tester' is not allowed by 'auth'");
+            g_assert_cmpint(server.state, ==, QCRYPTO_TLS_REFUSED);
             error_free(client.err);
         }
         user_creatable_del("auth", &error_abort);
@@ -259,7 +262,8 @@ static void test_x509_authz(void)
     End server = { .authzid = "auth" }, client = { .hostname = "localhost" };
     handshake(&server, &client);
     g_assert_false(server.ok);
-    assert_error(&server.err, "'auth'");
+    g_assert_cmpint(server.state, ==, QCRYPTO_TLS_REFUSED);
+    assert_error(&server.err, "'CN=tester' cannot be let in: There is no object with id 'auth'");
     error_free(client.err);
     user_creatable_cleanup();
 }

@@ -146,7 +146,7 @@ static bool coroutine_fn start_tls(IOChannel *ch, const NbdOptions *o, Error **e
     if (!host && o->server->addr->type == SOCKET_ADDRESS_TYPE_INET) {
         host = o->server->addr->u.inet.host;
     }
-    return io_channel_co_tls_handshake(ch, creds, host, NULL, errp);
+    return io_channel_co_tls_handshake(ch, creds, host, NULL, errp) == QCRYPTO_TLS_DONE;
 }
 
 static bool coroutine_fn list_names(IOChannel *ch, GPtrArray *exports, Error **errp)

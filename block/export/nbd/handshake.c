@@ -82,7 +82,13 @@ static int coroutine_fn start_tls(NBDClient *client, const NBDOption *opt)
     if (ret < 0) {
         return ret;
     }
-    if (!io_channel_co_tls_handshake(client->ch, nbd_server_tls_creds(), NULL, nbd_server_tls_authz(), &err)) {
+    QCryptoTLSState state = io_channel_co_tls_handshake(client->ch, nbd_server_tls_creds(), NULL,
+                                                        nbd_server_tls_authz(), &err);
+    if (state == QCRYPTO_TLS_REFUSED) {
+        /* Whoever can get this far has a certificate of ours; of others, the log could be flooded. */
+        io_channel_tls_report("NBD server", err);
+    }
+    if (state != QCRYPTO_TLS_DONE) {
         return -EPERM;
     }
     client->tls = true;
