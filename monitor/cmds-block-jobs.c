@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 #include "block/block-backend.h"
-#include "block/block_int.h"
 #include "block/job.h"
 #include "monitor/blockdev.h"
 #include "qapi/qapi-commands.h"
@@ -106,9 +105,8 @@ bool coroutine_fn qmp_blockdev_create(const BlockdevCreateArg *arg, Error **errp
         .instance_size = sizeof(CommandJob), .type = JOB_TYPE_CREATE, .run = create_run, .clean = command_job_clean,
         .free = command_job_free,
     };
-    const BlockDriver *drv = bdrv_find_driver(arg->options->driver);
 
-    if (!drv || !drv->bdrv_co_create) {
+    if (!bdrv_supports_create(arg->options->driver)) {
         error_setg(errp, "Driver '%s' does not support blockdev-create", BlockdevDriver_str(arg->options->driver));
         return false;
     }

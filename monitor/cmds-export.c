@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include "block/block_int.h"
 #include "block/export.h"
 #include "block/nbd.h"
 #include "io/sockets.h"
@@ -51,7 +50,7 @@ bool coroutine_fn qmp_nbd_server_add(const NbdServerAddOptions *arg, Error **err
     options->id = g_strdup(arg->name ?: arg->device);
     options->node_name = g_strdup(arg->device);
     options->has_writable = true;
-    options->writable = arg->has_writable && arg->writable && bs && !bs->read_only;
+    options->writable = arg->has_writable && arg->writable && bs && !bdrv_is_read_only(bs);
     options->u.nbd.name = g_strdup(arg->name);
     options->u.nbd.description = g_strdup(arg->description);
     return blk_exp_add(options, errp);

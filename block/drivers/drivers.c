@@ -58,3 +58,13 @@ void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void
         fn(drivers[i], opaque);
     }
 }
+
+bool bdrv_is_protocol(const BlockDriver *drv)
+{
+    return drv->is_protocol;
+}
+
+const char *bdrv_get_driver_name(const BlockDriver *drv)
+{
+    return drv->format_name;
+}

@@ -241,9 +241,46 @@ BlockDriverState *bdrv_skip_filters(BlockDriverState *bs)
     return bs;
 }
 
+BlockDriverState *bdrv_get_child(const BlockDriverState *bs, const char *name)
+{
+    for (guint i = 0; i < bs->children->len; i++) {
+        BdrvChild *child = g_ptr_array_index(bs->children, i);
+
+        if (g_str_equal(child->name, name)) {
+            return child->bs;
+        }
+    }
+    return NULL;
+}
+
+const char *bdrv_get_node_name(const BlockDriverState *bs)
+{
+    return bs->node_name;
+}
+
+const char *bdrv_get_filename(const BlockDriverState *bs)
+{
+    return bs->filename;
+}
+
 const char *bdrv_get_format_name(const BlockDriverState *bs)
 {
     return bs->drv->format_name;
+}
+
+const BlockdevOptions *bdrv_get_options(const BlockDriverState *bs)
+{
+    return bs->options;
+}
+
+bool bdrv_is_read_only(const BlockDriverState *bs)
+{
+    return bs->read_only;
+}
+
+bool bdrv_is_encrypted(BlockDriverState *bs)
+{
+    return bs->drv->bdrv_is_encrypted && bs->drv->bdrv_is_encrypted(bs);
 }
 
 int64_t bdrv_getlength(const BlockDriverState *bs)

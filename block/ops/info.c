@@ -32,6 +32,11 @@ static BlockLimitsInfo *limits_info(const BlockLimits *bl)
     return info;
 }
 
+ImageInfoSpecific *bdrv_get_specific_info(BlockDriverState *bs)
+{
+    return bs->drv->bdrv_get_specific_info ? bs->drv->bdrv_get_specific_info(bs) : NULL;
+}
+
 static void coroutine_fn fill_node_info(BlockDriverState *bs, BlockNodeInfo *info)
 {
     int64_t actual_size = bdrv_co_get_allocated_file_size(bs);
@@ -43,14 +48,12 @@ static void coroutine_fn fill_node_info(BlockDriverState *bs, BlockNodeInfo *inf
     info->actual_size = actual_size;
     /* QEMU shows it with every driver that has anything to tell. */
     info->has_dirty_flag = true;
-    if (bs->drv->bdrv_is_encrypted && bs->drv->bdrv_is_encrypted(bs)) {
+    if (bdrv_is_encrypted(bs)) {
         info->has_encrypted = true;
         info->encrypted = true;
     }
     info->limits = limits_info(&bs->bl);
-    if (bs->drv->bdrv_get_specific_info) {
-        info->format_specific = bs->drv->bdrv_get_specific_info(bs);
-    }
+    info->format_specific = bdrv_get_specific_info(bs);
 }
 
 ImageInfo *coroutine_fn bdrv_query_image_info(BlockDriverState *bs)
@@ -79,4 +82,54 @@ BlockGraphInfo *coroutine_fn bdrv_query_graph_info(BlockDriverState *bs)
         QAPI_LIST_APPEND(info->children, child_info);
     }
     return info;
+}
+
+static BlockdevChildList *child_list(const BlockDriverState *bs)
+{
+    BlockdevChildList *list = g_new0(BlockdevChildList, 1);
+
+    for (guint i = 0; i < bs->children->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->children, i);
+        BlockdevChild *child = g_new0(BlockdevChild, 1);
+
+        child->child = g_strdup(c->name);
+        child->node_name = g_strdup(c->bs->node_name);
+        QAPI_LIST_APPEND(list, child);
+    }
+    return list;
+}
+
+BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs)
+{
+    BlockDeviceInfo *info = g_new0(BlockDeviceInfo, 1);
+    const BlockdevCacheOptions *cache = bs->options->cache;
+
+    info->file = g_strdup(bs->filename);
+    info->node_name = g_strdup(bs->node_name);
+    info->ro = bs->read_only;
+    info->drv = g_strdup(bdrv_get_format_name(bs));
+    info->children = child_list(bs);
+    info->active = !bs->inactive;
+    info->encrypted = bdrv_is_encrypted(bs);
+    info->detect_zeroes = bs->detect_zeroes;
+    info->image = bdrv_query_image_info(bs);
+    info->cache = g_new0(BlockdevCacheInfo, 1);
+    info->cache->writeback = true;
+    info->cache->direct = cache && cache->has_direct && cache->direct;
+    info->cache->no_flush = bs->no_flush;
+    return info;
+}
+
+BlockStats *bdrv_query_bds_stats(BlockDriverState *bs)
+{
+    BlockStats *s = g_new0(BlockStats, 1);
+
+    s->node_name = g_strdup(bs->node_name);
+    s->stats = g_new0(BlockDeviceStats, 1);
+    s->stats->wr_highest_offset = bdrv_get_wr_highest_offset(bs);
+    s->stats->timed_stats = g_new0(BlockDeviceTimedStatsList, 1);
+    if (bs->file) {
+        s->parent = bdrv_query_bds_stats(bs->file->bs);
+    }
+    return s;
 }

@@ -75,6 +75,11 @@ const BlockDriver *bdrv_find_format(const char *format_name);
 const BlockDriver *bdrv_find_driver(BlockdevDriver driver);
 /* The format of an image whose first @len bytes are @buf: "raw" where nothing else claims it. */
 const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len);
+/* Whether new images can be made with bdrv_create(). */
+bool bdrv_supports_create(BlockdevDriver driver);
+/* Whether nodes of that driver are the bottom of a graph. */
+bool bdrv_is_protocol(const BlockDriver *drv);
+const char *bdrv_get_driver_name(const BlockDriver *drv);
 /* Calls @fn for each driver in the order of the list. */
 void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque);
 
@@ -91,7 +96,17 @@ void coroutine_fn bdrv_co_put_nodes(GPtrArray *nodes);
 BlockDriverState *bdrv_protocol_node(BlockDriverState *bs);
 /* @bs, or where it is a filter the node whose content it shows. */
 BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
+/* The node that @bs has as its child @name ("file", "header"); NULL: it has none. */
+BlockDriverState *bdrv_get_child(const BlockDriverState *bs, const char *name);
+const char *bdrv_get_node_name(const BlockDriverState *bs);
+/* For people; never NULL. */
+const char *bdrv_get_filename(const BlockDriverState *bs);
 const char *bdrv_get_format_name(const BlockDriverState *bs);
+/* As opened, or reopened since. */
+const BlockdevOptions *bdrv_get_options(const BlockDriverState *bs);
+bool bdrv_is_read_only(const BlockDriverState *bs);
+/* Whether the node itself encrypts: it never reads as zeroes where nothing was written. */
+bool bdrv_is_encrypted(BlockDriverState *bs);
 
 /* Permissions (block/graph/perm.c): "write, resize"; caller frees */
 char *bdrv_perm_names(uint64_t perm);
@@ -167,6 +182,13 @@ void qemu_vfree(void *ptr);
 bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
 
 /*
+ * What an image of @drv with @bytes to store, made with @options, would take. Caller frees; NULL with @errp, also where
+ * the driver cannot tell.
+ */
+BlockMeasureInfo *bdrv_measure(const BlockDriver *drv, const BlockdevCreateOptions *options, int64_t bytes,
+                               Error **errp);
+
+/*
  * Write the format that @options name into an existing volume, which keeps its size. @header NULL: the header
  * goes into @file itself. Where a volume carries a signature already it is refused unless @force, and the
  * error names what was found.
@@ -224,7 +246,15 @@ bool coroutine_fn bdrv_header_restore(BlockDriverState *bs, const SecretBuffer *
 
 /* Information (block/ops/info.c); callers free */
 
-/* What query-named-block-nodes shows of an image. */
+/* What only the driver of @bs knows; NULL: nothing. */
+ImageInfoSpecific *bdrv_get_specific_info(BlockDriverState *bs);
+/* What query-named-block-nodes shows of a node. */
+BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs);
+/* What query-blockstats shows of a node. */
+BlockStats *bdrv_query_bds_stats(BlockDriverState *bs);
+/* All nodes, their users, and the edges between them with their permissions (block/graph/query.c). */
+XDbgBlockGraph *coroutine_fn bdrv_co_get_xdbg_block_graph(void);
+/* The part of it that is about the image. */
 ImageInfo *coroutine_fn bdrv_query_image_info(BlockDriverState *bs);
 /* The same with its children, as qemu-img info shows it. */
 BlockGraphInfo *coroutine_fn bdrv_query_graph_info(BlockDriverState *bs);

@@ -7,7 +7,6 @@
 
 #include <json-c/json.h>
 
-#include "block/block_int.h"
 #include "qapi/keyval.h"
 #include "tools/common/image.h"
 #include "tools/common/passphrase.h"
@@ -62,7 +61,7 @@ static struct json_object *protocol_options(struct json_object *options)
     if (json_object_object_get_ex(options, "driver", &name)) {
         drv = bdrv_find_format(json_object_get_string(name));
     }
-    if (drv && drv->is_protocol) {
+    if (drv && bdrv_is_protocol(drv)) {
         return options;
     }
     if (!json_object_object_get_ex(options, "file", &file)) {
@@ -144,6 +143,7 @@ static BlockBackend *coroutine_fn open_image(const ToolImage *image, BdrvOpenFla
 static bool coroutine_fn lacks_password(const ToolImage *image)
 {
     ToolImage look = *image;
+    const BlockdevOptions *opened;
     BlockBackend *blk;
     bool lacks;
 
@@ -154,8 +154,8 @@ static bool coroutine_fn lacks_password(const ToolImage *image)
     if (!blk) {
         return false;   /* opening it in earnest tells why */
     }
-    lacks = blk_bs(blk)->options->driver == BLOCKDEV_DRIVER_LUKS &&
-            !blk_bs(blk)->options->u.luks.key_secret;
+    opened = bdrv_get_options(blk_bs(blk));
+    lacks = opened->driver == BLOCKDEV_DRIVER_LUKS && !opened->u.luks.key_secret;
     blk_co_unref(blk);
     return lacks;
 }

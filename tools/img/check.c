@@ -8,7 +8,6 @@
  */
 #include "util/osdep.h"
 
-#include "block/block_int.h"
 #include "crypto/luks.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
@@ -61,18 +60,6 @@ static QCryptoLUKSFindings *coroutine_fn check_header(BlockDriverState *volume, 
     return findings;
 }
 
-static BlockDriverState *header_volume(BlockDriverState *bs)
-{
-    for (guint i = 0; i < bs->children->len; i++) {
-        BdrvChild *child = g_ptr_array_index(bs->children, i);
-
-        if (g_str_equal(child->name, "header")) {
-            return child->bs;
-        }
-    }
-    return bs->file->bs;
-}
-
 static void print_findings(FILE *out, const char *level, const GPtrArray *lines)
 {
     for (guint i = 0; i < lines->len; i++) {
@@ -90,7 +77,7 @@ static void print_check(const ToolArgs *args, BlockDriverState *bs, const QCrypt
     check->format = g_strdup(bdrv_get_format_name(bs));
     check->has_image_end_offset = true;
     /* The payload takes the whole of what is below it. */
-    check->image_end_offset = bdrv_getlength(bs->file->bs);
+    check->image_end_offset = bdrv_getlength(bdrv_get_child(bs, "file"));
     check->has_corruptions = n;
     check->corruptions = n;
     print_findings(args->json ? stderr : stdout, "ERROR", findings->damage);
@@ -108,11 +95,12 @@ static void print_check(const ToolArgs *args, BlockDriverState *bs, const QCrypt
 
 static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, Error **errp)
 {
-    if (bs->drv->driver != BLOCKDEV_DRIVER_LUKS) {
+    if (bdrv_get_options(bs)->driver != BLOCKDEV_DRIVER_LUKS) {
         error_setg(errp, "This image format does not support checks");
         return EXIT_NOT_SUPPORTED;
     }
-    g_autoptr(QCryptoLUKSFindings) findings = check_header(header_volume(bs), bs->file->bs, errp);
+    BlockDriverState *payload = bdrv_get_child(bs, "file");
+    g_autoptr(QCryptoLUKSFindings) findings = check_header(bdrv_get_child(bs, "header") ?: payload, payload, errp);
     if (!findings) {
         return EXIT_NOT_CHECKED;
     }

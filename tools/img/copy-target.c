@@ -7,7 +7,6 @@
 
 #include <sys/stat.h>
 
-#include "block/block_int.h"
 #include "tools/common/image.h"
 #include "tools/common/progress.h"
 #include "tools/img/copy-target.h"
@@ -25,12 +24,10 @@ static bool coroutine_fn run(ImgCopy *copy, const ImgCopyTarget *target, Error *
 /* Whether unwritten sectors of @bs decrypt to noise, and never to zeroes. */
 static bool is_encrypted(BlockDriverState *bs)
 {
-    for (; bs; bs = bs->file ? bs->file->bs : NULL) {
-        if (bs->drv->bdrv_is_encrypted && bs->drv->bdrv_is_encrypted(bs)) {
-            return true;
-        }
+    while (bs && !bdrv_is_encrypted(bs)) {
+        bs = bdrv_get_child(bs, "file");
     }
-    return false;
+    return bs;
 }
 
 /* Open copy->target, which must have room. */

@@ -7,7 +7,6 @@
 
 #include <json-c/json.h>
 
-#include "block/block_int.h"
 #include "crypto/luks.h"
 #include "qapi/keyval.h"
 #include "tools/common/image.h"
@@ -108,9 +107,9 @@ static void coroutine_fn report_size(const Format *f, const char *name)
 
     json_object_object_add(options, "driver", json_object_new_string(f->format));
     json_object_object_add(options, "read-only", json_object_new_boolean(true));
-    json_object_object_add(options, "file", json_object_new_string(blk_bs(f->volume)->node_name));
+    json_object_object_add(options, "file", json_object_new_string(bdrv_get_node_name(blk_bs(f->volume))));
     if (f->header) {
-        json_object_object_add(options, "header", json_object_new_string(blk_bs(f->header)->node_name));
+        json_object_object_add(options, "header", json_object_new_string(bdrv_get_node_name(blk_bs(f->header))));
     }
     blk = blk_co_new_open(g_get_prgname(), NULL, options, BDRV_O_NO_IO, 0, BLK_PERM_ALL, NULL);
     if (blk) {

@@ -7,7 +7,6 @@
 
 #include <json-c/json.h>
 
-#include "block/block_int.h"
 #include "qapi/json.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"

@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include "block/block_int.h"
 #include "qapi/json.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
@@ -117,7 +116,7 @@ typedef struct Operation {
 static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args, Keyslot *ks,
                                       BlockBackend *blk, Error **errp)
 {
-    const BlockdevOptions *options = blk_bs(blk)->options;
+    const BlockdevOptions *options = bdrv_get_options(blk_bs(blk));
 
     if (!ks->secret && options->driver == BLOCKDEV_DRIVER_LUKS) {
         ks->secret = g_strdup(options->u.luks.key_secret);

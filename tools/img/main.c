@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include "block/block_int.h"
+#include "block/block.h"
 #include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/common/startup.h"
@@ -57,7 +57,7 @@ static void coroutine_fn img_co_main(void *opaque)
 
 static void print_driver(const BlockDriver *drv, void *opaque)
 {
-    printf(" %s", drv->format_name);
+    printf(" %s", bdrv_get_driver_name(drv));
 }
 
 static void print_help(void)

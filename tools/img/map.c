@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include "block/block_int.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
 #include "tools/img/commands.h"
@@ -76,7 +75,7 @@ static int coroutine_fn look_up(BlockDriverState *bs, int64_t start, int64_t byt
         .present = true,        /* there are no backing files */
         .has_offset = ret & BDRV_BLOCK_OFFSET_VALID,
         .offset = ret & BDRV_BLOCK_OFFSET_VALID ? offset : 0,
-        .filename = ret & BDRV_BLOCK_OFFSET_VALID && file ? file->filename : NULL,
+        .filename = ret & BDRV_BLOCK_OFFSET_VALID && file ? (char *)bdrv_get_filename(file) : NULL,
     };
     return 0;
 }

@@ -7,7 +7,6 @@
 
 #include <json-c/json.h>
 
-#include "block/block_int.h"
 #include "crypto/luks.h"
 #include "crypto/secret.h"
 #include "qapi/keyval.h"
@@ -30,13 +29,14 @@ static const QAPIType *options_type(const NewImage *image)
 
 char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options)
 {
-    while (source->drv->driver == BLOCKDEV_DRIVER_RAW || source->drv->is_filter) {
-        source = source->file->bs;
+    while (bdrv_get_options(bdrv_skip_filters(source))->driver == BLOCKDEV_DRIVER_RAW) {
+        source = bdrv_get_child(bdrv_skip_filters(source), "file");
     }
-    if (!g_str_equal(format, "luks") || source->drv->driver != BLOCKDEV_DRIVER_LUKS) {
+    source = bdrv_skip_filters(source);
+    if (!g_str_equal(format, "luks") || bdrv_get_options(source)->driver != BLOCKDEV_DRIVER_LUKS) {
         return g_strdup(options);
     }
-    g_autoptr(ImageInfoSpecific) info = source->drv->bdrv_get_specific_info(source);
+    g_autoptr(ImageInfoSpecific) info = bdrv_get_specific_info(source);
     const QCryptoBlockInfoLUKS *luks = info->u.luks.data;
     if (luks->unsupported) {
         return g_strdup(options);
@@ -311,7 +311,7 @@ BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp)
             return NULL;
         }
     }
-    return bdrv_find_format(image->format)->bdrv_measure(luks ?: &raw, image->bytes, errp);
+    return bdrv_measure(bdrv_find_format(image->format), luks ?: &raw, image->bytes, errp);
 }
 
 bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)

@@ -8,7 +8,6 @@
 #include <getopt.h>
 #include <json-c/json.h>
 
-#include "block/block_int.h"
 #include "qapi/json.h"
 #include "tools/common/output.h"
 #include "tools/io/io.h"
@@ -177,15 +176,13 @@ static int coroutine_fn info_run(QemuIO *io, const IOCommand *cmd, int argc, cha
     printf("format name: %s\n", bdrv_get_format_name(bs));
     printf("cluster size: 0 bytes\n");
     printf("vm state offset: 0 bytes\n");
-    if (bs->drv->bdrv_get_specific_info) {
-        g_autoptr(ImageInfoSpecific) info = bs->drv->bdrv_get_specific_info(bs);
+    g_autoptr(ImageInfoSpecific) info = bdrv_get_specific_info(bs);
 
-        if (info) {
-            g_autoptr(json_object) json = qapi_to_json(&qapi_type_ImageInfoSpecific, info);
+    if (info) {
+        g_autoptr(json_object) json = qapi_to_json(&qapi_type_ImageInfoSpecific, info);
 
-            printf("Format specific information:\n");
-            tool_print_human(json_object_object_get(json, "data"), 4);
-        }
+        printf("Format specific information:\n");
+        tool_print_human(json_object_object_get(json, "data"), 4);
     }
     return 0;
 }

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
-#include "block/block_int.h"
 #include "block/export.h"
 #include "block/nbd.h"
 #include "block/throttle-group.h"
@@ -137,7 +136,7 @@ static BlockDriverState *coroutine_fn skip_to_offset(const NbdOptions *o, BlockD
     }
     set_string(options, "driver", "raw");
     json_object_object_add(options, "offset", json_object_new_int64(o->offset));
-    set_string(options, "file", bs->node_name);
+    set_string(options, "file", bdrv_get_node_name(bs));
     set_string(options, "discard", o->discard);
     if (o->read_only) {
         json_object_object_add(options, "read-only", json_object_new_boolean(true));
@@ -161,7 +160,7 @@ static bool coroutine_fn add_export(const NbdOptions *o, BlockDriverState *bs, b
 
     export->type = BLOCK_EXPORT_TYPE_NBD;
     export->id = g_strdup(EXPORT_ID);
-    export->node_name = g_strdup(bs->node_name);
+    export->node_name = g_strdup(bdrv_get_node_name(bs));
     export->has_writable = export->has_writethrough = true;
     export->writable = !o->read_only;
     export->writethrough = writethrough;
