@@ -370,6 +370,34 @@ static void coroutine_fn inactive_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
+static void coroutine_fn write_and_leave(void *opaque)
+{
+    BlockBackend *blk = opaque;
+    uint8_t byte = 1;
+
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
+    blk_co_unref(blk);
+}
+
+/* What is written while a node is about to become inactive is flushed before it does. */
+static void coroutine_fn inactive_flush_entry(void *opaque)
+{
+    BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
+    MemoryState *s = n->opaque;
+    GPtrArray *nodes = bdrv_get_nodes();
+
+    aio_co_start(qemu_get_aio_context(), write_and_leave, use("writer", n, BLK_PERM_WRITE, BLK_PERM_ALL));
+    while (!s->busy) {
+        co_sleep_ns(SCALE_MS / 10);
+    }
+    g_assert_true(bdrv_co_set_active(nodes, false, &error_abort));
+    g_assert_cmpint(s->data[0], ==, 1);
+    g_assert_cmpint(s->flushes, ==, 1);
+    g_assert_cmpuint(n->flushed_gen, ==, n->write_gen);
+    bdrv_co_put_nodes(nodes);
+    bdrv_co_unref(n);
+}
+
 typedef struct ReopenTwo {
     const char *first;
     const char *second;
@@ -440,6 +468,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/graph/resize", resize_entry, run);
     g_test_add_data_func("/graph/backing", backing_entry, run);
     g_test_add_data_func("/graph/inactive", inactive_entry, run);
+    g_test_add_data_func("/graph/inactive-flush", inactive_flush_entry, run);
     g_test_add_data_func("/graph/claim", claim_entry, run);
     return g_test_run();
 }
