@@ -21,6 +21,11 @@ def write_pieces(path, length, *pieces, seed=1):
     return path
 
 
+def whole_sectors(data):
+    """What programs see of a raw file with DATA."""
+    return data + bytes(-len(data) % 512)
+
+
 def disk_bytes(path):
     """What a file takes on disk."""
     return path.stat().st_blocks * 512

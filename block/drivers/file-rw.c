@@ -155,7 +155,7 @@ int coroutine_fn file_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t b
     int ret = file_co_rw(bs, &req, qiov);
 
     if (ret == 0 && s->direct && !s->is_blkdev && offset + bytes > bs->length) {
-        /* Rounding up to a block of direct I/O has made the file longer. */
+        /* Rounding up to a block of direct I/O has made the file longer than its last sector. */
         CutWork work = { .fd = s->fd, .bytes = bs->length };
         ret = thread_pool_submit_co(THREAD_POOL_IO, cut_worker, &work);
     }

@@ -230,12 +230,18 @@ void coroutine_fn file_co_reopen_abort(BlockDriverState *bs)
     s->reopen_fd = -1;
 }
 
-int64_t coroutine_fn file_co_getlength(BlockDriverState *bs)
+int64_t file_real_length(const BDRVFileState *s)
 {
-    BDRVFileState *s = bs->opaque;
     int64_t length = lseek(s->fd, 0, SEEK_END);
 
     return length < 0 ? -errno : length;
+}
+
+int64_t coroutine_fn file_co_getlength(BlockDriverState *bs)
+{
+    int64_t length = file_real_length(bs->opaque);
+
+    return length < 0 ? length : ROUND_UP(length, BDRV_SECTOR_SIZE);
 }
 
 bool file_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp)

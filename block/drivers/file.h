@@ -71,6 +71,9 @@ typedef struct BDRVFileState {
 bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFile *options, bool device,
                                    Error **errp);
 
+/* Bytes up to the end of the file, which need not be whole sectors, or -errno. */
+int64_t file_real_length(const BDRVFileState *s);
+
 /* Fill the alignments of @s; may block. */
 void file_probe_limits(BDRVFileState *s);
 void file_refresh_limits(BlockDriverState *bs);

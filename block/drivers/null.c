@@ -30,7 +30,7 @@ static bool coroutine_fn null_open(BlockDriverState *bs, const BlockdevOptionsNu
         error_setg(errp, "latency-ns is invalid");
         return false;
     }
-    s->length = o->has_size ? o->size : DEFAULT_SIZE;
+    s->length = o->has_size ? ROUND_UP(o->size, BDRV_SECTOR_SIZE) : DEFAULT_SIZE;
     s->latency_ns = o->has_latency_ns ? o->latency_ns : 0;
     s->read_zeroes = o->has_read_zeroes && o->read_zeroes;
     bs->filename = g_strdup_printf("%s://", bs->drv->format_name);

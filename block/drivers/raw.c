@@ -12,8 +12,6 @@
 #include "block/drivers.h"
 #include "block/ops/signature.h"
 
-#define SECTOR_BYTES 512
-
 typedef struct BDRVRawState {
     int64_t offset;
     int64_t size;       /* of the window; -1: up to the end of the child */
@@ -60,8 +58,8 @@ static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
         error_setg(errp, "%s is too large", s->offset < 0 ? "offset" : "size");
         return false;
     }
-    if (o->has_size && !QEMU_IS_ALIGNED(s->size, SECTOR_BYTES)) {
-        error_setg(errp, "Specified size is not multiple of %d", SECTOR_BYTES);
+    if (o->has_size && !QEMU_IS_ALIGNED(s->size, BDRV_SECTOR_SIZE)) {
+        error_setg(errp, "Specified size is not multiple of %d", BDRV_SECTOR_SIZE);
         return false;
     }
     s->probed = bs->open_flags & BDRV_O_PROBED;
@@ -86,14 +84,13 @@ static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
 }
 
 /*
- * The child rounds to its blocks by itself: rounded here, a request could leave the window. Sectors of a probed node
- * are whole, but for one at an odd end.
+ * The child rounds to its blocks by itself: rounded here, a request could leave the window. A probed node has none.
  */
 static void raw_refresh_limits(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
 
-    bs->bl.request_alignment = s->probed && QEMU_IS_ALIGNED(bdrv_getlength(bs), SECTOR_BYTES) ? SECTOR_BYTES : 1;
+    bs->bl.request_alignment = s->probed ? BDRV_SECTOR_SIZE : 1;
 }
 
 static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
@@ -108,20 +105,19 @@ static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int6
 static int check_first_sector(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
 {
     BDRVRawState *s = bs->opaque;
-    uint8_t sector[SECTOR_BYTES];
-    int64_t n = MIN(SECTOR_BYTES, bdrv_getlength(bs));
+    uint8_t sector[BDRV_SECTOR_SIZE];
 
-    if (!s->probed || offset >= n) {
+    if (!s->probed || offset >= BDRV_SECTOR_SIZE) {
         return 0;
     }
-    if (offset > 0 || bytes < n) {
+    if (offset > 0 || bytes < BDRV_SECTOR_SIZE) {
         return -EPERM;
     }
     if (!qiov) {
         return 0;
     }
-    qemu_iovec_to_buf(qiov, 0, sector, n);
-    return block_is_image_start(sector, n) ? -EPERM : 0;
+    qemu_iovec_to_buf(qiov, 0, sector, sizeof(sector));
+    return block_is_image_start(sector, sizeof(sector)) ? -EPERM : 0;
 }
 
 static int coroutine_fn raw_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -203,7 +199,7 @@ static BlockMeasureInfo *raw_measure(const BlockdevCreateOptions *options, int64
 {
     BlockMeasureInfo *info = g_new0(BlockMeasureInfo, 1);
 
-    info->required = ROUND_UP(size, SECTOR_BYTES);
+    info->required = ROUND_UP(size, BDRV_SECTOR_SIZE);
     info->fully_allocated = info->required;
     return info;
 }

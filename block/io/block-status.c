@@ -38,7 +38,7 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
         return offset == bs->length ? BDRV_BLOCK_EOF : 0;
     }
 
-    /* The driver sees whole blocks; the answer is cut back to what was asked for. */
+    /* The driver sees whole blocks; the answer is cut back to what was asked for. The child may have smaller ones. */
     int64_t start = ROUND_DOWN(offset, align);
     int64_t end = MIN(ROUND_UP(offset + bytes, align), bs->length);
     bdrv_inc_in_flight(bs);
@@ -48,6 +48,8 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
         *pnum = 0;
         return ret;
     }
+    *pnum = MIN(*pnum - (offset - start), bytes);
+    local_map += offset - start;
     if (ret & BDRV_BLOCK_RECURSE) {
         int64_t file_num, file_map, file_bytes = MIN(*pnum, bdrv_getlength(local_file) - local_map);
         BlockDriverState *file_file = NULL;
@@ -67,12 +69,11 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
             local_file = file_file;
         }
     }
-    *pnum = MIN(*pnum - (offset - start), bytes);
     if (offset + *pnum == bs->length) {
         ret |= BDRV_BLOCK_EOF;
     }
     if (map) {
-        *map = local_map + (offset - start);
+        *map = local_map;
     }
     if (file) {
         *file = local_file;

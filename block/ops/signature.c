@@ -24,7 +24,9 @@
 #define TAIL_BYTES (1 * MiB)
 
 /* What the format of an image is recognized by, at either end. */
-#define FORMAT_BYTES 512
+#define HEAD_FORMAT_BYTES BDRV_SECTOR_SIZE
+/* The real end may be anywhere in the last sector. */
+#define TAIL_FORMAT_BYTES (2 * BDRV_SECTOR_SIZE)
 
 /* Formats of other programs, for which there is no driver here. Some have their header at the end. */
 static const struct {
@@ -123,10 +125,14 @@ static const char *find_image(const Ends *ends)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(image_magics); i++) {
         int64_t offset = image_magics[i].offset;
-        const uint8_t *p = ends_at(ends, offset < 0 ? ends->length + offset : offset, image_magics[i].len);
+        int64_t candidates = offset < 0 ? BDRV_SECTOR_SIZE : 1;
 
-        if (p && !memcmp(p, image_magics[i].magic, image_magics[i].len)) {
-            return image_magics[i].what;
+        for (int64_t at = offset < 0 ? ends->length + offset : offset; candidates > 0; at--, candidates--) {
+            const uint8_t *p = ends_at(ends, at, image_magics[i].len);
+
+            if (p && !memcmp(p, image_magics[i].magic, image_magics[i].len)) {
+                return image_magics[i].what;
+            }
         }
     }
     return NULL;
@@ -143,19 +149,23 @@ bool block_is_image_start(const void *buf, size_t len)
 /* The format of the image in @blk, for people. NULL: none that we know, or *@errp is set. */
 static char *coroutine_fn find_format(BlockBackend *blk, bool *is_luks, Error **errp)
 {
-    uint8_t head[FORMAT_BYTES], tail[FORMAT_BYTES];
-    int64_t length = blk_getlength(blk), bytes = MIN(length, FORMAT_BYTES);
-    const Ends ends = { .length = length, .head = head, .head_bytes = bytes, .tail = tail, .tail_bytes = bytes };
-    int ret = blk_co_pread(blk, 0, bytes, head);
+    uint8_t head[HEAD_FORMAT_BYTES], tail[TAIL_FORMAT_BYTES];
+    int64_t length = blk_getlength(blk);
+    const Ends ends = {
+        .length = length,
+        .head = head, .head_bytes = MIN(length, HEAD_FORMAT_BYTES),
+        .tail = tail, .tail_bytes = MIN(length, TAIL_FORMAT_BYTES),
+    };
+    int ret = blk_co_pread(blk, 0, ends.head_bytes, head);
 
     if (ret == 0) {
-        ret = blk_co_pread(blk, length - bytes, bytes, tail);
+        ret = blk_co_pread(blk, length - ends.tail_bytes, ends.tail_bytes, tail);
     }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not read '%s' to determine its format", blk_bs(blk)->filename);
         return NULL;
     }
-    char *luks = block_luks_signature(head, bytes);
+    char *luks = block_luks_signature(head, ends.head_bytes);
     *is_luks = luks;
     return luks ?: g_strdup(find_image(&ends));
 }

@@ -73,6 +73,8 @@ enum {
 
 /* A request never exceeds this many bytes: sizes stay within int in every system call and library. */
 #define BDRV_REQUEST_MAX_BYTES (INT64_C(2147483647) & ~INT64_C(4095))
+/* Sizes of images are multiples of this. */
+#define BDRV_SECTOR_SIZE 512
 /* A node is never longer than this. */
 #define BDRV_MAX_LENGTH (INT64_MAX & ~INT64_C(4095))
 

@@ -163,7 +163,10 @@ void bdrv_range_unlock(BdrvRangeLock *lock);
 /* End of the highest range that was written to since the node was opened; bytes. From any thread. */
 int64_t bdrv_get_wr_highest_offset(BlockDriverState *bs);
 
-/* Bytes; known since the node was opened, follows bdrv_co_truncate(). */
+/*
+ * Bytes; known since the node was opened, follows bdrv_co_truncate(). Whole sectors, but for a raw window that begins
+ * within one: a file whose last sector is incomplete reads as zeroes from its end on, and grows when written there.
+ */
 int64_t bdrv_getlength(const BlockDriverState *bs);
 /* Bytes that the node takes on disk, or -errno. */
 int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs);

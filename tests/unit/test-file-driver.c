@@ -38,16 +38,22 @@ static void coroutine_fn check_requests(BlockBackend *blk, const char *path)
     ReadOp ops[256];
     int pending = 0;
 
-    g_assert_cmpint(blk_getlength(blk), ==, SIZE + 100);
+    /* The last sector is incomplete. */
+    g_assert_cmpint(blk_getlength(blk), ==, SIZE + 512);
     assert_bytes(blk, SIZE, 100, 0x11);
-    g_assert_cmpint(blk_co_pread(blk, SIZE, 101, buf), ==, -EIO);
+    assert_bytes(blk, SIZE + 100, 412, 0);
+    g_assert_cmpint(blk_co_pread(blk, SIZE, 513, buf), ==, -EIO);
 
-    /* The last, odd block: the file must not grow. */
+    /* The last block: the file does not grow beyond its last sector. */
     memset(buf, 0x22, 300);
     g_assert_cmpint(blk_co_pwrite(blk, SIZE - 200, 300, buf, BDRV_REQ_FUA), ==, 0);
     assert_bytes(blk, SIZE - 200, 300, 0x22);
     assert_bytes(blk, SIZE - 5000, 4800, 0x11);
-    g_assert_cmpint(file_length(path), ==, SIZE + 100);
+    g_assert_cmpint(file_length(path), ==, blk_bs(blk)->bl.request_alignment > 1 ? SIZE + 512 : SIZE + 100);
+    g_assert_cmpint(blk_co_pwrite(blk, SIZE + 200, 10, buf, 0), ==, 0);
+    g_assert_cmpint(file_length(path), >=, SIZE + 210);
+    assert_bytes(blk, SIZE + 100, 100, 0);
+    assert_bytes(blk, SIZE + 200, 10, 0x22);
 
     for (int64_t pos = 0; pos < SIZE; pos += 4096) {
         memset(buf + pos, pos / 4096 % 251, 4096);
@@ -166,7 +172,8 @@ static void coroutine_fn resize_entry(void *opaque)
     g_autoptr(Error) err = NULL;
 
     g_assert_true(blk_co_truncate(blk, SIZE + 1, true, PREALLOC_MODE_OFF, &error_abort));
-    g_assert_cmpint(blk_getlength(blk), ==, SIZE + 1);
+    g_assert_cmpint(file_length(path), ==, SIZE + 1);
+    g_assert_cmpint(blk_getlength(blk), ==, SIZE + 512);
     assert_bytes(blk, 0, 1000, 0x44);
     assert_bytes(blk, 1000, 9000, 0);
     g_assert_cmpint(bdrv_co_get_allocated_file_size(blk_bs(blk)), <, SIZE);

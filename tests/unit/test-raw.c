@@ -128,11 +128,12 @@ static void coroutine_fn raw_entry(void *opaque)
     assert_bytes(blk, 1700, 24, 0);
     assert_bytes(blk, 1724, 8192 - 1724, 0x55);
     g_assert_true(blk_co_truncate(blk, 10000, true, PREALLOC_MODE_OFF, &error_abort));
-    g_assert_cmpint(blk_getlength(blk), ==, 10000);
+    g_assert_cmpint(file_length(path), ==, 10000);
+    g_assert_cmpint(blk_getlength(blk), ==, 10240);
     blk_co_unref(blk);
 
     blk = open_all("driver=raw,offset=1000,file.driver=file,file.filename=%s", path);
-    g_assert_cmpint(blk_getlength(blk), ==, 9000);
+    g_assert_cmpint(blk_getlength(blk), ==, 9240);
     g_assert_true(blk_co_truncate(blk, 100, true, PREALLOC_MODE_OFF, &error_abort));
     g_assert_cmpint(file_length(path), ==, 1100);
     blk_co_unref(blk);
@@ -142,8 +143,8 @@ static void coroutine_fn raw_entry(void *opaque)
         { "offset=9223372036854775808", "offset is too large" },
         { "size=9223372036854775808", "size is too large" },
         { "size=100", "not multiple of 512" },
-        { "offset=1101", "cannot be greater" },
-        { "offset=600,size=512", "smaller or equal" },
+        { "offset=1537", "cannot be greater" },
+        { "offset=1100,size=512", "smaller or equal" },
         { "offset=9223372036854775807", "cannot be greater" },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {

@@ -85,9 +85,17 @@ static void test_nothing(void)
         make_empty(sizes[i]);
         expect(NULL);
     }
+}
+
+/* Of which nobody sees the real length. */
+static void test_odd_lengths(void)
+{
     make_empty(0);
     put(0, "LUKS\xba\xbe", 6);
-    expect(NULL);
+    expect("LUKS of an unknown version");
+    make_empty(SIZE + 100);
+    put(SIZE + 100 - 512, "koly\0\0\0\4\0\0\2\0", 12);
+    expect("DMG image");
 }
 
 static void test_blkid(gconstpointer data)
@@ -125,6 +133,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/signature/magics", test_magics);
     g_test_add_func("/signature/nothing", test_nothing);
+    g_test_add_func("/signature/odd-lengths", test_odd_lengths);
     g_test_add_data_func("/signature/ext4", ext4, test_blkid);
     g_test_add_data_func("/signature/swap", swap, test_blkid);
     g_test_add_data_func("/signature/gpt", gpt, test_blkid);

@@ -10,7 +10,6 @@
 #include "tools/img/commands.h"
 
 #define BUFFER_BYTES (2 * MiB)
-#define SECTOR_BYTES 512
 
 /* Exit statuses beside 0: the same. */
 enum {
@@ -92,8 +91,8 @@ static int64_t find_difference(const uint8_t *a, const uint8_t *b, int64_t bytes
     if (!memcmp(a, b, bytes)) {
         return -1;
     }
-    for (int64_t at = 0;; at += SECTOR_BYTES) {
-        if (memcmp(a + at, b + at, MIN(SECTOR_BYTES, bytes - at))) {
+    for (int64_t at = 0;; at += BDRV_SECTOR_SIZE) {
+        if (memcmp(a + at, b + at, MIN(BDRV_SECTOR_SIZE, bytes - at))) {
             return at;
         }
     }

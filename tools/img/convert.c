@@ -11,7 +11,6 @@
 #include "tools/img/copy-target.h"
 #include "tools/img/new-image.h"
 
-#define SECTOR_BYTES 512
 #define MAX_SPARSE_BYTES (16 * MiB)
 
 enum {
@@ -52,9 +51,9 @@ static bool set_sparse_size(Convert *cv, const char *value, Error **errp)
     if (!tool_parse_size("buffer size for sparse output", value, 0, MAX_SPARSE_BYTES, &bytes, errp)) {
         return false;
     }
-    if (!QEMU_IS_ALIGNED(bytes, SECTOR_BYTES)) {
+    if (!QEMU_IS_ALIGNED(bytes, BDRV_SECTOR_SIZE)) {
         error_setg(errp, "Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to "
-                   "%" PRId64 ". Select 0 to disable sparse detection (fully allocates output).", SECTOR_BYTES,
+                   "%" PRId64 ". Select 0 to disable sparse detection (fully allocates output).", BDRV_SECTOR_SIZE,
                    MAX_SPARSE_BYTES);
         return false;
     }
@@ -157,7 +156,7 @@ static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const ch
     if (!source.blk) {
         return false;
     }
-    source.bytes = ROUND_UP(blk_getlength(source.blk), SECTOR_BYTES);
+    source.bytes = blk_getlength(source.blk);
     g_array_append_val(cv->sources, source);
     cv->copy.segments = (ImgSegment *)cv->sources->data;
     cv->copy.n_segments = cv->sources->len;

@@ -13,7 +13,6 @@
 #define BUFFER_BYTES (2 * MiB)
 /* Bytes that are made zero at once: progress is seen in between. */
 #define ZERO_BYTES (256 * MiB)
-#define SECTOR_BYTES 512
 
 typedef struct Chunk {
     const ImgSegment *segment;
@@ -123,7 +122,7 @@ static void coroutine_fn salvage_chunk(ImgCopy *c, const Chunk *chunk, int64_t b
     for (int64_t n, done = 0; done < bytes; done += n) {
         int ret;
 
-        n = MIN(SECTOR_BYTES, bytes - done);
+        n = MIN(BDRV_SECTOR_SIZE, bytes - done);
         ret = blk_co_pread(chunk->segment->blk, chunk->source + done, n, buf + done);
         if (ret < 0) {
             if (!c->quiet) {

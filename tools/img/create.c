@@ -62,7 +62,6 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     image.format = args.format ? args.format : "raw";
     image.filename = args.n_positional > 0 ? args.positional[0] : NULL;
     image.has_bytes = args.n_positional > 1;
-    image.whole_sectors = true;
     image.quiet = args.quiet;
     if (image.has_bytes &&
         !tool_parse_size("image size", args.positional[1], 0, BDRV_MAX_LENGTH, &image.bytes, &err)) {

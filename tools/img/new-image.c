@@ -15,8 +15,6 @@
 #include "tools/img/new-image.h"
 #include "tools/img/private-file.h"
 
-#define RAW_SECTOR_BYTES 512
-
 static bool is_luks(const NewImage *image)
 {
     return g_str_equal(image->format, "luks");
@@ -257,9 +255,7 @@ static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **
         json_object_object_foreach(image->options, key, value) {
             json_object_object_add(options, key, json_object_get(value));
         }
-        if (image->whole_sectors) {
-            json_object_object_add(options, "size", json_object_new_uint64(ROUND_UP(image->bytes, RAW_SECTOR_BYTES)));
-        }
+        json_object_object_add(options, "size", json_object_new_uint64(ROUND_UP(image->bytes, BDRV_SECTOR_SIZE)));
     } else {
         json_object_object_add(options, "size", json_object_new_int(0));
     }

@@ -27,7 +27,6 @@ typedef struct NewImage {
     uint64_t bytes;             /* usable length; known after new_image_parse() */
     bool overwrite;             /* also a file with a LUKS volume in it; a device always is */
     bool quiet;                 /* do not say which LUKS volume that destroys */
-    bool whole_sectors;         /* round the length of a raw file up to 512 bytes, as QEMU does */
 
     /* from new_image_parse() */
     struct json_object *options;    /* checked, with the size */

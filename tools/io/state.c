@@ -13,7 +13,6 @@
 #include "tools/io/io.h"
 #include "util/aio.h"
 
-#define SECTOR_BYTES 512
 
 static int failed(const IOCommand *cmd, int ret)
 {
@@ -147,7 +146,7 @@ static int coroutine_fn map_run(QemuIO *io, const IOCommand *cmd, int argc, char
 static int coroutine_fn alloc_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
     int64_t offset = io_parse_number(argv[1]);
-    int64_t count = offset < 0 ? -1 : argc > 2 ? io_parse_number(argv[2]) : SECTOR_BYTES;
+    int64_t count = offset < 0 ? -1 : argc > 2 ? io_parse_number(argv[2]) : BDRV_SECTOR_SIZE;
     int64_t sum = 0;
 
     if (count < 0) {
