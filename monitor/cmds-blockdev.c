@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 #include "block/block-backend.h"
-#include "block/block_int.h"
 #include "block/iothread-object.h"
 #include "monitor/blockdev.h"
 #include "qapi/qapi-commands.h"
@@ -43,23 +42,6 @@ bool coroutine_fn qmp_blockdev_add(const BlockdevOptions *arg, Error **errp)
     return blockdev_add(arg, errp);
 }
 
-/* Nothing is above @bs. */
-static bool check_unused(BlockDriverState *bs, Error **errp)
-{
-    if (bs->parents->len == 0) {
-        return true;
-    }
-    const BdrvChild *c = g_ptr_array_index(bs->parents, 0);
-    g_autofree char *user = c->klass->describe(c);
-
-    if (bdrv_child_parent(c)) {
-        error_setg(errp, "Node %s is in use: it is '%s' of %s", bs->node_name, c->name, user);
-    } else {
-        error_setg(errp, "Node %s is in use by %s", bs->node_name, user);
-    }
-    return false;
-}
-
 bool coroutine_fn qmp_x_blockdev_set_iothread(const XBlockdevSetIothreadArg *arg, Error **errp)
 {
     g_autoptr(IOThread) iothread = NULL;
@@ -83,14 +65,14 @@ bool coroutine_fn qmp_blockdev_del(const BlockdevDelArg *arg, Error **errp)
         error_setg(errp, "Failed to find node with node-name='%s'", arg->node_name);
         return false;
     }
-    /* While we wait it is ours, so that nobody else deletes it, too. */
+    /* Out of the list while we wait, so that nobody else deletes it, too. */
     if (!owned || !g_ptr_array_remove(owned, bs)) {
-        error_setg(errp, "Node %s is not owned by the monitor", bs->node_name);
+        error_setg(errp, "Node %s is not owned by the monitor", arg->node_name);
         return false;
     }
-    if (!bdrv_co_wait_unshared(bs)) {
+    if (!bdrv_co_wait_unshared(bs, errp)) {
         g_ptr_array_add(owned, bs);
-        return check_unused(bs, errp);
+        return false;
     }
     bdrv_co_unref(bs);
     return true;
@@ -133,7 +115,7 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
     BlockBackend *blk = blk_new("block_resize", BLK_PERM_RESIZE, BLK_PERM_ALL & ~(shrinks ? BLK_PERM_WRITE : 0));
     bool ok = blk_insert_bs(blk, bs, errp);
     if (!ok && shrinks) {
-        error_prepend(errp, "Cannot shrink node '%s': ", bs->node_name);
+        error_prepend(errp, "Cannot shrink node '%s': ", bdrv_get_node_name(bs));
     }
     ok = ok && blk_co_truncate(blk, arg->size, false, PREALLOC_MODE_OFF, errp);
     blk_co_unref(blk);

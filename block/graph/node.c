@@ -153,12 +153,23 @@ void bdrv_unref_later(BlockDriverState *bs)
     }
 }
 
-bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs)
+bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs, Error **errp)
 {
     while (bs->refcnt > 1 && bs->parents->len == 0) {
         qemu_co_queue_wait(&changed, NULL);
     }
-    return bs->parents->len == 0;
+    if (bs->parents->len == 0) {
+        return true;
+    }
+    const BdrvChild *c = g_ptr_array_index(bs->parents, 0);
+    g_autofree char *user = c->klass->describe(c);
+
+    if (bdrv_child_parent(c)) {
+        error_setg(errp, "Node %s is in use: it is '%s' of %s", bs->node_name, c->name, user);
+    } else {
+        error_setg(errp, "Node %s is in use by %s", bs->node_name, user);
+    }
+    return false;
 }
 
 void bdrv_set_open(BlockDriverState *bs)

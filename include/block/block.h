@@ -113,9 +113,9 @@ char *bdrv_perm_names(uint64_t perm);
 
 /*
  * Wait until the caller's reference to @bs is the only one: queries and operations on the node hold others for a
- * while. False where it has parents.
+ * while. False with @errp, which names the user, where it has parents.
  */
-bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs);
+bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs, Error **errp);
 
 /*
  * Draining (block/graph/drain.c): between the two no request is in flight in @bs or anything above it, nor on its way
