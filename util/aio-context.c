@@ -267,7 +267,8 @@ static int64_t wait_ns(AioContext *ctx, bool blocking)
         return -1;
     }
     AioTimer *timer = g_sequence_get(g_sequence_get_begin_iter(ctx->timers));
-    return MAX(timer->expire_ns - qemu_clock_get_ns(), 0);
+    int64_t left_ns = timer->expire_ns - qemu_clock_get_ns();
+    return MAX(left_ns, 0);
 }
 
 static bool epoll_poll(AioContext *ctx, int64_t timeout_ns)

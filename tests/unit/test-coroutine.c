@@ -76,6 +76,19 @@ static void test_sleep(void)
     g_assert_cmpint(ns, >=, 20 * SCALE_MS);
 }
 
+static void coroutine_fn short_sleeps_entry(void *opaque)
+{
+    for (int i = 0; i < 2000; i++) {
+        co_sleep_ns(i % 500);
+    }
+}
+
+/* The time may be up between two looks at the clock. */
+static void test_short_sleeps(void)
+{
+    aio_context_run(short_sleeps_entry, NULL);
+}
+
 static void wake(void *opaque)
 {
     qemu_co_sleep_wake(opaque);
@@ -330,6 +343,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/yield", test_yield);
     g_test_add_func("/coroutine/many", test_many);
     g_test_add_func("/coroutine/sleep", test_sleep);
+    g_test_add_func("/coroutine/sleep/short", test_short_sleeps);
     g_test_add_func("/coroutine/sleep/both", test_sleep_both);
     g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
     g_test_add_func("/coroutine/mutex/wakeable", test_mutex_wakeable);
