@@ -20,6 +20,7 @@ static const char *progname = "strongbox";
 
 static const char *const class_names[] = {
     [ERROR_CLASS_GENERIC_ERROR] = "GenericError",
+    [ERROR_CLASS_WRONG_PASSWORD] = "GenericError",
     [ERROR_CLASS_COMMAND_NOT_FOUND] = "CommandNotFound",
     [ERROR_CLASS_DEVICE_NOT_ACTIVE] = "DeviceNotActive",
     [ERROR_CLASS_DEVICE_NOT_FOUND] = "DeviceNotFound",

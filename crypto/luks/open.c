@@ -146,9 +146,9 @@ void luks_wrong_password(const SecretBuffer *password, int slot, QCryptoLUKSFail
 
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD);
     if (slot == QCRYPTO_LUKS_SLOT_ANY) {
-        error_setg(errp, "Invalid password, cannot unlock any keyslot");
+        error_set(errp, ERROR_CLASS_WRONG_PASSWORD, "Invalid password, cannot unlock any keyslot");
     } else {
-        error_setg(errp, "Invalid password, cannot unlock keyslot %d", slot);
+        error_set(errp, ERROR_CLASS_WRONG_PASSWORD, "Invalid password, cannot unlock keyslot %d", slot);
     }
     if (password->len && password->data[password->len - 1] == '\n') {
         error_append_hint(errp, "The secret ends in a line feed, which counts as a part of the password. If it was not "

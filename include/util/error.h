@@ -34,9 +34,10 @@
 
 typedef struct Error Error;
 
-/* The "class" member of a QMP error; everything that clients need not tell apart is generic. */
+/* The "class" member of a QMP error; everything that clients need not tell apart is generic to them. */
 typedef enum ErrorClass {
     ERROR_CLASS_GENERIC_ERROR,
+    ERROR_CLASS_WRONG_PASSWORD,     /* for programs, which ask again */
     ERROR_CLASS_COMMAND_NOT_FOUND,
     ERROR_CLASS_DEVICE_NOT_ACTIVE,
     ERROR_CLASS_DEVICE_NOT_FOUND,

@@ -7,9 +7,11 @@
 
 #include <json-c/json.h>
 
+#include "crypto/object.h"
 #include "qapi/keyval.h"
 #include "tools/common/image.h"
-#include "tools/common/passphrase.h"
+#include "tools/common/password.h"
+#include "tools/common/terminal.h"
 
 bool tool_parse_cache_mode(const char *mode, struct json_object **cache, bool *writethrough, Error **errp)
 {
@@ -74,6 +76,21 @@ static struct json_object *protocol_options(struct json_object *options)
     return json_object_object_get_ex(file, "driver", NULL) ? protocol_options(file) : file;
 }
 
+/* The options of the node that @depth "file" members of @options lead to. */
+static struct json_object *luks_options(struct json_object *options, int depth)
+{
+    for (; depth > 0; depth--) {
+        struct json_object *file;
+
+        if (!json_object_object_get_ex(options, "file", &file) || !json_object_is_type(file, json_type_object)) {
+            file = json_object_new_object();
+            json_object_object_add(options, "file", file);
+        }
+        options = file;
+    }
+    return options;
+}
+
 struct json_object *tool_image_options(const ToolImage *image, const char **filename, Error **errp)
 {
     g_autoptr(json_object) options = NULL;
@@ -109,7 +126,8 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
         set_default(options, "discard", json_object_new_string("unmap"));
     }
     if (image->key_secret) {
-        json_object_object_add(options, "key-secret", json_object_new_string(image->key_secret));
+        json_object_object_add(luks_options(options, image->key_depth), "key-secret",
+                               json_object_new_string(image->key_secret));
     }
     if (image->force_share) {
         json_object_object_add(options, "force-share", json_object_new_boolean(true));
@@ -139,42 +157,65 @@ static BlockBackend *coroutine_fn open_image(const ToolImage *image, BdrvOpenFla
     return blk;
 }
 
-/* Whether @image is encrypted, with no password named. */
-static bool coroutine_fn lacks_password(const ToolImage *image)
+/* The encrypted node of an image, and how many "file" members above it there are; NULL: it is not encrypted. */
+static BlockDriverState *find_luks(BlockDriverState *bs, int *depth)
 {
-    ToolImage look = *image;
-    const BlockdevOptions *opened;
-    BlockBackend *blk;
-    bool lacks;
-
-    look.perm = 0;
-    look.writable = false;
-    look.shared_perm = BLK_PERM_ALL;
-    blk = open_image(&look, BDRV_O_NO_IO, 0, NULL);
-    if (!blk) {
-        return false;   /* opening it in earnest tells why */
+    *depth = 0;
+    while (bs && bdrv_get_options(bs)->driver != BLOCKDEV_DRIVER_LUKS) {
+        bs = bdrv_get_child(bs, "file");
+        (*depth)++;
     }
-    opened = bdrv_get_options(blk_bs(blk));
-    lacks = opened->driver == BLOCKDEV_DRIVER_LUKS && !opened->u.luks.key_secret;
-    blk_co_unref(blk);
-    return lacks;
+    return bs;
+}
+
+/* Open with what a person types. */
+static BlockBackend *coroutine_fn ask_and_open(const ToolImage *image, int depth, Error **errp)
+{
+    ToolImage with_password = *image;
+    BlockBackend *blk = NULL;
+
+    with_password.key_depth = depth;
+    for (int tries = 1; !blk; tries++) {
+        g_autofree char *secret = tool_prompt_secret(image->name ?: image->options, false, errp);
+        g_autoptr(Error) err = NULL;
+
+        if (!secret) {
+            break;
+        }
+        with_password.key_secret = secret;
+        blk = open_image(&with_password, 0, image->perm, &err);
+        if (err && (error_get_class(err) != ERROR_CLASS_WRONG_PASSWORD || tries == TOOL_PASSWORD_TRIES)) {
+            error_propagate(errp, g_steal_pointer(&err));
+            break;
+        }
+        if (err) {
+            tool_terminal_say("This password opens no keyslot of it.\n");
+            user_creatable_del(secret, NULL);
+        }
+    }
+    return blk;
 }
 
 BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
 {
-    ToolImage with_password = *image;
-    g_autofree char *secret = NULL;
+    BdrvOpenFlags no_io = BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0) |
+                          (image->describe ? BDRV_O_DESCRIBE : 0);
+    BlockBackend *blk;
+    int depth;
 
-    if (image->no_io) {
-        return open_image(image, BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0) |
-                          (image->describe ? BDRV_O_DESCRIBE : 0), image->perm, errp);
+    if (image->no_io || !tool_can_prompt()) {
+        return open_image(image, image->no_io ? no_io : 0, image->perm, errp);
     }
-    if (tool_can_prompt() && lacks_password(image)) {
-        secret = tool_prompt_secret(image->name ?: image->options, false, errp);
-        if (!secret) {
-            return NULL;
-        }
-        with_password.key_secret = secret;
+    blk = open_image(image, BDRV_O_NO_IO, image->perm, errp);
+    BlockDriverState *luks = blk ? find_luks(blk_bs(blk), &depth) : NULL;
+    if (!luks) {
+        return blk;     /* metadata only makes no difference to others */
     }
-    return open_image(&with_password, 0, image->perm, errp);
+    bool named = bdrv_get_options(luks)->u.luks.key_secret;
+    bool ok = named || !image->check || image->check(blk, image->opaque, errp);
+    blk_co_unref(blk);
+    if (!ok) {
+        return NULL;
+    }
+    return named ? open_image(image, 0, image->perm, errp) : ask_and_open(image, depth, errp);
 }

@@ -25,18 +25,26 @@ typedef struct ToolImage {
     const char *aio;            /* threads, native or io_uring; NULL: what the driver chooses */
     bool unmap;                 /* discards and zeroes may make holes, unless the options say */
     const char *key_secret;     /* ID of a secret that wins over what the options say; NULL: none */
+    int key_depth;              /* it is for the node that so many "file" options lead to: 0 for the top */
     uint64_t perm;
     uint64_t shared_perm;
     bool writable;              /* not read-only; implied by write or resize in @perm */
     bool force_share;
     bool no_io;                 /* metadata only: BDRV_O_NO_IO */
+    /*
+     * What else must hold before a password is asked for: @blk is the image, of which only metadata can be read. Called
+     * with @opaque, and only where a password is asked for. NULL: nothing.
+     */
+    bool coroutine_fn (*check)(BlockBackend *blk, void *opaque, Error **errp);
+    void *opaque;
     bool damaged;               /* with @no_io: damaged metadata is no error: BDRV_O_DAMAGED */
     bool describe;              /* with @no_io: BDRV_O_DESCRIBE */
 } ToolImage;
 
 /*
- * Open @image. Where it turns out to be encrypted, no password is named, and a person sits at a terminal, the
- * passphrase is asked for. NULL with @errp.
+ * Open @image. Where it turns out to be encrypted, no password is named, and a person sits at a terminal, the password
+ * is asked for, until it is right or TOOL_PASSWORD_TRIES were wrong; all that can be wrong besides it is found before
+ * that. NULL with @errp.
  */
 BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp);
 

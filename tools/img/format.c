@@ -11,7 +11,7 @@
 #include "qapi/keyval.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
-#include "tools/common/passphrase.h"
+#include "tools/common/password.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
 #include "tools/img/private-file.h"

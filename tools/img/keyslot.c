@@ -8,7 +8,7 @@
 #include "qapi/json.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
-#include "tools/common/passphrase.h"
+#include "tools/common/password.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
 
@@ -93,7 +93,7 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, const char *s
     return tool_image_open(&image, errp);
 }
 
-/* Replace a missing ID by that of a passphrase asked for. */
+/* Replace a missing ID by that of a password asked for. */
 static bool coroutine_fn need_secret(char **secret, const char *option, const ToolArgs *args, bool new_one,
                                      Error **errp)
 {

@@ -10,7 +10,7 @@
 #include "crypto/luks.h"
 #include "crypto/secret.h"
 #include "qapi/keyval.h"
-#include "tools/common/passphrase.h"
+#include "tools/common/password.h"
 #include "tools/common/progress.h"
 #include "tools/img/new-image.h"
 #include "tools/img/private-file.h"

@@ -50,29 +50,42 @@ static int64_t new_length(const char *size, int64_t length, Error **errp)
     return bytes;
 }
 
-static bool coroutine_fn resize(BlockBackend *blk, const Resize *r, Error **errp)
+/* The length that @blk is to have, or -1 where it may not. */
+static int64_t check_resize(BlockBackend *blk, const Resize *r, Error **errp)
 {
     int64_t length = blk_getlength(blk);
     int64_t target;
 
     if (length < 0) {
         error_setg_errno(errp, -length, "Could not find out the image's size");
-        return false;
+        return -1;
     }
     target = new_length(r->size, length, errp);
     if (target < 0) {
-        return false;
+        return -1;
     }
     if (target <= length && r->prealloc != PREALLOC_MODE_OFF) {
         error_setg(errp, "Preallocation can only be used for growing images");
-        return false;
+        return -1;
     }
     if (target < length && !r->shrink) {
         error_setg(errp, "Use the --shrink option to perform a shrink operation.");
         error_append_hint(errp, "Shrinking destroys the data beyond the new end of the image\n");
-        return false;
+        return -1;
     }
-    if (!blk_co_truncate(blk, target, true, r->prealloc, errp)) {
+    return target;
+}
+
+static bool coroutine_fn may_resize(BlockBackend *blk, void *opaque, Error **errp)
+{
+    return check_resize(blk, opaque, errp) >= 0;
+}
+
+static bool coroutine_fn resize(BlockBackend *blk, const Resize *r, Error **errp)
+{
+    int64_t target = check_resize(blk, r, errp);
+
+    if (target < 0 || !blk_co_truncate(blk, target, true, r->prealloc, errp)) {
         return false;
     }
     int ret = blk_co_flush(blk);
@@ -147,6 +160,8 @@ static int coroutine_fn img_resize_run(const ToolCommand *cmd, int argc, char **
         .format = args.format,
         .perm = BLK_PERM_WRITE | BLK_PERM_RESIZE,
         .shared_perm = BLK_PERM_CONSISTENT_READ,
+        .check = may_resize,
+        .opaque = &r,
     };
 
     blk = tool_image_open(&image, &err);

@@ -1,0 +1,91 @@
+/*
+ * Passwords that come from a person at the terminal
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "crypto/object.h"
+#include "tools/common/password.h"
+#include "tools/common/terminal.h"
+
+static GPtrArray *our_ids;
+
+/* A new password, typed twice. */
+static bool ask_new(const char *what, SecretBuffer *answer, Error **errp)
+{
+    g_autofree char *question = g_strdup_printf("New password for %s: ", what);
+    g_autoptr(SecretBuffer) again = secret_buffer_new(0);
+
+    for (;;) {
+        if (!tool_terminal_ask(question, false, answer, errp)) {
+            return false;
+        }
+        if (!answer->len) {
+            tool_terminal_say("An empty password protects nothing.\n");
+            continue;
+        }
+        if (!tool_terminal_ask("The same again: ", false, again, errp)) {
+            return false;
+        }
+        if (secret_buffer_equal(answer, again)) {
+            return true;
+        }
+        tool_terminal_say("They differ.\n");
+    }
+}
+
+static bool ask(const char *what, bool new_one, SecretBuffer *answer, Error **errp)
+{
+    g_autofree char *question = g_strdup_printf("Password for %s: ", what);
+
+    return new_one ? ask_new(what, answer, errp) : tool_terminal_ask(question, false, answer, errp);
+}
+
+/* Register @password as a secret object. Freeing the options wipes the copy that they hold. */
+static char *add_secret(const SecretBuffer *password, Error **errp)
+{
+    g_autoptr(ObjectOptions) options = g_new0(ObjectOptions, 1);
+
+    if (!our_ids) {
+        our_ids = g_ptr_array_new_with_free_func(g_free);
+    }
+    options->qom_type = OBJECT_TYPE_SECRET;
+    options->id = g_strdup_printf("password.%u", our_ids->len);
+    options->u.secret.has_format = true;
+    options->u.secret.format = QCRYPTO_SECRET_FORMAT_BASE64;
+    options->u.secret.data = g_base64_encode(password->data, password->len);
+    if (!user_creatable_add(options, errp)) {
+        return NULL;
+    }
+    g_ptr_array_add(our_ids, g_strdup(options->id));
+    return g_steal_pointer(&options->id);
+}
+
+bool tool_secret_is_ours(const char *id)
+{
+    return our_ids && g_ptr_array_find_with_equal_func(our_ids, id, g_str_equal, NULL);
+}
+
+char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **errp)
+{
+    g_autoptr(SecretBuffer) answer = secret_buffer_new(0);
+
+    /* Blocks the loop, so that signals come to the thread that waits; nothing else is under way. */
+    return ask(what, new_one, answer, errp) ? add_secret(answer, errp) : NULL;
+}
+
+char *coroutine_fn tool_secret_or_prompt(const char *given, const char *option, const char *what,
+                                         bool new_one, Error **errp)
+{
+    if (given) {
+        return g_strdup(given);
+    }
+    if (!tool_can_prompt()) {
+        error_setg(errp, "Parameter '%s' is required", option);
+        error_append_hint(errp, "Define a secret with --object secret,id=ID,file=FILE and name its ID, or run "
+                          "this on a terminal\n");
+        return NULL;
+    }
+    return tool_prompt_secret(what, new_one, errp);
+}

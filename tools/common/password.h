@@ -1,0 +1,32 @@
+/*
+ * Passwords that come from a person at the terminal
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef TOOLS_PASSWORD_H
+#define TOOLS_PASSWORD_H
+
+#include "util/coroutine.h"
+#include "util/error.h"
+#include "util/secret-buffer.h"
+
+/* How often a person may mistype the password of an image. */
+#define TOOL_PASSWORD_TRIES 3
+
+/*
+ * Ask on the terminal for the password of @what, without echo; twice where it is a @new_one, until both agree. Returns
+ * the ID of a secret object that holds it (caller frees the ID), or NULL with @errp.
+ */
+char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **errp);
+
+/*
+ * The ID @given; where it is NULL, that of a password asked for as tool_prompt_secret() does. Where nobody can be
+ * asked, NULL with an error that names the missing @option.
+ */
+char *coroutine_fn tool_secret_or_prompt(const char *given, const char *option, const char *what,
+                                         bool new_one, Error **errp);
+
+/* Whether a secret object of this ID was made here, and not by the user: nobody needs to see its name. */
+bool tool_secret_is_ours(const char *id);
+
+#endif
