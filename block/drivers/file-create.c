@@ -70,6 +70,14 @@ static void set_nocow(int fd)
     }
 }
 
+/* What was set aside block by block is to be there after a power cut. */
+static int sync_worker(void *opaque)
+{
+    CreateWork *work = opaque;
+
+    return RETRY_ON_EINTR(fsync(work->fd)) < 0 ? -errno : 0;
+}
+
 /* Lock the file against its users, then make it what @o asks for. */
 static bool coroutine_fn fill_file(CreateWork *work, const BlockdevCreateOptionsFile *o, FileLock *lock,
                                    Job *job, Error **errp)
@@ -103,7 +111,14 @@ static bool coroutine_fn fill_file(CreateWork *work, const BlockdevCreateOptions
         !set_extent_size_hint(work->fd, o->extent_size_hint, o->filename, errp)) {
         return false;
     }
-    return file_resize(work->fd, 0, o->size, prealloc, job, errp);
+    if (!file_resize(work->fd, 0, o->size, prealloc, job, errp)) {
+        return false;
+    }
+    ret = prealloc == PREALLOC_MODE_FULL ? thread_pool_submit_co(THREAD_POOL_IO, sync_worker, work) : 0;
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not preallocate %" PRIu64 " bytes for the file", o->size);
+    }
+    return ret == 0;
 }
 
 bool coroutine_fn file_co_create(const BlockdevCreateOptions *options, Job *job, Error **errp)

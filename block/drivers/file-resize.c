@@ -55,13 +55,6 @@ static int write_zeroes_worker(void *opaque)
     return 0;
 }
 
-static int sync_worker(void *opaque)
-{
-    ResizeWork *work = opaque;
-
-    return RETRY_ON_EINTR(fsync(work->fd)) < 0 ? -errno : 0;
-}
-
 /* Rather than fill the file system up and fail then. What it does not tell does not count. */
 static int check_space_worker(void *opaque)
 {
@@ -90,9 +83,6 @@ static bool coroutine_fn preallocate(int fd, int64_t old_bytes, int64_t new_byte
         work.bytes = MIN(piece, new_bytes - pos);
         ret = thread_pool_submit_co(THREAD_POOL_IO, full ? write_zeroes_worker : allocate_worker, &work);
         job_progress_update(job, work.bytes);
-    }
-    if (ret == 0 && full) {
-        ret = thread_pool_submit_co(THREAD_POOL_IO, sync_worker, &work);
     }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not preallocate %" PRId64 " bytes for the file",

@@ -171,16 +171,5 @@ static int flush_worker(void *opaque)
 
 int coroutine_fn file_co_flush(BlockDriverState *bs)
 {
-    BDRVFileState *s = bs->opaque;
-    int lost = g_atomic_int_get(&s->lost_errno);
-
-    if (lost) {
-        return -lost;
-    }
-    int ret = thread_pool_submit_co(THREAD_POOL_IO, flush_worker, s);
-    /* The kernel tells of a failed writeback once, and may have dropped the pages. */
-    if (ret < 0 && !s->direct) {
-        g_atomic_int_set(&s->lost_errno, -ret);
-    }
-    return ret;
+    return thread_pool_submit_co(THREAD_POOL_IO, flush_worker, bs->opaque);
 }

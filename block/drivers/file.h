@@ -64,7 +64,6 @@ typedef struct BDRVFileState {
     gint no_zero_range;
     gint no_zeroout;
     gint no_discard;
-    gint lost_errno;            /* fdatasync() failed: cached data is lost, and later flushes must not succeed */
 } BDRVFileState;
 
 /* The part of opening that file and host_device have in common. */
@@ -122,7 +121,8 @@ void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64
 bool file_parse_filename(const char *filename, struct json_object *options, Error **errp);
 
 /*
- * Change the length of the regular file @fd, at @old_bytes now. Where it fails the file has its old length.
+ * Change the length of the regular file @fd, at @old_bytes now. Where it fails the file has its old length. What was
+ * preallocated is not flushed.
  * @job (NULL: nobody watches) sees the progress of PREALLOC_MODE_FULL.
  */
 bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, PreallocMode prealloc, Job *job,

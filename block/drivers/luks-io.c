@@ -2,8 +2,8 @@
  * Reads and writes of a LUKS payload
  *
  * Reads bring ciphertext straight into the caller's buffer and decrypt it there. Whoever else can see that
- * buffer (a guest, where it is the guest's memory) sees the ciphertext for a moment. docs/data-path.md has the
- * whole way of a request.
+ * buffer (a guest, where it is the guest's memory) sees the ciphertext for a moment. docs/data-path.md has
+ * the life of a request.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

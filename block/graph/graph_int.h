@@ -132,6 +132,10 @@ void bdrv_unquiesce(BlockDriverState *bs);
 void bdrv_drain_attach(BdrvChild *child);
 void bdrv_drain_detach(BdrvChild *child);
 
+/* -errno where data written to @bs may be lost: flushes fail with it until it is cleared, when @bs is reopened. */
+int bdrv_get_flush_error(BlockDriverState *bs);
+void bdrv_clear_flush_error(BlockDriverState *bs);
+
 /* A request began or ended at @bs or a BlockBackend; wakes those who drain. */
 void bdrv_inc_in_flight(BlockDriverState *bs);
 void bdrv_dec_in_flight(BlockDriverState *bs);

@@ -276,16 +276,31 @@ static bool check_all(const BlockdevOptionsList *options, Error **errp)
 
 bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp)
 {
+    bool ok = true;
+
     for (guint i = 0; i < nodes->len; i++) {
         BlockDriverState *bs = g_ptr_array_index(nodes, i);
         int ret = bdrv_co_flush(bs);
 
-        if (ret < 0) {
+        if (ret < 0 && ok) {
             error_setg_errno(errp, -ret, "Node '%s': could not flush", bs->node_name);
-            return false;
+            ok = false;
         }
     }
-    return true;
+    return ok;
+}
+
+/* Storage that is known to have lost data. To reopen it is the way to go on, so its flush may fail. */
+static GPtrArray *find_lost(GPtrArray *nodes)
+{
+    GPtrArray *lost = g_ptr_array_new();
+
+    for (guint i = 0; i < nodes->len; i++) {
+        if (bdrv_get_flush_error(g_ptr_array_index(nodes, i))) {
+            g_ptr_array_add(lost, g_ptr_array_index(nodes, i));
+        }
+    }
+    return lost;
 }
 
 static BDRVReopenState *reopen_new(const BlockdevOptions *options)
@@ -317,9 +332,14 @@ bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **err
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
     }
+    g_autoptr(GPtrArray) lost = find_lost(nodes);
     /* What was changed while another operation had these nodes may not be changed any more. Flushes of a node that is
      * read-only from then on would do nothing. */
-    bool ok = check_all(options, errp) && bdrv_co_flush_all(nodes, errp) && reopen_drained(reopens, errp);
+    bool ok = check_all(options, errp) && (bdrv_co_flush_all(nodes, lost->len ? NULL : errp) || lost->len) &&
+              reopen_drained(reopens, errp);
+    for (guint i = 0; ok && i < lost->len; i++) {
+        bdrv_clear_flush_error(g_ptr_array_index(lost, i));
+    }
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_end(g_ptr_array_index(nodes, i));
     }

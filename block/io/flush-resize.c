@@ -24,6 +24,9 @@ static int coroutine_fn flush_node(BlockDriverState *bs)
 
     if (bs->drv->bdrv_co_flush && !bs->no_flush) {
         ret = bdrv_driver_flush(bs);
+        if (ret < 0) {
+            bdrv_set_flush_error(bs, ret);
+        }
     }
     for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
         if (!is_repeated(bs->children, i)) {
@@ -41,11 +44,14 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     bdrv_inc_in_flight(bs);
     g_mutex_lock(&bs->reqs_lock);
     uint64_t gen = bs->write_gen;
-    bool clean = gen == bs->flushed_gen;
+    /* A node with children may have been written to by way of another parent of theirs. */
+    bool clean = gen == bs->flushed_gen && bs->children->len == 0;
+    int ret = bs->no_flush ? 0 : bs->flush_error;
     g_mutex_unlock(&bs->reqs_lock);
 
-    /* A node with children may have been written to by way of another parent of theirs. */
-    int ret = clean && bs->children->len == 0 ? 0 : flush_node(bs);
+    if (ret == 0 && !clean) {
+        ret = flush_node(bs);
+    }
     if (ret == 0) {
         g_mutex_lock(&bs->reqs_lock);
         bs->flushed_gen = MAX(bs->flushed_gen, gen);
@@ -53,6 +59,41 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     }
     bdrv_dec_in_flight(bs);
     return ret;
+}
+
+int coroutine_fn bdrv_flush_request(BlockDriverState *bs)
+{
+    g_mutex_lock(&bs->reqs_lock);
+    bs->write_gen++;
+    g_mutex_unlock(&bs->reqs_lock);
+    return bdrv_co_flush(bs);
+}
+
+/*
+ * Storage tells once that it has lost data: the kernel reports a failed write-back of the page cache to whoever syncs
+ * first. So storage remembers it for all. Flushes of the nodes above fail with it.
+ */
+void bdrv_set_flush_error(BlockDriverState *bs, int ret)
+{
+    if (bs->drv->is_protocol && ret != -ECANCELED) {
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
+
+        bs->flush_error = bs->flush_error ?: ret;
+    }
+}
+
+int bdrv_get_flush_error(BlockDriverState *bs)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
+
+    return bs->flush_error;
+}
+
+void bdrv_clear_flush_error(BlockDriverState *bs)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
+
+    bs->flush_error = 0;
 }
 
 bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
@@ -85,6 +126,14 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
         ok = false;
     }
     ok = ok && bdrv_co_refresh(bs, errp);
+    if (ok && prealloc == PREALLOC_MODE_FULL && drv->is_protocol) {
+        int ret = bdrv_flush_request(bs);
+
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Node '%s': could not flush the preallocated space", bs->node_name);
+            ok = false;
+        }
+    }
     bdrv_tracked_request_end(&req);
     return ok;
 }

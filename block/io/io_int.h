@@ -54,6 +54,21 @@ int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes, Bdrv
 int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                       BdrvRequestFlags flags);
 
+/*
+ * Whether the data of a write with FUA got to the storage @bs, which then failed (@ret) to make it last. A driver that
+ * is not the storage has passed that on.
+ */
+static inline bool bdrv_may_be_flush_error(const BlockDriverState *bs, int ret, BdrvRequestFlags flags)
+{
+    return ret < 0 && ret != -ECANCELED && flags & BDRV_REQ_FUA && bs->drv->is_protocol;
+}
+
+/* Flush what was written, also by a request that has not ended yet. */
+int coroutine_fn bdrv_flush_request(BlockDriverState *bs);
+
+/* A flush of @bs, or the flushing part of a write, has failed with @ret. */
+void bdrv_set_flush_error(BlockDriverState *bs, int ret);
+
 /* Write a range that was checked, of any alignment, as a tracked request. */
 int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       QEMUIOVector *qiov, BdrvRequestFlags flags);

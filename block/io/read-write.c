@@ -36,22 +36,33 @@ static int64_t piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64
     return MIN(bytes, max);
 }
 
+static int coroutine_fn write_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, BdrvRequestFlags flags)
+{
+    int ret = bdrv_driver_pwritev(bs, offset, qiov->size, qiov, flags);
+
+    if (bdrv_may_be_flush_error(bs, ret, flags) &&
+        bdrv_driver_pwritev(bs, offset, qiov->size, qiov, flags & ~BDRV_REQ_FUA) == 0) {
+        bdrv_set_flush_error(bs, ret);
+    }
+    return ret;
+}
+
 /* One piece, through a buffer where the driver cannot take so many areas. */
 static int coroutine_fn rw_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, bool write,
-                                     BdrvRequestFlags flags)
+                                 BdrvRequestFlags flags)
 {
     QEMUIOVector linear;
     int ret;
 
     if (!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov) {
-        return write ? bdrv_driver_pwritev(bs, offset, qiov->size, qiov, flags)
+        return write ? write_piece(bs, offset, qiov, flags)
                      : bdrv_driver_preadv(bs, offset, qiov->size, qiov, flags);
     }
     void *buf = qemu_blockalign(bs, qiov->size);
     qemu_iovec_init_buf(&linear, buf, qiov->size);
     if (write) {
         qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
-        ret = bdrv_driver_pwritev(bs, offset, qiov->size, &linear, flags);
+        ret = write_piece(bs, offset, &linear, flags);
     } else {
         ret = bdrv_driver_preadv(bs, offset, qiov->size, &linear, flags);
         if (ret == 0) {
@@ -89,12 +100,8 @@ int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int6
     BdrvRequestFlags supported = bs->drv->supported_write_flags;
     int ret = aligned_rw(bs, offset, bytes, qiov, true, flags & supported);
 
-    /* The caller's tracked request has not ended, so write_gen is not yet counted up: flush by hand. */
     if (ret == 0 && flags & BDRV_REQ_FUA & ~supported) {
-        g_mutex_lock(&bs->reqs_lock);
-        bs->write_gen++;
-        g_mutex_unlock(&bs->reqs_lock);
-        ret = bdrv_co_flush(bs);
+        ret = bdrv_flush_request(bs);
     }
     return ret;
 }

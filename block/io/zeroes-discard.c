@@ -41,11 +41,23 @@ static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes,
     return *aligned ? MIN(ROUND_DOWN(bytes, align), MAX(ROUND_DOWN(max, align), align)) : bytes;
 }
 
+static int coroutine_fn zeroes_by_driver(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    int ret = bdrv_driver_pwrite_zeroes(bs, offset, bytes, flags);
+
+    if (ret != -ENOTSUP && bdrv_may_be_flush_error(bs, ret, flags) &&
+        bdrv_driver_pwrite_zeroes(bs, offset, bytes, flags & ~BDRV_REQ_FUA) == 0) {
+        bdrv_set_flush_error(bs, ret);
+    }
+    return ret;
+}
+
 static int coroutine_fn aligned_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                               BdrvRequestFlags flags)
 {
     const BlockDriver *drv = bs->drv;
     BdrvRequestFlags supported = drv->supported_zero_flags;
+    bool flush = flags & BDRV_REQ_FUA & ~supported;
     int ret = 0;
 
     if (!bs->discard_unmap) {
@@ -57,19 +69,14 @@ static int coroutine_fn aligned_pwrite_zeroes(BlockDriverState *bs, int64_t offs
         n = zeroes_piece(bs, offset, bytes, &aligned);
         ret = -ENOTSUP;
         if (drv->bdrv_co_pwrite_zeroes && aligned) {
-            ret = bdrv_driver_pwrite_zeroes(bs, offset, n, flags & supported);
+            ret = zeroes_by_driver(bs, offset, n, flags & supported);
         }
         if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
             ret = write_zeroes_out(bs, offset, n, flags & BDRV_REQ_WRITE_UNCHANGED);
+            flush |= flags & BDRV_REQ_FUA;
         }
     }
-    if (ret == 0 && flags & BDRV_REQ_FUA & ~supported) {
-        g_mutex_lock(&bs->reqs_lock);
-        bs->write_gen++;
-        g_mutex_unlock(&bs->reqs_lock);
-        ret = bdrv_co_flush(bs);
-    }
-    return ret;
+    return ret == 0 && flush ? bdrv_flush_request(bs) : ret;
 }
 
 /* The part of a block before or behind the whole blocks of a range. */

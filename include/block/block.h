@@ -139,6 +139,10 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
                                        BdrvRequestFlags flags);
 int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t bytes);
 int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_t bytes);
+/*
+ * Once storage may have lost data that was written to it, all flushes of it fail, until it is reopened. It makes no
+ * difference which request learned of that first.
+ */
 int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
 bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
                                    Error **errp);

@@ -238,6 +238,7 @@ struct BlockDriverState {
     int64_t wr_highest_offset;  /* end of the highest range written to; under reqs_lock */
     uint64_t write_gen;         /* counts what was written; under reqs_lock */
     uint64_t flushed_gen;       /* write_gen that is on stable storage; under reqs_lock */
+    int flush_error;            /* data may be lost, with which flushes fail from then on: -errno; under reqs_lock */
 
     GMutex dirty_bitmaps_lock;
     GSList *dirty_bitmaps;      /* of BdrvDirtyBitmap; under dirty_bitmaps_lock */

@@ -227,3 +227,39 @@ def test_simultaneous_clients(tmp_path, raw):
             assert wire.simple_reply() == (0, i)
             assert wire.receive(4096) == bytes([i]) * 4096
             wire.sock.close()
+
+
+FAILING_SYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/uio.h>
+ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, long offset, int flags)
+{
+    ssize_t (*real)(int, const struct iovec *, int, long, int) = dlsym(RTLD_NEXT, "pwritev64v2");
+    ssize_t ret = real(fd, iov, n, offset, flags);
+    if (flags & RWF_DSYNC) {
+        errno = EIO;
+        return -1;
+    }
+    return ret;
+}
+"""
+
+
+@pytest.mark.plain_build
+def test_lost_data_is_not_forgotten(tmp_path, raw, monkeypatch):
+    """A write with FUA takes the kernel's only report of an earlier write that was lost: flushes must not succeed then."""
+    (tmp_path / 'sync.c').write_text(FAILING_SYNC)
+    run('cc', '-shared', '-fPIC', '-o', tmp_path / 'sync.so', tmp_path / 'sync.c', '-ldl')
+    monkeypatch.setenv('LD_PRELOAD', str(tmp_path / 'sync.so'))
+    with NbdServer(tmp_path, '--image-opts', f'driver=raw,file.aio=threads,file.filename={raw[-1]}') as server:
+        monkeypatch.delenv('LD_PRELOAD')
+        with server.connect().greet().go() as wire:
+            wire.request(1, length=512, data=bytes(512))
+            assert wire.simple_reply() == (0, 1)
+            wire.request(1, length=512, data=bytes(512), flags=1)
+            assert wire.simple_reply() == (5, 1)
+            for _ in range(2):
+                wire.request(3)
+                assert wire.simple_reply() == (5, 1)

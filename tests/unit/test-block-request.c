@@ -9,6 +9,7 @@
 
 #include "block/io/io_int.h"
 #include "fake-driver.h"
+#include "qapi/qapi.h"
 
 /* Promises of drivers, and to drivers: each case breaks one, which must end the program. */
 
@@ -247,6 +248,106 @@ static void test_unchanged(void)
     aio_context_run(unchanged_entry, NULL);
 }
 
+/* Storage that has lost what was written before, and reports that once. */
+static struct {
+    bool lost;              /* data is lost, and it was not yet reported */
+    bool full;              /* whatever is written fails */
+} disk;
+
+static int coroutine_fn disk_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    bool syncs = op == FAKE_FLUSH || flags & BDRV_REQ_FUA;
+
+    if (disk.full && (op == FAKE_WRITE || op == FAKE_ZEROES)) {
+        return -ENOSPC;
+    }
+    if (syncs && disk.lost) {
+        disk.lost = false;
+        return -EIO;
+    }
+    return 0;
+}
+
+static bool coroutine_fn reopen(const char *text, Error **errp)
+{
+    g_autoptr(json_object) json = json_object_new_array();
+    g_autoptr(BlockdevOptionsList) list = NULL;
+
+    json_object_array_add(json, keyval_parse(text, NULL, NULL, &error_abort));
+    list = QAPI_FROM_JSON(BlockdevOptionsList, json, QAPI_INPUT_KEYVAL, &error_abort);
+    return bdrv_co_reopen(list, errp);
+}
+
+static void coroutine_fn flush_error_entry(void *opaque)
+{
+    static const char storage[] = "driver=null-co,node-name=s";
+    BlockBackend *blk = fake_open_blk("driver=raw,node-name=f,file.driver=null-co,file.node-name=s");
+    g_autoptr(Error) err = NULL;
+    uint8_t byte = 0;
+
+    fake_hook = disk_hook;
+    for (int who = 0; who < 3; who++) {
+        /* Whoever sees it first: a write, a write of zeroes, or a flush. */
+        g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
+        disk.lost = true;
+        g_assert_cmpint(who == 0 ? blk_co_pwrite(blk, 0, 1, &byte, BDRV_REQ_FUA) :
+                        who == 1 ? bdrv_co_pwrite_zeroes(blk_bs(blk)->file, 0, 512, BDRV_REQ_FUA) : blk_co_flush(blk),
+                        ==, -EIO);
+        g_assert_false(disk.lost);
+        g_assert_cmpint(blk_co_flush(blk), ==, -EIO);
+        g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
+        g_assert_cmpint(blk_co_flush(blk), ==, -EIO);
+        /* Not what stands above it, but the storage has to be reopened. */
+        g_assert_false(reopen("driver=raw,node-name=f,file=s", &err));
+        g_assert_nonnull(strstr(error_get_pretty(err), "could not flush"));
+        g_clear_pointer(&err, error_free);
+        g_assert_true(reopen(storage, &error_abort));
+        g_assert_cmpint(blk_co_flush(blk), ==, 0);
+    }
+    /* A write that fails by itself says nothing of others. */
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
+    disk.full = true;
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, BDRV_REQ_FUA), ==, -ENOSPC);
+    disk.full = false;
+    g_assert_cmpint(blk_co_flush(blk), ==, 0);
+    /* Reopening itself is told first: it fails once. */
+    g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
+    disk.lost = true;
+    g_assert_false(reopen(storage, NULL));
+    g_assert_cmpint(blk_co_flush(blk), ==, -EIO);
+    g_assert_true(reopen(storage, &error_abort));
+    g_assert_cmpint(blk_co_flush(blk), ==, 0);
+    blk_co_unref(blk);
+    fake_reset();
+}
+
+static void test_flush_error(void)
+{
+    aio_context_run(flush_error_entry, NULL);
+}
+
+/* Zeroes with FUA that are written out, since the driver cannot write these as such, are flushed. */
+static int coroutine_fn no_zeroes_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    return op == FAKE_ZEROES ? -ENOTSUP : 0;
+}
+
+static void coroutine_fn zeroes_fua_entry(void *opaque)
+{
+    BlockBackend *blk = fake_open_blk("driver=null-co");
+
+    fake_hook = no_zeroes_hook;
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 0, 512, BDRV_REQ_FUA), ==, 0);
+    g_assert_cmpstr(fake_calls->str, ==, "Zwf");
+    blk_co_unref(blk);
+    fake_reset();
+}
+
+static void test_zeroes_fua(void)
+{
+    aio_context_run(zeroes_fua_entry, NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -255,6 +356,8 @@ int main(int argc, char **argv)
     g_test_add_func("/request/refused", test_refused);
     g_test_add_func("/request/unchanged", test_unchanged);
     g_test_add_func("/request/highest-offset", test_highest);
+    g_test_add_func("/request/flush-error", test_flush_error);
+    g_test_add_func("/request/zeroes-fua", test_zeroes_fua);
     int ret = g_test_run();
     g_string_free(fake_calls, true);
     return ret;
