@@ -7,8 +7,8 @@
 #include "block/jobs/job_int.h"
 #include "util/id.h"
 
-/* The speed limit lets this much time's worth of bytes through, then waits for the next such slice. */
-#define SLICE_NS (100 * SCALE_MS)
+/* The speed limit lets the work get ahead by this much, then has it wait. */
+#define THROTTLE_AHEAD_NS (100 * SCALE_MS)
 
 static GPtrArray *jobs;     /* all that are not internal; in order of creation */
 static void (*status_hook)(Job *job, JobStatus before);
@@ -307,7 +307,7 @@ bool job_set_speed(Job *job, int64_t speed, Error **errp)
         return false;
     }
     job->speed = speed;
-    job->slice_bytes = 0;
+    job->paid_until_ns = 0;
     job_wake(job);
     return true;
 }
@@ -449,22 +449,13 @@ void coroutine_fn job_throttle(Job *job, uint64_t bytes)
     if (!job || !job->speed) {
         return;
     }
-    uint64_t quota = MAX((double)job->speed * SLICE_NS / NANOSECONDS_PER_SECOND, 1);
     int64_t now = qemu_clock_get_ns();
+    double ns = MAX(job->paid_until_ns - now, 0) + (double)bytes / job->speed * NANOSECONDS_PER_SECOND;
+    int64_t ahead = MIN(ns, INT64_MAX / 4);
 
-    if (now >= job->slice_start_ns + SLICE_NS) {
-        job->slice_start_ns = now;
-        job->slice_bytes = 0;
-    }
-    job->slice_bytes += bytes;
-    if (job->slice_bytes > quota) {
-        /* What exceeds the quota is paid for with whole slices. */
-        double ns = (double)job->slice_bytes / quota * SLICE_NS;
-        int64_t wait = job->slice_start_ns + (int64_t)MIN(ns, INT64_MAX / 4) - now;
-
-        if (wait > 0 && !job->user_paused && !job->cancelled) {
-            job_sleep_ns(job, wait);
-        }
+    job->paid_until_ns = now + ahead;
+    if (ahead > THROTTLE_AHEAD_NS && !job->user_paused && !job->cancelled) {
+        job_sleep_ns(job, ahead);
     }
 }
 

@@ -108,8 +108,7 @@ struct Job {
     GQueue sleepers;            /* of CoSleep: what a pause, a cancel or a change of speed ends */
     CoQueue resumed;            /* workers wait here while paused */
     CoQueue status_changed;     /* others wait here */
-    int64_t slice_start_ns;     /* of the speed limit */
-    uint64_t slice_bytes;
+    int64_t paid_until_ns;      /* when the speed limit allows for what has been copied */
 };
 
 /* Called on every change of status, from @before, of a job that is not internal. */
@@ -185,7 +184,7 @@ void coroutine_fn job_sleep_ns(Job *job, int64_t ns);
 void job_wake(Job *job);
 /* Lock @mutex; false with @errp, and without the lock, once the job is cancelled. */
 bool coroutine_fn job_co_mutex_lock(Job *job, CoMutex *mutex, Error **errp);
-/* Waits as the speed limit asks for, @bytes having been copied. */
+/* Waits as the speed limit asks for, @bytes having been copied; workers share the limit. */
 void coroutine_fn job_throttle(Job *job, uint64_t bytes);
 
 /*

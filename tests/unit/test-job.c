@@ -357,6 +357,51 @@ static void coroutine_fn workers(void *opaque)
     g_assert_true(job_dismiss(&t->common, &error_abort));
 }
 
+#define PIECE_BYTES 100000
+
+static void coroutine_fn throttled_worker(void *opaque)
+{
+    TestJob *t = opaque;
+    Job *job = &t->common;
+
+    job_worker_begin(job);
+    while (t->steps-- > 0) {
+        job_throttle(job, PIECE_BYTES);
+    }
+    job_worker_end(job);
+    if (--t->running == 0) {
+        qemu_co_queue_restart_all(&t->finished);
+    }
+}
+
+static bool coroutine_fn run_throttled(Job *job, Error **errp)
+{
+    TestJob *t = container_of(job, TestJob, common);
+
+    qemu_co_queue_init(&t->finished);
+    t->running = 4;
+    for (int i = 0; i < 4; i++) {
+        aio_co_start(qemu_get_aio_context(), throttled_worker, t);
+    }
+    qemu_co_queue_wait(&t->finished, NULL);
+    return true;
+}
+
+/* Several workers are no faster than one. */
+static void coroutine_fn shared_speed(void *opaque)
+{
+    static const JobDriver throttled_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_BACKUP, .run = run_throttled,
+    };
+    TestJob *t = job_create("j0", &throttled_driver, JOB_DEFAULT, &error_abort);
+    int64_t start = qemu_clock_get_ns();
+
+    t->steps = 12;
+    g_assert_true(job_set_speed(&t->common, PIECE_BYTES * 10, &error_abort));
+    g_assert_true(job_run_co(&t->common, &error_abort));
+    g_assert_cmpint(qemu_clock_get_ns() - start, >=, 1100 * SCALE_MS);
+}
+
 static bool coroutine_fn run_errors(Job *job, Error **errp)
 {
     TestJob *t = (TestJob *)job;
@@ -488,6 +533,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job/group", group, run_test);
     g_test_add_data_func("/job/discard", discard, run_test);
     g_test_add_data_func("/job/workers", workers, run_test);
+    g_test_add_data_func("/job/shared-speed", shared_speed, run_test);
     g_test_add_data_func("/job/error-policy", error_policy, run_test);
     g_test_add_data_func("/job/mutex", mutex, run_test);
     return g_test_run();
