@@ -7,7 +7,7 @@
 #include "block/jobs/job_int.h"
 #include "qapi/qapi-events.h"
 
-static BlockErrorAction choose_action(BlockdevOnError on_error, int error)
+static BlockErrorAction choose_action(BlockdevOnError on_error, int ret)
 {
     switch (on_error) {
     case BLOCKDEV_ON_ERROR_IGNORE:
@@ -16,25 +16,31 @@ static BlockErrorAction choose_action(BlockdevOnError on_error, int error)
         return BLOCK_ERROR_ACTION_STOP;
     case BLOCKDEV_ON_ERROR_ENOSPC:
     case BLOCKDEV_ON_ERROR_AUTO:
-        return error == ENOSPC ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT;
+        return ret == -ENOSPC ? BLOCK_ERROR_ACTION_STOP : BLOCK_ERROR_ACTION_REPORT;
     default:
         return BLOCK_ERROR_ACTION_REPORT;
     }
 }
 
-BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int error)
+BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int ret)
 {
-    BlockErrorAction action = choose_action(on_error, error);
+    BlockErrorAction action = choose_action(on_error, ret);
 
     GLOBAL_STATE_CODE();
+    if (!job) {
+        return action;
+    }
     if (!(job->flags & JOB_INTERNAL)) {
         qapi_event_send_block_job_error(&(BlockJobErrorArg){
             .device = job->id, .operation = is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE,
             .action = action,
         });
     }
-    if (action == BLOCK_ERROR_ACTION_STOP) {
-        job->iostatus = error == ENOSPC ? BLOCK_DEVICE_IO_STATUS_NOSPACE : BLOCK_DEVICE_IO_STATUS_FAILED;
+    if (action == BLOCK_ERROR_ACTION_STOP && !job->cancelled) {
+        /* Of several errors, the first is what the user has to see to. */
+        if (job->iostatus == BLOCK_DEVICE_IO_STATUS_OK) {
+            job->iostatus = ret == -ENOSPC ? BLOCK_DEVICE_IO_STATUS_NOSPACE : BLOCK_DEVICE_IO_STATUS_FAILED;
+        }
         job->user_paused = true;
         job_wake(job);
     }

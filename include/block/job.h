@@ -188,10 +188,10 @@ bool coroutine_fn job_co_mutex_lock(Job *job, CoMutex *mutex, Error **errp);
 void coroutine_fn job_throttle(Job *job, uint64_t bytes);
 
 /*
- * A request of the job failed with @error (positive errno). What the policy says is done about it, and clients are told
- * (BLOCK_JOB_ERROR): report ends the job, ignore passes over the request, stop pauses the job, which tries again when
- * it is resumed. So after stop, come to a pause point.
+ * A request of the job failed with @ret (-errno): tell clients (BLOCK_JOB_ERROR), and return what the policy says.
+ * Report: the caller ends the job with an error. Ignore: it passes over the request. Stop: the job pauses, and the
+ * caller comes to a pause point, then tries again.
  */
-BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int error);
+BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int ret);
 
 #endif

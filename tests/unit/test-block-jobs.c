@@ -22,6 +22,8 @@
 typedef struct CopyJob {
     Job common;
     bool fails;
+    int no_space;           /* so many requests fail for want of space */
+    BlockdevOnError on_error;
     bool should_end;        /* leave the ready state */
     const char **how;       /* here it says what made it leave */
 } CopyJob;
@@ -34,6 +36,14 @@ static bool coroutine_fn copy_run(Job *job, Error **errp)
     while (job->progress_current < LEN_BYTES) {
         if (!job_pause_point(job, errp)) {
             return false;
+        }
+        if (s->no_space > 0) {
+            s->no_space--;
+            if (job_error_action(job, s->on_error, false, -ENOSPC) == BLOCK_ERROR_ACTION_REPORT) {
+                error_setg(errp, "no space");
+                return false;
+            }
+            continue;
         }
         job_progress_update(job, STEP_BYTES);
         job_throttle(job, STEP_BYTES);
@@ -321,6 +331,46 @@ static void coroutine_fn failure(void *opaque)
                   ",\"offset\":262144,\"speed\":0,\"error\":\"as asked\"} concluded null");
 }
 
+/* Requests fail, and the policy says what happens. */
+static void coroutine_fn error_policy(void *opaque)
+{
+#define ERROR(action) " BLOCK_JOB_ERROR{\"device\":\"j0\",\"operation\":\"write\",\"action\":\"" action "\"}"
+    CopyJob *s = start(&backup, JOB_DEFAULT, 0);
+
+    s->on_error = BLOCKDEV_ON_ERROR_ENOSPC;
+    s->no_space = 1;
+    wait_for(" paused");
+    expect("query-block-jobs", "",
+           "[{\"type\":\"backup\",\"device\":\"j0\",\"len\":262144,\"offset\":0,\"busy\":false,\"paused\":true"
+           ",\"speed\":0,\"io-status\":\"nospace\",\"ready\":false,\"status\":\"paused\",\"auto-finalize\":true"
+           ",\"auto-dismiss\":true}]");
+    expect("block-job-cancel", "'device': 'j0'",
+           "GenericError: The block job 'j0' is paused: resume it before it is cancelled, or use force");
+    s->common.speed = 1;
+    ok("block-job-resume", "'device': 'j0'");
+    wait_for(" running");
+    expect("query-block-jobs", "",
+           INFO("backup", "65536", "true", "false", "1", "false", "running", "true", "true", ""));
+    ok("block-job-set-speed", "'device': 'j0', 'speed': 0");
+    wait_for(" null");
+    expect_events(" created running" ERROR("stop") " paused running waiting pending BLOCK_JOB_COMPLETED"
+                  REPORT("backup", "262144", "0") " concluded null");
+
+    s = start(&backup, JOB_DEFAULT, 0);
+    s->on_error = BLOCKDEV_ON_ERROR_IGNORE;
+    s->no_space = 2;
+    wait_for(" null");
+    expect_events(" created running" ERROR("ignore") ERROR("ignore") " waiting pending BLOCK_JOB_COMPLETED"
+                  REPORT("backup", "262144", "0") " concluded null");
+
+    s = start(&backup, JOB_DEFAULT, 0);
+    s->on_error = BLOCKDEV_ON_ERROR_REPORT;
+    s->no_space = 1;
+    wait_for(" null");
+    expect_events(" created running" ERROR("report") " aborting BLOCK_JOB_COMPLETED{\"type\":\"backup\""
+                  ",\"device\":\"j0\",\"len\":262144,\"offset\":0,\"speed\":0,\"error\":\"no space\"} concluded null");
+}
+
 /* The older commands and events know no other jobs, and say so with a class of their own. */
 static void coroutine_fn not_a_block_job(void *opaque)
 {
@@ -387,6 +437,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/block-jobs/cancel-at-work", cancel_at_work, run_test);
     g_test_add_data_func("/block-jobs/finalize", finalize, run_test);
     g_test_add_data_func("/block-jobs/failure", failure, run_test);
+    g_test_add_data_func("/block-jobs/error-policy", error_policy, run_test);
     g_test_add_data_func("/block-jobs/not-a-block-job", not_a_block_job, run_test);
     return g_test_run();
 }

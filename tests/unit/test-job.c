@@ -411,7 +411,7 @@ static bool coroutine_fn run_errors(Job *job, Error **errp)
             return true;
         }
         t->errors--;
-        if (job_error_action(job, t->on_error, false, t->fail ? ENOSPC : EIO) == BLOCK_ERROR_ACTION_REPORT) {
+        if (job_error_action(job, t->on_error, false, t->fail ? -ENOSPC : -EIO) == BLOCK_ERROR_ACTION_REPORT) {
             error_setg(errp, "reported");
             return false;
         }
