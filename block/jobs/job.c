@@ -110,6 +110,11 @@ bool job_is_cancelled(const Job *job)
     return job && job->cancelled;
 }
 
+bool job_cancel_requested(const Job *job)
+{
+    return job && job->cancel_requested;
+}
+
 /* Forget a job. */
 static void do_dismiss(Job *job)
 {
@@ -131,6 +136,12 @@ void job_conclude(Job *job)
     }
 }
 
+/* Whether anything is left to do, or undo, after run(). If not, what run() has done stands, even if cancelled late. */
+static bool takes_effect_after_run(const JobDriver *drv)
+{
+    return drv->prepare || drv->commit || drv->abort;
+}
+
 static void coroutine_fn job_entry(void *opaque)
 {
     Job *job = opaque;
@@ -141,6 +152,10 @@ static void coroutine_fn job_entry(void *opaque)
     assert(ok == !job->err);
     assert(job->workers == 1);
     job->workers = 0;
+    job->user_paused = false;
+    if (ok && job->cancelled && takes_effect_after_run(job->driver)) {
+        error_setg(&job->err, JOB_CANCELLED_MESSAGE);
+    }
     if (ok && job->progress_total == 0) {
         job->progress_current = job->progress_total = 1;
     }
@@ -149,6 +164,7 @@ static void coroutine_fn job_entry(void *opaque)
 
 void job_start(Job *job)
 {
+    GLOBAL_STATE_CODE();
     assert(job->status == JOB_STATUS_CREATED);
     aio_bh_schedule_oneshot(qemu_get_current_aio_context(), (AioHandler *)qemu_coroutine_enter,
                             qemu_coroutine_create(job_entry, job));
@@ -205,15 +221,45 @@ static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error *
         [JOB_STATUS_CONCLUDED] = VERB_DISMISS,
     };
 
-    /* As good as concluded, and nobody may decide otherwise. */
-    bool decided = job->txn && job_txn_is_decided(job->txn);
+    /* As good as concluded: nobody may decide otherwise. */
+    bool late = job->txn && (job_txn_is_decided(job->txn) || (verb == VERB_FINALIZE && job_txn_is_ending(job->txn)));
 
-    if (allowed[job->status] & verb && !decided) {
+    GLOBAL_STATE_CODE();
+    if (allowed[job->status] & verb && !late) {
         return true;
     }
     error_setg(errp, "Job '%s' in state '%s' cannot accept command verb '%s'", job->id,
-               JobStatus_str(decided ? JOB_STATUS_CONCLUDED : job->status), verb_name);
+               JobStatus_str(late ? JOB_STATUS_CONCLUDED : job->status), verb_name);
     return false;
+}
+
+static bool is_pausing(const Job *job)
+{
+    return job->user_paused && !job->cancelled;
+}
+
+static bool is_paused(const Job *job)
+{
+    return job->status == JOB_STATUS_PAUSED || job->status == JOB_STATUS_STANDBY;
+}
+
+/* The job is paused once all of its workers have come to a pause point. */
+static void enter_pause(Job *job)
+{
+    if (is_pausing(job) && !is_paused(job) && job->workers && job->paused_workers == job->workers) {
+        job->status_before_pause = job->status;
+        job_set_status(job, job->status == JOB_STATUS_READY ? JOB_STATUS_STANDBY : JOB_STATUS_PAUSED);
+    }
+}
+
+static void leave_pause(Job *job)
+{
+    job->user_paused = false;
+    job->iostatus = BLOCK_DEVICE_IO_STATUS_OK;
+    if (is_paused(job)) {
+        job_set_status(job, job->status_before_pause);
+    }
+    qemu_co_queue_restart_all(&job->resumed);
 }
 
 bool job_user_pause(Job *job, Error **errp)
@@ -239,17 +285,22 @@ bool job_user_resume(Job *job, Error **errp)
         error_setg(errp, "Can't resume job '%s', which was not paused", job->id);
         return false;
     }
-    job->user_paused = false;
-    job->iostatus = BLOCK_DEVICE_IO_STATUS_OK;
-    qemu_co_queue_restart_all(&job->resumed);
+    leave_pause(job);
     return true;
 }
 
-void job_cancel_work(Job *job)
+void job_cancel_work(Job *job, bool force)
 {
-    job->cancelled = true;
+    bool ready = job->status == JOB_STATUS_READY || job->status == JOB_STATUS_STANDBY;
+
+    force |= !ready;
+    if (!job->driver->cancel || job->driver->cancel(job, force)) {
+        force = true;
+    }
+    job->cancel_requested = true;
+    job->cancelled |= force;
+    leave_pause(job);
     job_wake(job);
-    qemu_co_queue_restart_all(&job->resumed);
 }
 
 bool job_user_cancel(Job *job, bool force, Error **errp)
@@ -258,11 +309,9 @@ bool job_user_cancel(Job *job, bool force, Error **errp)
         return false;
     }
     if (job->run_ended) {
-        job_txn_cancel(job->txn, job);
-    } else if (!force && job->status == JOB_STATUS_READY && job->driver->soft_cancel) {
-        job->driver->soft_cancel(job);
+        job_txn_cancel(job->txn);
     } else {
-        job_cancel_work(job);
+        job_cancel_work(job, force);
     }
     return true;
 }
@@ -272,14 +321,14 @@ bool job_complete(Job *job, Error **errp)
     if (!apply_verb(job, VERB_COMPLETE, "complete", errp)) {
         return false;
     }
-    if (!job->driver->complete) {
+    if (job->cancel_requested || !job->driver->complete) {
         error_setg(errp, "The active block job '%s' cannot be completed", job->id);
         return false;
     }
     return job->driver->complete(job, errp);
 }
 
-bool job_finalize(Job *job, Error **errp)
+bool coroutine_fn job_finalize(Job *job, Error **errp)
 {
     if (!apply_verb(job, VERB_FINALIZE, "finalize", errp)) {
         return false;
@@ -348,22 +397,6 @@ void job_transition_to_ready(Job *job)
     job_set_status(job, JOB_STATUS_READY);
 }
 
-static void enter_pause(Job *job)
-{
-    job->status_before_pause = job->status;
-    job_set_status(job, job->status == JOB_STATUS_READY ? JOB_STATUS_STANDBY : JOB_STATUS_PAUSED);
-}
-
-static bool is_pausing(const Job *job)
-{
-    return job->user_paused && !job->cancelled;
-}
-
-static bool is_paused(const Job *job)
-{
-    return job->status == JOB_STATUS_PAUSED || job->status == JOB_STATUS_STANDBY;
-}
-
 void job_worker_begin(Job *job)
 {
     if (job) {
@@ -375,9 +408,7 @@ void job_worker_end(Job *job)
 {
     if (job) {
         job->workers--;
-        if (is_pausing(job) && !is_paused(job) && job->workers && job->paused_workers == job->workers) {
-            enter_pause(job);
-        }
+        enter_pause(job);
     }
 }
 
@@ -387,14 +418,10 @@ bool coroutine_fn job_pause_point(Job *job, Error **errp)
         return true;
     }
     if (is_pausing(job)) {
-        if (++job->paused_workers == job->workers) {
-            enter_pause(job);
-        }
+        job->paused_workers++;
         while (is_pausing(job)) {
+            enter_pause(job);
             qemu_co_queue_wait(&job->resumed, NULL);
-        }
-        if (is_paused(job)) {
-            job_set_status(job, job->status_before_pause);
         }
         job->paused_workers--;
     }
@@ -459,16 +486,23 @@ void coroutine_fn job_throttle(Job *job, uint64_t bytes)
     }
 }
 
+void job_cancel_all(void)
+{
+    for (Job *job = job_next(NULL); job; job = job_next(job)) {
+        job_user_cancel(job, true, NULL);
+    }
+}
+
 void coroutine_fn job_end_all(void)
 {
     Job *job;
 
+    job_cancel_all();
     while ((job = job_next(NULL))) {
         job_ref(job);
         if (job->status == JOB_STATUS_CONCLUDED) {
             job_dismiss(job, NULL);
         } else {
-            job_user_cancel(job, true, NULL);
             qemu_co_queue_wait(&job->status_changed, NULL);
         }
         job_unref(job);

@@ -11,7 +11,8 @@ struct JobTxn {
     GPtrArray *jobs;    /* of Job; each holds a reference to the transaction */
     unsigned working;   /* jobs whose work has not ended */
     bool failed;        /* all of them abort */
-    bool decided;       /* preparing has begun, or aborting */
+    bool ending;        /* preparing has begun, or more */
+    bool decided;       /* committing has begun, or aborting */
 };
 
 JobTxn *job_txn_new(void)
@@ -59,35 +60,43 @@ void job_txn_remove_job(JobTxn *txn, Job *job)
     job_txn_unref(txn);
 }
 
+bool job_txn_is_ending(const JobTxn *txn)
+{
+    return txn->ending;
+}
+
 bool job_txn_is_decided(const JobTxn *txn)
 {
     return txn->decided;
 }
 
-/* One of the jobs is @cause (NULL: none in particular): the others are cancelled. */
-static void fail_others(JobTxn *txn, Job *cause)
+/* All jobs are to abort: @cause (NULL: none of them) since it has failed, the others since they are cancelled. */
+static void fail_all(JobTxn *txn, Job *cause)
 {
+    if (txn->failed) {
+        return;
+    }
     txn->failed = true;
     for (guint i = 0; i < txn->jobs->len; i++) {
         Job *job = g_ptr_array_index(txn->jobs, i);
 
         if (job != cause) {
-            job_cancel_work(job);
+            job_cancel_work(job, true);
         }
     }
 }
 
-static bool coroutine_fn prepare_all(GPtrArray *jobs)
+/* False where one of the jobs has failed, or was cancelled meanwhile. */
+static bool coroutine_fn prepare_all(JobTxn *txn, GPtrArray *jobs)
 {
-    for (guint i = 0; i < jobs->len; i++) {
+    for (guint i = 0; !txn->failed && i < jobs->len; i++) {
         Job *job = g_ptr_array_index(jobs, i);
 
         if (job->driver->prepare && !job->driver->prepare(job, &job->err)) {
-            fail_others(job->txn, job);
-            return false;
+            fail_all(txn, job);
         }
     }
-    return true;
+    return !txn->failed;
 }
 
 static void coroutine_fn end_job(Job *job, bool ok)
@@ -102,7 +111,9 @@ static void coroutine_fn end_job(Job *job, bool ok)
         if (!job->err) {
             error_setg(&job->err, JOB_CANCELLED_MESSAGE);
         }
-        job_set_status(job, JOB_STATUS_ABORTING);
+        if (job->status != JOB_STATUS_ABORTING) {
+            job_set_status(job, JOB_STATUS_ABORTING);
+        }
         if (drv->abort) {
             drv->abort(job);
         }
@@ -114,17 +125,18 @@ static void coroutine_fn end_job(Job *job, bool ok)
     job_conclude(job);
 }
 
-/* The work of all jobs has ended, and whoever could object has had the chance. */
+/* The work of all jobs has ended, and need not be finalized, or has been. */
 static void coroutine_fn end_all(JobTxn *txn)
 {
     g_autoptr(GPtrArray) jobs = g_ptr_array_copy(txn->jobs, NULL, NULL);
 
-    txn->decided = true;
+    txn->ending = true;
     job_txn_ref(txn);
     for (guint i = 0; i < jobs->len; i++) {
         job_ref(g_ptr_array_index(jobs, i));
     }
-    bool ok = !txn->failed && prepare_all(jobs);
+    bool ok = prepare_all(txn, jobs);
+    txn->decided = true;
     for (guint i = 0; i < jobs->len; i++) {
         end_job(g_ptr_array_index(jobs, i), ok);
     }
@@ -140,13 +152,6 @@ static void coroutine_fn end_all_entry(void *opaque)
     job_txn_unref(txn);
 }
 
-/* Nobody may decide otherwise until the coroutine has its turn. */
-static void end_all_soon(JobTxn *txn)
-{
-    txn->decided = true;
-    aio_co_start(qemu_get_aio_context(), end_all_entry, job_txn_ref(txn));
-}
-
 void coroutine_fn job_txn_work_ended(Job *job)
 {
     JobTxn *txn = job->txn;
@@ -155,7 +160,8 @@ void coroutine_fn job_txn_work_ended(Job *job)
     job->run_ended = true;
     txn->working--;
     if (job->err) {
-        fail_others(txn, job);
+        job_set_status(job, JOB_STATUS_ABORTING);
+        fail_all(txn, job);
     } else {
         job_set_status(job, JOB_STATUS_WAITING);
     }
@@ -173,17 +179,17 @@ void coroutine_fn job_txn_work_ended(Job *job)
     }
 }
 
-void job_txn_cancel(JobTxn *txn, Job *job)
+void job_txn_cancel(JobTxn *txn)
 {
-    job->cancelled = true;
-    error_setg(&job->err, JOB_CANCELLED_MESSAGE);
-    fail_others(txn, job);
-    if (!txn->working) {
-        end_all_soon(txn);
+    fail_all(txn, NULL);
+    if (!txn->working && !txn->ending) {
+        /* Nobody may decide otherwise until the coroutine has its turn. */
+        txn->ending = txn->decided = true;
+        aio_co_start(qemu_get_aio_context(), end_all_entry, job_txn_ref(txn));
     }
 }
 
-void job_txn_finalize(JobTxn *txn)
+void coroutine_fn job_txn_finalize(JobTxn *txn)
 {
-    end_all_soon(txn);
+    end_all(txn);
 }

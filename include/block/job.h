@@ -70,10 +70,12 @@ typedef struct JobDriver {
     /* Leave the ready state: let run() come to its end. Optional: there is none. */
     bool (*complete)(Job *job, Error **errp);
     /*
-     * The same for a cancel without force, which is no failure: the copy stays as it is at this moment, and nobody
-     * changes over to it. Optional: a cancel is always by force.
+     * The job is cancelled: end whatever run() or prepare() waits for, such as a server that does not answer, and
+     * return true. Without @force, which happens in the ready state only, the driver may return false instead: this is
+     * no failure then, and run() ends in order once it sees job_cancel_requested(). The copy stays as it is, and nobody
+     * changes over to it. Optional: every cancel is by force.
      */
-    void (*soft_cancel)(Job *job);
+    bool (*cancel)(Job *job, bool force);
     /* Add what only this kind of job has to tell. Optional. */
     void (*query)(const Job *job, JobInfo *info);
     /* Free what the instance owns, when the job is dismissed. Optional. */
@@ -99,7 +101,8 @@ struct Job {
     uint64_t progress_total;
     int64_t speed;              /* bytes per second; 0: no limit */
     bool user_paused;
-    bool cancelled;
+    bool cancel_requested;      /* with or without force */
+    bool cancelled;             /* with force */
     bool run_ended;
     BlockDeviceIoStatus iostatus;   /* why it has paused itself */
     Error *err;                 /* why it failed */
@@ -127,7 +130,10 @@ Job *job_get(const char *id);           /* NULL where there is none */
 Job *job_next(Job *job);                /* iterate; NULL: the first */
 Job *job_ref(Job *job);
 void job_unref(Job *job);
+/* Cancelled by force. */
 bool job_is_cancelled(const Job *job);
+/* Cancelled, with or without force. */
+bool job_cancel_requested(const Job *job);
 
 /*
  * Transactions of jobs: as soon as one fails or is cancelled, so are the others. A job is alone in one of its own until
@@ -149,12 +155,14 @@ bool job_user_pause(Job *job, Error **errp);
 bool job_user_resume(Job *job, Error **errp);
 bool job_user_cancel(Job *job, bool force, Error **errp);
 bool job_complete(Job *job, Error **errp);
-bool job_finalize(Job *job, Error **errp);
+/* Returns after the jobs of the transaction have been concluded, well or not. */
+bool coroutine_fn job_finalize(Job *job, Error **errp);
 bool job_dismiss(Job *job, Error **errp);
 bool job_set_speed(Job *job, int64_t speed, Error **errp);
 JobInfo *job_query(const Job *job);
 
-/* For the end of a program: cancel all jobs, wait until they have ended, forget them. */
+/* For the end of a program: cancel all jobs by force; the same, and wait until they have ended, and forget them. */
+void job_cancel_all(void);
 void coroutine_fn job_end_all(void);
 
 /* For the code that does the work. A NULL job is allowed: nobody watches, nothing pauses. */

@@ -81,14 +81,17 @@ static bool mirror_complete(Job *job, Error **errp)
     return true;
 }
 
-static void mirror_soft_cancel(Job *job)
+static bool mirror_cancel(Job *job, bool force)
 {
-    end_ready(job, "soft cancel");
+    if (!force) {
+        end_ready(job, "soft cancel");
+    }
+    return force;
 }
 
 static const JobDriver mirror = {
     .instance_size = sizeof(CopyJob), .type = JOB_TYPE_MIRROR, .run = copy_run, .complete = mirror_complete,
-    .soft_cancel = mirror_soft_cancel,
+    .cancel = mirror_cancel,
 };
 static const JobDriver backup = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_BACKUP, .run = copy_run };
 static const JobDriver create = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_CREATE, .run = copy_run };

@@ -10,7 +10,6 @@ typedef struct TestJob {
     Job common;
     int steps;
     bool fail;
-    bool fail_prepare;
     unsigned n_workers;         /* 0: run() does the work itself */
     unsigned running;
     CoQueue finished;
@@ -23,38 +22,6 @@ static GString *states;
 static void record(Job *job, JobStatus before)
 {
     g_string_append_printf(states, "%s ", JobStatus_str(job->status));
-}
-
-/* What becomes of a job after its work. */
-static GString *ending;
-
-static bool coroutine_fn prepare(Job *job, Error **errp)
-{
-    TestJob *t = (TestJob *)job;
-
-    g_string_append_printf(ending, "prepare %s, ", job->id);
-    co_sleep_ns(SCALE_MS);
-    if (t->fail_prepare) {
-        error_setg(errp, "not prepared");
-    }
-    return !t->fail_prepare;
-}
-
-static void coroutine_fn note_commit(Job *job)
-{
-    g_string_append_printf(ending, "commit %s, ", job->id);
-}
-
-static void coroutine_fn note_abort(Job *job)
-{
-    g_string_append_printf(ending, "abort %s, ", job->id);
-}
-
-static void coroutine_fn note_clean(Job *job)
-{
-    g_assert_cmpint(job->status, !=, JOB_STATUS_CONCLUDED);
-    co_sleep_ns(SCALE_MS);
-    g_string_append_printf(ending, "clean %s, ", job->id);
 }
 
 static bool coroutine_fn run(Job *job, Error **errp)
@@ -76,10 +43,7 @@ static bool coroutine_fn run(Job *job, Error **errp)
     return !t->fail;
 }
 
-static const JobDriver driver = {
-    .instance_size = sizeof(TestJob), .type = JOB_TYPE_CREATE, .run = run, .prepare = prepare, .commit = note_commit,
-    .abort = note_abort, .clean = note_clean,
-};
+static const JobDriver driver = { .instance_size = sizeof(TestJob), .type = JOB_TYPE_CREATE, .run = run };
 
 static TestJob *new_job(JobCreateFlags flags)
 {
@@ -184,114 +148,8 @@ static void coroutine_fn cancel_or_finalize(void *opaque)
     g_assert_true(job_finalize(&t->common, &error_abort));
     g_assert_false(job_user_cancel(&t->common, true, NULL));
     g_assert_false(job_finalize(&t->common, NULL));
-    g_assert_false(job_dismiss(&t->common, NULL));
-    wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_null(t->common.err);
     g_assert_true(job_dismiss(&t->common, &error_abort));
-}
-
-/* Jobs "a", "b" and "c", in one transaction; the caller starts them. */
-static void new_group(TestJob *jobs[3], JobCreateFlags flags)
-{
-    JobTxn *txn = job_txn_new();
-
-    for (int i = 0; i < 3; i++) {
-        g_autofree char *id = g_strdup_printf("%c", 'a' + i);
-
-        jobs[i] = job_create(id, &driver, flags | JOB_MANUAL_DISMISS, &error_abort);
-        jobs[i]->steps = 3 + i;
-        job_txn_add_job(txn, &jobs[i]->common);
-    }
-    job_txn_unref(txn);
-}
-
-static void start_group(TestJob *jobs[3])
-{
-    for (int i = 0; i < 3; i++) {
-        job_start(&jobs[i]->common);
-    }
-}
-
-static void coroutine_fn end_group(TestJob *jobs[3], const char *errors[3], const char *expected)
-{
-    for (int i = 0; i < 3; i++) {
-        wait_for(&jobs[i]->common, JOB_STATUS_CONCLUDED);
-        g_assert_cmpstr(jobs[i]->common.err ? error_get_pretty(jobs[i]->common.err) : NULL, ==, errors[i]);
-        g_assert_true(job_dismiss(&jobs[i]->common, &error_abort));
-    }
-    g_assert_cmpstr(ending->str, ==, expected);
-    g_string_truncate(ending, 0);
-    g_string_truncate(states, 0);
-}
-
-#define ABORT_ALL "abort a, clean a, abort b, clean b, abort c, clean c, "
-#define CANCELLED "Operation was cancelled"
-
-/* All or none, whoever fails or is cancelled, and whenever. */
-static void coroutine_fn group(void *opaque)
-{
-    TestJob *jobs[3];
-    const char *none[3] = { NULL }, *all[3] = { CANCELLED, CANCELLED, CANCELLED };
-
-    new_group(jobs, JOB_DEFAULT);
-    start_group(jobs);
-    wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
-    g_assert_cmpint(jobs[2]->common.status, ==, JOB_STATUS_RUNNING);
-    g_assert_false(job_finalize(&jobs[0]->common, NULL));
-    end_group(jobs, none, "prepare a, prepare b, prepare c, commit a, clean a, commit b, clean b, commit c, clean c, ");
-
-    new_group(jobs, JOB_DEFAULT);
-    jobs[1]->fail = true;
-    start_group(jobs);
-    end_group(jobs, (const char *[]){ CANCELLED, "as asked", CANCELLED }, ABORT_ALL);
-
-    new_group(jobs, JOB_DEFAULT);
-    jobs[1]->fail_prepare = true;
-    start_group(jobs);
-    end_group(jobs, (const char *[]){ CANCELLED, "not prepared", CANCELLED }, "prepare a, prepare b, " ABORT_ALL);
-
-    /* While one waits and the others work. */
-    new_group(jobs, JOB_DEFAULT);
-    jobs[1]->steps = jobs[2]->steps = 1000000;
-    start_group(jobs);
-    wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
-    g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
-    end_group(jobs, all, ABORT_ALL);
-
-    new_group(jobs, JOB_DEFAULT);
-    jobs[2]->steps = 1000000;
-    start_group(jobs);
-    wait_for(&jobs[1]->common, JOB_STATUS_WAITING);
-    g_assert_true(job_user_cancel(&jobs[2]->common, true, &error_abort));
-    end_group(jobs, all, ABORT_ALL);
-
-    /* One of the user's decisions is for all. */
-    new_group(jobs, JOB_MANUAL_FINALIZE);
-    start_group(jobs);
-    wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
-    g_assert_true(job_finalize(&jobs[1]->common, &error_abort));
-    g_assert_false(job_user_cancel(&jobs[0]->common, true, NULL));
-    end_group(jobs, none, "prepare a, prepare b, prepare c, commit a, clean a, commit b, clean b, commit c, clean c, ");
-
-    new_group(jobs, JOB_MANUAL_FINALIZE);
-    start_group(jobs);
-    wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
-    g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
-    g_assert_false(job_finalize(&jobs[1]->common, NULL));
-    end_group(jobs, all, ABORT_ALL);
-}
-
-/* Jobs that are never started leave nothing behind. */
-static void coroutine_fn discard(void *opaque)
-{
-    TestJob *jobs[3];
-
-    new_group(jobs, JOB_DEFAULT);
-    for (int i = 0; i < 3; i++) {
-        job_discard(&jobs[i]->common);
-    }
-    g_assert_cmpstr(ending->str, ==, "clean a, clean b, clean c, ");
-    g_assert_null(job_next(NULL));
 }
 
 static void coroutine_fn worker(void *opaque)
@@ -355,6 +213,30 @@ static void coroutine_fn workers(void *opaque)
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
     wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_true(job_dismiss(&t->common, &error_abort));
+}
+
+/* A user who changes his mind at once: the state is what he asked for last. */
+static void coroutine_fn pause_and_resume(void *opaque)
+{
+    static const JobDriver workers_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_BACKUP, .run = run_workers,
+    };
+    TestJob *t = job_create("j0", &workers_driver, JOB_DEFAULT, &error_abort);
+
+    t->steps = 1000000;
+    t->n_workers = 4;
+    job_start(&t->common);
+    wait_for(&t->common, JOB_STATUS_RUNNING);
+    g_assert_true(job_user_pause(&t->common, &error_abort));
+    wait_for(&t->common, JOB_STATUS_PAUSED);
+    g_assert_true(job_user_resume(&t->common, &error_abort));
+    g_assert_cmpint(t->common.status, ==, JOB_STATUS_RUNNING);
+    g_assert_true(job_user_pause(&t->common, &error_abort));
+    wait_for(&t->common, JOB_STATUS_PAUSED);
+    g_assert_true(job_user_cancel(&t->common, true, &error_abort));
+    g_assert_cmpint(t->common.status, ==, JOB_STATUS_RUNNING);
+    job_end_all();
+    g_assert_cmpstr(states->str, ==, "created running paused running paused running aborting concluded null ");
 }
 
 #define PIECE_BYTES 100000
@@ -514,11 +396,9 @@ static void coroutine_fn mutex(void *opaque)
 static void run_test(gconstpointer entry)
 {
     states = g_string_new(NULL);
-    ending = g_string_new(NULL);
     aio_context_run((CoroutineEntry *)entry, NULL);
     g_assert_null(job_next(NULL));
     g_string_free(states, TRUE);
-    g_string_free(ending, TRUE);
 }
 
 int main(int argc, char **argv)
@@ -530,9 +410,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job/pause-and-cancel", pause_and_cancel, run_test);
     g_test_add_data_func("/job/finalize", finalize, run_test);
     g_test_add_data_func("/job/cancel-or-finalize", cancel_or_finalize, run_test);
-    g_test_add_data_func("/job/group", group, run_test);
-    g_test_add_data_func("/job/discard", discard, run_test);
     g_test_add_data_func("/job/workers", workers, run_test);
+    g_test_add_data_func("/job/pause-and-resume", pause_and_resume, run_test);
     g_test_add_data_func("/job/shared-speed", shared_speed, run_test);
     g_test_add_data_func("/job/error-policy", error_policy, run_test);
     g_test_add_data_func("/job/mutex", mutex, run_test);

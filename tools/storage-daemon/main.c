@@ -202,6 +202,7 @@ static void coroutine_fn daemon_co_main(void *opaque)
         d->status = 1;
     }
     throttle_groups_lift_limits();
+    job_cancel_all();
     monitor_wait_commands();
     nbd_server_stop();
     blk_exp_close_all();
