@@ -11,6 +11,7 @@
 #include "tools/common/image.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
+#include "tools/img/confirm.h"
 
 enum {
     KEY_FORCE = TOOL_KEY_OWN,
@@ -68,7 +69,10 @@ static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error *
         return false;
     }
     amend->bs = blk_bs(blk);
-    ok = tool_run_job(JOB_TYPE_AMEND, amend_job, amend, args->progress, errp);
+    ok = luks->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_ACTIVE ||
+         img_confirm_last_password(amend->bs, args->positional[0], luks->has_keyslot ? luks->keyslot : -1,
+                                   &amend->force, errp);
+    ok = ok && tool_run_job(JOB_TYPE_AMEND, amend_job, amend, args->progress, errp);
     blk_co_unref(blk);
     return ok;
 }

@@ -11,9 +11,11 @@
 #include "tools/common/output.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
+#include "tools/img/confirm.h"
 
 enum {
     KEY_FORCE = TOOL_KEY_OWN,
+    KEY_IN_USE,
     KEY_SCOPE,
     KEY_PASSES,
 };
@@ -21,7 +23,8 @@ enum {
 typedef struct Erase {
     SecureEraseScope scope;
     int64_t passes;             /* 0: the default */
-    bool force;
+    bool force;                 /* without a question */
+    bool in_use;                /* whoever else writes to it */
     BlockDriverState *bs;
     SecureEraseReport *report;
 } Erase;
@@ -30,7 +33,7 @@ static bool coroutine_fn erase_job(Job *job, void *opaque, Error **errp)
 {
     Erase *erase = opaque;
 
-    erase->report = bdrv_secure_erase(erase->bs, erase->scope, erase->passes, erase->force, job, errp);
+    erase->report = bdrv_secure_erase(erase->bs, erase->scope, erase->passes, erase->in_use, job, errp);
     return erase->report;
 }
 
@@ -93,14 +96,17 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
         .damaged = true,
     };
     BlockBackend *blk = tool_image_open(&image, errp);
-    bool ok;
+    bool ok = true;
 
     if (!blk) {
         return false;
     }
     erase->bs = blk_bs(blk);
+    if (!erase->force && !args->quiet) {
+        ok = img_confirm_erase(erase->bs, args->positional[0], erase->scope, errp);
+    }
     /* Progress would stand in the middle of the JSON. */
-    ok = tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp);
+    ok = ok && tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp);
     blk_co_unref(blk);
     return ok;
 }
@@ -112,6 +118,9 @@ static bool set_option(Erase *erase, int key, const char *value, Error **errp)
     switch (key) {
     case KEY_FORCE:
         erase->force = true;
+        return true;
+    case KEY_IN_USE:
+        erase->in_use = true;
         return true;
     case KEY_PASSES:
         return tool_parse_number("number of passes", value, 1, QCRYPTO_LUKS_MAX_PASSES, &erase->passes, errp);
@@ -163,7 +172,8 @@ static const ToolOption img_erase_options[] = {
       "key-material: that of all keyslots; header (default): all up to the payload; image: the payload, too",
       KEY_SCOPE },
     { 0, "passes", "N", "how often to overwrite (default: 3, and the payload once)", KEY_PASSES },
-    { 0, "force", NULL, "even while somebody else writes to the image", KEY_FORCE },
+    { 0, "force", NULL, "do not ask for confirmation on a terminal", KEY_FORCE },
+    { 0, "in-use", NULL, "even while somebody else writes to the image", KEY_IN_USE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OUTPUT,
@@ -181,10 +191,11 @@ const ToolCommand img_erase = {
     .max_args = 1,
     .summary = "destroy the keys of an encrypted image, so that nobody can read it again",
     .description =
-        "No password is needed. Each region is overwritten with random bytes, flushed after every pass, and read\n"
-        "back. The report says for each layer of storage whether an older copy may survive: in snapshots, on\n"
-        "copy-on-write file systems, in flash memory. It exits with 0 even then; look at the assurance. Copies of\n"
-        "the header made with 'header backup' are not touched.",
+        "No password is needed. On a terminal a question comes first, unless -q or --force is given. Each region is\n"
+        "overwritten with random bytes, flushed after every pass, and read back. The report says for each layer of\n"
+        "storage whether an older copy may survive: in snapshots, on copy-on-write file systems, in flash memory. It\n"
+        "exits with 0 even then; look at the assurance. Copies of the header made with 'header backup' are not\n"
+        "touched.",
     .examples =
         "  qemu-img erase disk.luks\n"
         "  qemu-img erase --scope key-material --passes 1 --output json disk.luks",

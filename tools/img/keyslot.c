@@ -11,6 +11,7 @@
 #include "tools/common/password.h"
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
+#include "tools/img/confirm.h"
 
 enum {
     KEY_SECRET = TOOL_KEY_OWN,
@@ -110,6 +111,7 @@ typedef struct Operation {
     bool unlocked;              /* the image opened with a password */
     bool needs_secret;
     bool needs_new_secret;
+    bool removes;
     const char *done;           /* what to say afterwards */
 } Operation;
 
@@ -123,6 +125,9 @@ static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args,
     }
     if ((op->needs_secret && !need_secret(&ks->secret, "secret", args, false, errp)) ||
         (op->needs_new_secret && !need_secret(&ks->new_secret, "new-secret", args, true, errp))) {
+        return false;
+    }
+    if (op->removes && !img_confirm_last_password(blk_bs(blk), args->positional[0], ks->slot, &ks->force, errp)) {
         return false;
     }
     ks->bs = blk_bs(blk);
@@ -264,7 +269,7 @@ static bool coroutine_fn remove_job(Job *job, void *opaque, Error **errp)
 
 static int coroutine_fn remove_run(const ToolCommand *cmd, int argc, char **argv)
 {
-    Operation op = { .func = remove_job, .done = "Password removed.", };
+    Operation op = { .func = remove_job, .removes = true, .done = "Password removed.", };
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
 
@@ -334,7 +339,7 @@ static const ToolOption add_options[] = {
 static const ToolOption remove_options[] = {
     { 0, "slot", "N", "the keyslot to empty, 0 to 7; needs no password", KEY_SLOT },
     OPTION_SECRET("the password that shall go"),
-    { 0, "force", NULL, "remove even the last password: nobody can open the image any more", KEY_FORCE },
+    { 0, "force", NULL, "remove even the last password, without asking: nobody can open the image then", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OBJECT,
@@ -391,7 +396,7 @@ static const ToolCommand keyslot_remove = {
     .summary = "take a password of an encrypted image away",
     .description =
         "Give the keyslot, or the password itself. Its key material is overwritten. The last password of an\n"
-        "image is kept unless --force is given.",
+        "image is removed after a question on a terminal, else with --force alone.",
     .examples =
         "  qemu-img keyslot remove --slot 3 disk.luks\n"
         "  qemu-img keyslot remove --object secret,id=old,file=old.txt --secret old disk.luks",

@@ -1,0 +1,121 @@
+"""Questions before something is destroyed for good: erase, and the last password.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import subprocess
+
+import pytest
+
+from images import FAST, secret
+from programs import DEBIAN_QEMU_IO, SYSTEM_ENV, cryptsetup, qemu_img, qemu_img_json, run
+from terminal import Terminal
+
+
+@pytest.fixture(name='image')
+def fixture_image(tmp_path):
+    image = tmp_path / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}', image, '64k')
+    return image
+
+
+def active_slots(image):
+    slots = qemu_img_json('info', '-f', 'luks', image)['format-specific']['data']['slots']
+    return sum(slot['active'] for slot in slots)
+
+
+def test_erase_asks(image):
+    before = image.read_bytes()
+    uuid = run('blkid', '-p', '-s', 'UUID', '-o', 'value', image, env=SYSTEM_ENV).stdout.strip()
+    for answer in b'', b'yes', b'YES!', b'no':
+        terminal = Terminal('erase', image)
+        terminal.answer(b'Type YES', answer)
+        assert terminal.finish() == 1
+        assert f"'{image}', LUKS volume UUID {uuid}".encode() in terminal.output
+        assert b'nothing was changed' in terminal.output
+        assert image.read_bytes() == before
+    terminal = Terminal('erase', image)
+    terminal.answer(b'Type YES', b'YES')
+    assert terminal.finish() == 0, terminal.output
+    assert b'Erased (scope header)' in terminal.output
+    assert not image.read_bytes().startswith(b'LUKS')
+
+
+@pytest.mark.parametrize('option', ['-q', '--force'])
+def test_erase_does_not_ask(image, option):
+    terminal = Terminal('erase', option, image)
+    assert terminal.finish() == 0, terminal.output
+    assert b'YES' not in terminal.output
+    assert not image.read_bytes().startswith(b'LUKS')
+
+
+def test_erase_in_scripts(image):
+    assert qemu_img('erase', '--scope', 'key-material', image).stderr == ''
+    assert active_slots(image) == 0
+
+
+def test_erase_beneath_a_writer(image, tmp_path):
+    """--force is for the question alone."""
+    with subprocess.Popen([DEBIAN_QEMU_IO, *secret(tmp_path), '--image-opts',
+                           f'driver=luks,key-secret=sec0,file.filename={image}'],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdin.write(b'length\n')
+        other.stdin.flush()
+        other.stdout.readline()
+        assert '--in-use' in qemu_img('erase', '--force', image, status=1).stderr
+        qemu_img('erase', '--in-use', image)
+        other.communicate(b'quit\n')
+    assert not image.read_bytes().startswith(b'LUKS')
+
+
+REMOVALS = [
+    (['keyslot', 'remove', '--slot', '0'], None),
+    (['keyslot', 'remove'], b'password'),
+    (['amend', '-o', 'state=inactive,keyslot=0'], None),
+]
+
+
+@pytest.mark.parametrize('command, password', REMOVALS)
+def test_the_last_password(image, command, password):
+    """Is asked about, where somebody can be."""
+    def run_it(answer, *options):
+        terminal = Terminal(*command, *options, image)
+        if password:
+            terminal.answer(b'Password for', password)
+        if answer:
+            terminal.answer(b'Type YES', answer)
+        return terminal.finish(), terminal.output
+
+    before = image.read_bytes()
+    status, output = run_it(b'no')
+    assert status == 1 and b'last password' in output and image.read_bytes() == before
+    status, output = run_it(b'YES')
+    assert status == 0, output
+    assert active_slots(image) == 0
+
+
+@pytest.mark.parametrize('command, password', REMOVALS)
+def test_the_last_password_with_force(image, command, password):
+    terminal = Terminal(*command, '--force', image)
+    if password:
+        terminal.answer(b'Password for', password)
+    assert terminal.finish() == 0 and b'YES' not in terminal.output
+    assert active_slots(image) == 0
+
+
+def test_the_last_password_in_scripts(image):
+    before = image.read_bytes()
+    assert '--force' in qemu_img('keyslot', 'remove', '-q', '--slot', 0, image, status=1).stderr
+    assert image.read_bytes() == before
+    qemu_img('keyslot', 'remove', '--force', '--slot', 0, image)
+    assert active_slots(image) == 0
+
+
+def test_one_of_two_passwords(image, tmp_path):
+    qemu_img('keyslot', 'add', *secret(tmp_path), *secret(tmp_path, 'sec1', b'other'), '--secret', 'sec0',
+             '--new-secret', 'sec1', '--iter-time', 10, image)
+    terminal = Terminal('keyslot', 'remove', '--slot', '0', image)
+    assert terminal.finish() == 0 and b'YES' not in terminal.output
+    cryptsetup('open', '--test-passphrase', image, password=b'other')
+    terminal = Terminal('keyslot', 'remove', '--slot', '5', image)      # not active
+    terminal.finish()
+    assert b'YES' not in terminal.output and active_slots(image) == 1
