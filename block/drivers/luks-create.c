@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/block-backend.h"
+#include "block/crypto/block-crypto.h"
 #include "block/drivers/luks.h"
 #include "block/job.h"
 #include "crypto/secret.h"
@@ -56,7 +57,7 @@ static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *o
         return false;
     }
     warn_weak_options(options);
-    luks_warn_password(options->key_secret, n->password);
+    block_crypto_warn_password(options->key_secret, n->password);
     return true;
 }
 
@@ -68,9 +69,9 @@ static bool coroutine_fn new_header_write(const NewHeader *n, BlockBackend *blk,
         .password = n->password,
         .detached = detached,
     };
-    LuksVolumeIO v;
+    BlockCryptoIO v;
 
-    luks_blk_io_init(&v, blk, job);
+    block_crypto_blk_io_init(&v, blk, job);
     g_autoptr(QCryptoLUKS) luks = qcrypto_luks_create(&v.io, &options, errp);
     return luks;
 }

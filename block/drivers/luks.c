@@ -4,11 +4,71 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "block/crypto/block-crypto.h"
 #include "block/drivers/luks.h"
-#include "crypto/secret.h"
 #include "qapi/qapi.h"
 
-static bool open_children(BlockDriverState *bs, Error **errp)
+typedef struct BDRVLuksState {
+    BlockCrypto crypto;
+    BdrvChild *header;              /* NULL: the header is at the start of bs->file */
+
+    /* While an operation changes the header: the permissions that it needs. */
+    bool updating_header;
+    bool updating_payload;
+    bool updating_shared;           /* beside others who write */
+} BDRVLuksState;
+
+static void luks_header_volume(BlockDriverState *bs, BlockCryptoVolume *volume)
+{
+    BDRVLuksState *s = bs->opaque;
+    BdrvChild *child = s->header ?: bs->file;
+
+    *volume = (BlockCryptoVolume){ .child = child, .length = bdrv_getlength(child->bs) };
+}
+
+static void luks_payload_volume(BlockDriverState *bs, BlockCryptoVolume *volume)
+{
+    *volume = (BlockCryptoVolume){ .child = bs->file, .length = bdrv_getlength(bs->file->bs) };
+}
+
+static void set_updating(BDRVLuksState *s, bool header, bool payload, bool shared)
+{
+    s->updating_header = header;
+    s->updating_payload = payload;
+    s->updating_shared = shared;
+}
+
+static void set_updating_abort(void *opaque)
+{
+    set_updating(opaque, false, false, false);
+}
+
+static bool luks_update_begin(BlockDriverState *bs, bool payload, bool shared, Error **errp)
+{
+    static const TransactionActionDrv drv = { .abort = set_updating_abort };
+    BDRVLuksState *s = bs->opaque;
+    Transaction *tran = tran_new();
+
+    set_updating(s, true, payload, shared);
+    tran_add(tran, &drv, s);
+    return bdrv_refresh_perms(bs, tran, errp);
+}
+
+static void luks_update_end(BlockDriverState *bs)
+{
+    set_updating(bs->opaque, false, false, false);
+    /* Fewer permissions than before: no conflict can come of that. */
+    bdrv_refresh_perms(bs, tran_new(), NULL);
+}
+
+static const BlockCryptoOps luks_crypto_ops = {
+    .header = luks_header_volume,
+    .payload = luks_payload_volume,
+    .update_begin = luks_update_begin,
+    .update_end = luks_update_end,
+};
+
+static bool coroutine_fn open_children(BlockDriverState *bs, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
     const BlockdevOptionsLUKS *o = &bs->options->u.luks;
@@ -25,96 +85,49 @@ static bool open_children(BlockDriverState *bs, Error **errp)
     return bdrv_co_open_child(bs, "file", o->file, file_role, errp);
 }
 
-/* Whether BDRV_O_DAMAGED lets a node be opened in spite of @why. */
-static bool may_be_damaged(BlockDriverState *bs, QCryptoLUKSFailure why)
-{
-    return bs->open_flags & BDRV_O_DAMAGED && bs->open_flags & BDRV_O_NO_IO &&
-           why != QCRYPTO_LUKS_FAILURE_IO;
-}
-
-static bool coroutine_fn open_header(BlockDriverState *bs, Error **errp)
+static void coroutine_fn luks_co_close(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;
-    const BlockdevOptionsLUKS *o = &bs->options->u.luks;
-    g_autoptr(SecretBuffer) password = NULL;
-    g_autoptr(Error) err = NULL;
-    QCryptoLUKSFailure why;
-    LuksVolumeIO v;
 
-    if (o->has_max_pbkdf_iterations && o->max_pbkdf_iterations < 1) {
-        error_setg(errp, "Parameter 'max-pbkdf-iterations' must be at least 1");
-        return false;
-    }
-    if (!(bs->open_flags & BDRV_O_NO_IO)) {
-        if (!o->key_secret) {
-            error_setg(errp, "Parameter 'key-secret' is required for cipher");
-            return false;
-        }
-        password = qcrypto_secret_lookup(o->key_secret, errp);
-        if (!password) {
-            return false;
-        }
-    }
-    QCryptoLUKSOpenOptions open_options = {
-        .password = password,
-        .detached = s->header,
-        .payload_volume_bytes = bdrv_getlength(bs->file->bs),
-        .max_iterations = o->has_max_pbkdf_iterations ? o->max_pbkdf_iterations : 0,
-    };
-    luks_header_io_init(&v, bs, NULL);
-    s->luks = qcrypto_luks_open(&v.io, &open_options, &why, &err);
-    if (!s->luks && !may_be_damaged(bs, why)) {
-        error_propagate(errp, g_steal_pointer(&err));
-        return false;
-    }
-    s->damage = g_steal_pointer(&err);
-    return true;
-}
-
-static void luks_cleanup(BDRVLuksState *s)
-{
-    qcrypto_luks_free(s->luks);
-    error_free(s->damage);
-    qemu_co_mutex_cleanup(&s->lock);
+    block_crypto_cleanup(&s->crypto);
 }
 
 static bool coroutine_fn luks_co_open(BlockDriverState *bs, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
+    const BlockdevOptionsLUKS *o = &bs->options->u.luks;
 
-    qemu_co_mutex_init(&s->lock);
-    if (!open_children(bs, errp) || !open_header(bs, errp)) {
-        luks_cleanup(s);
+    if (o->has_max_pbkdf_iterations && o->max_pbkdf_iterations < 1) {
+        error_setg(errp, "Parameter 'max-pbkdf-iterations' must be at least 1");
         return false;
     }
-    if (s->luks) {
-        g_autoptr(QCryptoBlockInfoLUKS) info = qcrypto_luks_get_info(s->luks);
-
-        s->cipher = qcrypto_luks_sector_cipher(s->luks);
-        s->payload_offset = qcrypto_luks_payload_offset(s->luks);
-        s->piece_bytes = luks_piece_bytes(info);
+    if (!open_children(bs, errp)) {
+        return false;
+    }
+    s->crypto = (BlockCrypto){ .bs = bs, .ops = &luks_crypto_ops, .separate_header = s->header };
+    if (!block_crypto_co_open(&s->crypto, o->key_secret, o->has_max_pbkdf_iterations ? o->max_pbkdf_iterations : 0,
+                              errp)) {
+        luks_co_close(bs);
+        return false;
     }
     return true;
-}
-
-static void coroutine_fn luks_co_close(BlockDriverState *bs)
-{
-    luks_cleanup(bs->opaque);
 }
 
 /* Whole sectors: what is behind them at the end of a volume cannot be decrypted. */
 static int64_t coroutine_fn luks_co_getlength(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;
-    int64_t bytes = bdrv_getlength(bs->file->bs) - s->payload_offset;
+    int64_t bytes = bdrv_getlength(bs->file->bs) - s->crypto.payload_offset;
 
-    return ROUND_DOWN(MAX(bytes, 0), QCRYPTO_LUKS_SECTOR_SIZE);
+    return ROUND_DOWN(MAX(bytes, 0), (int64_t)s->crypto.sector_size);
 }
 
 static void luks_refresh_limits(BlockDriverState *bs)
 {
+    BDRVLuksState *s = bs->opaque;
+
     /* Also above a volume of larger blocks: it is cheaper to fill those up with ciphertext, down there. */
-    bs->bl.request_alignment = QCRYPTO_LUKS_SECTOR_SIZE;
+    bs->bl.request_alignment = s->crypto.sector_size;
 }
 
 static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
@@ -122,15 +135,15 @@ static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, 
 {
     BDRVLuksState *s = bs->opaque;
 
-    if (!luks_check_usable(bs, errp)) {
+    if (!block_crypto_check_usable(&s->crypto, errp)) {
         return false;
     }
-    if (offset > BDRV_MAX_LENGTH - s->payload_offset) {
+    if (offset > BDRV_MAX_LENGTH - s->crypto.payload_offset) {
         error_setg(errp, "Node '%s': the requested size is too large", bs->node_name);
         return false;
     }
-    return bdrv_co_truncate(bs->file, s->payload_offset + ROUND_UP(offset, QCRYPTO_LUKS_SECTOR_SIZE), exact,
-                            prealloc, errp);
+    offset = s->crypto.payload_offset + ROUND_UP(offset, (int64_t)s->crypto.sector_size);
+    return bdrv_co_truncate(bs->file, offset, exact, prealloc, errp);
 }
 
 /*
@@ -165,17 +178,89 @@ static void luks_child_perm(BlockDriverState *bs, const char *name, uint32_t rol
     *nshared = shared;
 }
 
+static int coroutine_fn luks_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                       BdrvRequestFlags flags)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_preadv(&s->crypto, bs->file, s->crypto.payload_offset + offset, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn luks_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                        BdrvRequestFlags flags)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_pwritev(&s->crypto, bs->file, s->crypto.payload_offset + offset, offset, bytes, qiov, flags);
+}
+
+static int coroutine_fn luks_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return bdrv_co_pdiscard(bs->file, s->crypto.payload_offset + offset, bytes);
+}
+
 static ImageInfoSpecific *luks_get_specific_info(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;
 
-    if (!s->luks) {
-        return NULL;
-    }
-    ImageInfoSpecific *info = g_new0(ImageInfoSpecific, 1);
-    info->type = IMAGE_INFO_SPECIFIC_KIND_LUKS;
-    info->u.luks.data = qcrypto_luks_get_info(s->luks);
-    return info;
+    return block_crypto_get_specific_info(&s->crypto);
+}
+
+static bool coroutine_fn luks_co_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
+                                             int64_t iter_time_ms, bool force, Job *job, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_keyslot_add(&s->crypto, NULL, new_secret, keyslot, iter_time_ms, force, job, errp);
+}
+
+static bool coroutine_fn luks_co_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
+                                                Job *job, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_keyslot_remove(&s->crypto, keyslot, old_secret, force, job, errp);
+}
+
+static bool coroutine_fn luks_co_keyslot_change(BlockDriverState *bs, const char *old_secret, const char *new_secret,
+                                                int keyslot, int64_t iter_time_ms, bool force, Job *job, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_keyslot_change(&s->crypto, old_secret, new_secret, keyslot, iter_time_ms, force, job, errp);
+}
+
+static bool coroutine_fn luks_co_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,
+                                       Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_amend(&s->crypto, qapi_BlockdevAmendOptionsLUKS_base(&options->u.luks), force, job, errp);
+}
+
+static SecretBuffer *coroutine_fn luks_co_header_backup(BlockDriverState *bs, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_header_backup(&s->crypto, errp);
+}
+
+static bool coroutine_fn luks_co_header_restore(BlockDriverState *bs, const SecretBuffer *backup, bool force, Job *job,
+                                                Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_header_restore(&s->crypto, backup, force, job, errp);
+}
+
+static bool coroutine_fn luks_co_secure_erase(BlockDriverState *bs, SecureEraseScope scope, unsigned passes, bool force,
+                                              Job *job, SecureEraseReport *report, Error **errp)
+{
+    BDRVLuksState *s = bs->opaque;
+
+    return block_crypto_co_secure_erase(&s->crypto, scope, passes, force, job, report, errp);
 }
 
 static bool luks_is_encrypted(BlockDriverState *bs)

@@ -1,13 +1,11 @@
 /*
- * Secure erase of a LUKS volume: key material or header first, so that the data is dead at once, then the
- * payload where that is wanted
+ * BlockCrypto: secure erase: key material or header first, so that the data is dead at once, then the payload where
+ * that is wanted
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/drivers/luks.h"
-
-#define SECTOR QCRYPTO_LUKS_SECTOR_SIZE
+#include "block/crypto/block-crypto.h"
 
 /* Once is enough for ciphertext whose key is gone. */
 #define PAYLOAD_DEFAULT_PASSES 1
@@ -18,12 +16,13 @@ static QCryptoLUKSRegion *region_at(const QCryptoLUKSErasePlan *plan, guint i)
 }
 
 /* The payload as a plan of its own, since it may lie on another volume; NULL where there is none. */
-static QCryptoLUKSErasePlan *plan_payload(BlockDriverState *bs, const QCryptoLUKSErasePlan *header_plan)
+static QCryptoLUKSErasePlan *plan_payload(BlockCrypto *c, const QCryptoLUKSErasePlan *header_plan)
 {
-    BDRVLuksState *s = bs->opaque;
-    uint64_t offset = header_plan->detached ? (uint64_t)s->payload_offset : header_plan->payload_offset;
-    uint64_t end = ROUND_DOWN(bdrv_getlength(bs->file->bs), SECTOR);
+    uint64_t offset = header_plan->detached ? (uint64_t)c->payload_offset : header_plan->payload_offset;
+    BlockCryptoVolume volume;
 
+    c->ops->payload(c->bs, &volume);
+    uint64_t end = ROUND_DOWN(volume.length, QCRYPTO_LUKS_SECTOR_SIZE);
     if (offset >= end) {
         return NULL;
     }
@@ -33,7 +32,7 @@ static QCryptoLUKSErasePlan *plan_payload(BlockDriverState *bs, const QCryptoLUK
 }
 
 /* One question for all regions: what lies between them is on the same storage. */
-static void coroutine_fn add_layers(BdrvChild *child, const QCryptoLUKSErasePlan *plan,
+static void coroutine_fn add_layers(const BlockCryptoVolume *volume, const QCryptoLUKSErasePlan *plan,
                                     SecureEraseReport *report)
 {
     uint64_t start = UINT64_MAX, end = 0;
@@ -45,7 +44,7 @@ static void coroutine_fn add_layers(BdrvChild *child, const QCryptoLUKSErasePlan
         end = MAX(end, r->offset + r->length);
     }
     if (start < end) {
-        bdrv_co_erase_add_layers(child, start, end - start, report);
+        bdrv_co_erase_add_layers(volume->child, volume->offset + start, end - start, report);
     }
 }
 
@@ -83,82 +82,76 @@ static void report_regions(const QCryptoLUKSErasePlan *plan, SecureEraseReport *
 }
 
 /* In addition, where the storage has a command for it. Other requests never see these ranges again. */
-static bool coroutine_fn discard_regions(BdrvChild *child, const QCryptoLUKSErasePlan *plan)
+static bool coroutine_fn discard_regions(const BlockCryptoVolume *volume, const QCryptoLUKSErasePlan *plan)
 {
     for (guint i = 0; i < plan->regions->len; i++) {
         QCryptoLUKSRegion *r = region_at(plan, i);
 
-        if (bdrv_co_secure_discard(child, r->offset, r->length) < 0) {
+        if (bdrv_co_secure_discard(volume->child, volume->offset + r->offset, r->length) < 0) {
             return false;
         }
     }
     return true;
 }
 
-static bool coroutine_fn run(LuksVolumeIO *v, BdrvChild *child, QCryptoLUKSErasePlan *plan, unsigned passes,
-                             SecureEraseReport *report, Error **errp)
+static bool coroutine_fn run_plan(BlockCryptoIO *v, QCryptoLUKSErasePlan *plan, unsigned passes,
+                                  SecureEraseReport *report, Error **errp)
 {
     if (!qcrypto_luks_erase_run(&v->io, plan, passes, errp)) {
         return false;
     }
-    if (discard_regions(child, plan)) {
-        bdrv_erase_set_discarded(child, report);
+    if (discard_regions(&v->volume, plan)) {
+        bdrv_erase_set_discarded(v->volume.child, report);
     }
     report_regions(plan, report);
     return true;
 }
 
-static bool coroutine_fn erase(BlockDriverState *bs, QCryptoLUKSErasePlan *plan, bool image, unsigned passes,
-                               Job *job, SecureEraseReport *report, Error **errp)
+static bool coroutine_fn erase_by_plan(BlockCrypto *c, QCryptoLUKSErasePlan *plan, bool image, unsigned passes,
+                                       Job *job, SecureEraseReport *report, Error **errp)
 {
-    g_autoptr(QCryptoLUKSErasePlan) payload = image ? plan_payload(bs, plan) : NULL;
+    g_autoptr(QCryptoLUKSErasePlan) payload = image ? plan_payload(c, plan) : NULL;
     unsigned payload_passes = passes ?: PAYLOAD_DEFAULT_PASSES;
-    LuksVolumeIO v;
+    BlockCryptoIO header_io, payload_io;
 
-    add_own_layer(bs, plan, report);
-    add_layers(luks_header_child(bs), plan, report);
-    luks_header_io_init(&v, bs, job);
+    add_own_layer(c->bs, plan, report);
+    block_crypto_header_io_init(&header_io, c, job);
+    add_layers(&header_io.volume, plan, report);
     if (payload) {
-        add_layers(bs->file, payload, report);
+        block_crypto_payload_io_init(&payload_io, c, job);
+        add_layers(&payload_io.volume, payload, report);
         /* As the library counts: every pass, and reading back. */
-        v.after = region_at(payload, 0)->length * (payload_passes + 1);
+        header_io.after = region_at(payload, 0)->length * (payload_passes + 1);
     }
-    if (!run(&v, luks_header_child(bs), plan, passes, report, errp)) {
-        return false;
-    }
-    if (payload) {
-        luks_payload_io_init(&v, bs, job);
-        return run(&v, bs->file, payload, payload_passes, report, errp);
-    }
-    return true;
+    return run_plan(&header_io, plan, passes, report, errp) &&
+           (!payload || run_plan(&payload_io, payload, payload_passes, report, errp));
 }
 
-bool coroutine_fn luks_co_secure_erase(BlockDriverState *bs, SecureEraseScope scope, unsigned passes,
-                                       bool force, Job *job, SecureEraseReport *report, Error **errp)
+bool coroutine_fn block_crypto_co_secure_erase(BlockCrypto *c, SecureEraseScope scope, unsigned passes, bool force,
+                                               Job *job, SecureEraseReport *report, Error **errp)
 {
-    BDRVLuksState *s = bs->opaque;
-    bool image = scope == SECURE_ERASE_SCOPE_IMAGE;
+    bool image = scope == SECURE_ERASE_SCOPE_IMAGE && c->ops->payload;
     bool ok = false;
-    LuksVolumeIO v;
+    BlockCryptoIO v;
 
     if (passes > QCRYPTO_LUKS_MAX_PASSES) {
         error_setg(errp, "Parameter 'passes' must not be greater than %d", QCRYPTO_LUKS_MAX_PASSES);
         return false;
     }
-    if (!luks_co_update_begin(bs, image, force, job, errp)) {
+    if (!block_crypto_co_update_begin(c, image, force, job, errp)) {
         return false;
     }
-    luks_header_io_init(&v, bs, job);
+    block_crypto_header_io_init(&v, c, job);
     g_autoptr(QCryptoLUKSErasePlan) plan =
         qcrypto_luks_erase_plan_new(&v.io, scope == SECURE_ERASE_SCOPE_KEY_MATERIAL
                                     ? QCRYPTO_LUKS_ERASE_KEY_MATERIAL : QCRYPTO_LUKS_ERASE_HEADER,
-                                    luks_is_detached(bs), errp);
-    if (plan && image && plan->detached && !s->header) {
-        error_setg(errp, "Node '%s': the payload of this header is on another volume", bs->node_name);
+                                    block_crypto_is_detached(c), errp);
+    if (plan && image && plan->detached && !c->separate_header) {
+        error_setg(errp, "Node '%s': the payload of this header is on another volume", c->bs->node_name);
         error_append_hint(errp, "Open it as 'file' with this volume as 'header', or erase the header alone.\n");
     } else if (plan) {
-        ok = erase(bs, plan, image, passes, job, report, errp);
+        ok = erase_by_plan(c, plan, image, passes, job, report, errp);
     }
-    luks_co_update_end(bs);
+    block_crypto_co_update_end(c);
     return ok;
 }

@@ -1,0 +1,214 @@
+/*
+ * BlockCrypto: passwords: add, remove, change, and QEMU's amend, which is the first two
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/crypto/block-crypto.h"
+#include "crypto/secret.h"
+
+void block_crypto_warn_password(const char *id, const SecretBuffer *password)
+{
+    if (!password->len) {
+        warn_report("secret '%s' is empty: anybody can open the volume with it", id);
+    } else if (password->data[password->len - 1] == '\n') {
+        warn_report("secret '%s' ends in a line feed, which becomes a part of the password", id);
+    }
+}
+
+static bool check_keyslot(int64_t keyslot, Error **errp)
+{
+    if (keyslot < 0 || keyslot >= QCRYPTO_LUKS_KEYSLOTS) {
+        error_setg(errp, "Invalid keyslot %" PRId64 ": it must be between 0 and %d", keyslot,
+                   QCRYPTO_LUKS_KEYSLOTS - 1);
+        return false;
+    }
+    return true;
+}
+
+static bool check_iter_time(int64_t ms, Error **errp)
+{
+    if (ms < 0 || ms > UINT32_MAX) {
+        error_setg(errp, "Invalid iter-time %" PRId64 ": it must be between 0 and %u ms", ms, UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* The same where -1 leaves the choice of the keyslot to the library. */
+static bool check_new_keyslot(int keyslot, int64_t iter_time_ms, Error **errp)
+{
+    return (keyslot == QCRYPTO_LUKS_SLOT_ANY || check_keyslot(keyslot, errp)) &&
+           check_iter_time(iter_time_ms, errp);
+}
+
+/*
+ * Make the handle one that has the volume key: it has where the node was opened with its password, else the secret @id
+ * opens it. Where both are given the secret must open the volume, too.
+ */
+static bool coroutine_fn unlock_handle(BlockCrypto *c, const BlockCryptoIO *v, const char *id, Error **errp)
+{
+    if (!id) {
+        if (!qcrypto_luks_is_unlocked(c->luks)) {
+            error_setg(errp, "Node '%s' was opened without a password: one that opens the volume is needed "
+                       "to add another", c->bs->node_name);
+            return false;
+        }
+        return true;
+    }
+    g_autoptr(SecretBuffer) password = qcrypto_secret_lookup(id, errp);
+    if (!password) {
+        return false;
+    }
+    if (qcrypto_luks_is_unlocked(c->luks)) {
+        return qcrypto_luks_keyslot_find(c->luks, &v->io, password, QCRYPTO_LUKS_SLOT_ANY, NULL, errp) >= 0;
+    }
+    QCryptoLUKS *luks = block_crypto_co_open_luks(c, v, password, NULL, errp);
+    if (!luks) {
+        return false;
+    }
+    /* The node still does no I/O: c->cipher stays NULL. */
+    qcrypto_luks_free(c->luks);
+    c->luks = luks;
+    return true;
+}
+
+bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret, const char *new_secret, int keyslot,
+                                              int64_t iter_time_ms, bool force, Job *job, Error **errp)
+{
+    BlockCryptoIO v;
+
+    if (!block_crypto_check_usable(c, errp) || !check_new_keyslot(keyslot, iter_time_ms, errp)) {
+        return false;
+    }
+    g_autoptr(SecretBuffer) new_password = qcrypto_secret_lookup(new_secret, errp);
+    if (!new_password) {
+        return false;
+    }
+    block_crypto_warn_password(new_secret, new_password);
+    QCryptoLUKSKeyslotOptions options = {
+        .new_password = new_password,
+        .slot = keyslot,
+        .iter_time_ms = iter_time_ms,
+        .force = force,
+    };
+    if (!block_crypto_co_update_begin(c, false, false, job, errp)) {
+        return false;
+    }
+    block_crypto_header_io_init(&v, c, job);
+    bool ok = unlock_handle(c, &v, secret, errp) && qcrypto_luks_keyslot_add(c->luks, &v.io, &options, NULL, errp);
+    block_crypto_co_update_end(c);
+    return ok;
+}
+
+/* Remove @keyslot; with @old_password only if that opens it; with -1 all that it opens. */
+static bool coroutine_fn remove_keyslots(BlockCrypto *c, int keyslot,
+                                         const SecretBuffer *old_password, bool force, Job *job, Error **errp)
+{
+    BlockCryptoIO v;
+
+    block_crypto_header_io_init(&v, c, job);
+    if (keyslot < 0) {
+        return qcrypto_luks_keyslot_remove_password(c->luks, &v.io, old_password, 0, force, NULL, NULL, errp);
+    }
+    if (old_password &&
+        qcrypto_luks_keyslot_find(c->luks, &v.io, old_password, keyslot, NULL, errp) < 0) {
+        return false;
+    }
+    return qcrypto_luks_keyslot_remove(c->luks, &v.io, keyslot, 0, force, errp);
+}
+
+bool coroutine_fn block_crypto_co_keyslot_remove(BlockCrypto *c, int keyslot, const char *old_secret, bool force,
+                                                 Job *job, Error **errp)
+{
+    g_autoptr(SecretBuffer) old_password = NULL;
+
+    if (!block_crypto_check_usable(c, errp) ||
+        (keyslot != QCRYPTO_LUKS_SLOT_ANY && !check_keyslot(keyslot, errp))) {
+        return false;
+    }
+    if (old_secret && !(old_password = qcrypto_secret_lookup(old_secret, errp))) {
+        return false;
+    }
+    if (keyslot == QCRYPTO_LUKS_SLOT_ANY && !old_password) {
+        error_setg(errp, "To erase keyslots, the number of one or the password that they hold is needed");
+        return false;
+    }
+    if (!block_crypto_co_update_begin(c, false, false, job, errp)) {
+        return false;
+    }
+    bool ok = remove_keyslots(c, keyslot, old_password, force, job, errp);
+    block_crypto_co_update_end(c);
+    return ok;
+}
+
+bool coroutine_fn block_crypto_co_keyslot_change(BlockCrypto *c, const char *old_secret, const char *new_secret,
+                                                 int keyslot, int64_t iter_time_ms, bool force, Job *job, Error **errp)
+{
+    BlockCryptoIO v;
+
+    if (!block_crypto_check_usable(c, errp) || !check_new_keyslot(keyslot, iter_time_ms, errp)) {
+        return false;
+    }
+    g_autoptr(SecretBuffer) old_password = qcrypto_secret_lookup(old_secret, errp);
+    g_autoptr(SecretBuffer) new_password = old_password ? qcrypto_secret_lookup(new_secret, errp) : NULL;
+    if (!new_password) {
+        return false;
+    }
+    block_crypto_warn_password(new_secret, new_password);
+    if (!block_crypto_co_update_begin(c, false, false, job, errp)) {
+        return false;
+    }
+    QCryptoLUKSKeyslotOptions options = {
+        .new_password = new_password,
+        .slot = keyslot,
+        .iter_time_ms = iter_time_ms,
+        .force = force,
+    };
+    block_crypto_header_io_init(&v, c, job);
+    bool ok = qcrypto_luks_keyslot_change(c->luks, &v.io, old_password, &options, NULL, NULL, errp);
+    block_crypto_co_update_end(c);
+    return ok;
+}
+
+static bool coroutine_fn amend_active(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *o, bool force,
+                                      Job *job, Error **errp)
+{
+    if (!o->new_secret) {
+        error_setg(errp, "'new-secret' is required to activate a keyslot");
+        return false;
+    }
+    if (o->old_secret) {
+        error_setg(errp, "'old-secret' must not be given when activating keyslots");
+        return false;
+    }
+    /* 0 asks for the least there is, and must not be taken for none given. */
+    int64_t ms = !o->has_iter_time ? 0 : o->iter_time ?: 1;
+    return block_crypto_co_keyslot_add(c, o->secret, o->new_secret,
+                                       o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, ms, force, job, errp);
+}
+
+static bool coroutine_fn amend_inactive(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *o, bool force,
+                                        Job *job, Error **errp)
+{
+    if (o->new_secret) {
+        error_setg(errp, "'new-secret' must not be given when erasing keyslots");
+        return false;
+    }
+    if (o->has_iter_time) {
+        error_setg(errp, "'iter-time' must not be given when erasing keyslots");
+        return false;
+    }
+    return block_crypto_co_keyslot_remove(c, o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, o->old_secret, force,
+                                          job, errp);
+}
+
+bool coroutine_fn block_crypto_co_amend(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *o, bool force, Job *job,
+                                        Error **errp)
+{
+    if (o->has_keyslot && !check_keyslot(o->keyslot, errp)) {
+        return false;
+    }
+    return o->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_ACTIVE ? amend_active(c, o, force, job, errp)
+                                                               : amend_inactive(c, o, force, job, errp);
+}

@@ -1,0 +1,119 @@
+/*
+ * BlockCrypto: the header's own requests, for crypto/luks
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/crypto/block-crypto.h"
+#include "block/graph/graph_int.h"
+#include "block/job.h"
+
+static void coroutine_fn begin_request(BlockCryptoIO *v)
+{
+    if (v->bs) {
+        bdrv_co_inc_in_flight(v->bs);
+    }
+}
+
+static void end_request(BlockCryptoIO *v)
+{
+    if (v->bs) {
+        bdrv_dec_in_flight(v->bs);
+    }
+}
+
+static int coroutine_fn volume_pread(void *opaque, uint64_t offset, void *buf, size_t bytes)
+{
+    BlockCryptoIO *v = opaque;
+
+    begin_request(v);
+    int ret = v->blk ? blk_co_pread(v->blk, offset, bytes, buf)
+                     : bdrv_co_pread(v->volume.child, v->volume.offset + offset, bytes, buf);
+    end_request(v);
+    return ret;
+}
+
+static int coroutine_fn volume_pwrite(void *opaque, uint64_t offset, const void *buf, size_t bytes)
+{
+    BlockCryptoIO *v = opaque;
+
+    begin_request(v);
+    int ret = v->blk ? blk_co_pwrite(v->blk, offset, bytes, buf, 0)
+                     : bdrv_co_pwrite(v->volume.child, v->volume.offset + offset, bytes, buf, 0);
+    end_request(v);
+    return ret;
+}
+
+static int coroutine_fn volume_flush(void *opaque)
+{
+    BlockCryptoIO *v = opaque;
+
+    begin_request(v);
+    int ret = v->blk ? blk_co_flush(v->blk) : bdrv_co_flush(v->volume.child->bs);
+    end_request(v);
+    return ret;
+}
+
+static void volume_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    BlockCryptoIO *v = opaque;
+
+    if (total != v->total) {
+        v->total = total;
+        job_progress_set_remaining(v->job, total - v->done + v->after);
+    }
+    job_progress_update(v->job, done - v->done);
+    v->done = done;
+}
+
+static bool coroutine_fn volume_pause_point(void *opaque, Error **errp)
+{
+    BlockCryptoIO *v = opaque;
+
+    return v->job ? job_pause_point(v->job, errp) : bdrv_may_open(v->bs, errp);
+}
+
+static void io_init(BlockCryptoIO *v, int64_t length, Job *job)
+{
+    *v = (BlockCryptoIO){
+        .io = {
+            .pread = volume_pread,
+            .pwrite = volume_pwrite,
+            .flush = volume_flush,
+            .progress = volume_progress,
+            .pause_point = volume_pause_point,
+            .opaque = v,
+            .length = length,
+        },
+        .job = job,
+    };
+}
+
+static void volume_io_init(BlockCryptoIO *v, BlockCrypto *c, const BlockCryptoVolume *volume, Job *job)
+{
+    io_init(v, volume->length, job);
+    v->bs = c->bs;
+    v->volume = *volume;
+}
+
+void block_crypto_header_io_init(BlockCryptoIO *v, BlockCrypto *c, Job *job)
+{
+    BlockCryptoVolume volume;
+
+    c->ops->header(c->bs, &volume);
+    volume_io_init(v, c, &volume, job);
+}
+
+void block_crypto_payload_io_init(BlockCryptoIO *v, BlockCrypto *c, Job *job)
+{
+    BlockCryptoVolume volume;
+
+    c->ops->payload(c->bs, &volume);
+    volume_io_init(v, c, &volume, job);
+}
+
+void block_crypto_blk_io_init(BlockCryptoIO *v, BlockBackend *blk, Job *job)
+{
+    io_init(v, blk_getlength(blk), job);
+    v->blk = blk;
+}
