@@ -47,6 +47,33 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
     aio_bh_schedule_oneshot(ctx, co_start, start);
 }
 
+typedef struct Visit {
+    CoroutineEntry *entry;
+    void *opaque;
+    Coroutine *visitor;
+} Visit;
+
+static void coroutine_fn visit_entry(void *opaque)
+{
+    Visit *visit = opaque;
+
+    visit->entry(visit->opaque);
+    /* Frees @visit, soon. */
+    aio_co_schedule(visit->visitor);
+}
+
+void coroutine_fn aio_co_run_in(AioContext *ctx, CoroutineEntry *entry, void *opaque)
+{
+    Visit visit = { .entry = entry, .opaque = opaque, .visitor = qemu_coroutine_self() };
+
+    if (ctx == qemu_get_current_aio_context()) {
+        entry(opaque);
+        return;
+    }
+    aio_co_start(ctx, visit_entry, &visit);
+    qemu_coroutine_yield();
+}
+
 Coroutine *qemu_co_sleep_claim(CoSleep *sleep)
 {
     return __atomic_exchange_n(&sleep->co, NULL, __ATOMIC_SEQ_CST);

@@ -59,6 +59,12 @@ void aio_co_schedule(Coroutine *co);
 void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 
 /*
+ * Run @entry(@opaque), a coroutine function, in @ctx, and return once it has ended; a plain call where this is @ctx's
+ * thread. How drivers call a library whose handle belongs to one loop: see docs/threads.md.
+ */
+void coroutine_fn aio_co_run_in(AioContext *ctx, CoroutineEntry *entry, void *opaque);
+
+/*
  * Requests to the kernel through the loop's io_uring, from a coroutine: what is made in one round of the loop is handed
  * over together, when the loop next waits.
  *

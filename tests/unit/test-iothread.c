@@ -188,6 +188,131 @@ static void test_mutex(void)
     qemu_co_mutex_cleanup(&all.mutex);
 }
 
+/* A library's handle: calls must not overlap, and only its home loop may make them. */
+typedef struct Handle {
+    AioContext *home;
+    int calls;
+    bool busy;
+    bool wrong_thread;
+} Handle;
+
+typedef struct Call {
+    Handle *handle;
+    int in;
+    int out;
+} Call;
+
+static void coroutine_fn handle_call(void *opaque)
+{
+    Call *call = opaque;
+    Handle *handle = call->handle;
+
+    handle->wrong_thread |= qemu_get_current_aio_context() != handle->home || handle->busy;
+    handle->busy = true;
+    handle->calls++;
+    handle->busy = false;
+    co_sleep_ns(1000);
+    call->out = call->in + 1;
+}
+
+typedef struct Caller {
+    Handle *handle;
+    AioContext *ctx;
+    bool wrong;
+    gint *left;
+} Caller;
+
+static void coroutine_fn make_calls(void *opaque)
+{
+    Caller *caller = opaque;
+
+    for (int i = 0; i < 50; i++) {
+        Call call = { .handle = caller->handle, .in = i };
+
+        aio_co_run_in(caller->handle->home, handle_call, &call);
+        caller->wrong |= call.out != i + 1 || qemu_get_current_aio_context() != caller->ctx;
+    }
+    g_atomic_int_dec_and_test(caller->left);
+}
+
+/* Coroutines of all threads call into one loop, those of that loop itself as well. */
+static void test_run_in(void)
+{
+    IOThread *threads[THREADS];
+    Caller callers[3 * THREADS];
+    Handle handle = { .calls = 0 };
+    gint left = G_N_ELEMENTS(callers);
+
+    for (int i = 0; i < THREADS; i++) {
+        threads[i] = iothread_new("test", &error_abort);
+    }
+    handle.home = iothread_get_aio_context(threads[0]);
+    for (size_t i = 0; i < G_N_ELEMENTS(callers); i++) {
+        callers[i] = (Caller){
+            .handle = &handle, .ctx = iothread_get_aio_context(threads[i % THREADS]), .left = &left,
+        };
+        aio_co_start(callers[i].ctx, make_calls, &callers[i]);
+    }
+    while (g_atomic_int_get(&left) > 0) {
+        g_thread_yield();
+    }
+    for (int i = 0; i < THREADS; i++) {
+        iothread_unref(threads[i]);
+    }
+    g_assert_cmpint(handle.calls, ==, 50 * G_N_ELEMENTS(callers));
+    g_assert_false(handle.wrong_thread);
+    for (size_t i = 0; i < G_N_ELEMENTS(callers); i++) {
+        g_assert_false(callers[i].wrong);
+    }
+}
+
+/* A library's request, which a thread of the library completes. */
+typedef struct Completion {
+    Coroutine *co;
+    GThread *thread;
+    int ret;
+} Completion;
+
+static gpointer complete(gpointer opaque)
+{
+    Completion *c = opaque;
+
+    c->ret = 42;
+    aio_co_wake(c->co);
+    return NULL;
+}
+
+static void coroutine_fn wait_for_completions(void *opaque)
+{
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    for (int i = 0; i < 100; i++) {
+        Completion c = { .co = qemu_coroutine_self() };
+
+        /* May be complete before we yield. */
+        c.thread = g_thread_new("library", complete, &c);
+        qemu_coroutine_yield();
+        g_assert_cmpint(c.ret, ==, 42);
+        g_assert_true(qemu_get_current_aio_context() == ctx);
+        g_thread_join(c.thread);
+    }
+    g_atomic_int_inc((gint *)opaque);
+}
+
+static void test_foreign(void)
+{
+    IOThread *iothread = iothread_new("test", &error_abort);
+    gint done = 0;
+
+    for (int i = 0; i < 2; i++) {
+        aio_co_start(iothread_get_aio_context(iothread), wait_for_completions, &done);
+    }
+    while (g_atomic_int_get(&done) < 2) {
+        g_thread_yield();
+    }
+    iothread_unref(iothread);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -196,5 +321,7 @@ int main(int argc, char **argv)
     g_test_add_func("/iothread/last-unref", test_last_unref);
     g_test_add_func("/iothread/wake", test_wake);
     g_test_add_func("/iothread/mutex", test_mutex);
+    g_test_add_func("/iothread/run-in", test_run_in);
+    g_test_add_func("/iothread/foreign", test_foreign);
     return g_test_run();
 }
