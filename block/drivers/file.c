@@ -310,7 +310,7 @@ const BlockDriver bdrv_file = {
     .driver = BLOCKDEV_DRIVER_FILE,
     .instance_size = sizeof(BDRVFileState),
     .is_protocol = true,
-    .protocol_name = "file",
+    .protocol_names = (const char *const[]){ "file", NULL },
     .bdrv_parse_filename = file_parse_filename,
 
     .bdrv_co_open = file_co_open,

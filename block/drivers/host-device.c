@@ -66,7 +66,7 @@ const BlockDriver bdrv_host_device = {
     .driver = BLOCKDEV_DRIVER_HOST_DEVICE,
     .instance_size = sizeof(BDRVFileState),
     .is_protocol = true,
-    .protocol_name = "host_device",
+    .protocol_names = (const char *const[]){ "host_device", NULL },
     .bdrv_parse_filename = file_parse_filename,
 
     .bdrv_co_open = host_device_co_open,

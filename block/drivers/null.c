@@ -135,7 +135,7 @@ const BlockDriver bdrv_null_co = {
     .driver = BLOCKDEV_DRIVER_NULL_CO,
     .instance_size = sizeof(BDRVNullState),
     .is_protocol = true,
-    .protocol_name = "null-co",
+    .protocol_names = (const char *const[]){ "null-co", NULL },
     .bdrv_parse_filename = null_parse_filename,
 
     .bdrv_co_open = null_co_open,
@@ -157,7 +157,7 @@ const BlockDriver bdrv_null_aio = {
     .driver = BLOCKDEV_DRIVER_NULL_AIO,
     .instance_size = sizeof(BDRVNullState),
     .is_protocol = true,
-    .protocol_name = "null-aio",
+    .protocol_names = (const char *const[]){ "null-aio", NULL },
     .bdrv_parse_filename = null_parse_filename,
 
     .bdrv_co_open = null_aio_open,

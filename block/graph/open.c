@@ -100,9 +100,10 @@ static void find_protocol(const BlockDriver *drv, void *opaque)
 {
     FindProtocol *find = opaque;
 
-    if (drv->protocol_name && strlen(drv->protocol_name) == find->len &&
-        !strncmp(drv->protocol_name, find->name, find->len)) {
-        find->found = drv;
+    for (const char *const *name = drv->protocol_names; name && *name; name++) {
+        if (strlen(*name) == find->len && !strncmp(*name, find->name, find->len)) {
+            find->found = drv;
+        }
     }
 }
 

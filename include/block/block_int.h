@@ -112,8 +112,8 @@ struct BlockDriver {
     ImageInfoSpecific *(*bdrv_get_specific_info)(BlockDriverState *bs);
     bool (*bdrv_is_encrypted)(BlockDriverState *bs);
     int (*bdrv_probe)(const uint8_t *buf, size_t len);
-    /* A protocol that has filenames of its own ("nbd:..."): the part before the colon, and the parser. */
-    const char *protocol_name;
+    /* A protocol that has filenames of its own ("nbd:...", "nbds:..."): the parts before the colon, and the parser. */
+    const char *const *protocol_names;  /* up to NULL */
     bool (*bdrv_parse_filename)(const char *filename, struct json_object *options, Error **errp);
 
     /* A new image: a protocol makes the volume, a format writes its header into the volume in @options. */

@@ -144,11 +144,18 @@ static bool coroutine_fn memory_co_truncate(BlockDriverState *bs, int64_t offset
     return true;
 }
 
+static bool memory_parse_filename(const char *filename, struct json_object *options, Error **errp)
+{
+    return true;
+}
+
 static const BlockDriver memory_driver = {
     .format_name = "null-co",
     .driver = BLOCKDEV_DRIVER_NULL_CO,
     .instance_size = sizeof(MemoryState),
     .is_protocol = true,
+    .protocol_names = (const char *const[]){ "memory", "memory+unix", "memories", NULL },
+    .bdrv_parse_filename = memory_parse_filename,
     .bdrv_co_open = memory_co_open,
     .bdrv_co_close = memory_co_close,
     .bdrv_co_getlength = memory_co_getlength,

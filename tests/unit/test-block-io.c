@@ -180,6 +180,27 @@ static void coroutine_fn names_entry(void *opaque)
     bdrv_co_unref(bs);
 }
 
+/* A driver may have several protocols. */
+static void test_protocols(void)
+{
+    static const char *const good[] = { "memory:", "memory+unix:///x?y", "memories:x:y" };
+    static const char *const bad[] = { "memor:x", "memory+:x", "memoriess:x", ":x" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_autoptr(json_object) options = bdrv_filename_to_options(good[i], &error_abort);
+        struct json_object *driver;
+
+        g_assert_true(json_object_object_get_ex(options, "driver", &driver));
+        g_assert_cmpstr(json_object_get_string(driver), ==, "null-co");
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(Error) err = NULL;
+
+        g_assert_null(bdrv_filename_to_options(bad[i], &err));
+        g_assert_nonnull(strstr(error_get_pretty(err), "Unknown protocol"));
+    }
+}
+
 static void test_names(void)
 {
     aio_context_run(names_entry, NULL);
@@ -300,6 +321,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/range", test_range);
     g_test_add_func("/block/permissions", test_perm);
     g_test_add_func("/block/names", test_names);
+    g_test_add_func("/block/protocols", test_protocols);
     g_test_add_func("/block/drain", test_drain);
     g_test_add_func("/block/drain-change", test_drain_change);
     g_test_add_func("/block/flush", test_flush);
