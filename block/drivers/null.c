@@ -12,7 +12,15 @@
 
 #define DEFAULT_SIZE (1 * GiB)
 
+typedef struct NullSleeper {
+    CoSleep sleep;
+    bool cancelled;
+    struct NullSleeper *next;
+} NullSleeper;
+
 typedef struct BDRVNullState {
+    GMutex lock;
+    NullSleeper *sleepers;      /* requests that wait for their latency to pass; under lock */
     int64_t length;
     int64_t latency_ns;
     bool read_zeroes;
@@ -30,6 +38,7 @@ static bool coroutine_fn null_open(BlockDriverState *bs, const BlockdevOptionsNu
         error_setg(errp, "latency-ns is invalid");
         return false;
     }
+    g_mutex_init(&s->lock);
     s->length = o->has_size ? ROUND_UP(o->size, BDRV_SECTOR_SIZE) : DEFAULT_SIZE;
     s->latency_ns = o->has_latency_ns ? o->latency_ns : 0;
     s->read_zeroes = o->has_read_zeroes && o->read_zeroes;
@@ -49,6 +58,9 @@ static bool coroutine_fn null_aio_open(BlockDriverState *bs, Error **errp)
 
 static void coroutine_fn null_co_close(BlockDriverState *bs)
 {
+    BDRVNullState *s = bs->opaque;
+
+    g_mutex_clear(&s->lock);
 }
 
 static int64_t coroutine_fn null_co_getlength(BlockDriverState *bs)
@@ -60,10 +72,36 @@ static int64_t coroutine_fn null_co_getlength(BlockDriverState *bs)
 
 static int coroutine_fn wait_latency(BDRVNullState *s)
 {
-    if (s->latency_ns) {
-        co_sleep_ns(s->latency_ns);
+    NullSleeper sleeper = { .cancelled = false };
+
+    if (s->latency_ns == 0) {
+        return 0;
     }
-    return 0;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    if (bdrv_must_not_wait()) {
+        return -ECANCELED;
+    }
+    sleeper.next = s->sleepers;
+    s->sleepers = &sleeper;
+    co_sleep_ns_wakeable(&sleeper.sleep, s->latency_ns, &s->lock);
+    for (NullSleeper **p = &s->sleepers; *p; p = &(*p)->next) {
+        if (*p == &sleeper) {
+            *p = sleeper.next;
+            break;
+        }
+    }
+    return sleeper.cancelled ? -ECANCELED : 0;
+}
+
+static void null_cancel_in_flight(BlockDriverState *bs)
+{
+    BDRVNullState *s = bs->opaque;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+
+    for (NullSleeper *sleeper = s->sleepers; sleeper; sleeper = sleeper->next) {
+        sleeper->cancelled = true;
+        qemu_co_sleep_wake(&sleeper->sleep);
+    }
 }
 
 static int coroutine_fn null_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
@@ -140,6 +178,7 @@ const BlockDriver bdrv_null_co = {
 
     .bdrv_co_open = null_co_open,
     .bdrv_co_close = null_co_close,
+    .bdrv_cancel_in_flight = null_cancel_in_flight,
     .bdrv_co_getlength = null_co_getlength,
     .bdrv_co_preadv = null_co_preadv,
     .bdrv_co_pwritev = null_co_pwritev,
@@ -162,6 +201,7 @@ const BlockDriver bdrv_null_aio = {
 
     .bdrv_co_open = null_aio_open,
     .bdrv_co_close = null_co_close,
+    .bdrv_cancel_in_flight = null_cancel_in_flight,
     .bdrv_co_getlength = null_co_getlength,
     .bdrv_co_preadv = null_co_preadv,
     .bdrv_co_pwritev = null_co_pwritev,

@@ -210,6 +210,9 @@ void blk_exp_request_shutdown(BlockExport *exp)
     if (exp->user_owned) {
         exp->user_owned = false;
         exp->drv->request_shutdown(exp);
+        if (exp->blk) {
+            bdrv_cancel_in_flight(blk_bs(exp->blk));
+        }
         blk_exp_unref(exp);
     }
 }

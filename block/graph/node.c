@@ -228,6 +228,17 @@ GPtrArray *bdrv_get_nodes(void)
     return nodes;
 }
 
+void bdrv_for_each_node(void (*fn)(BlockDriverState *bs))
+{
+    for (guint i = 0; all_nodes && i < all_nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(all_nodes, i);
+
+        if (bs->is_open || bs->is_closing) {
+            fn(bs);
+        }
+    }
+}
+
 void coroutine_fn bdrv_co_put_nodes(GPtrArray *nodes)
 {
     for (guint i = 0; i < nodes->len; i++) {

@@ -17,4 +17,7 @@ void bdrv_set_open(BlockDriverState *bs);
 /* Free a node that was never opened, or is closed; detaches its children. */
 void coroutine_fn bdrv_co_free(BlockDriverState *bs);
 
+/* Call @fn with each node that is open or being closed. It must not wait. */
+void bdrv_for_each_node(void (*fn)(BlockDriverState *bs));
+
 #endif

@@ -118,6 +118,16 @@ char *bdrv_perm_names(uint64_t perm);
 bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs, Error **errp);
 
 /*
+ * Nobody waits for the requests in flight in @bs any more (an export or a job was ended by force): those that wait for
+ * a peer, a new connection or a timer end now, with an error, also in nodes below that only @bs uses. Does nothing
+ * where @bs has other users, too. Main thread only.
+ */
+void bdrv_cancel_in_flight(BlockDriverState *bs);
+
+/* The program ends: all requests that are still in flight some seconds from now are cancelled. Main thread only. */
+void bdrv_cancel_in_flight_later(void);
+
+/*
  * Draining (block/graph/drain.c): between the two no request is in flight in @bs or anything above it, nor on its way
  * through @bs. Nodes below go on serving their other users.
  */

@@ -61,6 +61,12 @@ struct BlockDriver {
      */
     void (*bdrv_drain_begin)(BlockDriverState *bs);
 
+    /*
+     * Nobody waits for the requests in flight any more: those that wait for a peer, a new connection or a timer end
+     * now, with an error; once bdrv_must_not_wait(), so do later ones. Main thread; must not wait. Optional.
+     */
+    void (*bdrv_cancel_in_flight)(BlockDriverState *bs);
+
     /* Bytes, or -errno. Missing (a filter): that of bs->file. */
     int64_t coroutine_fn (*bdrv_co_getlength)(BlockDriverState *bs);
 
@@ -282,6 +288,9 @@ bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, 
 
 /* Whether a driver must let requests pass that it would hold back: somebody waits for them. Any thread. */
 bool bdrv_must_not_delay(BlockDriverState *bs);
+
+/* The program ends: drivers no longer wait for a peer that does not answer. Any thread. */
+bool bdrv_must_not_wait(void);
 
 /*
  * The permissions that most drivers need: a filter hands on what it was asked for. A format reads

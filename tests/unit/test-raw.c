@@ -10,6 +10,7 @@
 #include "block/block_int.h"
 #include "file-node.h"
 #include "util/aio.h"
+#include "util/iothread.h"
 #include "util/thread-pool.h"
 
 #define SIZE (1 * MiB)
@@ -195,6 +196,54 @@ static void coroutine_fn null_entry(void *opaque)
     }
 }
 
+typedef struct Sleeper {
+    BlockBackend *blk;
+    gint *left;
+    int ret;
+} Sleeper;
+
+static void coroutine_fn sleeper_entry(void *opaque)
+{
+    Sleeper *s = opaque;
+    char byte;
+
+    s->ret = blk_co_pread(s->blk, 0, 1, &byte);
+    g_atomic_int_dec_and_test(s->left);
+}
+
+/* Requests that would take hours end, on all loops, unless others use the node that they wait in. */
+static void coroutine_fn cancel_entry(void *opaque)
+{
+    IOThread *iothread = iothread_new("test", &error_abort);
+    AioContext *loops[] = { qemu_get_aio_context(), iothread_get_aio_context(iothread) };
+    BlockBackend *blk = open_all("driver=raw,file.driver=null-co,file.latency-ns=36000000000000,file.node-name=null");
+    BlockDriverState *null = bdrv_find_node("null");
+    Sleeper sleepers[4];
+    gint left = G_N_ELEMENTS(sleepers);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(sleepers); i++) {
+        sleepers[i] = (Sleeper){ .blk = blk, .left = &left };
+        aio_co_start(loops[i % 2], sleeper_entry, &sleepers[i]);
+    }
+    while (g_atomic_int_get(&null->in_flight) < (int)G_N_ELEMENTS(sleepers)) {
+        co_sleep_ns(SCALE_MS);
+    }
+    BlockBackend *other = open_read("driver=raw,file=null");
+    bdrv_cancel_in_flight(blk_bs(blk));
+    co_sleep_ns(50 * SCALE_MS);
+    g_assert_cmpint(g_atomic_int_get(&left), ==, G_N_ELEMENTS(sleepers));
+    blk_co_unref(other);
+    for (int i = 0; g_atomic_int_get(&left) > 0 && i < 1000; i++) {
+        bdrv_cancel_in_flight(blk_bs(blk));
+        co_sleep_ns(SCALE_MS);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(sleepers); i++) {
+        g_assert_cmpint(sleepers[i].ret, ==, -ECANCELED);
+    }
+    blk_co_unref(blk);
+    iothread_unref(iothread);
+}
+
 static void run(gconstpointer entry)
 {
     aio_context_run((CoroutineEntry *)entry, NULL);
@@ -208,6 +257,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/raw", raw_entry, run);
     g_test_add_data_func("/raw/block", raw_block_entry, run);
     g_test_add_data_func("/null-co", null_entry, run);
+    g_test_add_data_func("/cancel-in-flight", cancel_entry, run);
     int ret = g_test_run();
     thread_pool_cleanup();
     g_rmdir(test_dir);

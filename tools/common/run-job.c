@@ -64,6 +64,7 @@ static void watch_tick(void *opaque)
         job_user_cancel(watch->job, true, NULL);
         bdrv_cancel_opening();
         throttle_groups_lift_limits();
+        bdrv_cancel_in_flight_later();
     }
     aio_timer_mod_ns(watch->timer, qemu_clock_get_ns() + DRAW_INTERVAL_NS);
 }

@@ -211,6 +211,7 @@ bool coroutine_fn nbd_serve(const NbdOptions *o, Error **errp)
         qemu_co_queue_wait(&state.waiter, NULL);
     }
     throttle_groups_lift_limits();
+    bdrv_cancel_in_flight_later();
     nbd_server_stop();
     pidfile_remove();
     if (signal_fd >= 0) {

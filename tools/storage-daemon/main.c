@@ -203,6 +203,7 @@ static void coroutine_fn daemon_co_main(void *opaque)
     }
     throttle_groups_lift_limits();
     job_cancel_all();
+    bdrv_cancel_in_flight_later();
     monitor_wait_commands();
     nbd_server_stop();
     blk_exp_close_all();

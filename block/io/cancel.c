@@ -1,0 +1,56 @@
+/*
+ * Requests that nobody waits for any more
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "block/graph/node.h"
+#include "util/aio.h"
+
+/* At the end of a program: how long requests have to end on their own. */
+#define GRACE_NS (5 * NANOSECONDS_PER_SECOND)
+
+static gint must_not_wait;      /* atomic */
+
+bool bdrv_must_not_wait(void)
+{
+    return g_atomic_int_get(&must_not_wait);
+}
+
+static void cancel_in_flight(BlockDriverState *bs)
+{
+    if (bs->drv->bdrv_cancel_in_flight) {
+        bs->drv->bdrv_cancel_in_flight(bs);
+    }
+}
+
+void bdrv_cancel_in_flight(BlockDriverState *bs)
+{
+    if (bs->parents->len > 1) {
+        return;
+    }
+    cancel_in_flight(bs);
+    for (guint i = 0; i < bs->children->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->children, i);
+
+        bdrv_cancel_in_flight(c->bs);
+    }
+}
+
+static void grace_is_over(void *opaque)
+{
+    /* Before the others, so that no request falls asleep behind our back. */
+    g_atomic_int_set(&must_not_wait, 1);
+    bdrv_for_each_node(cancel_in_flight);
+}
+
+void bdrv_cancel_in_flight_later(void)
+{
+    static AioTimer *timer;
+
+    if (!timer) {
+        timer = aio_timer_new(qemu_get_aio_context(), grace_is_over, NULL);
+        aio_timer_mod_ns(timer, qemu_clock_get_ns() + GRACE_NS);
+    }
+}
