@@ -113,7 +113,7 @@ static bool coroutine_fn luks_co_open(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-/* Whole sectors: what is behind them at the end of a volume cannot be decrypted. */
+/* Whole sectors, since part of one cannot be decrypted. The file node rounds up; larger sectors than its own do not. */
 static int64_t coroutine_fn luks_co_getlength(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;

@@ -48,6 +48,7 @@ QCryptoLUKSErasePlan *qcrypto_luks_erase_plan_new(const QCryptoLUKSIO *io,
         return NULL;
     }
     plan->detached = location.detached;
+    plan->header_end = location.header_end;
     plan->payload_offset = location.detached ? 0 : location.header_end;
 
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {

@@ -57,7 +57,7 @@ static void advance_progress(const QCryptoLUKSIO *io, LUKSProgress *progress, ui
     }
 }
 
-static bool write_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
+static bool write_pass(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region,
                        const QCryptoSectorCipher *pattern, LUKSProgress *progress, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(MIN((uint64_t)CHUNK_BYTES, region->length));
@@ -70,6 +70,7 @@ static bool write_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
             return false;
         }
         done += bytes;
+        region->written = MAX(region->written, done);
         advance_progress(io, progress, bytes);
     }
     return true;
@@ -103,6 +104,7 @@ static bool verify_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region
 bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes,
                     LUKSProgress *progress, Error **errp)
 {
+    region->written = 0;
     region->passes = 0;
     region->verified = false;
     for (unsigned pass = 0; pass < passes; pass++) {

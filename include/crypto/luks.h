@@ -324,7 +324,8 @@ typedef struct QCryptoLUKSRegion {
     uint64_t length;
     char *what;             /* "keyslot 0 material", "header", "header padding" */
     int keyslot;            /* -1 where it is none's */
-    unsigned passes;        /* done so far */
+    uint64_t written;       /* bytes from its start that were overwritten at least once, flushed or not */
+    unsigned passes;        /* done so far, and flushed */
     bool verified;          /* the last pass was read back and found as written */
 } QCryptoLUKSRegion;
 
@@ -332,7 +333,8 @@ typedef struct QCryptoLUKSErasePlan {
     QCryptoLUKSEraseScope scope;
     GArray *regions;                /* of QCryptoLUKSRegion */
     GPtrArray *notes;               /* of char *: what is damaged and could not be located */
-    uint64_t payload_offset;        /* where the header area was taken to end; 0 where detached */
+    uint64_t header_end;            /* where the header area was taken to end */
+    uint64_t payload_offset;        /* the same; 0 where detached */
     bool detached;
 } QCryptoLUKSErasePlan;
 

@@ -2,11 +2,16 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import os
+import re
+import signal
 import stat
+import subprocess
+import time
 
 import pytest
 
-from programs import cryptsetup, qemu_img, qemu_img_json, run, secret_object
+from programs import QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, run, secret_object
 
 PASSWORD = b'open sesame'
 SIZE = 1 << 20
@@ -57,6 +62,77 @@ def test_scopes(image, scope):
         assert qemu_img_json('info', image)['format'] == 'luks'
     else:
         assert 'LUKS' in qemu_img('keyslot', 'list', image, status=1).stderr
+
+
+def cut_short(image, at, *argv):
+    """Interrupt an erase once it has overwritten the bytes at offset AT; returns what it says."""
+    def look():
+        with open(image, 'rb') as file:
+            file.seek(at)
+            return file.read(512)
+    before = look()
+    with subprocess.Popen([QEMU_IMG, 'erase', '--passes', '100', *argv, image], stderr=subprocess.PIPE, text=True) as process:
+        while look() == before and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    return error
+
+
+def test_take_up_again(image):
+    """An erase of the image that was interrupted says what is gone, and can be taken up again."""
+    os.truncate(image, 8 << 20)
+    error = cut_short(image, (8 << 20) - 512, '--scope', 'image')
+    assert 'header and keyslots overwritten, and of the payload the first 6320128 of 6320128 bytes' in error
+    assert '--scope volume' in error.splitlines()[1]
+    assert not opens(image)
+
+    before = image.read_bytes()
+    error = qemu_img('erase', '--scope', 'image', image, status=1).stderr
+    assert 'not in LUKS format' in error and '--scope volume' in error
+    assert image.read_bytes() == before
+    error = cut_short(image, 0, '--scope', 'volume')
+    assert 'of 8388608 bytes overwritten' in error and 'again' in error
+    report = qemu_img_json('erase', '--scope', 'volume', image)
+    assert [(r['what'], r['offset'], r['length'], r['passes']) for r in report['regions']] == [('volume', 0, 8 << 20, 1)]
+    after = image.read_bytes()
+    assert all(before[at:at + 512] != after[at:at + 512] for at in range(0, 8 << 20, 512))
+
+
+def test_interrupted_early(image):
+    error = cut_short(image, 4096, '--scope', 'key-material')
+    assert re.search('Erase ended early, with the key material of [0-8] of 8 keyslots', error)
+    assert 'run the same command again' in error
+    assert qemu_img_json('erase', '--scope', 'key-material', image)['regions'][0]['keyslot'] == 0
+
+
+def test_volume_with_a_header(image):
+    """The header goes first, and nothing is left out; nothing else needs to be there."""
+    before = image.read_bytes()
+    report = qemu_img_json('erase', '--scope', 'volume', image)
+    check_report(report, 'volume', before, image.read_bytes())
+    assert report['regions'][0]['keyslot'] == 0
+    assert sum(r['length'] for r in report['regions']) == len(before)
+
+
+def test_volume_without_a_header(image, tmp_path):
+    plain, header = tmp_path / 'plain', tmp_path / 'header'
+    plain.write_bytes(b'p' * 100352)
+    header.write_bytes(image.read_bytes()[:-SIZE])
+    for scope in 'key-material', 'header', 'image':
+        qemu_img('erase', '--scope', scope, plain, status=1)
+    assert plain.read_bytes() == b'p' * 100352
+    options = f'driver=luks,file.filename={plain},header.filename={header}'
+    assert sum(r['length'] for r in qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)['regions']) == \
+        100352 + header.stat().st_size
+    assert not header.read_bytes().startswith(b'LUKS') and b'pppppppp' not in plain.read_bytes()
+    # Again, without the header
+    assert qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)['regions'][0]['length'] == 100352
+    luks2 = b'LUKS\xba\xbe\0\2'.ljust(1 << 20, b'x')
+    plain.write_bytes(luks2)
+    assert qemu_img_json('erase', '--scope', 'volume', plain)['regions'][0]['passes'] == 3
+    assert b'xxxx' not in plain.read_bytes()
 
 
 def test_default_scope_and_people(image):

@@ -13,6 +13,7 @@ bool coroutine_fn img_confirm_erase(BlockDriverState *bs, const char *name, Secu
         [SECURE_ERASE_SCOPE_KEY_MATERIAL] = "the key material",
         [SECURE_ERASE_SCOPE_HEADER] = "the header and the key material",
         [SECURE_ERASE_SCOPE_IMAGE] = "the header, the key material and the payload",
+        [SECURE_ERASE_SCOPE_VOLUME] = "everything that is stored in the volume",
     };
     BlockDriverState *header = bdrv_get_child(bs, "header") ?: bdrv_get_child(bs, "file");
     g_autofree char *uuid = NULL, *question = NULL;

@@ -127,7 +127,7 @@ static bool set_option(Erase *erase, int key, const char *value, Error **errp)
     case KEY_SCOPE:
         scope = qapi_enum_parse(&qapi_type_SecureEraseScope, value, -1, NULL);
         if (scope < 0) {
-            error_setg(errp, "Invalid scope '%s': expected key-material, header or image", value);
+            error_setg(errp, "Invalid scope '%s': expected key-material, header, image or volume", value);
             return false;
         }
         erase->scope = scope;
@@ -169,7 +169,8 @@ static int coroutine_fn img_erase_run(const ToolCommand *cmd, int argc, char **a
 
 static const ToolOption img_erase_options[] = {
     { 0, "scope", "SCOPE",
-      "key-material: that of all keyslots; header (default): all up to the payload; image: the payload, too",
+      "key-material: that of all keyslots; header (default): all up to the payload; image: the payload, too;\n"
+      "volume: all of it, even if no header is there any more",
       KEY_SCOPE },
     { 0, "passes", "N", "how often to overwrite (default: 3, and the payload once)", KEY_PASSES },
     { 0, "force", NULL, "do not ask for confirmation on a terminal", KEY_FORCE },
@@ -195,7 +196,8 @@ const ToolCommand img_erase = {
         "overwritten with random bytes, flushed after every pass, and read back. The report says for each layer of\n"
         "storage whether an older copy may survive: in snapshots, on copy-on-write file systems, in flash memory. It\n"
         "exits with 0 even then; look at the assurance. Copies of the header made with 'header backup' are not\n"
-        "touched.",
+        "touched. An erase of scope image that ended early has no header to go by any more: take it up with scope\n"
+        "volume.",
     .examples =
         "  qemu-img erase disk.luks\n"
         "  qemu-img erase --scope key-material --passes 1 --output json disk.luks",
