@@ -76,8 +76,14 @@ void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64
                                      BdrvEraseInfo *info)
 {
     BDRVFileState *s = bs->opaque;
-    EraseWork work = { .fd = s->fd, .offset = offset, .bytes = bytes, .info = info };
+    /* The file has many extents, perhaps, and a reopen may close the node's own descriptor meanwhile. */
+    g_auto_fd int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
+    EraseWork work = { .fd = fd, .offset = offset, .bytes = bytes, .info = info };
 
     info->assurance = SECURE_ERASE_ASSURANCE_OVERWRITTEN;
+    if (fd < 0) {
+        erase_note(info, SECURE_ERASE_ASSURANCE_UNKNOWN, "could not be examined: %s", g_strerror(errno));
+        return;
+    }
     thread_pool_submit_co(THREAD_POOL_IO, erase_worker, &work);
 }

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "block/block-backend.h"
+#include "block/drivers/file-erase.h"
 #include "block/drivers/file.h"
 #include "file-node.h"
 #include "util/aio.h"
@@ -230,6 +231,73 @@ static void coroutine_fn open_entry(void *opaque)
     g_assert_cmpstr(bs->file->bs->drv->format_name, ==, "file");
     g_assert_cmpstr(bs->filename, ==, path);
     bdrv_co_unref(bs);
+    g_unlink(path);
+}
+
+typedef struct Look {
+    BlockDriverState *bs;
+    BdrvEraseInfo info;
+    bool done;
+} Look;
+
+static gint looks;          /* how often the examination has come to fstat() */
+static GMutex look_lock;    /* held: examinations wait there */
+static ino_t looked_at;
+
+static int slow_fstat(int fd, struct stat *st)
+{
+    g_atomic_int_inc(&looks);
+    g_mutex_lock(&look_lock);
+    int ret = fstat(fd, st);
+    looked_at = ret == 0 ? st->st_ino : 0;
+    g_mutex_unlock(&look_lock);
+    return ret;
+}
+
+static void coroutine_fn look(void *opaque)
+{
+    Look *l = opaque;
+
+    l->bs->drv->bdrv_co_erase_info(l->bs, 0, 4096, &l->info);
+    l->done = true;
+}
+
+/* While erase looks at a file, the node is reopened, and its descriptor becomes that of another file. */
+static void coroutine_fn erase_reopen_entry(void *opaque)
+{
+    g_autofree char *path = make_file("erase", 4096, 0x11);
+    BlockBackend *blk = open_read("driver=file,filename=%s,read-only=on,node-name=erase", path);
+    Look l = { .bs = blk_bs(blk), .info = { .notes = g_ptr_array_new_with_free_func(g_free) } };
+    EraseHost host = erase_host;
+    struct stat st;
+    int others[16];
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    erase_host.fstat = slow_fstat;
+    g_mutex_lock(&look_lock);
+    qemu_coroutine_enter(qemu_coroutine_create(look, &l));
+    while (g_atomic_int_get(&looks) == 0) {
+        co_sleep_ns(SCALE_MS);
+    }
+    g_autoptr(BlockdevOptions) options = QAPI_CLONE(BlockdevOptions, l.bs->options);
+    options->has_read_only = true;
+    options->read_only = false;
+    BlockdevOptionsList list = { .n = 1, .items = (BlockdevOptions *[]){ options } };
+    g_assert_true(bdrv_co_reopen(&list, &error_abort));
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        others[i] = open("/dev/zero", O_RDONLY);
+    }
+    g_mutex_unlock(&look_lock);
+    while (!l.done) {
+        co_sleep_ns(SCALE_MS);
+    }
+    g_assert_cmpuint(looked_at, ==, st.st_ino);
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        close(others[i]);
+    }
+    erase_host = host;
+    g_ptr_array_unref(l.info.notes);
+    blk_co_unref(blk);
     g_unlink(path);
 }
 
@@ -497,6 +565,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/file/resize", resize_entry, run);
     g_test_add_data_func("/file/open", open_entry, run);
     g_test_add_data_func("/file/read-only", read_only_entry, run);
+    g_test_add_data_func("/file/erase-while-reopened", erase_reopen_entry, run);
     g_test_add_data_func("/file/locks", locks_entry, run);
     g_test_add_data_func("/file/locks/qemu", qemu_locks_entry, run);
     g_test_add_data_func("/file/create", create_entry, run);
