@@ -74,9 +74,8 @@ static int coroutine_fn open_fd(const BlockdevOptions *o, const char *path, cons
 
 static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
 {
-    if (o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_NATIVE) {
-        error_setg(errp, "aio=native is not supported");
-        error_append_hint(errp, "Use aio=io_uring or aio=threads.");
+    if (o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_NATIVE && !s->direct) {
+        error_setg(errp, "aio=native was specified, but it requires cache.direct=on, which was not specified");
         return false;
     }
     if (o->has_aio_max_batch && (o->aio_max_batch < 0 || o->aio_max_batch > INT_MAX)) {
@@ -84,9 +83,10 @@ static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **e
         return false;
     }
     s->max_batch = o->has_aio_max_batch ? o->aio_max_batch : 0;
-    s->use_uring = !o->has_aio || o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING;
+    /* Linux AIO can do nothing that io_uring cannot do better. */
+    s->use_uring = !o->has_aio || o->aio != BLOCKDEV_AIO_OPTIONS_THREADS;
     s->copy_in_threads = !o->has_aio;
-    int ret = o->has_aio && s->use_uring ? aio_setup_io_uring() : 0;
+    int ret = o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING ? aio_setup_io_uring() : 0;
     if (ret < 0) {
         error_setg_errno(errp, -ret, "aio=io_uring is not available");
         error_append_hint(errp, "Leave aio out, or use aio=threads.");

@@ -218,9 +218,11 @@ static void coroutine_fn open_entry(void *opaque)
     g_assert_cmpint(mkfifo(fifo, 0600), ==, 0);
     g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,read-only=on,filename=%s", fifo));
     assert_error(&err, "to be a regular file");
+    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s", fifo));
+    assert_error(&err, "to be a regular file");
     g_unlink(fifo);
     g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s,aio=native", path));
-    assert_error(&err, "aio=native");
+    assert_error(&err, "requires cache.direct=on");
     g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s,aio-max-batch=-1", path));
     assert_error(&err, "aio-max-batch");
 
@@ -557,6 +559,7 @@ int main(int argc, char **argv)
     test_dir = g_dir_make_tmp("test-file-driver-XXXXXX", NULL);
     g_test_add_data_func("/file/data", "", test_data);
     g_test_add_data_func("/file/data/threads", ",aio=threads", test_data);
+    g_test_add_data_func("/file/data/native", ",aio=native,cache.direct=on", test_data);
     g_test_add_data_func("/file/data/io_uring", ",aio=io_uring,aio-max-batch=3", test_data);
     g_test_add_data_func("/file/data/threads/direct", ",aio=threads,cache.direct=on", test_data);
     g_test_add_data_func("/file/data/io_uring/direct", ",aio=io_uring,cache.direct=on", test_data);
