@@ -19,18 +19,33 @@ typedef struct OpenWork {
     const char *filename;
     int flags;
     int fd;
+    struct stat st;
+    bool device_read_only;      /* a block device to which nothing can be written */
+    bool lockable;
 } OpenWork;
 
+/* Everything about a path, or a file just opened, that may have to wait for a server. */
 static int open_worker(void *opaque)
 {
     OpenWork *work = opaque;
+    bool writable = (work->flags & O_ACCMODE) == O_RDWR;
+    int read_only = 0;
 
     /* Without O_NONBLOCK, a FIFO would wait for somebody at its other end. */
     work->fd = qemu_open(work->filename, work->flags | O_NONBLOCK);
     if (work->fd < 0) {
         return work->fd;
     }
-    return fcntl(work->fd, F_SETFL, work->flags & O_DIRECT) < 0 ? -errno : 0;
+    if (fcntl(work->fd, F_SETFL, work->flags & O_DIRECT) < 0 || fstat(work->fd, &work->st) < 0) {
+        return -errno;
+    }
+    /* The kernel lets them be opened for writing. */
+    if (writable && S_ISBLK(work->st.st_mode) && ioctl(work->fd, BLKROGET, &read_only) == 0 && read_only) {
+        work->device_read_only = true;
+        return -EROFS;
+    }
+    work->lockable = file_lock_supported(work->fd);
+    return 0;
 }
 
 static bool wants_direct(const BlockdevOptions *o)
@@ -43,33 +58,45 @@ static bool not_writable(int ret)
     return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
+static int coroutine_fn try_open(OpenWork *work)
+{
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, work);
+
+    if (ret < 0 && work->fd >= 0) {
+        close(work->fd);
+    }
+    return ret;
+}
+
 /*
- * Open @path, of a node with these options, as *@read_only says, which becomes true where auto-read-only allows that;
- * the descriptor, or -1 with @errp, which calls it @name.
+ * Open @path, of a node with these options, as *@read_only says, which becomes true where auto-read-only allows that.
+ * Fills @work; false with @errp, which calls it @name.
  */
-static int coroutine_fn open_fd(const BlockdevOptions *o, const char *path, const char *name, bool *read_only,
-                                Error **errp)
+static bool coroutine_fn open_fd(const BlockdevOptions *o, const char *path, const char *name, bool *read_only,
+                                 OpenWork *work, Error **errp)
 {
     int o_direct = wants_direct(o) ? O_DIRECT : 0;
-    OpenWork work = { .filename = path, .flags = (*read_only ? O_RDONLY : O_RDWR) | o_direct };
-    int ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
 
+    *work = (OpenWork){ .filename = path, .flags = (*read_only ? O_RDONLY : O_RDWR) | o_direct };
+    int ret = try_open(work);
     if (not_writable(ret) && !*read_only && o->has_auto_read_only && o->auto_read_only) {
         *read_only = true;
-        work.flags = O_RDONLY | o_direct;
-        ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, &work);
+        work->flags = O_RDONLY | o_direct;
+        ret = try_open(work);
     }
     if (ret == 0) {
-        return work.fd;
+        return true;
     }
-    if (work.fd >= 0) {
-        close(work.fd);
+    if (work->device_read_only) {
+        error_setg(errp, "Could not open '%s' for writing: the device is read-only", name);
+        error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+        return false;
     }
     error_setg_errno(errp, -ret, "Could not open '%s'", name);
     if (ret == -EINVAL && o_direct) {
         error_append_hint(errp, "The file system may not support O_DIRECT: try without cache.direct.\n");
     }
-    return -1;
+    return false;
 }
 
 static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
@@ -95,24 +122,16 @@ static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **e
     return true;
 }
 
-static bool check_type(BlockDriverState *bs, const char *filename, bool device, Error **errp)
+static bool check_type(BlockDriverState *bs, const char *filename, mode_t mode, bool device, Error **errp)
 {
-    BDRVFileState *s = bs->opaque;
-    struct stat st;
-
-    if (fstat(s->fd, &st) < 0) {
-        error_setg_errno(errp, errno, "Could not stat '%s'", filename);
-        return false;
-    }
-    s->is_blkdev = S_ISBLK(st.st_mode);
-    if (!device && !S_ISREG(st.st_mode)) {
+    if (!device && !S_ISREG(mode)) {
         error_setg(errp, "'%s' driver requires '%s' to be a regular file", bs->drv->format_name, filename);
-        if (s->is_blkdev) {
+        if (S_ISBLK(mode)) {
             error_append_hint(errp, "Use driver=host_device for a block device.");
         }
         return false;
     }
-    if (device && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)) {
+    if (device && !S_ISBLK(mode) && !S_ISCHR(mode)) {
         error_setg(errp, "'%s' driver requires '%s' to be either a character or block device",
                    bs->drv->format_name, filename);
         return false;
@@ -120,10 +139,9 @@ static bool check_type(BlockDriverState *bs, const char *filename, bool device, 
     return true;
 }
 
-static bool setup_lock(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
+static bool setup_lock(BDRVFileState *s, const BlockdevOptionsFile *o, bool supported, Error **errp)
 {
     OnOffAuto locking = o->has_locking ? o->locking : ON_OFF_AUTO_AUTO;
-    bool supported = file_lock_supported(s->fd);
 
     if (locking == ON_OFF_AUTO_ON && !supported) {
         error_setg(errp, "locking=on: the file system of '%s' has no locks", o->filename);
@@ -144,6 +162,7 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
 {
     ERRP_GUARD();
     BDRVFileState *s = bs->opaque;
+    OpenWork work;
 
     s->reopen_fd = -1;
     s->direct = wants_direct(bs->options);
@@ -158,12 +177,13 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     if (!choose_aio(s, o, errp)) {
         return false;
     }
-    s->fd = open_fd(bs->options, o->filename, o->filename, &bs->read_only, errp);
-    if (s->fd < 0 || !check_type(bs, o->filename, device, errp) ||
-        !setup_lock(s, o, errp)) {
-        if (s->fd >= 0) {
-            close(s->fd);
-        }
+    if (!open_fd(bs->options, o->filename, o->filename, &bs->read_only, &work, errp)) {
+        return false;
+    }
+    s->fd = work.fd;
+    s->is_blkdev = S_ISBLK(work.st.st_mode);
+    if (!check_type(bs, o->filename, work.st.st_mode, device, errp) || !setup_lock(s, o, work.lockable, errp)) {
+        close(s->fd);
         return false;
     }
     thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
@@ -194,11 +214,12 @@ bool coroutine_fn file_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
     BDRVFileState *s = bs->opaque;
     /* The same file, even if it has another name by now. */
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+    OpenWork work;
 
-    s->reopen_fd = open_fd(reopen->options, path, bs->filename, &reopen->read_only, errp);
-    if (s->reopen_fd < 0) {
+    if (!open_fd(reopen->options, path, bs->filename, &reopen->read_only, &work, errp)) {
         return false;
     }
+    s->reopen_fd = work.fd;
     int ret = file_lock_copy(&s->lock, s->reopen_fd);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Could not lock '%s'", bs->filename);

@@ -75,6 +75,31 @@ static void coroutine_fn host_device_entry(void *opaque)
     g_unlink(path);
 }
 
+/* The kernel lets a read-only device be opened for writing, and fails each write. */
+static void coroutine_fn read_only_device_entry(void *opaque)
+{
+    g_autofree char *path = make_file("read-only", SIZE, 0x77);
+    g_autofree char *dev = output_of("losetup -r -f --show %s", path);
+    g_autoptr(Error) err = NULL;
+
+    if (!dev) {
+        g_test_skip("cannot make a loop device");
+        g_unlink(path);
+        return;
+    }
+    g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=host_device,filename=%s", dev));
+    assert_error(&err, dev);
+    BlockBackend *blk = open_read("driver=host_device,filename=%s,auto-read-only=on", dev);
+    g_assert_true(blk_bs(blk)->read_only);
+    assert_bytes(blk, 0, SIZE, 0x77);
+    blk_co_unref(blk);
+    blk = open_read("driver=host_device,filename=%s,read-only=on", dev);
+    blk_co_unref(blk);
+    g_autofree char *gone = output_of("losetup -d %s", dev);
+    g_assert_nonnull(gone);
+    g_unlink(path);
+}
+
 /* A window that ends within the last block of a device whose blocks are larger. */
 static void coroutine_fn raw_block_entry(void *opaque)
 {
@@ -254,6 +279,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     test_dir = g_dir_make_tmp("test-raw-XXXXXX", NULL);
     g_test_add_data_func("/host_device", host_device_entry, run);
+    g_test_add_data_func("/host_device/read-only", read_only_device_entry, run);
     g_test_add_data_func("/raw", raw_entry, run);
     g_test_add_data_func("/raw/block", raw_block_entry, run);
     g_test_add_data_func("/null-co", null_entry, run);
