@@ -4,6 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+
+#include <poll.h>
+
 #include "util/aio-internal.h"
 
 static void co_enter(void *co)
@@ -118,6 +121,46 @@ void coroutine_fn co_sleep_ns(int64_t ns)
     CoSleep sleep = { NULL };
 
     co_sleep_ns_wakeable(&sleep, ns, NULL);
+}
+
+static void end_sleep(void *sleep)
+{
+    qemu_co_sleep_wake(sleep);
+}
+
+bool coroutine_fn co_sleep_ns_cancellable(int64_t ns)
+{
+    CoSleep sleep = { NULL };
+
+    if (qemu_co_cancel_begin(end_sleep, &sleep)) {
+        co_sleep_ns_wakeable(&sleep, ns, NULL);
+        qemu_co_cancel_end();
+    }
+    return !qemu_co_is_cancelled();
+}
+
+bool coroutine_mixed_fn qemu_co_wait_readable(int fd)
+{
+    CoSleep sleep = { NULL };
+    AioContext *ctx = qemu_get_current_aio_context();
+
+    if (!qemu_in_coroutine()) {
+        struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+        while (poll(&pfd, 1, -1) < 0) {
+            /* interrupted */
+        }
+        return true;
+    }
+    if (!qemu_co_cancel_begin(end_sleep, &sleep)) {
+        return false;
+    }
+    sleep.co = qemu_coroutine_self();
+    aio_set_fd_handler(ctx, fd, sleep_over, NULL, &sleep);
+    qemu_coroutine_yield();
+    aio_set_fd_handler(ctx, fd, NULL, NULL, NULL);
+    qemu_co_cancel_end();
+    return !qemu_co_is_cancelled();
 }
 
 typedef struct Run {

@@ -38,6 +38,9 @@ struct Coroutine {
     void *stack;            /* the guard page first */
     sigjmp_buf env;
     bool ended;
+    bool cancelled;
+    CoroutineCancelFunc *cancel;    /* ends what it waits for; NULL: not that kind of wait */
+    void *cancel_opaque;
     Coroutine *next;        /* in the pool */
 #ifdef CONFIG_VALGRIND
     unsigned valgrind_stack_id;
@@ -224,6 +227,7 @@ Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque)
     co->entry = entry;
     co->opaque = opaque;
     co->ended = false;
+    co->cancelled = false;
     co->ctx = NULL;
     return co;
 }
@@ -275,4 +279,36 @@ bool qemu_in_coroutine(void)
 AioContext *qemu_coroutine_get_aio_context(Coroutine *co)
 {
     return co->ctx;
+}
+
+bool coroutine_fn qemu_co_cancel_begin(CoroutineCancelFunc *func, void *opaque)
+{
+    Coroutine *self = get_current();
+
+    assert(!self->cancel);
+    if (!self->cancelled) {
+        self->cancel = func;
+        self->cancel_opaque = opaque;
+    }
+    return !self->cancelled;
+}
+
+void coroutine_fn qemu_co_cancel_end(void)
+{
+    get_current()->cancel = NULL;
+}
+
+bool coroutine_mixed_fn qemu_co_is_cancelled(void)
+{
+    return get_current()->cancelled;
+}
+
+void qemu_co_cancel(Coroutine *co)
+{
+    if (!co->cancelled) {
+        co->cancelled = true;
+        if (co->cancel) {
+            co->cancel(co->cancel_opaque);
+        }
+    }
 }

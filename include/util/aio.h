@@ -118,6 +118,12 @@ Coroutine *qemu_co_sleep_claim(CoSleep *sleep);
 void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock);
 void qemu_co_sleep_wake(CoSleep *sleep);
 
+/* Wait at least @ns nanoseconds: true; false once the coroutine is cancelled (qemu_co_cancel()). */
+bool coroutine_fn co_sleep_ns_cancellable(int64_t ns);
+
+/* Wait until @fd, a pipe or a socket, can be read, or is at its end: true; false once the coroutine is cancelled. */
+bool coroutine_mixed_fn qemu_co_wait_readable(int fd);
+
 /* Run @entry(@opaque) as a coroutine in this thread's loop and poll the loop until it has ended. */
 void aio_context_run(CoroutineEntry *entry, void *opaque);
 

@@ -46,6 +46,29 @@ void coroutine_fn qemu_coroutine_yield(void);
 Coroutine *coroutine_fn qemu_coroutine_self(void);
 bool qemu_in_coroutine(void);
 
+/*
+ * Cancelling. A coroutine that waits for what may never come, such as a writer for a pipe or a peer that answers, can
+ * be told to give up. Whoever waits like that says how to end the wait:
+ *
+ *     if (qemu_co_cancel_begin(end_wait, &something)) {
+ *         ...                                 // qemu_co_cancel() calls end_wait(&something)
+ *         qemu_co_cancel_end();
+ *     }
+ *     if (qemu_co_is_cancelled()) {
+ *         error_setg(errp, "Operation was cancelled");
+ *
+ * It stays cancelled to its end. All of it is for the thread of the coroutine.
+ */
+typedef void CoroutineCancelFunc(void *opaque);
+
+/* False where this coroutine was cancelled already. @func must not enter it at once: aio_co_schedule() does not. */
+bool coroutine_fn qemu_co_cancel_begin(CoroutineCancelFunc *func, void *opaque);
+void coroutine_fn qemu_co_cancel_end(void);
+bool coroutine_mixed_fn qemu_co_is_cancelled(void);
+
+/* Cancel @co, which has not ended. Once is enough. */
+void qemu_co_cancel(Coroutine *co);
+
 /* The event loop that @co was first entered in. */
 AioContext *qemu_coroutine_get_aio_context(Coroutine *co);
 

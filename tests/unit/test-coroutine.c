@@ -335,6 +335,52 @@ static void test_fd(void)
     close(fds[1]);
 }
 
+/* Waits for a pipe, then sleeps "for ever": how many of both came to their end. */
+static void coroutine_fn wait_twice(void *opaque)
+{
+    int *pipe_fds = opaque;
+
+    pipe_fds[1] = qemu_co_wait_readable(pipe_fds[0]);
+    pipe_fds[1] += co_sleep_ns_cancellable(pipe_fds[1] ? 1000 * NANOSECONDS_PER_SECOND : 1);
+}
+
+/* Cancelled before it waits, while it waits for the pipe, and while it sleeps; then the next user of the coroutine. */
+static void coroutine_fn cancel_main(void *opaque)
+{
+    for (int when = 0; when < 3; when++) {
+        int fds[2];
+        g_assert_cmpint(pipe(fds), ==, 0);
+        int arg[2] = { fds[0], -1 };
+        Coroutine *co = qemu_coroutine_create(wait_twice, arg);
+
+        if (when == 0) {
+            qemu_co_cancel(co);
+        }
+        qemu_coroutine_enter(co);
+        if (when == 2) {
+            g_assert_cmpint(write(fds[1], "x", 1), ==, 1);
+            co_sleep_ns(10 * SCALE_MS);
+            g_assert_cmpint(arg[1], ==, 1);
+        }
+        if (when > 0) {
+            qemu_co_cancel(co);
+            qemu_co_cancel(co);
+            co_sleep_ns(10 * SCALE_MS);
+        }
+        g_assert_cmpint(arg[1], ==, when == 2);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    g_assert_false(qemu_co_is_cancelled());
+    g_assert_true(co_sleep_ns_cancellable(1));
+}
+
+static void test_cancel(void)
+{
+    aio_context_run(cancel_main, NULL);
+    g_assert_false(qemu_co_is_cancelled());
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -345,6 +391,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/sleep", test_sleep);
     g_test_add_func("/coroutine/sleep/short", test_short_sleeps);
     g_test_add_func("/coroutine/sleep/both", test_sleep_both);
+    g_test_add_func("/coroutine/cancel", test_cancel);
     g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
     g_test_add_func("/coroutine/mutex/wakeable", test_mutex_wakeable);
     g_test_add_func("/coroutine/map", test_map);
