@@ -13,6 +13,7 @@
 
 #include "io/channel.h"
 #include "util/aio.h"
+#include "util/thread-pool.h"
 
 /* Descriptors that a peer may have sent and nobody took yet. */
 #define FDS_MAX 16
@@ -26,6 +27,7 @@ struct IOChannel {
     int refcnt;
     int fd;
     int old_flags;              /* of the descriptor, -1: nothing to restore */
+    bool is_file;               /* a regular one, which is always ready, and may keep us waiting all the same */
     bool is_socket;
     bool is_unix;
     bool is_tcp;
@@ -53,7 +55,9 @@ IOChannel *io_channel_new(int fd)
     ch->refcnt = 1;
     ch->fd = fd;
     ch->old_flags = -1;
-    ch->is_socket = fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+    bool known = fstat(fd, &st) == 0;
+    ch->is_file = known && S_ISREG(st.st_mode);
+    ch->is_socket = known && S_ISSOCK(st.st_mode);
     if (ch->is_socket && getsockname(fd, (struct sockaddr *)&addr, &len) == 0) {
         ch->is_unix = addr.ss_family == AF_UNIX;
         ch->is_tcp = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
@@ -292,11 +296,47 @@ ssize_t io_channel_try_read(IOChannel *ch, void *buf, size_t len, IOWait *wait)
     return ch->filter ? ch->filter->read(ch->filter_opaque, buf, len, wait) : io_channel_raw_read(ch, buf, len);
 }
 
+typedef struct FileWork {
+    IOChannel *ch;
+    struct iovec *iov;
+    int niov;
+    ssize_t n;
+} FileWork;
+
+static int read_file(void *opaque)
+{
+    FileWork *work = opaque;
+
+    work->n = io_channel_raw_read(work->ch, work->iov->iov_base, work->iov->iov_len);
+    return 0;
+}
+
+static int write_file(void *opaque)
+{
+    FileWork *work = opaque;
+
+    work->n = raw_writev(work->ch, work->iov, work->niov);
+    return 0;
+}
+
+/* Have a worker read from, or write to, a regular file. */
+static ssize_t coroutine_fn use_file(ThreadPoolFunc *func, IOChannel *ch, struct iovec *iov, int niov)
+{
+    FileWork work = { .ch = ch, .iov = iov, .niov = niov };
+
+    thread_pool_submit_co(THREAD_POOL_IO, func, &work);
+    return work.n;
+}
+
 ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len)
 {
+    struct iovec iov = { .iov_base = buf, .iov_len = len };
     IOWait wait;
     ssize_t n;
 
+    if (ch->is_file) {
+        return ch->shut ? 0 : use_file(read_file, ch, &iov, 1);
+    }
     while ((n = io_channel_try_read(ch, buf, len, &wait)) == -EAGAIN) {
         io_channel_co_wait(ch, false, wait);
     }
@@ -336,7 +376,8 @@ int coroutine_fn io_channel_co_writev_all(IOChannel *ch, struct iovec *iov, int 
             return -ESHUTDOWN;
         }
         n = ch->filter ? ch->filter->write(ch->filter_opaque, iov->iov_base, iov->iov_len, &wait)
-                       : raw_writev(ch, iov, niov);
+            : ch->is_file ? use_file(write_file, ch, iov, niov)
+            : raw_writev(ch, iov, niov);
         if (n == -EAGAIN) {
             io_channel_co_wait(ch, true, wait);
             continue;

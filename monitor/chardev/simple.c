@@ -5,9 +5,11 @@
  */
 #include "util/osdep.h"
 
+#include <sys/stat.h>
 #include <termios.h>
 
 #include "chardev-int.h"
+#include "util/thread-pool.h"
 
 /* What was opened and waits for a front end, or its next one. */
 typedef struct SimpleChardev {
@@ -31,14 +33,38 @@ static SimpleChardev *to_simple(Chardev *chr)
     return container_of(chr, SimpleChardev, parent);
 }
 
-static int open_file(const char *name, int flags, Error **errp)
+typedef struct OpenWork {
+    const char *name;
+    int flags;
+} OpenWork;
+
+/*
+ * On a worker: a new descriptor, or -errno. Nobody has to be at the other end of a pipe: opened for both directions it
+ * keeps what is written until somebody reads it, and has no end while one writer comes after the other.
+ */
+static int open_work(void *opaque)
 {
-    int fd = RETRY_ON_EINTR(open(name, flags | O_CLOEXEC | O_NOCTTY, 0666));
+    OpenWork *work = opaque;
+    struct stat st;
+
+    if (stat(work->name, &st) == 0 && S_ISFIFO(st.st_mode)) {
+        work->flags = O_RDWR;
+    }
+    int fd = RETRY_ON_EINTR(open(work->name, work->flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0666));
+    return fd < 0 ? -errno : fd;
+}
+
+/* NULL with @errp. */
+static IOChannel *coroutine_fn open_file(const char *name, int flags, Error **errp)
+{
+    OpenWork work = { .name = name, .flags = flags };
+    int fd = thread_pool_submit_co(THREAD_POOL_IO, open_work, &work);
 
     if (fd < 0) {
-        error_setg_errno(errp, errno, "Could not open '%s'", name);
+        error_setg_errno(errp, -fd, "Could not open '%s'", name);
+        return NULL;
     }
-    return fd;
+    return io_channel_new(fd);
 }
 
 static bool coroutine_fn file_open(Chardev *chr, const ChardevBackend *backend, Error **errp)
@@ -46,20 +72,18 @@ static bool coroutine_fn file_open(Chardev *chr, const ChardevBackend *backend, 
     SimpleChardev *s = to_simple(chr);
     const ChardevFile *file = backend->u.file.data;
     bool append = file->has_append && file->append;
-    g_auto_fd int in = -1;
 
     if (file->in) {
-        in = open_file(file->in, O_RDONLY | O_NONBLOCK, errp);
-        if (in < 0) {
+        s->in = open_file(file->in, O_RDONLY, errp);
+        if (!s->in) {
             return false;
         }
     }
-    int out = open_file(file->out, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), errp);
-    if (out < 0) {
+    s->out = open_file(file->out, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), errp);
+    if (!s->out) {
+        io_channel_unref(s->in);
         return false;
     }
-    s->out = io_channel_new(out);
-    s->in = in >= 0 ? io_channel_new(g_steal_auto_fd(&in)) : NULL;
     return true;
 }
 
