@@ -31,6 +31,16 @@ static const UserCreatableType *types[OBJECT_TYPE__MAX] = {
 
 static GPtrArray *objects;      /* of Object, in the order of creation */
 
+/* An object that is being made, whose coroutine may wait for a file. */
+typedef struct Creation {
+    const char *id;
+    Coroutine *co;
+    struct Creation *next;
+} Creation;
+
+static Creation *creations;
+static CoQueue creation_ended = { .last = &creation_ended.first };
+
 static void object_free(void *opaque)
 {
     Object *object = opaque;
@@ -59,9 +69,19 @@ void user_creatable_register(const UserCreatableType *type)
     types[type->type] = type;
 }
 
+static Creation *creation_find(const char *id)
+{
+    Creation *c = creations;
+
+    while (c && !g_str_equal(c->id, id)) {
+        c = c->next;
+    }
+    return c;
+}
+
 static bool id_is_free(const char *id, Error **errp)
 {
-    if (object_find(id)) {
+    if (object_find(id) || creation_find(id)) {
         error_setg(errp, "There is an object with id '%s' already", id);
         return false;
     }
@@ -92,6 +112,21 @@ static ObjectOptions *public_options(const ObjectOptions *options)
     return copy;
 }
 
+static void *coroutine_mixed_fn create(const UserCreatableType *type, const ObjectOptions *options, Error **errp)
+{
+    Creation creation = { .id = options->id, .co = qemu_coroutine_self(), .next = creations };
+
+    creations = &creation;
+    void *obj = type->create(options, errp);
+    Creation **c = &creations;
+    while (*c != &creation) {
+        c = &(*c)->next;
+    }
+    *c = creation.next;
+    qemu_co_queue_restart_all(&creation_ended);
+    return obj;
+}
+
 bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
@@ -106,13 +141,8 @@ bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error *
         return false;
     }
 
-    void *obj = type->create(options, errp);
+    void *obj = create(type, options, errp);
     if (!obj) {
-        return false;
-    }
-    /* Creating may have waited, and let others run. */
-    if (!id_is_free(options->id, errp)) {
-        type->free(obj);
         return false;
     }
 
@@ -183,10 +213,21 @@ bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp)
     return options && user_creatable_add(options, errp);
 }
 
-bool user_creatable_del(const char *id, Error **errp)
+bool coroutine_mixed_fn user_creatable_del(const char *id, Error **errp)
 {
-    Object *object = object_find(id);
+    Creation *creation = creation_find(id);
+    bool cancelled = creation;
 
+    if (creation) {
+        qemu_co_cancel(creation->co);
+    }
+    while (creation_find(id)) {
+        qemu_co_queue_wait(&creation_ended, NULL);
+    }
+    Object *object = object_find(id);
+    if (!object && cancelled) {
+        return true;
+    }
     if (!object) {
         error_setg(errp, "There is no object with id '%s'", id);
         return false;

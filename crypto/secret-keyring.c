@@ -8,31 +8,46 @@
 #include <keyutils.h>
 
 #include "crypto/secret-int.h"
+#include "util/thread-pool.h"
 
-static SecretBuffer *secret_read_keyring(int32_t serial, Error **errp)
+typedef struct KeyringWork {
+    int32_t serial;
+    SecretBuffer *buf;
+    Error **errp;
+} KeyringWork;
+
+/* On a worker, as the kernel may have to wait for the key. */
+static int read_key(void *opaque)
 {
-    g_autoptr(SecretBuffer) buf = secret_buffer_new(0);
+    KeyringWork *work = opaque;
+    SecretBuffer *buf = work->buf;
     long len;
 
     /* The key may grow between asking for its length and reading it. */
-    while ((len = keyctl_read(serial, (char *)buf->data, buf->capacity)) > (long)buf->capacity) {
+    while ((len = keyctl_read(work->serial, (char *)buf->data, buf->capacity)) > (long)buf->capacity) {
         if (len > QCRYPTO_SECRET_MAX_BYTES) {
-            error_setg(errp, "Key %" PRId32 " has more than %d bytes", serial,
-                       QCRYPTO_SECRET_MAX_BYTES);
-            return NULL;
+            error_setg(work->errp, "Key %" PRId32 " has more than %d bytes", work->serial, QCRYPTO_SECRET_MAX_BYTES);
+            return false;
         }
         secret_buffer_reserve(buf, len);
     }
     if (len < 0) {
-        error_setg_errno(errp, errno, "Could not read key %" PRId32 " from the kernel keyring",
-                         serial);
-        return NULL;
+        error_setg_errno(work->errp, errno, "Could not read key %" PRId32 " from the kernel keyring", work->serial);
+        return false;
     }
     buf->len = len;
-    return g_steal_pointer(&buf);
+    return true;
 }
 
-static void *secret_keyring_create(const ObjectOptions *options, Error **errp)
+static SecretBuffer *coroutine_mixed_fn secret_read_keyring(int32_t serial, Error **errp)
+{
+    g_autoptr(SecretBuffer) buf = secret_buffer_new(0);
+    KeyringWork work = { .serial = serial, .buf = buf, .errp = errp };
+
+    return thread_pool_submit_co(THREAD_POOL_IO, read_key, &work) ? g_steal_pointer(&buf) : NULL;
+}
+
+static void *coroutine_mixed_fn secret_keyring_create(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
     const SecretKeyringProperties *props = &options->u.secret_keyring;

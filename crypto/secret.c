@@ -118,7 +118,7 @@ static SecretBuffer *coroutine_mixed_fn secret_load(const SecretProperties *prop
         return NULL;
     }
     if (props->file) {
-        return secret_read_file(props->file, errp);
+        return secret_read_file(props->file, SECRET_FILE_REQUIRED, errp);
     }
     return secret_buffer_new_from(props->data, strlen(props->data));
 }

@@ -28,17 +28,12 @@ static void cert_list_cleanup(CertList *list)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CertList, cert_list_cleanup)
 
-static bool cert_list_load(CertList *list, const char *path, Error **errp)
+static bool cert_list_load(CertList *list, const TlsFile *file, Error **errp)
 {
-    gnutls_datum_t data;
-    int rc = gnutls_load_file(path, &data);
-
-    list->path = path;
-    if (rc >= 0) {
-        rc = gnutls_x509_crt_list_import2(&list->certs, &list->n, &data, GNUTLS_X509_FMT_PEM, 0);
-        gnutls_free(data.data);
-    }
-    return tls_creds_check_gnutls(rc, "the certificate", path, errp);
+    list->path = file->path;
+    return tls_creds_check_gnutls(gnutls_x509_crt_list_import2(&list->certs, &list->n, &file->datum,
+                                                               GNUTLS_X509_FMT_PEM, 0),
+                                  "the certificate", file->path, errp);
 }
 
 static bool check_times(gnutls_x509_crt_t cert, const char *path, Error **errp)
@@ -150,13 +145,14 @@ static bool check_chain(const CertList *cert, const CertList *ca, Error **errp)
     return false;
 }
 
-bool tls_creds_check_certs(const char *ca_path, const char *cert_path, bool is_server, Error **errp)
+bool tls_creds_check_certs(const TlsFile *ca_file, const TlsFile *cert_file, bool is_server, Error **errp)
 {
     ERRP_GUARD();
+    const char *ca_path = ca_file->path, *cert_path = cert_file->path;
     g_auto(CertList) ca = { NULL };
     g_auto(CertList) cert = { NULL };
 
-    if (!cert_list_load(&ca, ca_path, errp)) {
+    if (!cert_list_load(&ca, ca_file, errp)) {
         return false;
     }
     for (unsigned i = 0; i < ca.n; i++) {
@@ -166,10 +162,10 @@ bool tls_creds_check_certs(const char *ca_path, const char *cert_path, bool is_s
             return false;
         }
     }
-    if (!cert_path) {
+    if (!cert_file->data) {
         return true;
     }
-    return cert_list_load(&cert, cert_path, errp) &&
+    return cert_list_load(&cert, cert_file, errp) &&
            check_times(cert.certs[0], cert_path, errp) &&
            check_basic_constraints(cert.certs[0], cert_path, false, errp) &&
            check_usage(cert.certs[0], cert_path, false, errp) &&

@@ -5,8 +5,9 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/secret-int.h"
 #include "crypto/tls-creds-int.h"
+
+#define KEYS_FILE "keys.psk"
 
 /*
  * The key of @username in a file of lines USER:HEX, as a view into @file; false where it has none.
@@ -33,51 +34,84 @@ static bool find_key(const SecretBuffer *file, const char *username, gnutls_datu
     return false;
 }
 
-static bool load_client(QCryptoTLSCreds *creds, const char *path, const char *username, Error **errp)
+static bool load_client(QCryptoTLSCreds *creds, const TlsFile *file, const char *username, Error **errp)
 {
-    g_autoptr(SecretBuffer) file = secret_read_file(path, errp);
     gnutls_datum_t key;
 
-    if (!file) {
-        return false;
-    }
-    if (!find_key(file, username, &key)) {
-        error_setg(errp, "'%s' has no key for user '%s'", path, username);
+    if (!find_key(file->data, username, &key)) {
+        error_setg(errp, "'%s' has no key for user '%s'", file->path, username);
         return false;
     }
     return tls_creds_check_gnutls(gnutls_psk_allocate_client_credentials(&creds->u.psk_client), "the keys",
-                                  path, errp) &&
+                                  file->path, errp) &&
            tls_creds_check_gnutls(gnutls_psk_set_client_credentials(creds->u.psk_client, username, &key,
                                                                     GNUTLS_PSK_KEY_HEX),
-                                  "the key in", path, errp);
+                                  "the key in", file->path, errp);
 }
 
-/* GnuTLS reads the file at each handshake: keys come and go without a restart. */
-static bool load_server(QCryptoTLSCreds *creds, const char *path, Error **errp)
+/* For GnuTLS, in a handshake. 1: there is no such user; it goes on with a random key then, and fails later. */
+static int find_server_key(gnutls_session_t handle, const char *username, gnutls_datum_t *key)
 {
-    return tls_creds_check_gnutls(gnutls_psk_allocate_server_credentials(&creds->u.psk_server), "the keys",
-                                  path, errp) &&
-           tls_creds_check_gnutls(gnutls_psk_set_server_credentials_file(creds->u.psk_server, path),
-                                  "the keys", path, errp);
+    const QCryptoTLSCreds *creds = gnutls_session_get_ptr(handle);
+    gnutls_datum_t hex;
+
+    if (!find_key(creds->psk_keys, username, &hex)) {
+        return 1;
+    }
+    return gnutls_hex_decode2(&hex, key) < 0 ? -1 : 0;
 }
 
-static void *psk_create(const ObjectOptions *options, Error **errp)
+static bool load_server(QCryptoTLSCreds *creds, TlsFile *file, Error **errp)
+{
+    creds->psk_keys = g_steal_pointer(&file->data);
+    if (!tls_creds_check_gnutls(gnutls_psk_allocate_server_credentials(&creds->u.psk_server), "the keys",
+                                file->path, errp)) {
+        return false;
+    }
+    gnutls_psk_set_server_credentials_function(creds->u.psk_server, find_server_key);
+    return true;
+}
+
+bool coroutine_mixed_fn qcrypto_tls_creds_refresh(QCryptoTLSCreds *creds, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!creds->psk_keys) {
+        return true;
+    }
+    g_autofree char *path = g_build_filename(creds->dir, KEYS_FILE, NULL);
+    SecretBuffer *keys = secret_read_file(path, SECRET_FILE_REGULAR, errp);
+    if (keys) {
+        secret_buffer_free(creds->psk_keys);
+        creds->psk_keys = keys;
+    }
+    return !*errp;
+}
+
+static bool coroutine_mixed_fn load(QCryptoTLSCreds *creds, const char *username, Error **errp)
+{
+    g_auto(TlsFile) file = { NULL };
+
+    if (!tls_file_read(creds, KEYS_FILE, true, &file, errp)) {
+        return false;
+    }
+    if (creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
+        return load_client(creds, &file, username ?: "qemu", errp);
+    }
+    if (username) {
+        error_setg(errp, "Option 'username' is for clients: a server takes every user in '%s'", file.path);
+        return false;
+    }
+    return load_server(creds, &file, errp);
+}
+
+static void *coroutine_mixed_fn psk_create(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
     const TlsCredsPskProperties *props = &options->u.tls_creds_psk;
     g_autoptr(QCryptoTLSCreds) creds = tls_creds_new((const TlsCredsProperties *)props, true, errp);
-    g_autofree char *path = creds ? tls_creds_path(creds, "keys.psk", true, errp) : NULL;
-    bool ok = path;
 
-    if (ok && creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
-        ok = load_client(creds, path, props->username ?: "qemu", errp);
-    } else if (ok && props->username) {
-        error_setg(errp, "Option 'username' is for clients: a server takes every user in '%s'", path);
-        ok = false;
-    } else if (ok) {
-        ok = load_server(creds, path, errp);
-    }
-    if (!ok) {
+    if (!creds || !load(creds, props->username, errp)) {
         error_prepend(errp, "TLS credentials '%s': ", options->id);
         return NULL;
     }

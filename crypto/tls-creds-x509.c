@@ -5,54 +5,45 @@
  */
 #include "util/osdep.h"
 
-#include "crypto/secret.h"
 #include "crypto/tls-creds-int.h"
+#include "util/thread-pool.h"
 
-/* The files of credentials; those that are missing and not needed are NULL. */
+/* The files of credentials. */
 typedef struct Files {
-    char *ca_cert;
-    char *ca_crl;
-    char *cert;
-    char *key;
-    char *dh_params;
+    TlsFile ca_cert;
+    TlsFile ca_crl;
+    TlsFile cert;
+    TlsFile key;
+    TlsFile dh_params;
 } Files;
 
 static void files_cleanup(Files *f)
 {
-    g_free(f->ca_cert);
-    g_free(f->ca_crl);
-    g_free(f->cert);
-    g_free(f->key);
-    g_free(f->dh_params);
+    tls_file_cleanup(&f->ca_cert);
+    tls_file_cleanup(&f->ca_crl);
+    tls_file_cleanup(&f->cert);
+    tls_file_cleanup(&f->key);
+    tls_file_cleanup(&f->dh_params);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Files, files_cleanup)
 
-static bool find_files(const QCryptoTLSCreds *creds, Files *f, Error **errp)
+static bool coroutine_mixed_fn read_files(const QCryptoTLSCreds *creds, Files *f, Error **errp)
 {
     bool is_server = creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
 
-    f->ca_cert = tls_creds_path(creds, "ca-cert.pem", true, errp);
-    if (!f->ca_cert) {
-        return false;
-    }
-    f->ca_crl = tls_creds_path(creds, "ca-crl.pem", false, NULL);
-    f->cert = tls_creds_path(creds, is_server ? "server-cert.pem" : "client-cert.pem", is_server, errp);
-    if (is_server && !f->cert) {
-        return false;
-    }
-    /* A certificate is of no use without its key, nor the other way round. */
-    f->key = tls_creds_path(creds, is_server ? "server-key.pem" : "client-key.pem", f->cert, errp);
-    if (f->cert && !f->key) {
-        return false;
-    }
-    f->dh_params = is_server ? tls_creds_path(creds, "dh-params.pem", false, NULL) : NULL;
-    return true;
+    return tls_file_read(creds, "ca-cert.pem", true, &f->ca_cert, errp) &&
+           tls_file_read(creds, "ca-crl.pem", false, &f->ca_crl, errp) &&
+           tls_file_read(creds, is_server ? "server-cert.pem" : "client-cert.pem", is_server, &f->cert, errp) &&
+           /* A certificate is of no use without its key, nor the other way round. */
+           (!f->cert.data ||
+            tls_file_read(creds, is_server ? "server-key.pem" : "client-key.pem", true, &f->key, errp)) &&
+           (!is_server || tls_file_read(creds, "dh-params.pem", false, &f->dh_params, errp));
 }
 
-/* The password of the private key, with a NUL behind it; NULL where there is none, or with @errp. */
+/* The password of the private key, with a NUL behind it; NULL with @errp. */
 static SecretBuffer *key_password(const char *passwordid, Error **errp)
 {
-    SecretBuffer *password = passwordid ? qcrypto_secret_lookup(passwordid, errp) : NULL;
+    SecretBuffer *password = qcrypto_secret_lookup(passwordid, errp);
 
     if (password) {
         secret_buffer_append(password, "", 1);
@@ -60,80 +51,103 @@ static SecretBuffer *key_password(const char *passwordid, Error **errp)
     return password;
 }
 
-static bool load_dh_params(QCryptoTLSCreds *creds, const char *path, Error **errp)
+static bool load_dh_params(QCryptoTLSCreds *creds, const TlsFile *file, Error **errp)
 {
-    gnutls_datum_t data;
-    int rc = gnutls_load_file(path, &data);
+    int rc = gnutls_dh_params_init(&creds->dh_params);
 
     if (rc >= 0) {
-        rc = gnutls_dh_params_init(&creds->dh_params);
-        if (rc >= 0) {
-            rc = gnutls_dh_params_import_pkcs3(creds->dh_params, &data, GNUTLS_X509_FMT_PEM);
-        }
-        gnutls_free(data.data);
+        rc = gnutls_dh_params_import_pkcs3(creds->dh_params, &file->datum, GNUTLS_X509_FMT_PEM);
     }
-    if (!tls_creds_check_gnutls(rc, "the Diffie-Hellman parameters", path, errp)) {
+    if (!tls_creds_check_gnutls(rc, "the Diffie-Hellman parameters", file->path, errp)) {
         return false;
     }
     gnutls_certificate_set_dh_params(creds->u.cert, creds->dh_params);
     return true;
 }
 
-static bool load_key(QCryptoTLSCreds *creds, const Files *f, const char *passwordid, Error **errp)
+static bool load_key(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer *password, Error **errp)
 {
-    ERRP_GUARD();
-    g_autoptr(SecretBuffer) password = key_password(passwordid, errp);
+    int rc = gnutls_certificate_set_x509_key_mem2(creds->u.cert, &f->cert.datum, &f->key.datum, GNUTLS_X509_FMT_PEM,
+                                                  password ? (const char *)password->data : NULL, 0);
 
-    if (passwordid && !password) {
-        error_prepend(errp, "Option 'passwordid': ");
-        return false;
-    }
-    int rc = gnutls_certificate_set_x509_key_file2(creds->u.cert, f->cert, f->key, GNUTLS_X509_FMT_PEM,
-                                                   password ? (const char *)password->data : NULL, 0);
     if (rc == GNUTLS_E_DECRYPTION_FAILED) {
-        error_setg(errp, "Could not decrypt the private key '%s'", f->key);
+        error_setg(errp, "Could not decrypt the private key '%s'", f->key.path);
         error_append_hint(errp, "Option 'passwordid' names the secret that holds its password.\n");
         return false;
     }
-    return tls_creds_check_gnutls(rc, "the certificate and key", f->cert, errp);
+    return tls_creds_check_gnutls(rc, "the certificate and key", f->cert.path, errp);
 }
 
-static bool load_files(QCryptoTLSCreds *creds, const Files *f, const char *passwordid, Error **errp)
+static bool load_files(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer *password, Error **errp)
 {
     int rc = gnutls_certificate_allocate_credentials(&creds->u.cert);
 
     if (!tls_creds_check_gnutls(rc, "certificates from", creds->dir, errp)) {
         return false;
     }
-    rc = gnutls_certificate_set_x509_trust_file(creds->u.cert, f->ca_cert, GNUTLS_X509_FMT_PEM);
-    if (!tls_creds_check_gnutls(rc, "the CA's certificate", f->ca_cert, errp)) {
+    rc = gnutls_certificate_set_x509_trust_mem(creds->u.cert, &f->ca_cert.datum, GNUTLS_X509_FMT_PEM);
+    if (!tls_creds_check_gnutls(rc, "the CA's certificate", f->ca_cert.path, errp)) {
         return false;
     }
-    if (f->cert && !load_key(creds, f, passwordid, errp)) {
+    if (f->cert.data && !load_key(creds, f, password, errp)) {
         return false;
     }
-    if (f->ca_crl) {
-        rc = gnutls_certificate_set_x509_crl_file(creds->u.cert, f->ca_crl, GNUTLS_X509_FMT_PEM);
-        if (!tls_creds_check_gnutls(rc, "the list of revoked certificates", f->ca_crl, errp)) {
+    if (f->ca_crl.data) {
+        rc = gnutls_certificate_set_x509_crl_mem(creds->u.cert, &f->ca_crl.datum, GNUTLS_X509_FMT_PEM);
+        if (!tls_creds_check_gnutls(rc, "the list of revoked certificates", f->ca_crl.path, errp)) {
             return false;
         }
     }
-    return !f->dh_params || load_dh_params(creds, f->dh_params, errp);
+    return !f->dh_params.data || load_dh_params(creds, &f->dh_params, errp);
 }
 
-static void *x509_create(const ObjectOptions *options, Error **errp)
+typedef struct LoadWork {
+    QCryptoTLSCreds *creds;
+    const Files *files;
+    const SecretBuffer *password;
+    bool sanity_check;
+    Error **errp;
+} LoadWork;
+
+/* On a worker: the key may be encrypted with a key that takes time to derive. */
+static int check_and_load(void *opaque)
+{
+    LoadWork *work = opaque;
+    const Files *f = work->files;
+    bool is_server = work->creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
+
+    return (!work->sanity_check || tls_creds_check_certs(&f->ca_cert, &f->cert, is_server, work->errp)) &&
+           load_files(work->creds, f, work->password, work->errp);
+}
+
+static bool coroutine_mixed_fn load(QCryptoTLSCreds *creds, const TlsCredsX509Properties *props, Error **errp)
+{
+    ERRP_GUARD();
+    g_auto(Files) files = { .ca_cert.path = NULL };
+    g_autoptr(SecretBuffer) password = NULL;
+
+    if (!read_files(creds, &files, errp)) {
+        return false;
+    }
+    /* What a certificate's key may need, others have no use for. */
+    if (files.cert.data && props->passwordid && !(password = key_password(props->passwordid, errp))) {
+        error_prepend(errp, "Option 'passwordid': ");
+        return false;
+    }
+    LoadWork work = {
+        .creds = creds, .files = &files, .password = password,
+        .sanity_check = !props->has_sanity_check || props->sanity_check, .errp = errp,
+    };
+    return thread_pool_submit_co(THREAD_POOL_LONG, check_and_load, &work);
+}
+
+static void *coroutine_mixed_fn x509_create(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
     const TlsCredsX509Properties *props = &options->u.tls_creds_x509;
     g_autoptr(QCryptoTLSCreds) creds = tls_creds_new((const TlsCredsProperties *)props, false, errp);
-    g_auto(Files) f = { NULL };
-    bool ok = creds && find_files(creds, &f, errp);
 
-    if (ok && (!props->has_sanity_check || props->sanity_check)) {
-        ok = tls_creds_check_certs(f.ca_cert, f.cert, creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER,
-                                   errp);
-    }
-    if (!ok || !load_files(creds, &f, props->passwordid, errp)) {
+    if (!creds || !load(creds, props, errp)) {
         error_prepend(errp, "TLS credentials '%s': ", options->id);
         return NULL;
     }

@@ -38,17 +38,23 @@ QCryptoTLSCreds *tls_creds_new(const TlsCredsProperties *props, bool is_psk, Err
     return creds;
 }
 
-char *tls_creds_path(const QCryptoTLSCreds *creds, const char *name, bool required, Error **errp)
+void tls_file_cleanup(TlsFile *file)
 {
-    g_autofree char *path = g_build_filename(creds->dir, name, NULL);
+    g_free(file->path);
+    secret_buffer_free(file->data);
+}
 
-    if (access(path, F_OK) < 0) {
-        if (required) {
-            error_setg_errno(errp, errno, "Could not open '%s'", path);
-        }
-        return NULL;
+bool coroutine_mixed_fn tls_file_read(const QCryptoTLSCreds *creds, const char *name, bool required, TlsFile *file,
+                                      Error **errp)
+{
+    ERRP_GUARD();
+
+    file->path = g_build_filename(creds->dir, name, NULL);
+    file->data = secret_read_file(file->path, required ? SECRET_FILE_REQUIRED : SECRET_FILE_OPTIONAL, errp);
+    if (file->data) {
+        file->datum = (gnutls_datum_t){ .data = file->data->data, .size = file->data->len };
     }
-    return g_steal_pointer(&path);
+    return !*errp;
 }
 
 bool tls_creds_check_gnutls(int rc, const char *what, const char *path, Error **errp)
@@ -84,6 +90,7 @@ void qcrypto_tls_creds_unref(QCryptoTLSCreds *creds)
     if (creds->dh_params) {
         gnutls_dh_params_deinit(creds->dh_params);
     }
+    secret_buffer_free(creds->psk_keys);
     g_free(creds->dir);
     g_free(creds->priority);
     g_free(creds);

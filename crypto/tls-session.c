@@ -95,6 +95,7 @@ QCryptoTLSSession *qcrypto_tls_session_new(QCryptoTLSCreds *creds, const char *h
     if (!is_server) {
         send_server_name(session);
     }
+    gnutls_session_set_ptr(session->handle, creds);
     gnutls_transport_set_ptr(session->handle, session);
     gnutls_transport_set_push_function(session->handle, transport_push);
     gnutls_transport_set_pull_function(session->handle, transport_pull);

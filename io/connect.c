@@ -27,7 +27,11 @@ static int coroutine_fn wait_connected(IOChannel *ch, int64_t timeout_ns)
     if (timeout_ns) {
         aio_timer_mod_ns(timer, qemu_clock_get_ns() + timeout_ns);
     }
-    int ret = io_channel_co_wait(ch, true, IO_WAIT_OUT);
+    int ret = -ESHUTDOWN;
+    if (qemu_co_cancel_begin(give_up, ch)) {
+        ret = io_channel_co_wait(ch, true, IO_WAIT_OUT);
+        qemu_co_cancel_end();
+    }
     aio_timer_free(timer);
     if (ret < 0) {
         return -ETIMEDOUT;
@@ -50,10 +54,9 @@ static IOChannel *coroutine_fn connect_one(const SocketName *name, int64_t timeo
     g_autoptr(IOChannel) ch = io_channel_new(fd);
     for (int tries = 0; ; tries++) {
         *ret = RETRY_ON_EINTR(connect(fd, (const struct sockaddr *)&name->addr, name->len)) < 0 ? -errno : 0;
-        if (*ret != -EAGAIN || tries == BACKLOG_TRIES) {
+        if (*ret != -EAGAIN || tries == BACKLOG_TRIES || !co_sleep_ns_cancellable(BACKLOG_WAIT_NS)) {
             break;
         }
-        co_sleep_ns(BACKLOG_WAIT_NS);
     }
     if (*ret == -EINPROGRESS) {
         *ret = wait_connected(ch, timeout_ns);
@@ -74,8 +77,12 @@ IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeou
     if (!names) {
         return NULL;
     }
-    for (guint i = 0; i < names->len && !ch; i++) {
+    for (guint i = 0; i < names->len && !ch && !qemu_co_is_cancelled(); i++) {
         ch = connect_one(&g_array_index(names, SocketName, i), timeout_ns, &ret);
+    }
+    if (!ch && qemu_co_is_cancelled()) {
+        error_setg(errp, "Operation was cancelled");
+        return NULL;
     }
     if (!ch) {
         g_autofree char *text = socket_address_to_string(addr);

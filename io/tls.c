@@ -57,9 +57,12 @@ static const IOChannelFilter tls_filter = {
 QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
                                                          const char *authzid, Error **errp)
 {
-    QCryptoTLSSession *session = qcrypto_tls_session_new(creds, hostname, authzid, errp);
     QCryptoTLSState state;
 
+    if (!qcrypto_tls_creds_refresh(creds, errp)) {
+        return QCRYPTO_TLS_FAILED;
+    }
+    QCryptoTLSSession *session = qcrypto_tls_session_new(creds, hostname, authzid, errp);
     if (!session) {
         return QCRYPTO_TLS_FAILED;
     }
@@ -68,7 +71,8 @@ QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoT
         IOWait wait = state == QCRYPTO_TLS_WANTS_WRITE ? IO_WAIT_OUT : IO_WAIT_IN;
 
         if (io_channel_co_wait(ch, false, wait) < 0) {
-            error_setg(errp, "The connection was closed during the TLS handshake");
+            error_setg(errp, qemu_co_is_cancelled() ? "Operation was cancelled"
+                       : "The connection was closed during the TLS handshake");
             state = QCRYPTO_TLS_FAILED;
             break;
         }

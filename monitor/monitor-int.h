@@ -51,10 +51,17 @@ struct QmpSession {
     GHashTable *named_fds;      /* of getfd: char * -> int */
 };
 
+void qmp_sessions_init(void);
+/* No command is under way any more. */
+void qmp_sessions_cleanup(void);
+
+/* Have all commands under way give up waiting for what may never come (qemu_co_cancel()). */
+void qmp_cancel_commands(void);
+
 /* Begin a session; takes over references to @in and @out. (qmp-session.c) */
 void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out);
 
-/* The request whose command this coroutine runs; never NULL in a command handler. */
+/* The request whose command this coroutine runs, NULL where it runs none. */
 QmpRequest *qmp_request_cur(void);
 
 /* Send @msg, which stays the caller's. A client that lets too much pile up is cut off. */

@@ -26,6 +26,7 @@ void monitor_foreach(void (*fn)(Monitor *mon, void *opaque), void *opaque)
 void monitor_init(void)
 {
     monitors = g_ptr_array_new();
+    qmp_sessions_init();
     qmp_events_init();
     monitor_watch_jobs();
 }
@@ -64,7 +65,7 @@ void monitor_request_shutdown(ShutdownCause cause)
         shutdown_requested = true;
         shutdown_cause = cause;
         bdrv_cancel_opening();
-        chardev_cancel_wait();
+        qmp_cancel_commands();
         qemu_co_queue_restart_all(&shutdown_waiters);
     }
 }
@@ -116,4 +117,5 @@ void coroutine_fn monitor_cleanup(void)
         g_free(mon);
     }
     g_clear_pointer(&monitors, g_ptr_array_unref);
+    qmp_sessions_cleanup();
 }

@@ -21,9 +21,19 @@ static GHashTable *running;     /* Coroutine -> QmpRequest whose command it runs
 
 static CoQueue all_done = { .last = &all_done.first };     /* wait here for @running to become empty */
 
+void qmp_sessions_init(void)
+{
+    running = g_hash_table_new(NULL, NULL);
+}
+
+void qmp_sessions_cleanup(void)
+{
+    g_clear_pointer(&running, g_hash_table_unref);
+}
+
 QmpRequest *qmp_request_cur(void)
 {
-    return running ? g_hash_table_lookup(running, qemu_coroutine_self()) : NULL;
+    return g_hash_table_lookup(running, qemu_coroutine_self());
 }
 
 static QmpSession *qmp_session_ref(QmpSession *s)
@@ -181,9 +191,20 @@ static void coroutine_fn execute(QmpRequest *r)
     request_free(r);
 }
 
+void qmp_cancel_commands(void)
+{
+    GHashTableIter iter;
+    gpointer co;
+
+    g_hash_table_iter_init(&iter, running);
+    while (g_hash_table_iter_next(&iter, &co, NULL)) {
+        qemu_co_cancel(co);
+    }
+}
+
 void coroutine_fn monitor_wait_commands(void)
 {
-    while (running && g_hash_table_size(running) > 0) {
+    while (g_hash_table_size(running) > 0) {
         qemu_co_queue_wait(&all_done, NULL);
     }
 }
@@ -315,9 +336,6 @@ void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out)
 {
     QmpSession *s = g_new0(QmpSession, 1);
 
-    if (!running) {
-        running = g_hash_table_new(NULL, NULL);
-    }
     *s = (QmpSession){ .mon = mon, .refcnt = 1, .in = in, .out = out, .pretty = mon->pretty };
     s->output = g_string_new(NULL);
     s->named_fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);

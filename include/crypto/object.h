@@ -37,8 +37,8 @@ struct json_object;
 typedef struct UserCreatableType {
     ObjectType type;
 
-    /* Make the object; NULL with an error that names @options->id on failure. */
-    void *(*create)(const ObjectOptions *options, Error **errp);
+    /* Make the object; NULL with an error that names @options->id on failure, or where the coroutine is cancelled. */
+    void *coroutine_mixed_fn (*create)(const ObjectOptions *options, Error **errp);
     void (*free)(void *obj);
 
     /*
@@ -81,8 +81,8 @@ bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp);
  */
 bool user_creatable_is_help(const char *arg);
 
-/* Delete the object @id; fails where there is none, or it is in use. */
-bool user_creatable_del(const char *id, Error **errp);
+/* Delete the object @id; fails where there is none, or it is in use. One that is still being made is given up. */
+bool coroutine_mixed_fn user_creatable_del(const char *id, Error **errp);
 
 /*
  * Set property @name of the object @id, which there is, to @value. False with @errp where the type does not allow that,

@@ -20,6 +20,7 @@
 #define CRYPTO_TLS_CREDS_H
 
 #include "qapi/qapi-types.h"
+#include "util/coroutine.h"
 #include "util/error.h"
 
 typedef struct QCryptoTLSCreds QCryptoTLSCreds;
@@ -36,6 +37,12 @@ QCryptoTLSCreds *qcrypto_tls_creds_lookup(const char *id, QCryptoTLSCredsEndpoin
  */
 bool qcrypto_tls_options_lookup(const char *creds_id, const char *authz_id, QCryptoTLSCredsEndpoint endpoint,
                                 QCryptoTLSCreds **creds, Error **errp);
+
+/*
+ * Before a handshake: read a server's keys.psk again, so that keys come and go without a restart; a pipe is read only
+ * once. False with @errp where it cannot be read. Main thread.
+ */
+bool coroutine_mixed_fn qcrypto_tls_creds_refresh(QCryptoTLSCreds *creds, Error **errp);
 
 /* References are counted atomically: any thread may hold one. NULL is allowed. */
 QCryptoTLSCreds *qcrypto_tls_creds_ref(QCryptoTLSCreds *creds);

@@ -33,7 +33,7 @@ void socket_set_fd_lookup(int (*lookup)(const char *name, Error **errp));
 
 /*
  * A new channel, or NULL with @errp. Every address of the host is tried, at most @timeout_ns (0: what the kernel
- * takes) each.
+ * takes) each, until the coroutine is cancelled (qemu_co_cancel()).
  */
 IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeout_ns, Error **errp);
 

@@ -31,12 +31,10 @@ bool coroutine_fn chardev_add(const char *id, const ChardevBackend *backend, Err
 
 /*
  * The same from the argument of --chardev, "socket,id=c0,path=/run/x,server=on,wait=off", whose option names are
- * partly not those of the schema. Where it does not say wait=off, it waits for the first client of a server.
+ * partly not those of the schema. Where it does not say wait=off, it waits for the first client of a server. All waits
+ * of both end when the coroutine is cancelled.
  */
 bool coroutine_fn chardev_parse(const char *arg, Error **errp);
-
-/* The program is to end: from now on chardev_parse() waits for no client, but fails. */
-void chardev_cancel_wait(void);
 
 /* Whether the argument of --chardev asks for help, which was then printed. */
 bool chardev_is_help(const char *arg);

@@ -25,14 +25,13 @@ typedef struct SocketChardev {
 
     QCryptoTLSCreds *tls_creds; /* NULL: no TLS */
     char *tls_authz;
-    IOChannel *greeting;        /* the connection whose handshake is going on */
+    IOChannel *greeting;        /* a connection, for the coroutine that shakes hands with it */
     int64_t reported_ns;        /* when a client was last reported as turned away; 0: never */
 
     SocketAddress *addr;
     int64_t reconnect_ns;       /* of a client; 0: it does not */
-    CoSleep sleep;
 
-    bool busy;                  /* a coroutine shakes hands, or reconnects */
+    Coroutine *busy;            /* shakes hands, or reconnects */
     CoQueue idle;
     bool closing;
 } SocketChardev;
@@ -40,7 +39,6 @@ typedef struct SocketChardev {
 /* The device that the program waits for the first client of, before it goes on with its command line. */
 static SocketChardev *awaited;
 static CoQueue arrived = { .last = &arrived.first };
-static bool wait_cancelled;
 
 static SocketChardev *to_socket(Chardev *chr)
 {
@@ -58,7 +56,8 @@ static void hand_over(SocketChardev *s, IOChannel *ch)
     }
 }
 
-static void handshake_too_slow(void *opaque)
+/* The handshake takes too long, or is cancelled. */
+static void end_handshake(void *opaque)
 {
     io_channel_shutdown(opaque);
 }
@@ -70,13 +69,16 @@ static QCryptoTLSState coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch,
         return QCRYPTO_TLS_DONE;
     }
     const char *host = s->addr->type == SOCKET_ADDRESS_TYPE_INET ? s->addr->u.inet.host : NULL;
-    AioTimer *timer = aio_timer_new(qemu_get_aio_context(), handshake_too_slow, ch);
+    AioTimer *timer = aio_timer_new(qemu_get_aio_context(), end_handshake, ch);
 
     aio_timer_mod_ns(timer, qemu_clock_get_ns() + HANDSHAKE_NS);
-    s->greeting = ch;
-    QCryptoTLSState state = io_channel_co_tls_handshake(ch, s->tls_creds, s->listener ? NULL : host, s->tls_authz,
-                                                        errp);
-    s->greeting = NULL;
+    QCryptoTLSState state = QCRYPTO_TLS_FAILED;
+    if (qemu_co_cancel_begin(end_handshake, ch)) {
+        state = io_channel_co_tls_handshake(ch, s->tls_creds, s->listener ? NULL : host, s->tls_authz, errp);
+        qemu_co_cancel_end();
+    } else {
+        error_setg(errp, "Operation was cancelled");
+    }
     aio_timer_free(timer);
     if (state != QCRYPTO_TLS_DONE) {
         io_channel_unref(ch);
@@ -84,10 +86,16 @@ static QCryptoTLSState coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch,
     return state;
 }
 
+static void begin_busy(SocketChardev *s, CoroutineEntry *entry)
+{
+    s->busy = qemu_coroutine_create(entry, s);
+    qemu_coroutine_enter(s->busy);
+}
+
 /* A coroutine of @s is at its end, with a connection or NULL. */
 static void end_busy(SocketChardev *s, IOChannel *ch)
 {
-    s->busy = false;
+    s->busy = NULL;
     if (ch && !s->closing) {
         hand_over(s, ch);
     } else {
@@ -136,9 +144,8 @@ static void new_client(IOChannel *ch, void *opaque)
 
     net_listener_set_client_func(s->listener, NULL, NULL);
     if (s->tls_creds) {
-        s->busy = true;
         s->greeting = ch;
-        qemu_coroutine_enter(qemu_coroutine_create(greet_client, s));
+        begin_busy(s, greet_client);
     } else {
         hand_over(s, ch);
     }
@@ -156,11 +163,8 @@ static void coroutine_fn reconnect(void *opaque)
     SocketChardev *s = opaque;
     IOChannel *ch = NULL;
 
-    while (!ch && !s->closing) {
-        co_sleep_ns_wakeable(&s->sleep, s->reconnect_ns, NULL);
-        if (!s->closing) {
-            ch = connect_to_server(s, s->reconnect_ns, NULL);
-        }
+    while (!ch && co_sleep_ns_cancellable(s->reconnect_ns)) {
+        ch = connect_to_server(s, s->reconnect_ns, NULL);
     }
     end_busy(s, ch);
 }
@@ -168,8 +172,7 @@ static void coroutine_fn reconnect(void *opaque)
 static void begin_reconnect(SocketChardev *s)
 {
     if (!s->busy) {
-        s->busy = true;
-        qemu_coroutine_enter(qemu_coroutine_create(reconnect, s));
+        begin_busy(s, reconnect);
     }
 }
 
@@ -228,12 +231,18 @@ static bool coroutine_fn socket_open(Chardev *chr, const ChardevBackend *backend
     return false;
 }
 
+static void end_wait(void *opaque)
+{
+    qemu_co_queue_restart_all(&arrived);
+}
+
 bool coroutine_fn chardev_socket_wait(Chardev *chr, Error **errp)
 {
     awaited = to_socket(chr);
     net_listener_set_client_func(awaited->listener, new_client, awaited);
-    while (!awaited->waiting && !wait_cancelled) {
+    while (!awaited->waiting && qemu_co_cancel_begin(end_wait, NULL)) {
         qemu_co_queue_wait(&arrived, NULL);
+        qemu_co_cancel_end();
     }
     bool ok = awaited->waiting;
     if (!ok) {
@@ -242,12 +251,6 @@ bool coroutine_fn chardev_socket_wait(Chardev *chr, Error **errp)
     }
     awaited = NULL;
     return ok;
-}
-
-void chardev_cancel_wait(void)
-{
-    wait_cancelled = true;
-    qemu_co_queue_restart_all(&arrived);
 }
 
 static void socket_start(Chardev *chr)
@@ -286,9 +289,8 @@ static void coroutine_fn socket_close(Chardev *chr)
     SocketChardev *s = to_socket(chr);
 
     s->closing = true;
-    qemu_co_sleep_wake(&s->sleep);
-    if (s->greeting) {
-        io_channel_shutdown(s->greeting);
+    if (s->busy) {
+        qemu_co_cancel(s->busy);
     }
     while (s->busy) {
         qemu_co_queue_wait(&s->idle, NULL);

@@ -27,8 +27,8 @@ static void coroutine_fn nbd_co_main(void *opaque)
     NbdMain *m = opaque;
     Error *err = NULL;
 
-    if (!tool_args_make_objects(&m->args, &err) ||
-        !(m->options.list ? nbd_list(&m->options, &err) : nbd_serve(&m->options, &err))) {
+    if (!(m->options.list ? tool_args_make_objects(&m->args, &err) && nbd_list(&m->options, &err)
+          : nbd_serve(&m->options, &m->args, &err))) {
         error_report_err(err);
         m->status = 1;
     }
@@ -50,7 +50,9 @@ int main(int argc, char **argv)
     } else {
         sigset_t set;
 
-        nbd_block_signals(&set);
+        if (!m.options.list) {
+            nbd_block_signals(&set);
+        }
         aio_context_run(nbd_co_main, &m);
         user_creatable_cleanup();
         thread_pool_cleanup();

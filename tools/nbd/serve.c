@@ -23,6 +23,7 @@
 
 /* What ends the server. */
 static struct {
+    Coroutine *co;              /* gives up waiting when a signal comes */
     bool quit;
     bool persistent;
     CoQueue waiter;
@@ -48,6 +49,7 @@ static void signal_arrived(void *opaque)
 
     if (read(*(int *)opaque, &info, sizeof(info)) == sizeof(info)) {
         bdrv_cancel_opening();
+        qemu_co_cancel(state.co);
         quit();
     }
 }
@@ -198,15 +200,16 @@ static bool coroutine_fn announce(const NbdOptions *o, Error **errp)
     return !o->fork || daemonize_done(o->verbose, errp);
 }
 
-bool coroutine_fn nbd_serve(const NbdOptions *o, Error **errp)
+bool coroutine_fn nbd_serve(const NbdOptions *o, ToolArgs *args, Error **errp)
 {
     int signal_fd = -1;
-    bool ok = watch_signals(&signal_fd, errp);
 
+    state.co = qemu_coroutine_self();
     qemu_co_queue_init(&state.waiter);
     state.persistent = o->persistent;
     nbd_server_set_client_hook(client_gone);
-    ok = ok && start(o, errp) && announce(o, errp);
+    bool ok = watch_signals(&signal_fd, errp) && tool_args_make_objects(args, errp) && start(o, errp) &&
+              announce(o, errp);
     while (ok && !state.quit) {
         qemu_co_queue_wait(&state.waiter, NULL);
     }

@@ -16,8 +16,11 @@
  */
 void nbd_block_signals(sigset_t *set);
 
-/* Export the image until a signal, or the end of the last client, ends it; false with @errp. */
-bool coroutine_fn nbd_serve(const NbdOptions *o, Error **errp);
+/*
+ * Make the objects of @args, then export the image until a signal, or the end of the last client, ends it; false with
+ * @errp.
+ */
+bool coroutine_fn nbd_serve(const NbdOptions *o, ToolArgs *args, Error **errp);
 
 /* Print what the server at the address exports; false with @errp. */
 bool coroutine_fn nbd_list(const NbdOptions *o, Error **errp);

@@ -41,6 +41,7 @@ typedef struct Daemon {
     bool daemonize;
     const char *pidfile;
     int signal_fd;
+    Coroutine *set_up_co;       /* applies the command line; NULL: that is done */
     int status;
 } Daemon;
 
@@ -142,6 +143,9 @@ static void signal_arrived(void *opaque)
 
     if (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
         monitor_request_shutdown(SHUTDOWN_CAUSE_HOST_SIGNAL);
+        if (d->set_up_co) {
+            qemu_co_cancel(d->set_up_co);
+        }
     }
 }
 
@@ -194,7 +198,10 @@ static void coroutine_fn daemon_co_main(void *opaque)
     Daemon *d = opaque;
     Error *err = NULL;
 
-    if (set_up(d, &err)) {
+    d->set_up_co = qemu_coroutine_self();
+    bool ok = set_up(d, &err);
+    d->set_up_co = NULL;
+    if (ok) {
         monitor_start();
         monitor_wait_shutdown();
     } else {
