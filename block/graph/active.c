@@ -47,7 +47,9 @@ static bool check_parents(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-/* One transaction: all of @nodes change, or none. Parents come first, so they are inactive when their children ask. */
+/*
+ * One transaction: all of @nodes change, or none. Parents come first, so they are inactive before their children check.
+ */
 static bool change_all(GPtrArray *nodes, bool active, Error **errp)
 {
     Transaction *tran = tran_new();
@@ -67,7 +69,7 @@ static bool change_all(GPtrArray *nodes, bool active, Error **errp)
     return ok;
 }
 
-/* With all of @nodes drained. Until requests are at an end, an export may come, so users are looked at only now. */
+/* With all of @nodes drained. A user may appear while requests drain, so check for users only now. */
 static bool coroutine_fn change_drained(GPtrArray *nodes, bool active, Error **errp)
 {
     if ((!active && !bdrv_co_flush_all(nodes, errp)) || !change_all(nodes, active, errp)) {
@@ -81,8 +83,8 @@ static bool coroutine_fn change_drained(GPtrArray *nodes, bool active, Error **e
 }
 
 /*
- * What changes when @roots do: what is below them follows, where no other active node uses it. Every node before its
- * children, and without those that are as they shall be.
+ * The nodes that change with @roots: those below follow unless another active node uses them. Parents before children;
+ * nodes that need no change are left out.
  */
 static GPtrArray *collect(GPtrArray *roots, bool active)
 {

@@ -189,7 +189,7 @@ static void blk_end_request(BlockBackend *blk)
     }
 }
 
-/* Wait out drained sections, then count a request; -errno where it must not be made. */
+/* Wait for drained sections to end, then count a request; -errno where the user must not make it. */
 static int coroutine_fn blk_begin_request(BlockBackend *blk, uint64_t perm)
 {
     if (!blk->root) {
@@ -198,7 +198,7 @@ static int coroutine_fn blk_begin_request(BlockBackend *blk, uint64_t perm)
     if (perm & ~blk->perm) {
         return -EPERM;
     }
-    /* Counting comes first: who drains looks at the count after it has set the other. */
+    /* Count first: drain raises quiesce_counter before it reads this count. */
     g_atomic_int_inc(&blk->in_flight);
     while (g_atomic_int_get(&blk->quiesce_counter)) {
         blk_end_request(blk);
@@ -333,10 +333,10 @@ bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
     g_autoptr(GPtrArray) nodes = nodes_to_storage(blk->root->bs);
     BlockDriverState *storage = g_ptr_array_index(nodes, nodes->len - 1);
     bdrv_co_claim(nodes);
-    /* Requests go by the lengths and the limits of all nodes that are above the storage. */
+    /* Requests above the storage depend on lengths and limits that are about to change. */
     bdrv_co_drained_begin(storage);
     bool ok = bdrv_co_truncate(blk->root, offset, exact, prealloc, errp);
-    /* After a failure, too, lengths may have changed. */
+    /* Lengths may have changed even on failure. */
     bdrv_co_resized(storage);
     bdrv_co_drained_end(storage);
     bdrv_co_release(nodes);

@@ -56,7 +56,7 @@ BlockDriverState *bdrv_child_parent(const BdrvChild *child)
     return child->klass == &child_of_bds ? child->opaque : NULL;
 }
 
-/* Add @bs behind all that is below it, so that the reverse of @order is the order that callers want. */
+/* Append @bs after everything below it; callers reverse the order. */
 static void visit_below(BlockDriverState *bs, GHashTable *seen, GPtrArray *order)
 {
     if (!g_hash_table_add(seen, bs)) {
@@ -115,7 +115,7 @@ GPtrArray *bdrv_nodes_above(BlockDriverState *bs)
     return order;
 }
 
-/* Edges on the longest path that ends (@up) or begins at @order[0], all of whose nodes are in @order. */
+/* Number of edges on the longest path that ends (@up) or begins at @order[0]; all its nodes are in @order. */
 static int longest_path(GPtrArray *order, bool up)
 {
     g_autoptr(GHashTable) lengths = g_hash_table_new(NULL, NULL);
@@ -196,7 +196,7 @@ void coroutine_fn bdrv_co_detach_child(BdrvChild *child)
     bdrv_graph_lock();
     bdrv_detach_child_tran(child, tran);
     tran_finalize(tran, true);
-    /* Fewer permissions than before. Should the storage fail to give up its locks, they stay as strict as they are. */
+    /* Fewer permissions than before. If the storage fails to drop its locks they stay as strict as they were. */
     finish(bs, tran_new(), NULL);
     bdrv_graph_unlock();
     bdrv_graph_put_deferred();
@@ -215,7 +215,7 @@ bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error
 
 void coroutine_fn bdrv_co_resized(BlockDriverState *bs)
 {
-    /* A parent is asked once for each child; the last time, all its children have been. */
+    /* A parent is told once per child; the last call comes after all its children have changed. */
     g_autoptr(GPtrArray) above = bdrv_nodes_above(bs);
 
     for (guint i = 0; i < above->len; i++) {
@@ -224,7 +224,7 @@ void coroutine_fn bdrv_co_resized(BlockDriverState *bs)
     for (guint i = 0; i < above->len; i++) {
         BlockDriverState *node = g_ptr_array_index(above, i);
 
-        /* Refreshing may wait, and parents come meanwhile: those know the new length. */
+        /* Refreshing may yield. Parents attached meanwhile already know the new length. */
         for (guint j = 0; j < node->parents->len; j++) {
             BdrvChild *c = g_ptr_array_index(node->parents, j);
 

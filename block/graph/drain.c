@@ -6,7 +6,7 @@
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
 
-/* Those who wait for requests to end. Rare, so one queue serves all nodes. */
+/* Coroutines waiting for requests to end. Rare, so one queue serves all nodes. */
 static GMutex lock;
 static CoQueue waiters = { .last = &waiters.first };
 
@@ -68,9 +68,9 @@ static void let_requests_go(BlockDriverState *bs)
 }
 
 /*
- * A counter says how many sections keep a node quiet: its own, and one for each child that is. The first stops its
- * parents, the last lets them go on. Each edge remembers whether it has stopped its parent, so edges may come and go in
- * between.
+ * quiesce_counter counts the sections that keep a node quiet: its own, and one for each child that is quiesced. The
+ * first stops the parents, the last resumes them. Each edge remembers whether it has stopped its parent, so edges may
+ * come and go in between.
  */
 void bdrv_drain_attach(BdrvChild *child)
 {
@@ -134,7 +134,7 @@ static bool is_idle(void *opaque)
     return true;
 }
 
-/* Drivers below @bs must not hold requests back that we wait for. */
+/* Tell drivers below @bs not to hold back requests that we wait for. */
 static GPtrArray *await_below(BlockDriverState *bs)
 {
     g_autoptr(GPtrArray) root = g_ptr_array_new();

@@ -23,8 +23,8 @@
 #include "util/transaction.h"
 
 /*
- * The longest path through a graph, in edges. A request passes every node on its way down one coroutine stack, so
- * depth has to be bounded; libvirt stops at 200, too.
+ * The longest path through a graph, in edges. A request descends through every node on one coroutine stack, so depth is
+ * bounded; libvirt stops at 200, too.
  */
 #define BDRV_MAX_DEPTH 200
 
@@ -74,8 +74,8 @@ bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp);
 /* Locks (lock.c) */
 
 /*
- * Edges and permissions change under the graph lock only, on the main loop. It is held from the first step of a
- * transaction to its end, and never while waiting; so nobody waits for it, and it asserts where somebody breaks that.
+ * Edges and permissions change only under the graph lock, on the main loop. It is held from the first step of a
+ * transaction to its end and never across a yield, so it is never contended; it asserts if somebody breaks that.
  */
 void bdrv_graph_lock(void);
 void bdrv_graph_unlock(void);
@@ -89,10 +89,10 @@ void bdrv_graph_defer_unref(BlockDriverState *bs);
 void coroutine_mixed_fn bdrv_graph_put_deferred(void);
 
 /*
- * Operations that change what a node is (reopen, resize, activate, replace) may take long, and have @nodes to
- * themselves: wait until no other such operation has any of them, then take all at once, with references. So there is
- * no deadlock, and operations on other nodes go on. Who flushes claims what is below as well, since a flush reaches
- * nodes that somebody else may have drained.
+ * Operations that change what a node is (reopen, resize, activate, replace) may take long and need their nodes to
+ * themselves. Waits until no other operation has claimed any of @nodes, then claims all at once and takes references:
+ * no deadlock, and operations on other nodes go on. An operation that flushes also claims everything below, since a
+ * flush reaches nodes that another operation may have drained.
  */
 void coroutine_fn bdrv_co_claim(GPtrArray *nodes);
 void coroutine_fn bdrv_co_release(GPtrArray *nodes);
@@ -124,11 +124,11 @@ BlockDriverState *bdrv_find_iothread_user(const IOThread *iothread);
 
 /* Draining (drain.c) */
 
-/* Stop the parents of @bs, whatever is in flight; and let them go on, once every such call was undone. */
+/* Stop the parents of @bs without waiting for requests in flight, and resume them once every such call is undone. */
 void bdrv_quiesce(BlockDriverState *bs);
 void bdrv_unquiesce(BlockDriverState *bs);
 
-/* An edge came to a node, or is about to leave it: its parent stops, or goes on, as the node is drained or not. */
+/* An edge was attached to a node, or is about to be detached: stop or resume its parent if the node is drained. */
 void bdrv_drain_attach(BdrvChild *child);
 void bdrv_drain_detach(BdrvChild *child);
 
@@ -136,7 +136,7 @@ void bdrv_drain_detach(BdrvChild *child);
 int bdrv_get_flush_error(BlockDriverState *bs);
 void bdrv_clear_flush_error(BlockDriverState *bs);
 
-/* A request began or ended at @bs or a BlockBackend; wakes those who drain. */
+/* A request began or ended at @bs or a BlockBackend; wakes drain. */
 void bdrv_inc_in_flight(BlockDriverState *bs);
 void bdrv_dec_in_flight(BlockDriverState *bs);
 /* For a request that no BlockBackend above made (a job's, to the header of @bs): not while @bs is drained. */

@@ -11,10 +11,10 @@
 #include "util/id.h"
 
 static GPtrArray *all_nodes;
-/* Wait here for a node to be freed or opened, or for all but one of its references to be dropped. */
+/* Wakes when a node is freed or opened, or only one reference to it is left. */
 static CoQueue changed = { .last = &changed.first };
 
-/* The node of that name, even if it is on its way in or out. */
+/* The node with that name, even while it opens or closes. */
 static BlockDriverState *find_any(const char *node_name)
 {
     for (guint i = 0; all_nodes && i < all_nodes->len; i++) {
@@ -62,7 +62,7 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
 
 void coroutine_fn bdrv_co_free(BlockDriverState *bs)
 {
-    /* Somebody may have met it on the way up from a child. */
+    /* A walk up from a child may have found it and taken a reference. */
     while (bs->refcnt > 1) {
         qemu_co_queue_wait(&changed, NULL);
     }
@@ -108,7 +108,7 @@ static void coroutine_fn flush_before_close(BlockDriverState *bs)
 
     g_ptr_array_add(nodes, bs);
     g_autoptr(GPtrArray) below = bdrv_nodes_below(nodes);
-    /* Nodes below may be drained. Operations that begin later wait for us. */
+    /* Nodes below may be drained by an operation. Operations that begin later wait for us. */
     bdrv_co_wait_unclaimed(below);
     bdrv_co_flush(bs);
 }

@@ -11,7 +11,7 @@
 /* A node without a driver; @node_name NULL: one is made up. NULL with @errp. */
 BlockDriverState *bdrv_new(const char *node_name, Error **errp);
 
-/* The opening of @bs has ended well: now it is found. */
+/* @bs is open: it can be found from now on. */
 void bdrv_set_open(BlockDriverState *bs);
 
 /* Free a node that was never opened, or is closed; detaches its children. */

@@ -18,7 +18,7 @@
 #include "qapi/qapi.h"
 #include "util/thread-pool.h"
 
-/* How much of an image its format is guessed from. */
+/* Bytes of an image that probing looks at. */
 #define PROBE_BYTES 2048
 
 static bool opening_cancelled;
@@ -41,7 +41,7 @@ bool bdrv_may_open(BlockDriverState *bs, Error **errp)
     return !cancelled;
 }
 
-/* Objects and arrays are new, so that they can be changed; the scalars in them are shared. */
+/* Copies objects and arrays, so that they can be changed, and shares scalars. */
 static struct json_object *copy_structure(struct json_object *in)
 {
     struct json_object *out;
@@ -112,7 +112,7 @@ typedef struct StatWork {
     struct stat st;
 } StatWork;
 
-/* A path may lead to a server that does not answer. */
+/* stat() may block on a network file system. */
 static int stat_worker(void *opaque)
 {
     StatWork *work = opaque;
@@ -217,7 +217,7 @@ static bool add_filename(struct json_object *options, const char *filename, Erro
     return true;
 }
 
-/* Defaults that an inline child takes over from the node that it is made for. */
+/* Defaults that an inline child inherits from its parent. */
 static void inherit(BlockdevOptions *child, const BlockdevOptions *parent)
 {
     if (!child->has_read_only && parent->has_read_only) {
@@ -245,14 +245,14 @@ static void inherit(BlockdevOptions *child, const BlockdevOptions *parent)
             child->cache->no_flush = parent->cache->no_flush;
         }
     }
-    /* The node above decides which discards arrive at all. */
+    /* The parent decides which discards are passed down. */
     if (!child->has_discard) {
         child->has_discard = true;
         child->discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP;
     }
 }
 
-/* For whom a node is opened, so that cancelling them ends that. */
+/* Who asked for a node to be opened; cancelling them ends the opening. */
 typedef struct Opener {
     BlockDriverState *parent;
     Job *job;
@@ -420,7 +420,7 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
     return open_typed(options, flags, (Opener){ 0 }, errp);
 }
 
-/* The format of the image in the node @file. */
+/* Probe the format of the image in @file. */
 static const BlockDriver *coroutine_fn probe(BlockDriverState *file, BdrvOpenFlags flags, Error **errp)
 {
     uint8_t buf[PROBE_BYTES];
@@ -445,8 +445,8 @@ static const BlockDriver *coroutine_fn probe(BlockDriverState *file, BdrvOpenFla
 }
 
 /*
- * Give @options the driver that the content of their file child asks for. Returns the node that was opened
- * for that, to be held until the driver has taken it, or NULL with @errp.
+ * Set the driver in @options to the format found in their file child. Returns the node opened for probing, which the
+ * caller holds until the driver has taken it, or NULL with @errp.
  */
 static BlockDriverState *coroutine_fn probe_driver(struct json_object *options, BdrvOpenFlags flags,
                                                    Error **errp)
@@ -457,7 +457,7 @@ static BlockDriverState *coroutine_fn probe_driver(struct json_object *options, 
         error_setg(errp, "Must specify either driver or file");
         return NULL;
     }
-    /* What the node will have beside its driver, so that the child inherits it. */
+    /* Options of the node besides its driver, which the child inherits. */
     g_autoptr(json_object) common = json_object_new_object();
     json_object_object_add(common, "driver", json_object_new_string("raw"));
     json_object_object_add(common, "file", json_object_get(ref_json));
@@ -495,7 +495,7 @@ BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_ob
     if (filename && !add_filename(options, filename, errp)) {
         return NULL;
     }
-    /* A filename at the top without a driver is that of the protocol below a format to be found. */
+    /* A top-level filename without a driver names the protocol below a format still to be probed. */
     struct json_object *top_name = get_member(options, "filename", json_type_string);
     if (top_name && !has_member(options, "driver") && !has_member(options, "file")) {
         g_autofree char *name = g_strdup(json_object_get_string(top_name));

@@ -50,7 +50,7 @@ static void report_conflict(BlockDriverState *bs, Error **errp)
     }
 }
 
-/* What all parents need, and what all of them share; false with @errp where one needs what another does not share. */
+/* Sum up what all parents need and share; false with @errp where one needs what another does not share. */
 static bool perm_sums(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Error **errp)
 {
     guint unshared_by[PERM_COUNT] = { 0 };
@@ -70,7 +70,7 @@ static bool perm_sums(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Er
         const BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
         for (int bit = 0; bit < PERM_COUNT; bit++) {
-            /* Others than the edge itself, which may need what it does not share. */
+            /* Not counting the edge itself, which may need what it does not share. */
             if (c->perm >> bit & 1 && unshared_by[bit] > !(c->shared_perm >> bit & 1)) {
                 report_conflict(bs, errp);
                 return false;
@@ -81,8 +81,8 @@ static bool perm_sums(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Er
 }
 
 /*
- * A backing file is only read, and only where our users read consistently. Where they can live with data that changes,
- * so can we; what is read stays the same as long as others write no other data.
+ * A backing file is only read, and only if our users need consistent reads. Others may write to it if our users
+ * tolerate changing data; writes that change nothing are always fine.
  */
 static void perms_for_cow(uint64_t perm, uint64_t shared, uint64_t *nperm, uint64_t *nshared)
 {
@@ -112,13 +112,13 @@ void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, u
         }
         shared &= ~(uint64_t)BLK_PERM_WRITE;
     }
-    /* A resize of the child behind our back would leave a stale length. */
+    /* Resizing the child behind our back would leave a stale length. */
     shared &= ~(uint64_t)BLK_PERM_RESIZE;
     *nperm = perm;
     *nshared = shared;
 }
 
-/* Nobody may write to @bs, as @why says, but somebody needs to. */
+/* Report who needs to write to @bs, which nobody may, for the reason @why. */
 static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *why, Error **errp)
 {
     for (guint i = 0; i < bs->parents->len; i++) {
@@ -134,7 +134,7 @@ static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *wh
     }
 }
 
-/* The sums of a node that its driver has checked, and has to be told of at the end. */
+/* A node's sums, checked by its driver, which is told of commit or abort. */
 typedef struct NodePerm {
     BlockDriverState *bs;
     uint64_t perm;
@@ -180,7 +180,7 @@ static bool check_node(BlockDriverState *bs, uint64_t perm, uint64_t shared, Tra
     return true;
 }
 
-/* Ask of the children of @bs what it needs for these sums; those for whom that changes something go into @affected. */
+/* Update the permissions of the edges below @bs for these sums; children whose edge changes are added to @affected. */
 static void update_children(BlockDriverState *bs, uint64_t perm, uint64_t shared, GHashTable *affected,
                             Transaction *tran)
 {
@@ -208,7 +208,7 @@ bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp)
     for (guint i = 0; i < nodes->len; i++) {
         g_hash_table_add(affected, g_ptr_array_index(nodes, i));
     }
-    /* Parents come first, so that the sums of a node are final when it is visited. */
+    /* Parents come first, so a node's sums are final when it is visited. */
     for (guint i = 0; i < order->len; i++) {
         BlockDriverState *bs = g_ptr_array_index(order, i);
         uint64_t perm, shared;
@@ -220,7 +220,7 @@ bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp)
             return false;
         }
         if (bs->inactive) {
-            /* All that is left is reads. */
+            /* Only reads are left. */
             shared = BLK_PERM_ALL;
         }
         if (!check_node(bs, perm, shared, tran, errp)) {

@@ -11,7 +11,7 @@
 #include "qapi/json.h"
 #include "qapi/qapi.h"
 
-/* Options that may change, whatever the driver. */
+/* Options that may change with any driver. */
 static const char *const changeable[] = {
     "active", "read-only", "auto-read-only", "force-share", "cache", "discard", "detect-zeroes", NULL,
 };
@@ -35,13 +35,13 @@ static BdrvChild *find_child(const BlockDriverState *bs, const char *key)
     return NULL;
 }
 
-/* Another node may take the place of that below a filter, or of a backing file. */
+/* A filter's child and a backing file may be replaced. */
 static bool may_replace_child(const BdrvChild *child)
 {
     return child->role & (BDRV_CHILD_FILTERED | BDRV_CHILD_COW);
 }
 
-/* Whether @value of option @key stands for a child that @bs has, or may have instead. */
+/* Whether @value names the child @key, or a node that may replace it. */
 static bool is_child_name(const BlockDriverState *bs, const char *key, struct json_object *value)
 {
     const BdrvChild *c = find_child(bs, key);
@@ -90,12 +90,12 @@ static void reopen_free(gpointer opaque)
 {
     BDRVReopenState *r = opaque;
 
-    /* Those of before, if it was committed. */
+    /* The old options, once committed. */
     qapi_free_BlockdevOptions(r->options);
     g_free(r);
 }
 
-/* Let the driver of each node prepare for its new options. The node itself stays as it is. */
+/* Let each driver prepare for the new options. The nodes themselves stay as they are. */
 static bool coroutine_fn prepare_drivers(GPtrArray *reopens, Error **errp)
 {
     for (guint i = 0; i < reopens->len; i++) {
@@ -117,7 +117,7 @@ static bool coroutine_fn prepare_drivers(GPtrArray *reopens, Error **errp)
     return true;
 }
 
-/* What a node has been given in exchange for what @saved now holds. */
+/* A node with new options, and its old state. */
 typedef struct SetOptions {
     BDRVReopenState *r;
     BlockDriverState saved;
@@ -160,7 +160,7 @@ static bool set_options_tran(BDRVReopenState *r, Transaction *tran, Error **errp
     return ok;
 }
 
-/* The nodes that options name in place of children. */
+/* Replace children by the nodes that the options name. */
 static bool replace_children_tran(const BDRVReopenState *r, Transaction *tran, Error **errp)
 {
     g_autoptr(json_object) options = QAPI_TO_JSON(BlockdevOptions, r->bs->options);
@@ -245,7 +245,7 @@ static bool coroutine_fn reopen_drained(GPtrArray *reopens, Error **errp)
     return ok;
 }
 
-/* Check what can be checked before anything stops. */
+/* Checks that need no drained section. */
 static bool check_all(const BlockdevOptionsList *options, Error **errp)
 {
     for (size_t i = 0; i < options->n; i++) {
@@ -333,8 +333,10 @@ bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **err
         bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
     }
     g_autoptr(GPtrArray) lost = find_lost(nodes);
-    /* What was changed while another operation had these nodes may not be changed any more. Flushes of a node that is
-     * read-only from then on would do nothing. */
+    /*
+     * Check again: another operation may have changed these nodes while we waited. Flush first: flushing a node that is
+     * read-only from then on would do nothing.
+     */
     bool ok = check_all(options, errp) && (bdrv_co_flush_all(nodes, lost->len ? NULL : errp) || lost->len) &&
               reopen_drained(reopens, errp);
     for (guint i = 0; ok && i < lost->len; i++) {

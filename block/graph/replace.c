@@ -53,7 +53,7 @@ bool coroutine_fn bdrv_co_replace_node(BlockDriverState *from, BlockDriverState 
     return ok;
 }
 
-/* Point the edge to @bs, whose parent is drained. */
+/* Point the edge, whose parent is drained, to @bs. */
 static bool replace_child(BdrvChild *child, BlockDriverState *bs, Error **errp)
 {
     BlockDriverState *parent = bdrv_child_parent(child);
@@ -80,7 +80,7 @@ bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, 
 {
     BlockDriverState *old = bdrv_ref(child->bs);
 
-    /* That stops the parent, whatever it is. */
+    /* This stops the parent of any kind. */
     bdrv_co_drained_begin(old);
     bdrv_ref(bs);
     bool ok = replace_child(child, bs, errp);

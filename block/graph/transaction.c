@@ -9,7 +9,7 @@
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
 
-/* The pointer by which @parent finds a child of that name; NULL: it has none. */
+/* The pointer in @parent to its child of that name; NULL: it has none. */
 static BdrvChild **named_child(BlockDriverState *parent, const char *name)
 {
     if (g_str_equal(name, "file")) {
@@ -51,7 +51,7 @@ static void set_bs(BdrvChild *child, BlockDriverState *bs)
 {
     BlockDriverState *old = child->bs;
 
-    /* Before the old node lets the parent go on, where both are drained. */
+    /* First, in case both are drained: the parent must not resume in between. */
     child->bs = bs;
     if (bs) {
         g_ptr_array_add(bs->parents, child);
@@ -80,7 +80,7 @@ static void attach_abort(void *opaque)
     child_free(child);
 }
 
-/* Exports of a node without an I/O thread of its own run where those of what is below it do. */
+/* Without an I/O thread of its own, a node inherits its child's. */
 static void attach_commit(void *opaque)
 {
     BdrvChild *child = opaque;
@@ -175,7 +175,7 @@ typedef struct SetPerm {
     uint64_t shared;
 } SetPerm;
 
-/* Requests on other threads look at the permissions of their edges meanwhile. */
+/* Requests on other threads read the permissions of their edges. */
 static void set_perm(BdrvChild *child, uint64_t perm, uint64_t shared)
 {
     qatomic_set(&child->perm, perm);

@@ -9,7 +9,7 @@
 #include "block/iothread-object.h"
 #include "crypto/object.h"
 
-/* Threads here cannot be tuned: all that a property may say is what is so anyway. */
+/* Threads cannot be tuned: a property may only state what is true anyway. */
 static bool check_property(const char *id, const char *name, bool has, int64_t value, int64_t fact,
                            const char *why, Error **errp)
 {
@@ -87,7 +87,7 @@ IOThread *iothread_lookup(const char *id, Error **errp)
     return iothread ? iothread_ref(iothread) : NULL;
 }
 
-/* @bs, and all nodes that edges lead to from there, up and down. */
+/* @bs and all nodes connected to it, up and down. */
 static void collect_connected(GHashTable *nodes, BlockDriverState *bs)
 {
     if (!g_hash_table_add(nodes, bs)) {

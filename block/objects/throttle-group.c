@@ -35,7 +35,7 @@ struct ThrottleGroupMember {
     GQueue waiting[THROTTLE_MAX];   /* of Coroutine; under the group's lock */
 };
 
-/* Limits. Each bucket has three, of the same name as in ThrottleLimits. */
+/* Each bucket has three limits, named as in ThrottleLimits. */
 #define FOR_EACH_BUCKET(X)          \
     X(THROTTLE_BPS_TOTAL, bps_total)    \
     X(THROTTLE_BPS_READ, bps_read)      \
@@ -47,7 +47,7 @@ struct ThrottleGroupMember {
 static void take(uint64_t *to, bool has, int64_t value)
 {
     if (has) {
-        *to = value;        /* a negative one becomes larger than any that is valid */
+        *to = value;        /* a negative value becomes larger than any valid one */
     }
 }
 
@@ -118,7 +118,7 @@ static bool check(const char *id, const ThrottleConfig *cfg, Error **errp)
     return true;
 }
 
-/* Those who sleep until they may start look at the limits again. */
+/* Sleeping requests check the limits again. */
 static void change_limits(ThrottleGroup *tg, const ThrottleConfig *cfg)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&tg->lock);
@@ -191,7 +191,7 @@ static void throttle_group_get(void *obj, ObjectOptions *options)
     g_autoptr(ThrottleLimits) limits = make_limits(&tg->ts.cfg);
     g_autoptr(ThrottleGroupProperties) props = props_from_limits(limits);
 
-    /* The structs change places, with all that is in them. */
+    /* Swap the structs. */
     ThrottleGroupProperties old = options->u.throttle_group;
     options->u.throttle_group = *props;
     *props = old;
@@ -257,7 +257,7 @@ void throttle_group_leave(ThrottleGroupMember *member)
     g_free(member);
 }
 
-/* After the request that had the turn: the next member that has one waiting. */
+/* Pass the turn to the next member with a waiting request. */
 static void pass_turn(ThrottleGroup *tg, ThrottleDirection direction)
 {
     Turn *turn = &tg->turns[direction];
@@ -282,7 +282,7 @@ static bool is_drained(const ThrottleGroupMember *member)
     return bdrv_must_not_delay(member->bs);
 }
 
-/* Until others have had theirs, or the member is drained. */
+/* Wait for our turn, or until the member is drained. */
 static void coroutine_fn wait_for_turn(ThrottleGroupMember *member, ThrottleDirection direction)
 {
     GList link = { .data = qemu_coroutine_self() };

@@ -28,7 +28,7 @@ static void add_note(SecureEraseLayer *layer, const char *note)
     QAPI_LIST_APPEND(layer->notes, g_strdup(note));
 }
 
-/* The layer of @bs promises @assurance for one more range. */
+/* Record what the layer of @bs promises for one more range. */
 static SecureEraseLayer *add_layer(SecureEraseReport *report, BlockDriverState *bs,
                                    SecureEraseAssurance assurance)
 {
@@ -45,7 +45,7 @@ static SecureEraseLayer *add_layer(SecureEraseReport *report, BlockDriverState *
     return layer;
 }
 
-/* The bottom: what becomes of the range there. */
+/* The bottom layer. */
 static void coroutine_fn add_storage(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                      SecureEraseReport *report)
 {
@@ -125,7 +125,7 @@ static BlockDriverState *coroutine_fn erasable_node(BlockDriverState *bs, Error 
 static bool coroutine_fn erase(BlockDriverState *bs, unsigned passes, bool force, Job *job,
                                SecureEraseReport *report, Error **errp)
 {
-    /* Keeps out those who would write what has just been erased. */
+    /* Keep out writers that would write again what has just been erased. */
     uint64_t shared = force ? BLK_PERM_ALL : BLK_PERM_ALL & ~(BLK_PERM_WRITE | BLK_PERM_RESIZE);
     BlockBackend *blk = blk_new("secure erase", 0, shared);
     bool ok = blk_insert_bs(blk, bs, errp);

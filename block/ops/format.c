@@ -9,7 +9,7 @@
 #include "block/ops/signature.h"
 #include "crypto/luks.h"
 
-/* The first bytes of @blk, as many as tell of LUKS, or fewer: their number, or -1 with @errp. */
+/* Read the first bytes of @blk, enough to recognise LUKS: how many, or -1 with @errp. */
 static int coroutine_fn read_start(BlockBackend *blk, uint8_t *buf, Error **errp)
 {
     int64_t len = MIN(blk_getlength(blk), QCRYPTO_LUKS_UUID_PROBE_BYTES);
@@ -62,7 +62,7 @@ bool coroutine_fn bdrv_check_overwrite(BlockDriverState *bs, bool luks_only, Err
     return ok;
 }
 
-/* Nobody else may use what is formatted: it is about to become something else. */
+/* Nobody else may use a volume that is being formatted. */
 static BlockBackend *coroutine_fn take_volume(BlockDriverState *bs, uint64_t perm, bool force, Error **errp)
 {
     BlockBackend *blk = blk_new("format", perm | BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, 0);

@@ -46,7 +46,7 @@ static void coroutine_fn fill_node_info(BlockDriverState *bs, BlockNodeInfo *inf
     info->virtual_size = bdrv_getlength(bs);
     info->has_actual_size = actual_size >= 0;
     info->actual_size = actual_size;
-    /* QEMU shows it with every driver that has anything to tell. */
+    /* QEMU shows it for every driver that has any information. */
     info->has_dirty_flag = true;
     if (bdrv_is_encrypted(bs)) {
         info->has_encrypted = true;

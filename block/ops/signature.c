@@ -23,12 +23,12 @@
 #define HEAD_BYTES (2 * MiB)
 #define TAIL_BYTES (1 * MiB)
 
-/* What the format of an image is recognized by, at either end. */
+/* Magic bytes at either end of an image. */
 #define HEAD_FORMAT_BYTES BDRV_SECTOR_SIZE
 /* The real end may be anywhere in the last sector. */
 #define TAIL_FORMAT_BYTES (2 * BDRV_SECTOR_SIZE)
 
-/* Formats of other programs, for which there is no driver here. Some have their header at the end. */
+/* Formats that we have no driver for. Some have their header at the end. */
 static const struct {
     int64_t offset;         /* negative: from the end */
     const char *magic;
@@ -140,7 +140,7 @@ static const char *find_image(const Ends *ends)
 
 bool block_is_image_start(const void *buf, size_t len)
 {
-    /* As long as can be, so that nothing counts as the end. */
+    /* As long as possible, so that nothing looks like the end. */
     const Ends ends = { .length = INT64_MAX, .head = buf, .head_bytes = len };
 
     return qcrypto_luks_probe(buf, len) != QCRYPTO_LUKS_VERSION_NONE || find_image(&ends);
