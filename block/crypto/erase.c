@@ -208,7 +208,9 @@ static bool coroutine_fn erase_whole_volume(BlockCrypto *c, unsigned passes, Job
     block_crypto_payload_io_init(&v, c, job);
     uint64_t bytes = ROUND_DOWN(v.io.length, QCRYPTO_LUKS_SECTOR_SIZE);
     qcrypto_luks_erase_plan_append(plan, 0, bytes, "volume");
-    g_ptr_array_add(plan->notes, g_strdup("no LUKS header was found: all of the volume was overwritten"));
+    if (c->separate_header) {
+        g_ptr_array_add(plan->notes, g_strdup("no LUKS header was found on its volume, which was left as it is"));
+    }
     add_own_layer(c->bs, plan, report);
     add_layers(&v.volume, plan, report);
     if (!run_plan(&v, plan, passes ?: whole_volume_passes(c), report, errp)) {

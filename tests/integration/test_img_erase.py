@@ -95,6 +95,7 @@ def test_take_up_again(image):
     error = cut_short(image, 0, '--scope', 'volume')
     assert 'of 8388608 bytes overwritten' in error and 'again' in error
     report = qemu_img_json('erase', '--scope', 'volume', image)
+    assert report['layers'][0]['assurance'] == 'overwritten'
     assert [(r['what'], r['offset'], r['length'], r['passes']) for r in report['regions']] == [('volume', 0, 8 << 20, 1)]
     after = image.read_bytes()
     assert all(before[at:at + 512] != after[at:at + 512] for at in range(0, 8 << 20, 512))
@@ -127,8 +128,10 @@ def test_volume_without_a_header(image, tmp_path):
     assert sum(r['length'] for r in qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)['regions']) == \
         100352 + header.stat().st_size
     assert not header.read_bytes().startswith(b'LUKS') and b'pppppppp' not in plain.read_bytes()
-    # Again, without the header
-    assert qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)['regions'][0]['length'] == 100352
+    # Again, without the header, of which nothing is known then
+    report = qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)
+    assert report['regions'][0]['length'] == 100352
+    assert report['layers'][0]['assurance'] == 'may-survive' and 'left as it is' in report['layers'][0]['notes'][0]
     luks2 = b'LUKS\xba\xbe\0\2'.ljust(1 << 20, b'x')
     plain.write_bytes(luks2)
     assert qemu_img_json('erase', '--scope', 'volume', plain)['regions'][0]['passes'] == 3
