@@ -170,9 +170,6 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
                   : LUKS_HEADER_BYTES;
     if (!location->detached && payload >= least && payload <= volume_bytes) {
         end = payload;
-    } else if (!location->detached) {
-        add_note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last"
-             " keyslot", payload);
     }
 
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
@@ -189,6 +186,9 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
     location->header_end = MIN(volume_bytes, ROUND_UP(material_end, LUKS_ALIGN_BYTES));
     if (!location->detached && end == payload) {
         location->header_end = payload;
+    } else if (!location->detached && (payload <= volume_bytes || location->header_end < volume_bytes)) {
+        /* Else it is a header backup, which ends in front of the payload. */
+        add_note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last keyslot", payload);
     }
     return true;
 }

@@ -273,6 +273,20 @@ static void test_truncated(void)
     }
 }
 
+/* A header backup ends in front of the payload, and nothing is wrong with it. */
+static void test_header_backup(void)
+{
+    g_autoptr(Volume) v = volume_filled();
+    uint32_t payload = GUINT32_TO_BE(8192);
+
+    memcpy(v->data + 104, &payload, 4);
+    v->bytes = v->io.length = 2068480;
+    g_autoptr(QCryptoLUKSErasePlan) plan =
+        qcrypto_luks_erase_plan_new(&v->io, QCRYPTO_LUKS_ERASE_HEADER, false, &error_abort);
+    g_assert_cmpuint(plan->notes->len, ==, 0);
+    g_assert_cmpuint(plan->header_end, ==, v->bytes);
+}
+
 static void test_not_luks(void)
 {
     g_autoptr(Volume) v = volume_new(1 * MiB);
@@ -303,6 +317,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/luks/erase/unlocatable", test_unlocatable);
     g_test_add_func("/luks/erase/truncated", test_truncated);
+    g_test_add_func("/luks/erase/header-backup", test_header_backup);
     g_test_add_func("/luks/erase/not-luks", test_not_luks);
     return g_test_run();
 }
