@@ -12,6 +12,7 @@
 #include "block/dirty-bitmap.h"
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
+#include "block/io/io_int.h"
 #include "block/job.h"
 #include "block/ops/signature.h"
 #include "qapi/json.h"
@@ -345,9 +346,7 @@ bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp)
         BdrvChild *child = g_ptr_array_index(bs->children, i);
         merge_limits(&bs->bl, &child->bs->bl);
     }
-    if (bs->drv->bdrv_refresh_limits) {
-        bs->drv->bdrv_refresh_limits(bs);
-    }
+    bdrv_driver_refresh_limits(bs);
     return true;
 }
 

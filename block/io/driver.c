@@ -9,6 +9,27 @@
 #include "util/osdep.h"
 #include "block/io/io_int.h"
 
+static void assert_alignment(uint32_t align, bool may_be_0)
+{
+    assert(align > 0 || may_be_0);
+    assert((align & (align - 1)) == 0 && align <= BDRV_MAX_ALIGNMENT);
+}
+
+void bdrv_driver_refresh_limits(BlockDriverState *bs)
+{
+    const BlockLimits *bl = &bs->bl;
+
+    if (bs->drv->bdrv_refresh_limits) {
+        bs->drv->bdrv_refresh_limits(bs);
+    }
+    assert_alignment(bl->request_alignment, false);
+    assert_alignment(bl->min_mem_alignment, false);
+    assert_alignment(bl->opt_mem_alignment, false);
+    assert_alignment(bl->pdiscard_alignment, true);
+    assert_alignment(bl->pwrite_zeroes_alignment, true);
+    assert(bl->max_transfer >= 0 && bl->max_pdiscard >= 0 && bl->max_pwrite_zeroes >= 0 && bl->max_iov >= 0);
+}
+
 /* The request is counted, so that draining waits for it. */
 static void assert_in_flight(BlockDriverState *bs)
 {
@@ -34,7 +55,7 @@ static void assert_range(BlockDriverState *bs, int64_t offset, int64_t bytes)
 static void assert_limit(int64_t bytes, int64_t max, uint32_t align)
 {
     assert(is_aligned(0, bytes, MAX(align, 1)));
-    assert(bytes <= (max ?: BDRV_REQUEST_MAX_BYTES) || bytes <= align);
+    assert(bytes <= bdrv_max_piece(max, MAX(align, 1)));
 }
 
 static void assert_transfer(BlockDriverState *bs, int64_t offset, int64_t bytes, const QEMUIOVector *qiov)

@@ -14,6 +14,13 @@ static inline void bdrv_assert_perm(const BdrvChild *child, uint64_t perm)
     assert(qatomic_read(&child->perm) & perm);
 }
 
+/* The most bytes of one request to a driver whose own limit is @max (0: none), in whole blocks of @align. */
+static inline int64_t bdrv_max_piece(int64_t max, int64_t align)
+{
+    max = MIN(max ?: BDRV_REQUEST_MAX_BYTES, BDRV_REQUEST_MAX_BYTES);
+    return MAX(ROUND_DOWN(max, align), align);
+}
+
 /* Flags that writes of data and of zeroes share: they stay when one becomes the other. */
 #define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_SERIALISING)
 
@@ -74,9 +81,10 @@ int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int6
                                       QEMUIOVector *qiov, BdrvRequestFlags flags);
 
 /*
- * driver.c: the driver's callbacks, which must not be missing. The request is in flight and within the limits, its
- * flags are among those that the driver supports, and the node is writable where that matters.
+ * driver.c: the driver's callbacks, which but for the first must not be missing. The request is in flight and within
+ * the limits, its flags are among those that the driver supports, and the node is writable where that matters.
  */
+void bdrv_driver_refresh_limits(BlockDriverState *bs);
 int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                     BdrvRequestFlags flags);
 int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,

@@ -28,12 +28,12 @@ void qemu_vfree(void *ptr)
 /* How much of a request of @bytes goes to the driver at once. */
 static int64_t piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64_t bytes)
 {
-    int64_t max = bs->bl.max_transfer ?: BDRV_REQUEST_MAX_BYTES;
+    int64_t max = bs->bl.max_transfer;
 
     if (bs->bl.max_iov && qiov->niov > bs->bl.max_iov) {
-        max = MIN(max, LINEARIZE_MAX_BYTES);
+        max = max ? MIN(max, LINEARIZE_MAX_BYTES) : LINEARIZE_MAX_BYTES;
     }
-    return MIN(bytes, max);
+    return MIN(bytes, bdrv_max_piece(max, bs->bl.request_alignment));
 }
 
 static int coroutine_fn write_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, BdrvRequestFlags flags)

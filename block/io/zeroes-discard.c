@@ -31,14 +31,13 @@ static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, i
 static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes, bool *aligned)
 {
     int64_t align = MAX(bs->bl.pwrite_zeroes_alignment, bs->bl.request_alignment);
-    int64_t max = bs->bl.max_pwrite_zeroes ?: BDRV_REQUEST_MAX_BYTES;
     int64_t start = ROUND_UP(offset, align);
 
     *aligned = start == offset && bytes >= align;
     if (start != offset) {
         return MIN(bytes, start - offset);
     }
-    return *aligned ? MIN(ROUND_DOWN(bytes, align), MAX(ROUND_DOWN(max, align), align)) : bytes;
+    return *aligned ? MIN(ROUND_DOWN(bytes, align), bdrv_max_piece(bs->bl.max_pwrite_zeroes, align)) : bytes;
 }
 
 static int coroutine_fn zeroes_by_driver(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
@@ -131,7 +130,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     BlockDriverState *bs = child->bs;
     const BlockDriver *drv = bs->drv;
     int64_t align = MAX(bs->bl.pdiscard_alignment, bs->bl.request_alignment);
-    int64_t max = bs->bl.max_pdiscard ?: BDRV_REQUEST_MAX_BYTES;
+    int64_t max = bdrv_max_piece(bs->bl.max_pdiscard, align);
     BdrvTrackedRequest req;
     int ret = bdrv_check_write(child, offset, bytes, 0);
 
@@ -144,7 +143,6 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     if (!bs->discard_unmap || !drv->bdrv_co_pdiscard || start >= end) {
         return 0;
     }
-    max = MAX(ROUND_DOWN(max, align), align);
     bdrv_tracked_request_begin(&req, bs, start, end - start, BDRV_TRACKED_DISCARD, false);
     for (int64_t n; ret == 0 && start < end; start += n) {
         n = MIN(end - start, max);

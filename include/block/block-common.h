@@ -75,11 +75,14 @@ enum {
 #define BDRV_REQUEST_MAX_BYTES (INT64_C(2147483647) & ~INT64_C(4095))
 /* Sizes of images are multiples of this. */
 #define BDRV_SECTOR_SIZE 512
+/* No alignment in BlockLimits is larger, so that a range within a node can be rounded up to it. */
+#define BDRV_MAX_ALIGNMENT (INT64_C(1) << 30)
 /* A node is never longer than this. */
-#define BDRV_MAX_LENGTH (INT64_MAX & ~INT64_C(4095))
+#define BDRV_MAX_LENGTH (INT64_MAX & ~(BDRV_MAX_ALIGNMENT - 1))
 
+/* Alignments are powers of 2, or where that says so 0. */
 typedef struct BlockLimits {
-    uint32_t request_alignment;     /* bytes, power of 2: reads and writes reach the driver aligned to it */
+    uint32_t request_alignment;     /* bytes: reads and writes reach the driver aligned to it */
     uint32_t min_mem_alignment;     /* bytes: buffers that the driver can take without copying */
     uint32_t opt_mem_alignment;     /* bytes */
     int64_t max_transfer;           /* bytes of one read or write, multiple of the alignment; 0: no limit */

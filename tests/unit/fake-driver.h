@@ -36,6 +36,7 @@ static GString *fake_calls;     /* main() makes it; a letter for each request: r
 static bool fake_silent;        /* nothing is noted there, since requests come from several threads */
 static struct {
     uint32_t alignment;
+    uint32_t zeroes_alignment;      /* also of discards */
     int64_t max_transfer;
     int status;
     int64_t pnum;
@@ -72,6 +73,7 @@ static int64_t coroutine_fn fake_co_getlength(BlockDriverState *bs)
 static void fake_refresh_limits(BlockDriverState *bs)
 {
     bs->bl.request_alignment = fake.alignment ?: 1;
+    bs->bl.pwrite_zeroes_alignment = bs->bl.pdiscard_alignment = fake.zeroes_alignment;
     bs->bl.max_transfer = fake.max_transfer;
 }
 

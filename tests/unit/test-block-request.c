@@ -348,6 +348,63 @@ static void test_zeroes_fua(void)
     aio_context_run(zeroes_fua_entry, NULL);
 }
 
+/* Ranges of many TiB, and at the end of the longest node that there may be. */
+static struct {
+    int64_t start;
+    int64_t end;            /* of the last request, which the next one continues */
+    uint64_t requests;
+} sum;
+
+static int coroutine_fn sum_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    if (op == FAKE_READ || op == FAKE_FLUSH) {
+        return 0;
+    }
+    sum.start = sum.requests++ ? sum.start : offset;
+    g_assert_true(sum.requests == 1 || offset == sum.end);
+    sum.end = offset + bytes;
+    return 0;
+}
+
+static void coroutine_fn check_sum(int ret, int64_t start, int64_t end)
+{
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_cmpint(sum.start, ==, start);
+    g_assert_cmpint(sum.end, ==, end);
+    memset(&sum, 0, sizeof(sum));
+}
+
+static void coroutine_fn huge_entry(void *opaque)
+{
+    g_autofree char *options = g_strdup_printf("driver=null-co,discard=unmap,size=%" PRId64, BDRV_MAX_LENGTH);
+    const int64_t end = BDRV_MAX_LENGTH;
+    uint8_t byte = 0;
+
+    fake.alignment = 4096;
+    fake.zeroes_alignment = BDRV_MAX_ALIGNMENT;
+    fake_hook = sum_hook;
+    fake_silent = true;
+    BlockBackend *blk = fake_open_blk(options);
+    check_sum(blk_co_pwrite_zeroes(blk, TiB, 9 * TiB, 0), TiB, 10 * TiB);
+    check_sum(blk_co_pdiscard(blk, TiB - 1, 9 * TiB), TiB, 10 * TiB - GiB);
+    check_sum(blk_co_pwrite_zeroes(blk, end - 9 * TiB, 9 * TiB, 0), end - 9 * TiB, end);
+    check_sum(blk_co_pwrite_zeroes(blk, end - 8192, 8192, 0), end - 8192, end);
+    check_sum(blk_co_pdiscard(blk, end - 2 * GiB + 1, 2 * GiB - 1), end - GiB, end);
+    check_sum(blk_co_pdiscard(blk, end - 1, 1), 0, 0);
+    check_sum(blk_co_pwrite(blk, end - 1, 1, &byte, 0), end - 4096, end);
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 1, INT64_MAX, 0), ==, -EIO);
+    g_assert_cmpint(blk_co_pdiscard(blk, INT64_MAX, INT64_MAX), ==, -EIO);
+    g_assert_cmpint(blk_co_pread(blk, end - 1, 2, &byte), ==, -EIO);
+    g_assert_false(blk_co_truncate(blk, INT64_MAX, true, PREALLOC_MODE_OFF, NULL));
+    blk_co_unref(blk);
+    fake_reset();
+}
+
+static void test_huge(void)
+{
+    aio_context_run(huge_entry, NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -358,6 +415,7 @@ int main(int argc, char **argv)
     g_test_add_func("/request/highest-offset", test_highest);
     g_test_add_func("/request/flush-error", test_flush_error);
     g_test_add_func("/request/zeroes-fua", test_zeroes_fua);
+    g_test_add_func("/request/huge", test_huge);
     int ret = g_test_run();
     g_string_free(fake_calls, true);
     return ret;
