@@ -133,17 +133,29 @@ static bool unix_name(const UnixSocketAddress *addr, SocketName *name, Error **e
 }
 
 typedef struct Lookup {
-    const InetSocketAddress *addr;
+    char *host;
+    char *port;
     struct addrinfo hints;
     struct addrinfo *result;
 } Lookup;
 
-static int look_up(void *opaque)
+static int lookup_run(void *opaque)
 {
     Lookup *l = opaque;
-    const char *host = l->addr->host, *port = l->addr->port;
 
-    return getaddrinfo(*host ? host : NULL, port, &l->hints, &l->result);
+    return getaddrinfo(*l->host ? l->host : NULL, l->port, &l->hints, &l->result);
+}
+
+static void lookup_free(void *opaque)
+{
+    Lookup *l = opaque;
+
+    if (l->result) {
+        freeaddrinfo(l->result);
+    }
+    g_free(l->host);
+    g_free(l->port);
+    g_free(l);
 }
 
 static bool inet_family(const InetSocketAddress *addr, int *family, Error **errp)
@@ -162,27 +174,46 @@ static bool inet_family(const InetSocketAddress *addr, int *family, Error **errp
     return true;
 }
 
+/* Look up host and port of @addr; NULL with @errp. A server that does not answer may keep it waiting for long. */
+static Lookup *coroutine_fn look_up(const InetSocketAddress *addr, int family, int flags, Error **errp)
+{
+    Lookup *l = g_new0(Lookup, 1);
+
+    l->host = g_strdup(addr->host);
+    l->port = g_strdup(addr->port);
+    l->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM, .ai_family = family, .ai_flags = flags };
+    int ret = thread_run_co_cancellable(lookup_run, l, lookup_free);
+    if (ret == 0) {
+        return l;
+    }
+    if (ret == -ECANCELED) {
+        error_setg(errp, "Operation was cancelled");
+        return NULL;
+    }
+    error_setg(errp, "address resolution failed for %s:%s: %s", addr->host, addr->port, gai_strerror(ret));
+    lookup_free(l);
+    return NULL;
+}
+
 static bool coroutine_fn inet_names(const InetSocketAddress *addr, bool passive, GArray *names, Error **errp)
 {
-    Lookup l = { .addr = addr, .hints = { .ai_socktype = SOCK_STREAM } };
+    int family, flags = passive ? AI_PASSIVE : 0;
 
-    if (!inet_family(addr, &l.hints.ai_family, errp)) {
+    if (!inet_family(addr, &family, errp)) {
         return false;
     }
-    l.hints.ai_flags = passive ? AI_PASSIVE : 0;
     if (addr->has_numeric && addr->numeric) {
-        l.hints.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+        flags |= AI_NUMERICHOST | AI_NUMERICSERV;
     }
     if (!*addr->port) {
         error_setg(errp, "port not specified");
         return false;
     }
-    int ret = thread_pool_submit_co(THREAD_POOL_IO, look_up, &l);
-    if (ret != 0) {
-        error_setg(errp, "address resolution failed for %s:%s: %s", addr->host, addr->port, gai_strerror(ret));
+    Lookup *l = look_up(addr, family, flags, errp);
+    if (!l) {
         return false;
     }
-    for (struct addrinfo *a = l.result; a; a = a->ai_next) {
+    for (struct addrinfo *a = l->result; a; a = a->ai_next) {
         SocketName name = {
             .len = a->ai_addrlen, .protocol = addr->has_mptcp && addr->mptcp ? IPPROTO_MPTCP : 0,
         };
@@ -192,7 +223,7 @@ static bool coroutine_fn inet_names(const InetSocketAddress *addr, bool passive,
             g_array_append_val(names, name);
         }
     }
-    freeaddrinfo(l.result);
+    lookup_free(l);
     return true;
 }
 

@@ -136,6 +136,75 @@ int coroutine_fn thread_pool_map_co(ThreadPoolKind kind, ThreadPoolFunc *func, v
     return n ? run_group(kind, func, work, n) : 0;
 }
 
+/* Work that its coroutine may give up. It belongs to the coroutine, then to the thread. */
+typedef struct CancellableWork {
+    ThreadPoolFunc *func;
+    void *opaque;
+    GDestroyNotify free;
+    CoSleep sleep;      /* the thread claims it at its end, unless the coroutine was cancelled */
+    int ret;
+} CancellableWork;
+
+/* What the coroutine that waits keeps for itself. */
+typedef struct CancellableWait {
+    CancellableWork *work;
+    bool given_up;
+} CancellableWait;
+
+static gpointer cancellable_work_run(gpointer opaque)
+{
+    CancellableWork *work = opaque;
+
+    work->ret = work->func(work->opaque);
+    Coroutine *co = qemu_co_sleep_claim(&work->sleep);
+    if (co) {
+        aio_co_schedule(co);
+    } else {
+        work->free(work->opaque);
+        g_free(work);
+    }
+    return NULL;
+}
+
+static void give_up(void *opaque)
+{
+    CancellableWait *wait = opaque;
+    Coroutine *co = qemu_co_sleep_claim(&wait->work->sleep);
+
+    if (co) {
+        wait->given_up = true;
+        aio_co_schedule(co);
+    }
+}
+
+int coroutine_fn thread_run_co_cancellable(ThreadPoolFunc *func, void *opaque, GDestroyNotify free)
+{
+    CancellableWork *work = g_new(CancellableWork, 1);
+    CancellableWait wait = { .work = work };
+
+    *work = (CancellableWork){ .func = func, .opaque = opaque, .free = free };
+    if (!qemu_co_cancel_begin(give_up, &wait)) {
+        free(opaque);
+        g_free(work);
+        return -ECANCELED;
+    }
+    g_atomic_pointer_set(&work->sleep.co, qemu_coroutine_self());
+    GThread *thread = g_thread_try_new("cancellable", cancellable_work_run, work, NULL);
+    if (thread) {
+        g_thread_unref(thread);
+    } else {
+        cancellable_work_run(work);
+    }
+    qemu_coroutine_yield();
+    qemu_co_cancel_end();
+    int ret = -ECANCELED;
+    if (!wait.given_up) {
+        ret = work->ret;
+        g_free(work);
+    }
+    return ret;
+}
+
 void thread_pool_cleanup(void)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&pools_lock);

@@ -35,6 +35,13 @@ int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc
 int coroutine_fn thread_pool_map_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *items, size_t item_size,
                                     unsigned n);
 
+/*
+ * Run @func(@opaque) on a thread of its own, for what may take long and cannot be stopped, and return what it returns.
+ * Or -ECANCELED, once the coroutine is cancelled (qemu_co_cancel()): @func then goes on, maybe while the program ends,
+ * and @free(@opaque) follows it. Where no thread can be started, @func runs right here. It never returns -ECANCELED.
+ */
+int coroutine_fn thread_run_co_cancellable(ThreadPoolFunc *func, void *opaque, GDestroyNotify free);
+
 /* The number of threads of THREAD_POOL_CPU. */
 unsigned thread_pool_cpu_threads(void);
 

@@ -187,7 +187,7 @@ static bool coroutine_fn open_client(SocketChardev *s, Error **errp)
     Error *err = NULL;
 
     s->waiting = connect_to_server(s, 0, &err);
-    if (!s->waiting && s->reconnect_ns) {
+    if (!s->waiting && s->reconnect_ns && !qemu_co_is_cancelled()) {
         error_free(err);
         begin_reconnect(s);
         return true;

@@ -268,6 +268,53 @@ def test_chardev_without_an_answer(tmp_path, pki, tls):
             conn.close()
 
 
+SLOW_LOOKUP = """
+#include <netdb.h>
+#include <stdlib.h>
+#include <unistd.h>
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **result)
+{
+    static int calls;
+    if (calls++ >= atoi(getenv("FAIL_AT_FIRST"))) {
+        sleep(1000);
+    }
+    return EAI_AGAIN;
+}
+"""
+
+
+@pytest.fixture(name='slow_lookup')
+def fixture_slow_lookup(tmp_path):
+    """The environment in which no server of names answers."""
+    (tmp_path / 'slow.c').write_text(SLOW_LOOKUP)
+    run('cc', '-shared', '-fPIC', '-o', tmp_path / 'slow.so', tmp_path / 'slow.c')
+    return {**os.environ, 'LD_PRELOAD': str(tmp_path / 'slow.so'), 'FAIL_AT_FIRST': '0'}
+
+
+@pytest.mark.plain_build
+@pytest.mark.parametrize('options', [
+    ['--nbd-server', 'addr.type=inet,addr.host=localhost,addr.port=21900'],
+    ['--chardev', 'socket,id=c,host=localhost,port=21900'],
+    ['--chardev', 'socket,id=c,host=localhost,port=21900,server=on,wait=off'],
+])
+def test_name_without_an_answer(slow_lookup, options):
+    with subprocess.Popen([QSD, *options], stderr=subprocess.PIPE, env=slow_lookup) as process:
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        assert b'Operation was cancelled' in end_in_time(process)
+
+
+@pytest.mark.plain_build
+@pytest.mark.parametrize('fail_at_first', [0, 1])
+def test_reconnect_to_a_name_without_an_answer(slow_lookup, fail_at_first):
+    """While the command line is worked on, and later."""
+    with subprocess.Popen([QSD, '--chardev', 'socket,id=c,host=localhost,port=21900,reconnect-ms=1'],
+                          stderr=subprocess.PIPE, env={**slow_lookup, 'FAIL_AT_FIRST': str(fail_at_first)}) as process:
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        end_in_time(process, 0 if fail_at_first else 1)
+
+
 def test_list_can_be_interrupted(tmp_path):
     """qemu-nbd --list is no server that would have to end in good order."""
     path = tmp_path / 'silent.sock'
