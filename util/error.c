@@ -20,7 +20,9 @@ static const char *progname = "strongbox";
 
 static const char *const class_names[] = {
     [ERROR_CLASS_GENERIC_ERROR] = "GenericError",
+    [ERROR_CLASS_NO_PASSWORD] = "GenericError",
     [ERROR_CLASS_WRONG_PASSWORD] = "GenericError",
+    [ERROR_CLASS_NOT_LUKS] = "GenericError",
     [ERROR_CLASS_COMMAND_NOT_FOUND] = "CommandNotFound",
     [ERROR_CLASS_DEVICE_NOT_ACTIVE] = "DeviceNotActive",
     [ERROR_CLASS_DEVICE_NOT_FOUND] = "DeviceNotFound",

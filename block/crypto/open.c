@@ -63,7 +63,7 @@ bool coroutine_fn block_crypto_co_open(BlockCrypto *c, const char *key_secret, u
     c->max_iterations = max_iterations;
     if (!(c->bs->open_flags & BDRV_O_NO_IO)) {
         if (!key_secret) {
-            error_setg(errp, "Parameter 'key-secret' is required for cipher");
+            error_set(errp, ERROR_CLASS_NO_PASSWORD, "Parameter 'key-secret' is required for cipher");
             return false;
         }
         password = qcrypto_secret_lookup(key_secret, errp);

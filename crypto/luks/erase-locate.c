@@ -44,7 +44,7 @@ static bool recognise_header(const LUKSHeader *header, GPtrArray *notes, Error *
         return false;
     }
     if (!magic && !states) {
-        error_setg(errp, "Volume is not in LUKS format");
+        error_set(errp, ERROR_CLASS_NOT_LUKS, "Volume is not in LUKS format");
         return false;
     }
     if (!magic) {

@@ -40,7 +40,7 @@ bool luks_read_raw(const QCryptoLUKSIO *io, uint8_t *raw, QCryptoLUKSFailure *fa
     switch (qcrypto_luks_probe(raw, bytes)) {
     case QCRYPTO_LUKS_VERSION_NONE:
         luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_NOT_LUKS);
-        error_setg(errp, "Volume is not in LUKS format");
+        error_set(errp, ERROR_CLASS_NOT_LUKS, "Volume is not in LUKS format");
         return false;
     case QCRYPTO_LUKS_VERSION_2:
         luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_VERSION);

@@ -19,6 +19,7 @@
 #ifndef CRYPTO_SECRET_H
 #define CRYPTO_SECRET_H
 
+#include "util/coroutine.h"
 #include "util/error.h"
 #include "util/secret-buffer.h"
 
@@ -30,5 +31,13 @@
  * none at all. Fails where there is no such object or it is not a secret.
  */
 SecretBuffer *qcrypto_secret_lookup(const char *secretid, Error **errp);
+
+/*
+ * Bytes of a file, read by a worker thread: @size of them (fewer are an error), or with 0 all that there are, from
+ * @offset on. @filename is a regular file or a pipe, or with @size a device, too; NULL: standard input, whatever that
+ * is, from where it stands.
+ */
+SecretBuffer *coroutine_mixed_fn qcrypto_secret_read_file(const char *filename, uint64_t offset, uint64_t size,
+                                                          Error **errp);
 
 #endif

@@ -37,7 +37,10 @@ typedef struct Error Error;
 /* The "class" member of a QMP error; everything that clients need not tell apart is generic to them. */
 typedef enum ErrorClass {
     ERROR_CLASS_GENERIC_ERROR,
-    ERROR_CLASS_WRONG_PASSWORD,     /* for programs, which ask again */
+    /* These are for programs alone, which know what may help. */
+    ERROR_CLASS_NO_PASSWORD,        /* none was named */
+    ERROR_CLASS_WRONG_PASSWORD,
+    ERROR_CLASS_NOT_LUKS,           /* there is no LUKS header where one is expected */
     ERROR_CLASS_COMMAND_NOT_FOUND,
     ERROR_CLASS_DEVICE_NOT_ACTIVE,
     ERROR_CLASS_DEVICE_NOT_FOUND,

@@ -88,6 +88,6 @@ def test_completion():
     assert {name.split()[0] for name in command_names()} <= completions('')
     assert completions('keysl') == {'keyslot'}
     assert completions('keyslot', '') >= {'list', 'add', 'remove', 'change'}
-    assert completions('keyslot', 'add', '--new') == {'--new-secret'}
+    assert completions('keyslot', 'add', '--new') == {'--new-key-file', '--new-secret'}
     assert completions('info', '-') >= {'-U', '--force-share', '--output'}
     assert completions('info', '--output', '') == {'human', 'json'}

@@ -8,7 +8,12 @@
 #include <getopt.h>
 
 #include "crypto/object.h"
+#include "crypto/secret.h"
+#include "tools/common/command-line.h"
 #include "tools/common/command.h"
+#include "tools/common/output.h"
+#include "tools/common/password.h"
+#include "tools/common/terminal.h"
 
 /* getopt's own answers and ours must not meet: it returns '?' and ':' besides our keys. */
 #define OPTION_INDEX_BASE 0x10000
@@ -67,6 +72,7 @@ static void start_parsing(ToolArgs *args)
     args->long_options = (struct option *)g_array_free(longs, FALSE);
     args->short_options = g_string_free(shorts, FALSE);
     optind = 0;
+    tool_command_line_set(args->cmd, args->argc, args->argv);
 }
 
 static void stop(ToolArgs *args, int status)
@@ -112,6 +118,36 @@ static void take_object(ToolArgs *args)
     }
 }
 
+static bool is_stdin(const char *key_file)
+{
+    return !g_strcmp0(key_file, "-");
+}
+
+/* The ID of a new secret that holds what @name does; NULL, with @errp or where a person is to type it. */
+static char *coroutine_mixed_fn read_key_file(const char *name, uint64_t offset, uint64_t size, Error **errp)
+{
+    if (!name || (is_stdin(name) && tool_can_prompt())) {
+        return NULL;
+    }
+    g_autoptr(SecretBuffer) password = qcrypto_secret_read_file(is_stdin(name) ? NULL : name, offset, size, errp);
+    return password ? tool_add_secret(password, errp) : NULL;
+}
+
+static bool coroutine_mixed_fn read_key_files(ToolArgs *args, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (is_stdin(args->key_file) && is_stdin(args->new_key_file)) {
+        error_setg(errp, "--key-file and --new-key-file cannot both come from standard input");
+        return false;
+    }
+    args->key_secret = read_key_file(args->key_file, args->keyfile_offset, args->keyfile_size, errp);
+    if (!*errp) {
+        args->new_key_secret = read_key_file(args->new_key_file, 0, 0, errp);
+    }
+    return !*errp;
+}
+
 bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp)
 {
     for (guint i = 0; args->objects && i < args->objects->len; i++) {
@@ -119,7 +155,7 @@ bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp)
             return false;
         }
     }
-    return true;
+    return read_key_files(args, errp);
 }
 
 static void take_output(ToolArgs *args)
@@ -139,6 +175,41 @@ static void take_options(ToolArgs *args)
 
     g_free(args->options);
     args->options = joined;
+}
+
+static void take_size(ToolArgs *args, const char *what, uint64_t min, uint64_t *bytes)
+{
+    g_autoptr(Error) err = NULL;
+
+    if (!tool_parse_size(what, optarg, min, INT64_MAX, bytes, &err)) {
+        tool_args_fail(args, "%s", error_get_pretty(err));
+    }
+}
+
+/* Whether @key is one of the options of LUKS; its value is taken then. */
+static bool take_luks(ToolArgs *args, int key)
+{
+    switch (key) {
+    case TOOL_KEY_HEADER:
+        args->header = optarg;
+        return true;
+    case TOOL_KEY_KEY_FILE:
+        args->key_file = optarg;
+        return true;
+    case TOOL_KEY_KEYFILE_OFFSET:
+        take_size(args, "keyfile-offset", 0, &args->keyfile_offset);
+        return true;
+    case TOOL_KEY_KEYFILE_SIZE:
+        take_size(args, "keyfile-size", 1, &args->keyfile_size);
+        return true;
+    case TOOL_KEY_NEW_KEY_FILE:
+        args->new_key_file = optarg;
+        return true;
+    case TOOL_KEY_UNUSED:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Whether @key is a common option; its value is taken then. */
@@ -180,12 +251,14 @@ static bool take_common(ToolArgs *args, int key)
         take_options(args);
         return true;
     default:
-        return false;
+        return take_luks(args, key);
     }
 }
 
 static void finish_parsing(ToolArgs *args)
 {
+    g_autoptr(Error) err = NULL;
+
     args->positional = args->argv + optind;
     args->n_positional = args->argc - optind;
     if (args->image_opts && args->format) {
@@ -193,6 +266,12 @@ static void finish_parsing(ToolArgs *args)
     } else if (args->n_positional < args->cmd->min_args ||
                (args->cmd->max_args >= 0 && args->n_positional > args->cmd->max_args)) {
         tool_args_fail(args, "'%s' expects %s", args->cmd->name ?: g_get_prgname(), args->cmd->args);
+    } else if ((args->keyfile_offset || args->keyfile_size) && !args->key_file) {
+        tool_args_fail(args, "--keyfile-offset and --keyfile-size go with --key-file");
+    }
+    if (!args->stop && !args->defer_objects && !read_key_files(args, &err)) {
+        error_report_err(g_steal_pointer(&err));
+        stop(args, 1);
     }
 }
 
@@ -241,6 +320,8 @@ void tool_args_clear(ToolArgs *args)
     g_clear_pointer(&args->long_options, g_free);
     g_clear_pointer(&args->short_options, g_free);
     g_clear_pointer(&args->options, g_free);
+    g_clear_pointer(&args->key_secret, g_free);
+    g_clear_pointer(&args->new_key_secret, g_free);
     g_clear_pointer(&args->objects, g_ptr_array_unref);
 }
 

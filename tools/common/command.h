@@ -60,6 +60,7 @@ struct ToolCommand {
 /* Keys of the common options; a command's own without a letter count from TOOL_KEY_OWN. */
 enum {
     TOOL_KEY_UNKNOWN = 256,     /* the parser's own */
+    TOOL_KEY_UNUSED,            /* accepted, and not looked at */
     TOOL_KEY_HELP,
     TOOL_KEY_FORMAT,
     TOOL_KEY_IMAGE_OPTS,
@@ -71,6 +72,11 @@ enum {
     TOOL_KEY_CACHE,
     TOOL_KEY_SOURCE_CACHE,
     TOOL_KEY_OPTIONS,
+    TOOL_KEY_HEADER,
+    TOOL_KEY_KEY_FILE,
+    TOOL_KEY_KEYFILE_OFFSET,
+    TOOL_KEY_KEYFILE_SIZE,
+    TOOL_KEY_NEW_KEY_FILE,
     TOOL_KEY_OWN,
 };
 
@@ -100,6 +106,27 @@ enum {
 #define TOOL_OPTION_OPTIONS \
     { 'o', "options", "OPTS", "options NAME=VALUE,...; may be repeated; -o help lists them", TOOL_KEY_OPTIONS }
 
+/* Of LUKS: each is short for a longer form with --image-opts and --object. */
+#define TOOL_OPTION_HEADER \
+    { 0, "header", "HEADER", "the LUKS header is in this file or device, apart from FILE", TOOL_KEY_HEADER }
+#define TOOL_OPTIONS_KEY_FILE \
+    TOOL_OPTIONS_KEY_FILE_OF("the password is all bytes of this file; - for standard input")
+#define TOOL_OPTIONS_KEY_FILE_OF(help) \
+    { 0, "key-file", "FILE", help, TOOL_KEY_KEY_FILE }, \
+    { 0, "keyfile-offset", "OFFSET", "of the key file, only what comes from this byte on", TOOL_KEY_KEYFILE_OFFSET }, \
+    { 0, "keyfile-size", "SIZE", "of the key file, only so many bytes", TOOL_KEY_KEYFILE_SIZE }
+/* Accepted by commands that need no password, so that all take the same options. */
+#define TOOL_OPTIONS_NO_KEY_FILE \
+    { 0, "key-file", "FILE", NULL, TOOL_KEY_UNUSED }, \
+    { 0, "keyfile-offset", "OFFSET", NULL, TOOL_KEY_UNUSED }, \
+    { 0, "keyfile-size", "SIZE", NULL, TOOL_KEY_UNUSED }
+/* An image that does not exist yet has no other password: both names mean the same. */
+#define TOOL_OPTIONS_NEW_IMAGE_KEY_FILE \
+    TOOL_OPTIONS_KEY_FILE_OF("the new password is all bytes of this file; - for standard input"), \
+    { 0, "new-key-file", "FILE", NULL, TOOL_KEY_KEY_FILE }
+#define TOOL_OPTION_NEW_KEY_FILE(help) \
+    { 0, "new-key-file", "FILE", help "; - for standard input", TOOL_KEY_NEW_KEY_FILE }
+
 #define TOOL_ARGS_END (-1)
 
 typedef struct ToolArgs {
@@ -127,21 +154,28 @@ typedef struct ToolArgs {
     const char *cache;
     const char *source_cache;
     char *options;          /* all -o, joined by commas; NULL where there is none */
+    const char *header;
+    char *key_secret;       /* ID of a secret with what --key-file holds; NULL: not given, or to be asked for */
+    char *new_key_secret;   /* of --new-key-file */
 
     /* the parser's own */
     struct option *long_options;
     char *short_options;
     bool failed;
     GPtrArray *objects;     /* of char *, that point into argv; deferred */
+    const char *key_file;
+    const char *new_key_file;
+    uint64_t keyfile_offset;
+    uint64_t keyfile_size;
 } ToolArgs;
 
 /*
  * The next option that is the command's own: its key, with its argument in @args->value. TOOL_ARGS_END at the
- * end; @args->stop then tells whether to go on. Objects are made as they are met.
+ * end; @args->stop then tells whether to go on. Objects are made as they are met, and key files are read at the end.
  */
 int tool_args_next(ToolArgs *args);
 
-/* Make the objects that were deferred, in their order; false with @errp. */
+/* Make the objects that were deferred, in their order, and read the key files; false with @errp. */
 bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp);
 
 /* Report a mistake on the command line, and where to read on; the command is then to return 1. */

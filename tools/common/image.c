@@ -9,6 +9,7 @@
 
 #include "crypto/object.h"
 #include "qapi/keyval.h"
+#include "tools/common/command-line.h"
 #include "tools/common/image.h"
 #include "tools/common/password.h"
 #include "tools/common/terminal.h"
@@ -91,6 +92,20 @@ static struct json_object *luks_options(struct json_object *options, int depth)
     return options;
 }
 
+static bool take_header(struct json_object *options, const char *filename, Error **errp)
+{
+    struct json_object *header;
+
+    if (json_object_object_get_ex(options, "header", NULL)) {
+        error_setg(errp, "--header and 'header' among the options exclude each other");
+        return false;
+    }
+    header = json_object_new_object();
+    json_object_object_add(header, "filename", json_object_new_string(filename));
+    json_object_object_add(options, "header", header);
+    return true;
+}
+
 struct json_object *tool_image_options(const ToolImage *image, const char **filename, Error **errp)
 {
     g_autoptr(json_object) options = NULL;
@@ -108,8 +123,11 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
     if (!options) {
         return NULL;
     }
-    if (image->format) {
-        set_default(options, "driver", json_object_new_string(image->format));
+    if (image->header && !take_header(options, image->header, errp)) {
+        return NULL;
+    }
+    if (image->format || image->header) {
+        set_default(options, "driver", json_object_new_string(image->format ?: "luks"));
     }
     if (image->cache) {
         struct json_object *cache;
@@ -122,8 +140,11 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
     if (image->aio) {
         set_default(protocol_options(options), "aio", json_object_new_string(image->aio));
     }
-    if (image->unmap) {
-        set_default(options, "discard", json_object_new_string("unmap"));
+    if (image->discard) {
+        set_default(options, "discard", json_object_new_string(image->discard));
+    }
+    if (image->detect_zeroes) {
+        set_default(options, "detect-zeroes", json_object_new_string(image->detect_zeroes));
     }
     if (image->key_secret) {
         json_object_object_add(luks_options(options, image->key_depth), "key-secret",
@@ -196,26 +217,83 @@ static BlockBackend *coroutine_fn ask_and_open(const ToolImage *image, int depth
     return blk;
 }
 
-BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
+bool tool_image_is_encrypted(BlockBackend *blk)
 {
-    BdrvOpenFlags no_io = BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0) |
-                          (image->describe ? BDRV_O_DESCRIBE : 0);
-    BlockBackend *blk;
     int depth;
 
-    if (image->no_io || !tool_can_prompt()) {
-        return open_image(image, image->no_io ? no_io : 0, image->perm, errp);
+    return find_luks(blk_bs(blk), &depth);
+}
+
+/* An image without encryption, opened as @blk; NULL with @errp where that is not what was meant. */
+static BlockBackend *coroutine_fn take_plain(const ToolImage *image, BlockBackend *blk, Error **errp)
+{
+    if (!image->key_secret || image->key_optional) {
+        return blk;     /* that it was opened for metadata alone makes no difference */
     }
-    blk = open_image(image, BDRV_O_NO_IO, image->perm, errp);
+    error_set(errp, ERROR_CLASS_NOT_LUKS, "'%s' is not encrypted, so there is no use for a password", image->name);
+    blk_co_unref(blk);
+    return NULL;
+}
+
+/* Look at it without its key first, for all else that may be wrong, and whether there is one. */
+static BlockBackend *coroutine_fn look_and_open(const ToolImage *image, Error **errp)
+{
+    ToolImage look = *image, with_password = *image;
+    int depth;
+
+    look.key_secret = NULL;
+    BlockBackend *blk = open_image(&look, BDRV_O_NO_IO, image->perm, errp);
     BlockDriverState *luks = blk ? find_luks(blk_bs(blk), &depth) : NULL;
     if (!luks) {
-        return blk;     /* metadata only makes no difference to others */
+        return blk ? take_plain(image, blk, errp) : NULL;
     }
-    bool named = bdrv_get_options(luks)->u.luks.key_secret;
+    bool named = image->key_secret || bdrv_get_options(luks)->u.luks.key_secret;
     bool ok = named || !image->check || image->check(blk, image->opaque, errp);
     blk_co_unref(blk);
     if (!ok) {
         return NULL;
     }
-    return named ? open_image(image, 0, image->perm, errp) : ask_and_open(image, depth, errp);
+    with_password.key_depth = depth;
+    return named ? open_image(&with_password, 0, image->perm, errp) : ask_and_open(image, depth, errp);
+}
+
+static BlockBackend *coroutine_fn open_with_password(const ToolImage *image, Error **errp)
+{
+    bool is_luks = image->header || !g_strcmp0(image->format, "luks");
+
+    if (image->no_io) {
+        BdrvOpenFlags flags = BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0) |
+                              (image->describe ? BDRV_O_DESCRIBE : 0);
+
+        return open_image(image, flags, image->perm, errp);
+    }
+    if (image->key_secret ? is_luks : !tool_can_prompt()) {
+        return open_image(image, 0, image->perm, errp);
+    }
+    return look_and_open(image, errp);
+}
+
+void tool_image_append_hint(const ToolImage *image, Error **errp)
+{
+    g_autofree char *line = tool_command_line_with("--header HEADER");
+
+    if (error_get_class(*errp) == ERROR_CLASS_NO_PASSWORD) {
+        tool_append_password_hint(errp, image->key_option ?: "--key-file FILE");
+    } else if (error_get_class(*errp) == ERROR_CLASS_NOT_LUKS && image->is_target) {
+        error_append_hint(errp, "If its LUKS header is in another file or device, add header.filename=HEADER to "
+                          "--target-image-opts\n");
+    } else if (error_get_class(*errp) == ERROR_CLASS_NOT_LUKS && !image->header && line) {
+        error_append_hint(errp, "If its LUKS header is in another file or device, name that: %s\n", line);
+    }
+}
+
+BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
+{
+    ERRP_GUARD();
+    BlockBackend *blk = open_with_password(image, errp);
+
+    if (!blk && !image->typed_command) {
+        tool_image_append_hint(image, errp);
+    }
+    return blk;
 }

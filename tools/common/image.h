@@ -23,9 +23,16 @@ typedef struct ToolImage {
     const char *format;         /* its driver, where the options name none; NULL: found by looking at it */
     const char *cache;          /* cache mode; NULL: writeback */
     const char *aio;            /* threads, native or io_uring; NULL: what the driver chooses */
-    bool unmap;                 /* discards and zeroes may make holes, unless the options say */
-    const char *key_secret;     /* ID of a secret that wins over what the options say; NULL: none */
+    const char *discard;        /* unmap or ignore, unless the options say; NULL: ignore */
+    const char *detect_zeroes;  /* off, on or unmap, unless the options say; NULL: off */
+    const char *header;         /* a file or device with its LUKS header; NULL: in the image, unless the options say */
+    /* ID of a secret that wins over what the options say; NULL: none. An image without encryption has no use for it. */
+    const char *key_secret;
+    bool key_optional;          /* that is no error */
     int key_depth;              /* it is for the node that so many "file" options lead to: 0 for the top */
+    const char *key_option;     /* the option that names a password for this image; NULL: --key-file */
+    bool is_target;             /* --header is not about this one */
+    bool typed_command;         /* it was named in a command of ours, and not on the command line */
     uint64_t perm;
     uint64_t shared_perm;
     bool writable;              /* not read-only; implied by write or resize in @perm */
@@ -47,6 +54,12 @@ typedef struct ToolImage {
  * that. NULL with @errp.
  */
 BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp);
+
+/* What may help against an error about @image, where its class tells; tool_image_open() has done so. */
+void tool_image_append_hint(const ToolImage *image, Error **errp);
+
+/* Whether an image, or a node that it leads to, is encrypted. */
+bool tool_image_is_encrypted(BlockBackend *blk);
 
 /* The options that tool_image_open() opens, with its name apart in *@filename (NULL: all is in the options). */
 struct json_object *tool_image_options(const ToolImage *image, const char **filename, Error **errp);

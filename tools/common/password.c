@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 
 #include "crypto/object.h"
+#include "tools/common/command-line.h"
 #include "tools/common/password.h"
 #include "tools/common/terminal.h"
 
@@ -42,8 +43,8 @@ static bool ask(const char *what, bool new_one, SecretBuffer *answer, Error **er
     return new_one ? ask_new(what, answer, errp) : tool_terminal_ask(question, false, answer, errp);
 }
 
-/* Register @password as a secret object. Freeing the options wipes the copy that they hold. */
-static char *add_secret(const SecretBuffer *password, Error **errp)
+/* Freeing the options wipes the copy that they hold. */
+char *coroutine_mixed_fn tool_add_secret(const SecretBuffer *password, Error **errp)
 {
     g_autoptr(ObjectOptions) options = g_new0(ObjectOptions, 1);
 
@@ -72,19 +73,27 @@ char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **er
     g_autoptr(SecretBuffer) answer = secret_buffer_new(0);
 
     /* Blocks the loop, so that signals come to the thread that waits; nothing else is under way. */
-    return ask(what, new_one, answer, errp) ? add_secret(answer, errp) : NULL;
+    return ask(what, new_one, answer, errp) ? tool_add_secret(answer, errp) : NULL;
 }
 
-char *coroutine_fn tool_secret_or_prompt(const char *given, const char *option, const char *what,
-                                         bool new_one, Error **errp)
+void tool_append_password_hint(Error **errp, const char *option)
+{
+    g_autofree char *line = tool_command_line_with(option);
+
+    if (line) {
+        error_append_hint(errp, "Name a file with the password (on a terminal, it is asked for): %s\n", line);
+    }
+}
+
+char *coroutine_fn tool_secret_or_prompt(const char *given, const char *parameter, const char *option,
+                                         const char *what, bool new_one, Error **errp)
 {
     if (given) {
         return g_strdup(given);
     }
     if (!tool_can_prompt()) {
-        error_setg(errp, "Parameter '%s' is required", option);
-        error_append_hint(errp, "Define a secret with --object secret,id=ID,file=FILE and name its ID, or run "
-                          "this on a terminal\n");
+        error_setg(errp, "Parameter '%s' is required", parameter);
+        tool_append_password_hint(errp, option);
         return NULL;
     }
     return tool_prompt_secret(what, new_one, errp);

@@ -21,10 +21,16 @@ char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **er
 
 /*
  * The ID @given; where it is NULL, that of a password asked for as tool_prompt_secret() does. Where nobody can be
- * asked, NULL with an error that names the missing @option.
+ * asked, NULL with an error that names the missing @parameter, and the command line that would work: with @option.
  */
-char *coroutine_fn tool_secret_or_prompt(const char *given, const char *option, const char *what,
-                                         bool new_one, Error **errp);
+char *coroutine_fn tool_secret_or_prompt(const char *given, const char *parameter, const char *option,
+                                         const char *what, bool new_one, Error **errp);
+
+/* Tell that a password is missing, for which there is @option ("--key-file FILE"). */
+void tool_append_password_hint(Error **errp, const char *option);
+
+/* Make a secret object of @password. Returns its ID (caller frees), or NULL with @errp. */
+char *coroutine_mixed_fn tool_add_secret(const SecretBuffer *password, Error **errp);
 
 /* Whether a secret object of this ID was made here, and not by the user: nobody needs to see its name. */
 bool tool_secret_is_ours(const char *id);

@@ -79,9 +79,22 @@ static void release_signals(const SignalState *s)
     close(wake_fd);
 }
 
+static int open_terminal(Error **errp)
+{
+    int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+    if (tty < 0) {
+        error_setg_errno(errp, errno, "Could not open '/dev/tty' to ask");
+    }
+    return tty;
+}
+
+/* A daemon may have the terminal as its input, but none of its own. */
 bool tool_can_prompt(void)
 {
-    return isatty(STDIN_FILENO);
+    g_auto_fd int tty = isatty(STDIN_FILENO) ? open_terminal(NULL) : -1;
+
+    return tty >= 0;
 }
 
 /* Read a line into @buf. False where a signal came, with pending_signal set, or with @errp. */
@@ -142,16 +155,6 @@ static bool ask_once(int tty, const struct termios *saved, const char *question,
     RETRY_ON_EINTR(tcsetattr(tty, TCSAFLUSH, saved));
     release_signals(&signals);
     return ok;
-}
-
-static int open_terminal(Error **errp)
-{
-    int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
-
-    if (tty < 0) {
-        error_setg_errno(errp, errno, "Could not open '/dev/tty' to ask");
-    }
-    return tty;
 }
 
 bool tool_terminal_ask(const char *question, bool echo, SecretBuffer *answer, Error **errp)

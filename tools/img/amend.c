@@ -48,6 +48,17 @@ static bool coroutine_fn amend_job(Job *job, void *opaque, Error **errp)
     return bdrv_amend(amend->bs, amend->options, amend->force, job, errp);
 }
 
+/* Have the passwords of key files stand for those that the options do not name. */
+static void take_key_files(const ToolArgs *args, BlockdevAmendOptionsLUKS *luks)
+{
+    if (luks->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_ACTIVE) {
+        luks->secret = luks->secret ?: g_strdup(args->key_secret);
+        luks->new_secret = luks->new_secret ?: g_strdup(args->new_key_secret);
+    } else if (!luks->has_keyslot) {
+        luks->old_secret = luks->old_secret ?: g_strdup(args->key_secret);
+    }
+}
+
 /* Making a password inactive by its slot or by itself needs no key; the rest does. */
 static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error **errp)
 {
@@ -55,6 +66,7 @@ static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error *
     ToolImage image = {
         .name = args->positional[0],
         .image_opts = args->image_opts,
+        .header = args->header,
         .format = args->format,
         .cache = args->cache,
         .key_secret = luks->secret,
@@ -99,6 +111,9 @@ static int coroutine_fn img_amend_run(const ToolCommand *cmd, int argc, char **a
         print_options_help();
         return 0;
     }
+    if (amend.options) {
+        take_key_files(&args, &amend.options->u.luks);
+    }
     if (amend.options && !args.n_positional) {
         tool_args_fail(&args, "'%s' expects %s", cmd->name, cmd->args);
         qapi_free_BlockdevAmendOptions(amend.options);
@@ -117,6 +132,10 @@ static const ToolOption img_amend_options[] = {
     TOOL_OPTION_OPTIONS,
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_KEY_FILE_OF("the password that opens the image, or is to be removed, is all bytes of this file; - for "
+                             "standard input"),
+    TOOL_OPTION_NEW_KEY_FILE("the same for the password to add"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_CACHE,
     { 0, "force", NULL, "overwrite an active keyslot, or erase the last password", KEY_FORCE },

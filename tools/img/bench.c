@@ -222,6 +222,8 @@ static int coroutine_fn img_bench_run(const ToolCommand *cmd, int argc, char **a
         ToolImage image = {
             .name = args.positional[0],
             .image_opts = args.image_opts,
+            .header = args.header,
+            .key_secret = args.key_secret,
             .format = args.format,
             .cache = args.cache,
             .aio = b.aio,
@@ -243,6 +245,8 @@ static int coroutine_fn img_bench_run(const ToolCommand *cmd, int argc, char **a
 static const ToolOption img_bench_options[] = {
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_CACHE,
     { 'c', "count", "COUNT", "number of requests (default: 75000)", 'c' },

@@ -25,6 +25,7 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Error **errp)
     ToolImage image = {
         .name = args->positional[0],
         .image_opts = args->image_opts,
+        .header = args->header,
         .format = args->format,
         .cache = args->source_cache,
         .shared_perm = BLK_PERM_ALL,
@@ -95,6 +96,7 @@ static void print_check(const ToolArgs *args, BlockDriverState *bs, const QCrypt
 
 static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, Error **errp)
 {
+    ERRP_GUARD();
     if (bdrv_get_options(bs)->driver != BLOCKDEV_DRIVER_LUKS) {
         error_setg(errp, "This image format does not support checks");
         return EXIT_NOT_SUPPORTED;
@@ -102,6 +104,10 @@ static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, 
     BlockDriverState *payload = bdrv_get_child(bs, "file");
     g_autoptr(QCryptoLUKSFindings) findings = check_header(bdrv_get_child(bs, "header") ?: payload, payload, errp);
     if (!findings) {
+        const ToolImage image = { .name = args->positional[0], .header = args->header };
+
+        error_prepend(errp, "Could not check '%s': ", image.name);
+        tool_image_append_hint(&image, errp);
         return EXIT_NOT_CHECKED;
     }
     if (findings->unsupported->len && !findings->damage->len) {
@@ -142,6 +148,8 @@ static const ToolOption img_check_options[] = {
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_QUIET,

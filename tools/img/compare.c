@@ -153,11 +153,15 @@ static int coroutine_fn compare(Compare *cmp)
     return ret;
 }
 
-static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char *format, Error **errp)
+static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char *format, const char *header,
+                                   Error **errp)
 {
     ToolImage image = {
         .name = side->name,
         .image_opts = args->image_opts,
+        .header = header,
+        .key_secret = args->key_secret,
+        .key_optional = true,
         .format = format,
         .cache = args->source_cache,
         .force_share = args->force_share,
@@ -171,6 +175,21 @@ static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char 
     }
     side->length = blk_getlength(side->blk);
     side->buf = qemu_blockalign(blk_bs(side->blk), BUFFER_BYTES);
+    return true;
+}
+
+static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, const char *format2, Error **errp)
+{
+    Side *sides = cmp->sides;
+
+    if (!open_side(&sides[0], args, args->format, args->header, errp) ||
+        !open_side(&sides[1], args, format2, NULL, errp)) {
+        return false;
+    }
+    if (args->key_secret && !tool_image_is_encrypted(sides[0].blk) && !tool_image_is_encrypted(sides[1].blk)) {
+        error_setg(errp, "None of the images is encrypted, so there is no use for a password");
+        return false;
+    }
     return true;
 }
 
@@ -195,7 +214,7 @@ static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char *
     cmp.quiet = args.quiet;
     cmp.sides[0].name = args.positional[0];
     cmp.sides[1].name = args.positional[1];
-    if (open_side(&cmp.sides[0], &args, args.format, &err) && open_side(&cmp.sides[1], &args, format2, &err)) {
+    if (open_sides(&cmp, &args, format2, &err)) {
         tool_progress_start(args.progress && !args.quiet);
         ret = compare(&cmp);
         tool_progress_end();
@@ -213,6 +232,8 @@ static const ToolOption img_compare_options[] = {
     { 'f', "a-format", "FMT", "format of the first image (default: found by looking at it)", TOOL_KEY_FORMAT },
     { 'F', "b-format", "FMT", "format of the second image", 'F' },
     TOOL_OPTION_IMAGE_OPTS,
+    { 0, "header", "HEADER", "the LUKS header of FILE1 is in this file or device", TOOL_KEY_HEADER },
+    TOOL_OPTIONS_KEY_FILE_OF("the password of whatever is encrypted is all bytes of this file; - for standard input"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_SOURCE_CACHE,
     TOOL_OPTION_FORCE_SHARE,

@@ -129,6 +129,10 @@ static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
         error_setg(errp, "--target-image-opts and -O are mutually exclusive");
         return false;
     }
+    if (args->header && args->n_positional > 2) {
+        error_setg(errp, "--header is for a single source; of several, name each with --image-opts");
+        return false;
+    }
     if (cv->target_is_zero && !cv->no_create) {
         error_setg(errp, "--target-is-zero requires use of -n flag");
         return false;
@@ -145,6 +149,9 @@ static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const ch
     ToolImage image = {
         .name = name,
         .image_opts = args->image_opts,
+        .header = args->header,
+        .key_secret = args->key_secret,
+        .key_optional = true,
         .format = args->format,
         .cache = args->source_cache,
         .force_share = args->force_share,
@@ -167,6 +174,16 @@ static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const ch
     return true;
 }
 
+static bool any_encrypted(const Convert *cv)
+{
+    for (guint i = 0; i < cv->sources->len; i++) {
+        if (tool_image_is_encrypted(g_array_index(cv->sources, ImgSegment, i).blk)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp)
 {
     if (!check_options(cv, args, errp)) {
@@ -177,7 +194,13 @@ static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp
             return false;
         }
     }
+    if (args->key_secret && !any_encrypted(cv)) {
+        error_setg(errp, "No source is encrypted, so there is no use for --key-file");
+        error_append_hint(errp, "The password of the target comes from --new-key-file\n");
+        return false;
+    }
     cv->target.filename = args->positional[args->n_positional - 1];
+    cv->target.key_secret = args->new_key_secret;
     cv->target.cache = args->cache ? args->cache : "unsafe";
     cv->target.progress = args->progress && !args->quiet;
     cv->copy.quiet = args->quiet;
@@ -245,6 +268,9 @@ static const ToolOption img_convert_options[] = {
     { 'O', "target-format", "FMT", "format of the target: raw (default) or luks", 'O' },
     { 'o', "target-format-options", "OPTS", "options NAME=VALUE,... of the target; -o help lists them",
       TOOL_KEY_OPTIONS },
+    { 0, "header", "HEADER", "the LUKS header of the source is in this file or device", TOOL_KEY_HEADER },
+    TOOL_OPTIONS_KEY_FILE_OF("the password of the sources is all bytes of this file; - for standard input"),
+    TOOL_OPTION_NEW_KEY_FILE("the same for the target"),
     TOOL_OPTION_OBJECT,
     { 0, "image-opts", NULL, "sources are not names but options: driver=luks,file.filename=...",
       TOOL_KEY_IMAGE_OPTS },
@@ -282,7 +308,8 @@ const ToolCommand img_convert = {
         "source, if that is luks too, where -o does not say otherwise. A pipe, a socket or /dev/stdout as the\n"
         "target gets the raw bytes in order. A new target is removed where the copy fails.",
     .examples =
-        "  qemu-img convert -p -O luks --object secret,id=s0,file=pw -o key-secret=s0 disk.img disk.luks\n"
+        "  qemu-img convert -p -O luks --new-key-file pw disk.img disk.luks\n"
+        "  qemu-img convert --key-file pw disk.luks disk.img\n"
         "  qemu-img convert --object secret,id=s0,file=pw --image-opts \\\n"
         "      driver=luks,key-secret=s0,file.filename=disk.luks -O raw disk.img\n"
         "  qemu-img convert -n --image-opts --target-image-opts driver=raw,file.filename=disk.img \\\n"

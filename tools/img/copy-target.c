@@ -39,7 +39,9 @@ static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target,
         .format = target->format,
         .cache = target->cache,
         .key_secret = key_secret,
-        .unmap = copy->sparse_bytes,
+        .key_option = "--new-key-file FILE",
+        .is_target = true,
+        .discard = copy->sparse_bytes ? "unmap" : NULL,
         .perm = BLK_PERM_WRITE,
         .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
     };
@@ -127,6 +129,8 @@ bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Er
         .filename = target->filename, .format = target->format, .bytes = img_copy_length(copy), .has_bytes = true,
         .overwrite = true,      /* is what the command is for */
         .quiet = copy->quiet,
+        .key_secret = target->key_secret,
+        .key_option = "--new-key-file FILE",
     };
     bool help = false, ok;
 
@@ -161,7 +165,7 @@ bool coroutine_fn img_copy_to_existing(ImgCopy *copy, const ImgCopyTarget *targe
     if (try_stream(copy, target, &ok, errp)) {
         return ok;
     }
-    ok = open_target(copy, target, NULL, errp) && run(copy, target, errp);
+    ok = open_target(copy, target, target->key_secret, errp) && run(copy, target, errp);
     blk_co_unref(copy->target);
     return ok;
 }

@@ -13,6 +13,7 @@ typedef struct ImgCopyTarget {
     bool image_opts;
     const char *format;         /* NULL with @image_opts: from those */
     const char *options;        /* as -o gives them, for a new image */
+    const char *key_secret;     /* ID of a secret with its password; NULL: from the options, or asked for */
     const char *cache;          /* cache mode; NULL: writeback */
     bool progress;
 } ImgCopyTarget;

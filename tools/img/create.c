@@ -9,6 +9,7 @@
 
 #include "block/block-common.h"
 #include "tools/common/output.h"
+#include "tools/common/password.h"
 #include "tools/img/commands.h"
 #include "tools/img/new-image.h"
 
@@ -21,7 +22,9 @@ static void print_formatting(const NewImage *image)
 {
     printf("Formatting '%s', fmt=%s size=%" PRIu64, image->filename, image->format, image->bytes);
     json_object_object_foreach(image->options, key, value) {
-        if (g_str_equal(key, "size")) {
+        /* Of a password that was typed, or read from a file, there is no name to show. */
+        if (g_str_equal(key, "size") ||
+            (g_str_equal(key, "key-secret") && tool_secret_is_ours(json_object_get_string(value)))) {
             continue;
         }
         if (json_object_is_type(value, json_type_boolean)) {
@@ -63,6 +66,8 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     image.filename = args.n_positional > 0 ? args.positional[0] : NULL;
     image.has_bytes = args.n_positional > 1;
     image.quiet = args.quiet;
+    image.key_secret = args.key_secret;
+    image.key_option = "--key-file FILE";
     if (image.has_bytes &&
         !tool_parse_size("image size", args.positional[1], 0, BDRV_MAX_LENGTH, &image.bytes, &err)) {
         return fail(&image, err);
@@ -91,6 +96,7 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
 static const ToolOption img_create_options[] = {
     TOOL_OPTION_FORMAT_OF("format of the new image: raw (default) or luks"),
     TOOL_OPTION_OPTIONS,
+    TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
     { 0, "force", NULL, "overwrite a file even where it holds a LUKS volume", KEY_FORCE },
     TOOL_OPTION_PROGRESS,
@@ -110,10 +116,11 @@ const ToolCommand img_create = {
     .summary = "make a new image",
     .description =
         "The format is raw unless -f says luks. SIZE is what can be stored in it; it may be left out where -o\n"
-        "has size=. An encrypted image needs a password: that of the secret which -o key-secret= names, or one\n"
-        "typed at the terminal.",
+        "has size=. An encrypted image needs a password: that of --key-file, that of the secret which\n"
+        "-o key-secret= names, or one typed at the terminal.",
     .examples =
         "  qemu-img create -f raw disk.img 10G\n"
+        "  qemu-img create -f luks --key-file pw disk.luks 10G\n"
         "  qemu-img create -f luks --object secret,id=s0,file=pw -o key-secret=s0 disk.luks 10G\n"
         "  qemu-img create -f luks --object secret,id=s0,file=pw -o key-secret=s0,detached-header=true disk.header",
     .options = img_create_options,

@@ -53,6 +53,8 @@ static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part
     ToolImage input = {
         .name = dd->input,
         .image_opts = args->image_opts,
+        .header = args->header,
+        .key_secret = args->key_secret,
         .format = args->format,
         .force_share = args->force_share,
         .perm = BLK_PERM_CONSISTENT_READ,
@@ -67,6 +69,7 @@ static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part
     ImgCopyTarget target = {
         .filename = dd->output ?: "/dev/stdout",
         .format = dd->output_format ?: "raw",
+        .key_secret = args->new_key_secret,
     };
     int64_t length;
 
@@ -117,6 +120,9 @@ static const ToolOption img_dd_options[] = {
     TOOL_OPTION_FORMAT_OF("format of the input (default: found by looking at it)"),
     { 'O', "output-format", "FMT", "format of the output (default: raw)", 'O' },
     TOOL_OPTION_IMAGE_OPTS,
+    { 0, "header", "HEADER", "the LUKS header of the input is in this file or device", TOOL_KEY_HEADER },
+    TOOL_OPTIONS_KEY_FILE_OF("the password of the input is all bytes of this file; - for standard input"),
+    TOOL_OPTION_NEW_KEY_FILE("the same for the output"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_FORCE_SHARE,
     { 0 }

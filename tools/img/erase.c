@@ -85,9 +85,11 @@ static void print_report(const SecureEraseReport *report)
 
 static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error **errp)
 {
+    ERRP_GUARD();
     ToolImage image = {
         .name = args->positional[0],
         .image_opts = args->image_opts,
+        .header = args->header,
         .format = args->format ? args->format : "luks",
         .cache = args->cache,
         .shared_perm = BLK_PERM_ALL,
@@ -106,7 +108,11 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
         ok = img_confirm_erase(erase->bs, args->positional[0], erase->scope, errp);
     }
     /* Progress would stand in the middle of the JSON. */
-    ok = ok && tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp);
+    if (ok && !tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp)) {
+        error_prepend(errp, "Could not erase '%s': ", image.name);
+        tool_image_append_hint(&image, errp);
+        ok = false;
+    }
     blk_co_unref(blk);
     return ok;
 }
@@ -178,6 +184,8 @@ static const ToolOption img_erase_options[] = {
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OUTPUT,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_CACHE,
     TOOL_OPTION_PROGRESS,

@@ -18,7 +18,6 @@
 
 enum {
     KEY_FORCE = TOOL_KEY_OWN,
-    KEY_HEADER,
 };
 
 typedef struct Format {
@@ -28,26 +27,38 @@ typedef struct Format {
     BlockdevFormatOptions *options;
     BlockBackend *volume;
     BlockBackend *header;
-    char *made_header;          /* name of its file, if that was not there before */
+    char *new_header;           /* name of its file, where that is not there yet */
+    bool made_header;
 } Format;
 
 /* Fill in f->options from -o; false with @errp, or with *@help. */
 static bool coroutine_fn parse_options(Format *f, const ToolArgs *args, bool *help, Error **errp)
 {
     g_autoptr(json_object) in = keyval_parse(args->options ? args->options : "", NULL, help, errp);
-    BlockdevFormatOptionsLUKS *luks;
-    char *secret;
 
     if (!in || *help) {
         return false;
     }
     json_object_object_add(in, "driver", json_object_new_string(f->format));
     f->options = QAPI_FROM_JSON(BlockdevFormatOptions, in, QAPI_INPUT_KEYVAL, errp);
-    if (!f->options) {
+    if (!f->options ||
+        !qcrypto_luks_create_bytes(qapi_BlockdevFormatOptionsLUKS_base(&f->options->u.luks), NULL, errp)) {
         return false;
     }
-    luks = &f->options->u.luks;
-    secret = tool_secret_or_prompt(luks->key_secret, "key-secret", args->positional[0], true, errp);
+    if (args->key_secret && f->options->u.luks.key_secret) {
+        error_setg(errp, "A key file and the option 'key-secret' exclude each other");
+        return false;
+    }
+    return true;
+}
+
+/* Have a password, asking where none is named. */
+static bool coroutine_fn take_password(Format *f, const ToolArgs *args, Error **errp)
+{
+    BlockdevFormatOptionsLUKS *luks = &f->options->u.luks;
+    char *secret = tool_secret_or_prompt(args->key_secret ?: luks->key_secret, "key-secret", "--key-file FILE",
+                                         args->positional[0], true, errp);
+
     g_free(luks->key_secret);
     luks->key_secret = secret;
     return secret;
@@ -69,7 +80,7 @@ static BlockBackend *coroutine_fn open_volume(const char *name, bool image_opts,
     return tool_image_open(&image, errp);
 }
 
-/* Open the volume for the header: where there is none of that name, a new file, for its owner alone. */
+/* Open the volume for the header, or where there is none of that name, remember to make a file. */
 static bool coroutine_fn open_header(Format *f, const char *cache, Error **errp)
 {
     g_autoptr(json_object) protocol = bdrv_filename_to_options(f->header_name, errp);
@@ -80,13 +91,36 @@ static bool coroutine_fn open_header(Format *f, const char *cache, Error **errp)
     }
     if (json_object_object_get_ex(protocol, "filename", &filename) &&
         access(json_object_get_string(filename), F_OK) < 0 && errno == ENOENT) {
-        g_auto_fd int fd = img_create_private_file(json_object_get_string(filename), errp);
+        g_autofree char *dir = g_path_get_dirname(json_object_get_string(filename));
 
-        if (fd < 0) {
+        f->new_header = g_strdup(json_object_get_string(filename));
+        if (access(dir, W_OK) < 0) {
+            error_setg_errno(errp, errno, "Could not create '%s'", f->new_header);
             return false;
         }
-        f->made_header = g_strdup(json_object_get_string(filename));
+        return true;
     }
+    f->header = open_volume(f->header_name, false, cache, errp);
+    return f->header && (f->force || bdrv_check_overwrite(blk_bs(f->header), false, errp));
+}
+
+/* All that can be checked before there is a password. */
+static bool coroutine_fn open_volumes(Format *f, const ToolArgs *args, Error **errp)
+{
+    f->volume = open_volume(args->positional[0], args->image_opts, args->cache, errp);
+    return f->volume && (f->force || bdrv_check_overwrite(blk_bs(f->volume), false, errp)) &&
+           (!f->header_name || open_header(f, args->cache, errp));
+}
+
+/* A new file for the header, for its owner alone. */
+static bool coroutine_fn make_header(Format *f, const char *cache, Error **errp)
+{
+    g_auto_fd int fd = img_create_private_file(f->new_header, errp);
+
+    if (fd < 0) {
+        return false;
+    }
+    f->made_header = true;
     f->header = open_volume(f->header_name, false, cache, errp);
     return f->header;
 }
@@ -121,21 +155,21 @@ static void coroutine_fn report_size(const Format *f, const char *name)
 
 static bool coroutine_fn format(Format *f, const ToolArgs *args, Error **errp)
 {
-    const char *name = args->positional[0];
     bool ok;
 
-    f->volume = open_volume(name, args->image_opts, args->cache, errp);
-    ok = f->volume && (!f->header_name || open_header(f, args->cache, errp)) &&
+    f->header_name = args->header;
+    ok = open_volumes(f, args, errp) && take_password(f, args, errp) &&
+         (!f->new_header || make_header(f, args->cache, errp)) &&
          tool_run_job(JOB_TYPE_FORMAT, format_job, f, args->progress, errp);
     if (ok && !args->quiet) {
-        report_size(f, name);
+        report_size(f, args->positional[0]);
     }
     blk_co_unref(f->header);
     blk_co_unref(f->volume);
     if (!ok && f->made_header) {
-        unlink(f->made_header);
+        unlink(f->new_header);
     }
-    g_free(f->made_header);
+    g_free(f->new_header);
     return ok;
 }
 
@@ -147,9 +181,6 @@ static void set_option(Format *f, int key, const char *value)
         break;
     case KEY_FORCE:
         f->force = true;
-        break;
-    case KEY_HEADER:
-        f->header_name = value;
         break;
     }
 }
@@ -189,9 +220,11 @@ static int coroutine_fn img_format_run(const ToolCommand *cmd, int argc, char **
 static const ToolOption img_format_options[] = {
     { 'f', "format", "FMT", "the format to write: luks (default)", 'f' },
     TOOL_OPTION_OPTIONS,
-    { 0, "header", "HEADER", "put the header into this file, which is made where it does not exist", KEY_HEADER },
+    { 0, "header", "HEADER", "put the header into this file, which is made where it does not exist",
+      TOOL_KEY_HEADER },
     { 0, "force", NULL, "overwrite a LUKS header, file system or partition table that is there", KEY_FORCE },
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_CACHE,
     TOOL_OPTION_PROGRESS,
@@ -209,7 +242,7 @@ const ToolCommand img_format = {
         "The volume keeps its size; the header takes some of it, unless it goes into a file of its own. What\n"
         "the volume held is lost. -o are options of the new format, --image-opts those of the volume below.",
     .examples =
-        "  qemu-img format -f luks --object secret,id=s0,file=pw -o key-secret=s0 /dev/vg0/disk\n"
+        "  qemu-img format -f luks --key-file pw /dev/vg0/disk\n"
         "  qemu-img format --object secret,id=s0,file=pw -o key-secret=s0 --header disk.header disk.img",
     .options = img_format_options,
     .run = img_format_run,

@@ -26,6 +26,7 @@ static BlockBackend *coroutine_fn open_header(const ToolArgs *args, bool writabl
     ToolImage image = {
         .name = args->positional[0],
         .image_opts = args->image_opts,
+        .header = args->header,
         .format = args->format ? args->format : "luks",
         .shared_perm = BLK_PERM_ALL,
         .writable = writable,
@@ -176,6 +177,8 @@ static const ToolOption backup_options[] = {
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_QUIET,
     { 0 }
 };
@@ -184,6 +187,8 @@ static const ToolOption restore_options[] = {
     { 0, "force", NULL, "write it even where it does not belong to this image", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0 }

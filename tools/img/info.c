@@ -118,6 +118,7 @@ static int coroutine_fn img_info_run(const ToolCommand *cmd, int argc, char **ar
     ToolImage image = {
         .name = args.positional[0],
         .image_opts = args.image_opts,
+        .header = args.header,
         .format = args.format,
         .shared_perm = BLK_PERM_ALL,
         .force_share = args.force_share,
@@ -143,6 +144,8 @@ static const ToolOption img_info_options[] = {
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     { 0, "backing-chain", NULL, "make it a list of all images in the chain; there is only one", KEY_BACKING_CHAIN },

@@ -10,6 +10,7 @@
 #include "tools/common/output.h"
 #include "tools/common/password.h"
 #include "tools/common/progress.h"
+#include "tools/common/terminal.h"
 #include "tools/img/commands.h"
 #include "tools/img/confirm.h"
 
@@ -27,6 +28,7 @@ typedef struct Keyslot {
     int64_t slot;               /* -1: any */
     int64_t iter_time_ms;       /* 0: the default */
     bool force;
+    bool writes;                /* a new password into a keyslot */
     BlockDriverState *bs;       /* while a job runs */
 } Keyslot;
 
@@ -60,6 +62,18 @@ static bool set_option(Keyslot *ks, int key, const char *value, Error **errp)
     }
 }
 
+/* The IDs of secrets come from options, or of key files. */
+static bool take_key_files(ToolArgs *args, Keyslot *ks)
+{
+    if ((ks->secret && args->key_secret) || (ks->new_secret && args->new_key_secret)) {
+        tool_args_fail(args, "A secret and a key file for the same password exclude each other");
+        return false;
+    }
+    ks->secret = ks->secret ?: g_strdup(args->key_secret);
+    ks->new_secret = ks->new_secret ?: g_strdup(args->new_key_secret);
+    return true;
+}
+
 /* Parse all options; false where the command is to end with args->status. */
 static bool parse(ToolArgs *args, Keyslot *ks)
 {
@@ -73,18 +87,54 @@ static bool parse(ToolArgs *args, Keyslot *ks)
             return false;
         }
     }
-    return !args->stop;
+    return !args->stop && take_key_files(args, ks);
+}
+
+static const QCryptoBlockInfoLUKS *luks_info(const BlockGraphInfo *info)
+{
+    const ImageInfoSpecific *specific = info->format_specific;
+
+    return specific && specific->type == IMAGE_INFO_SPECIFIC_KIND_LUKS ? specific->u.luks.data : NULL;
+}
+
+/* Before somebody types passwords: is there a keyslot for a new one? As the library will find. */
+static bool coroutine_fn check_slot(BlockBackend *blk, void *opaque, Error **errp)
+{
+    const Keyslot *ks = opaque;
+    g_autoptr(BlockGraphInfo) info = bdrv_query_graph_info(blk_bs(blk));
+    const QCryptoBlockInfoLUKS *luks = luks_info(info);
+    size_t n_active = 0;
+
+    if (!luks || !ks->writes || ks->force) {
+        return true;
+    }
+    for (size_t i = 0; i < luks->slots->n; i++) {
+        n_active += luks->slots->items[i]->active;
+    }
+    if (ks->slot >= 0 && luks->slots->items[ks->slot]->active) {
+        error_setg(errp, "Keyslot %" PRId64 " is active", ks->slot);
+        error_append_hint(errp, "Choose another one, or use --force to overwrite it.\n");
+    } else if (n_active == luks->slots->n) {
+        error_setg(errp, "All keyslots are active");
+        error_append_hint(errp, "Remove one first, or use --force to overwrite one.\n");
+    } else {
+        return true;
+    }
+    return false;
 }
 
 /* Open the image: for writing to it, and for its payload's key or for its header alone. */
-static BlockBackend *coroutine_fn open_image(const ToolArgs *args, const char *secret, bool writable, bool no_io,
+static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Keyslot *ks, bool writable, bool no_io,
                                              Error **errp)
 {
     ToolImage image = {
         .name = args->positional[0],
         .image_opts = args->image_opts,
         .format = args->format ? args->format : "luks",
-        .key_secret = secret,
+        .header = args->header,
+        .key_secret = ks->secret,
+        .check = check_slot,
+        .opaque = ks,
         .shared_perm = BLK_PERM_ALL,
         .writable = writable,
         .force_share = args->force_share,
@@ -95,10 +145,10 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, const char *s
 }
 
 /* Replace a missing ID by that of a password asked for. */
-static bool coroutine_fn need_secret(char **secret, const char *option, const ToolArgs *args, bool new_one,
-                                     Error **errp)
+static bool coroutine_fn need_secret(char **secret, const char *parameter, const char *option, const ToolArgs *args,
+                                     bool new_one, Error **errp)
 {
-    char *id = tool_secret_or_prompt(*secret, option, args->positional[0], new_one, errp);
+    char *id = tool_secret_or_prompt(*secret, parameter, option, args->positional[0], new_one, errp);
 
     g_free(*secret);
     *secret = id;
@@ -123,8 +173,9 @@ static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args,
     if (!ks->secret && options->driver == BLOCKDEV_DRIVER_LUKS) {
         ks->secret = g_strdup(options->u.luks.key_secret);
     }
-    if ((op->needs_secret && !need_secret(&ks->secret, "secret", args, false, errp)) ||
-        (op->needs_new_secret && !need_secret(&ks->new_secret, "new-secret", args, true, errp))) {
+    if ((op->needs_secret && !need_secret(&ks->secret, "secret", "--key-file FILE", args, false, errp)) ||
+        (op->needs_new_secret &&
+         !need_secret(&ks->new_secret, "new-secret", "--new-key-file FILE", args, true, errp))) {
         return false;
     }
     if (op->removes && !img_confirm_last_password(blk_bs(blk), args->positional[0], ks->slot, &ks->force, errp)) {
@@ -137,8 +188,12 @@ static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args,
 /* Returns the exit status. */
 static int coroutine_fn run(const Operation *op, const ToolArgs *args, Keyslot *ks)
 {
+    /* Whoever types a password is told at once whether it is right. */
+    bool unlocked = op->unlocked || (op->needs_secret && !ks->secret && tool_can_prompt());
     Error *err = NULL;
-    BlockBackend *blk = open_image(args, op->unlocked ? ks->secret : NULL, true, !op->unlocked, &err);
+
+    ks->writes = op->needs_new_secret;
+    BlockBackend *blk = open_image(args, ks, true, !unlocked, &err);
     bool ok = blk && run_on_image(op, args, ks, blk, &err);
 
     blk_co_unref(blk);
@@ -150,13 +205,6 @@ static int coroutine_fn run(const Operation *op, const ToolArgs *args, Keyslot *
         printf("%s\n", op->done);
     }
     return 0;
-}
-
-static const QCryptoBlockInfoLUKS *luks_info(const BlockGraphInfo *info)
-{
-    const ImageInfoSpecific *specific = info->format_specific;
-
-    return specific && specific->type == IMAGE_INFO_SPECIFIC_KIND_LUKS ? specific->u.luks.data : NULL;
 }
 
 static Keyslots *keyslots_from_info(const QCryptoBlockInfoLUKS *info)
@@ -218,7 +266,7 @@ static int coroutine_fn list_run(const ToolCommand *cmd, int argc, char **argv)
     if (!parse(&args, &ks)) {
         return args.status;
     }
-    blk = open_image(&args, NULL, false, true, &err);
+    blk = open_image(&args, &ks, false, true, &err);
     if (!blk) {
         error_report_err(err);
         return 1;
@@ -277,7 +325,7 @@ static int coroutine_fn remove_run(const ToolCommand *cmd, int argc, char **argv
         return args.status;
     }
     if (ks.secret && ks.slot >= 0) {
-        tool_args_fail(&args, "--slot and --secret are mutually exclusive");
+        tool_args_fail(&args, "--slot and a password (--secret, --key-file) are mutually exclusive");
         return args.status;
     }
     op.needs_secret = ks.slot < 0;
@@ -311,6 +359,11 @@ static int coroutine_fn change_run(const ToolCommand *cmd, int argc, char **argv
     { 0, "secret", "ID", "the secret with " what "; asked for on a terminal where it is missing", KEY_SECRET }
 #define OPTION_NEW_SECRET \
     { 0, "new-secret", "ID", "the secret with the new password; asked for on a terminal, too", KEY_NEW_SECRET }
+#define OPTIONS_KEY_FILE(what) \
+    TOOL_OPTION_HEADER, \
+    TOOL_OPTIONS_KEY_FILE_OF(what " is all bytes of this file; - for standard input")
+#define OPTION_NEW_KEY_FILE \
+    TOOL_OPTION_NEW_KEY_FILE("the new password is all bytes of this file")
 #define OPTION_ITER_TIME \
     { 0, "iter-time", "MS", "milliseconds that trying a password shall take (default: 2000)", KEY_ITER_TIME }
 
@@ -318,6 +371,8 @@ static const ToolOption list_options[] = {
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_OUTPUT,
     { 0 }
 };
@@ -330,6 +385,8 @@ static const ToolOption add_options[] = {
     { 0, "force", NULL, "overwrite the keyslot even where it is in use", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
+    OPTIONS_KEY_FILE("a password that opens the image now"),
+    OPTION_NEW_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
@@ -342,6 +399,7 @@ static const ToolOption remove_options[] = {
     { 0, "force", NULL, "remove even the last password, without asking: nobody can open the image then", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
+    OPTIONS_KEY_FILE("the password that shall go"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
@@ -357,6 +415,8 @@ static const ToolOption change_options[] = {
       KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
+    OPTIONS_KEY_FILE("the password that shall go"),
+    OPTION_NEW_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
@@ -382,6 +442,7 @@ static const ToolCommand keyslot_add = {
     .max_args = 1,
     .summary = "let one more password open an encrypted image",
     .examples =
+        "  qemu-img keyslot add --key-file old.txt --new-key-file new.txt disk.luks\n"
         "  qemu-img keyslot add --object secret,id=old,file=old.txt --object secret,id=new,file=new.txt \\\n"
         "      --secret old --new-secret new disk.luks",
     .options = add_options,
@@ -414,6 +475,7 @@ static const ToolCommand keyslot_change = {
         "The new password is added and proven to open the image before the old one is removed, so that one of\n"
         "them works at any time.",
     .examples =
+        "  qemu-img keyslot change --key-file old.txt --new-key-file new.txt disk.luks\n"
         "  qemu-img keyslot change --object secret,id=old,file=old.txt --object secret,id=new,file=new.txt \\\n"
         "      --secret old --new-secret new disk.luks",
     .options = change_options,

@@ -136,6 +136,8 @@ static int coroutine_fn img_map_run(const ToolCommand *cmd, int argc, char **arg
     ToolImage image = {
         .name = args.positional[0],
         .image_opts = args.image_opts,
+        .header = args.header,
+        .key_secret = args.key_secret,
         .format = args.format,
         .force_share = args.force_share,
         .perm = BLK_PERM_CONSISTENT_READ,
@@ -153,6 +155,8 @@ static int coroutine_fn img_map_run(const ToolCommand *cmd, int argc, char **arg
 static const ToolOption img_map_options[] = {
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_FORCE_SHARE,

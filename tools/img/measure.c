@@ -16,6 +16,7 @@ static BlockBackend *coroutine_fn measure_open_source(const ToolArgs *args, Erro
     ToolImage source = {
         .name = args->positional[0],
         .image_opts = args->image_opts,
+        .header = args->header,
         .format = args->format,
         .force_share = args->force_share,
         .shared_perm = BLK_PERM_ALL,
@@ -107,6 +108,8 @@ static const ToolOption img_measure_options[] = {
     { 'O', "target-format", "FMT", "format of the new image: raw (default) or luks", 'O' },
     TOOL_OPTION_OPTIONS,
     { 0, "target-format-options", "OPTS", NULL, TOOL_KEY_OPTIONS },
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_FORCE_SHARE,

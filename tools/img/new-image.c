@@ -134,8 +134,15 @@ static bool check_luks_options(const NewImage *image, Error **errp)
 static bool coroutine_fn take_password(NewImage *image, Error **errp)
 {
     g_autoptr(SecretBuffer) password = NULL;
-    g_autofree char *secret = tool_secret_or_prompt(new_image_key_secret(image), "key-secret", image->filename, true,
-                                                    errp);
+    const char *given = new_image_key_secret(image);
+    g_autofree char *secret = NULL;
+
+    if (image->key_secret && given) {
+        error_setg(errp, "A key file and the option 'key-secret' exclude each other");
+        return false;
+    }
+    secret = tool_secret_or_prompt(image->key_secret ?: given, "key-secret", image->key_option, image->filename, true,
+                                   errp);
 
     if (!secret) {
         return false;
@@ -190,6 +197,11 @@ static bool coroutine_fn check_target(NewImage *image, Error **errp)
 
 bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
 {
+    if (!is_luks(image) && image->key_secret) {
+        error_setg(errp, "Format '%s' does not encrypt, so there is no use for a password", image->format);
+        error_append_hint(errp, "For an encrypted image, name format luks\n");
+        return false;
+    }
     return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp) &&
            (!is_luks(image) || take_password(image, errp));
 }

@@ -26,6 +26,8 @@ typedef struct NewImage {
     bool has_bytes;             /* @bytes is set; else the options have to say */
     uint64_t bytes;             /* usable length; known after new_image_parse() */
     bool overwrite;             /* also a file with a LUKS volume in it; a device always is */
+    const char *key_secret;     /* ID of a secret with its password; NULL: that in the options, or asked for */
+    const char *key_option;     /* the option that would give it, for a hint: "--key-file FILE" */
     bool quiet;                 /* do not say which LUKS volume that destroys */
 
     /* from new_image_parse() */

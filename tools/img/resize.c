@@ -157,6 +157,8 @@ static int coroutine_fn img_resize_run(const ToolCommand *cmd, int argc, char **
     ToolImage image = {
         .name = args.positional[0],
         .image_opts = args.image_opts,
+        .header = args.header,
+        .key_secret = args.key_secret,
         .format = args.format,
         .perm = BLK_PERM_WRITE | BLK_PERM_RESIZE,
         .shared_perm = BLK_PERM_CONSISTENT_READ,
@@ -180,6 +182,8 @@ static int coroutine_fn img_resize_run(const ToolCommand *cmd, int argc, char **
 static const ToolOption img_resize_options[] = {
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_QUIET,
     { 0, "preallocation", "MODE", "how to set space aside for what is new: off (default), falloc or full",

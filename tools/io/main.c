@@ -65,6 +65,8 @@ static void coroutine_fn run_interactive(IOMain *m)
 }
 
 static const ToolOption options[] = {
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
     { 0, "image-opts", NULL, "FILE is not a name but options: driver=luks,file.filename=...",
       TOOL_KEY_IMAGE_OPTS },
@@ -91,6 +93,7 @@ static const ToolCommand program = {
         "explains one. The exit status is 1 where any of them failed.",
     .examples =
         "  qemu-io -f raw -c 'write -P 0x11 0 64k' -c 'read -v 0 32' disk.img\n"
+        "  qemu-io --key-file pw -c 'read -v 0 512' disk.luks\n"
         "  qemu-io --object secret,id=s0,file=pw --image-opts -c 'read -v 0 512' \\\n"
         "      driver=luks,key-secret=s0,file.filename=disk.luks",
     .options = options,
@@ -122,7 +125,7 @@ static bool take_option(IOMain *m, ToolImage *image, int key, char *value)
 static bool coroutine_fn start(IOMain *m)
 {
     g_auto(ToolArgs) args = { .cmd = &program, .argc = m->argc, .argv = m->argv };
-    ToolImage image = { .writable = true, .unmap = true };
+    ToolImage image = { .writable = true, .discard = "unmap" };
     int c;
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
@@ -146,6 +149,8 @@ static bool coroutine_fn start(IOMain *m)
     image.image_opts = args.image_opts;
     image.format = args.format;
     image.force_share = args.force_share;
+    image.header = args.header;
+    image.key_secret = args.key_secret;
     if (!io_open_image(&m->io, &image)) {
         m->status = 1;
         return false;

@@ -43,8 +43,8 @@ bool io_take_open_option(ToolImage *image, int option, const char *value)
         }
         return true;
     case 'd':
-        image->unmap = g_str_equal(value, "unmap") || g_str_equal(value, "on");
-        if (!image->unmap && !g_str_equal(value, "ignore") && !g_str_equal(value, "off")) {
+        image->discard = g_str_equal(value, "unmap") || g_str_equal(value, "on") ? "unmap" : NULL;
+        if (!image->discard && !g_str_equal(value, "ignore") && !g_str_equal(value, "off")) {
             error_report("Invalid discard option: %s", value);
             return false;
         }
@@ -63,6 +63,8 @@ static ToolImage copy_image(const ToolImage *image)
     copy.options = g_strdup(image->options);
     copy.cache = g_strdup(image->cache);
     copy.aio = g_strdup(image->aio);
+    copy.header = g_strdup(image->header);
+    copy.key_secret = g_strdup(image->key_secret);
     return copy;
 }
 
@@ -73,6 +75,8 @@ static void free_image(ToolImage *image)
     g_free((char *)image->options);
     g_free((char *)image->cache);
     g_free((char *)image->aio);
+    g_free((char *)image->header);
+    g_free((char *)image->key_secret);
     *image = (ToolImage){ 0 };
 }
 
@@ -117,7 +121,7 @@ void coroutine_fn io_close_image(QemuIO *io)
 
 static int coroutine_fn open_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    ToolImage image = { .writable = true, .unmap = true };
+    ToolImage image = { .writable = true, .discard = "unmap", .typed_command = true };
     int c;
 
     optind = 0;

@@ -44,6 +44,8 @@ static const ToolOption options[] = {
     { 0, "aio", "MODE", "threads, io_uring or native (default: chosen by itself)", KEY_AIO },
     { 0, "discard", "MODE", "ignore (default) or unmap", KEY_DISCARD },
     { 0, "detect-zeroes", "MODE", "off (default), on or unmap", KEY_DETECT_ZEROES },
+    TOOL_OPTION_HEADER,
+    TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
     { 0, "tls-creds", "ID", "use TLS, with these credentials", KEY_TLS_CREDS },
     { 0, "tls-hostname", "NAME", "what the server's certificate must be for, with --list", KEY_TLS_HOSTNAME },
@@ -73,6 +75,7 @@ static const ToolCommand command = {
         "FILE is a name, json:{...}, or with --image-opts the options of a node.\n"
         "With --list there is no FILE, and the address is that of the server to ask.",
     .examples =
+        "  qemu-nbd -t -k disk.sock --key-file pw.txt disk.luks\n"
         "  qemu-nbd -t -k disk.sock --object secret,id=s0,file=pw.txt \\\n"
         "      --image-opts driver=luks,key-secret=s0,file.filename=disk.luks\n"
         "  qemu-nbd -L -k disk.sock",

@@ -85,44 +85,21 @@ static void set_string(struct json_object *options, const char *key, const char 
     }
 }
 
-/* The file below, where a filename was given, takes --aio. */
-static void set_aio(struct json_object *options, bool image_opts, const char *aio)
-{
-    struct json_object *file;
-
-    if (!aio) {
-        return;
-    }
-    if (image_opts && !json_object_object_get_ex(options, "file", NULL)) {
-        set_string(options, "aio", aio);
-        return;
-    }
-    if (!json_object_object_get_ex(options, "file", &file)) {
-        file = json_object_new_object();
-        json_object_object_add(options, "file", file);
-    }
-    if (json_object_is_type(file, json_type_object)) {
-        set_string(file, "aio", aio);
-    }
-}
-
 /* The image's node, a new reference; NULL with @errp. */
-static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, Error **errp)
+static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
     ToolImage image = {
-        .name = o->image, .image_opts = o->image_opts, .format = o->format, .cache = o->cache,
-        .writable = !o->read_only,
+        .name = o->image, .image_opts = o->image_opts, .format = o->format, .cache = o->cache, .aio = o->aio,
+        .discard = o->discard, .detect_zeroes = o->detect_zeroes,
+        .header = args->header, .key_secret = args->key_secret,
+        .writable = !o->read_only, .perm = BLK_PERM_CONSISTENT_READ | (o->read_only ? 0 : BLK_PERM_WRITE),
+        .shared_perm = BLK_PERM_ALL,
     };
-    const char *filename;
-    g_autoptr(json_object) options = tool_image_options(&image, &filename, errp);
+    BlockBackend *blk = tool_image_open(&image, errp);
+    BlockDriverState *bs = blk ? bdrv_ref(blk_bs(blk)) : NULL;
 
-    if (!options) {
-        return NULL;
-    }
-    set_string(options, "discard", o->discard);
-    set_string(options, "detect-zeroes", o->detect_zeroes);
-    set_aio(options, o->image_opts, o->aio);
-    return bdrv_co_open(filename, options, 0, errp);
+    blk_co_unref(blk);
+    return bs;
 }
 
 /* A node on top of @bs that begins at the offset; takes the reference over. */
@@ -149,9 +126,9 @@ static BlockDriverState *coroutine_fn skip_to_offset(const NbdOptions *o, BlockD
 }
 
 /* The node to export, a new reference; NULL with @errp. */
-static BlockDriverState *coroutine_fn open_node(const NbdOptions *o, Error **errp)
+static BlockDriverState *coroutine_fn open_node(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
-    BlockDriverState *bs = open_image(o, errp);
+    BlockDriverState *bs = open_image(o, args, errp);
 
     return bs && o->has_offset ? skip_to_offset(o, bs, errp) : bs;
 }
@@ -174,14 +151,14 @@ static bool coroutine_fn add_export(const NbdOptions *o, BlockDriverState *bs, b
 }
 
 /* Open the image, which takes long for some, then listen: the first client finds an export. */
-static bool coroutine_fn start(const NbdOptions *o, Error **errp)
+static bool coroutine_fn start(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
     bool writethrough = false;
 
     if (o->cache && !tool_parse_cache_mode(o->cache, NULL, &writethrough, errp)) {
         return false;
     }
-    BlockDriverState *bs = open_node(o, errp);
+    BlockDriverState *bs = open_node(o, args, errp);
     bool ok = bs && nbd_server_start(o->server, errp) && add_export(o, bs, writethrough, errp);
     bdrv_co_unref(bs);
     return ok;
@@ -208,7 +185,7 @@ bool coroutine_fn nbd_serve(const NbdOptions *o, ToolArgs *args, Error **errp)
     qemu_co_queue_init(&state.waiter);
     state.persistent = o->persistent;
     nbd_server_set_client_hook(client_gone);
-    bool ok = watch_signals(&signal_fd, errp) && tool_args_make_objects(args, errp) && start(o, errp) &&
+    bool ok = watch_signals(&signal_fd, errp) && tool_args_make_objects(args, errp) && start(o, args, errp) &&
               announce(o, errp);
     while (ok && !state.quit) {
         qemu_co_queue_wait(&state.waiter, NULL);
