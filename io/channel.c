@@ -15,7 +15,7 @@
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
-/* Descriptors that a peer may have sent and nobody took yet. */
+/* Descriptors received from a peer and not taken yet. */
 #define FDS_MAX 16
 
 typedef struct Waiter {
@@ -63,7 +63,7 @@ IOChannel *io_channel_new(int fd)
         ch->is_tcp = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
     }
     if (ch->is_tcp) {
-        /* Nobody here writes less than a message at a time; io_channel_set_cork() joins those. */
+        /* Our writers write whole messages; io_channel_set_cork() joins those. */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
     if (flags >= 0 && !(flags & O_NONBLOCK)) {
@@ -123,7 +123,7 @@ void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *o
     ch->filter_opaque = opaque;
 }
 
-/* The descriptor is ready for @wait: go on with who waits for that. Where nobody does, stop watching. */
+/* The descriptor is ready for @wait: wake the waiter, or stop watching if there is none. */
 static void ready(IOChannel *ch, IOWait wait)
 {
     Coroutine *ready[G_N_ELEMENTS(ch->waiters)];
@@ -140,7 +140,7 @@ static void ready(IOChannel *ch, IOWait wait)
         ch->polled[wait] = false;
         update_handlers(ch);
     }
-    /* Who goes on may let go of the channel, or hand it to another thread: from here on it is not ours. */
+    /* The woken coroutine may free the channel or hand it to another thread: do not touch it from here on. */
     for (unsigned i = 0; i < n; i++) {
         aio_co_wake(ready[i]);
     }

@@ -8,7 +8,7 @@
 #include "io/sockets.h"
 #include "util/aio.h"
 
-/* How long to wait before asking again a unix socket whose backlog is full, and how often. */
+/* Retry interval and limit for a unix socket whose backlog is full. */
 #define BACKLOG_WAIT_NS (10 * SCALE_MS)
 #define BACKLOG_TRIES 100
 

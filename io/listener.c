@@ -90,7 +90,7 @@ static void close_all(NetListener *l)
     g_array_set_size(l->fds, 0);
 }
 
-/* Remove our socket's file; somebody else's may have taken its place. */
+/* Remove our socket's file, unless another program has replaced it. */
 static void remove_path(NetListener *l)
 {
     struct stat st;

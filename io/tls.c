@@ -89,7 +89,7 @@ void io_channel_tls_report(const char *server, const Error *err)
 {
     g_autofree char *text = g_strdup(error_get_pretty(err));
 
-    /* Names in certificates may hold anything, while a line of the log is to stay a line. */
+    /* Names in certificates may hold any bytes; keep the log to one line each. */
     for (char *c = text; *c; c++) {
         if (g_ascii_iscntrl(*c)) {
             *c = '?';

@@ -195,8 +195,8 @@ void aio_bh_schedule_oneshot(AioContext *ctx, AioHandler *cb, void *opaque)
     *ctx->bh_last = bh;
     ctx->bh_last = &bh->next;
     /*
-     * Wake it, unless somebody has; a loop that is not asleep looks for bottom halves before it sleeps. Under the lock:
-     * once the loop has run @cb, @ctx may be gone.
+     * Wake the loop unless another thread has; a loop that is awake looks for bottom halves before it sleeps. Under the
+     * lock: once the loop has run @cb, @ctx may be gone.
      */
     if (ctx != current_context && g_atomic_int_compare_and_exchange(&ctx->waiting, 1, 0)) {
         uint64_t one = 1;
@@ -205,7 +205,7 @@ void aio_bh_schedule_oneshot(AioContext *ctx, AioHandler *cb, void *opaque)
     }
 }
 
-/* Run what is scheduled now; what that schedules waits for the next round. */
+/* Run the bottom halves scheduled by now; those that they schedule wait for the next round. */
 static bool run_bottom_halves(AioContext *ctx)
 {
     g_mutex_lock(&ctx->bh_lock);
@@ -257,7 +257,7 @@ static int64_t wait_ns(AioContext *ctx, bool blocking)
     if (!blocking) {
         return 0;
     }
-    /* Before looking at bottom halves: from here on, whoever adds one wakes us. */
+    /* Set before looking at bottom halves: from here on, adding one wakes us. */
     g_atomic_int_set(&ctx->waiting, 1);
     if (bottom_halves_pending(ctx)) {
         g_atomic_int_set(&ctx->waiting, 0);

@@ -186,7 +186,7 @@ bool aio_uring_poll(AioUring *u, int64_t timeout_ns)
     update_polls(u);
     submit_and_wait(u, timeout_ns);
     g_atomic_int_set(&u->ctx->waiting, 0);
-    /* No more than are there now: others have their turn. */
+    /* Only those that are complete now, so that nothing else starves. */
     for (unsigned n = io_uring_cq_ready(&u->ring); n > 0 && io_uring_peek_cqe(&u->ring, &cqe) == 0; n--) {
         uint64_t data = cqe->user_data;
         int ret = cqe->res;

@@ -62,7 +62,7 @@ bool qemu_co_queue_empty(const CoQueue *queue)
 }
 
 struct CoMutexWaiter {
-    CoSleep *sleep;     /* whoever claims it, the holder or who ends the wait, resumes the waiter */
+    CoSleep *sleep;     /* claimed by the holder or by whoever ends the wait, who resumes the waiter */
     CoMutexWaiter *next;
 };
 
@@ -147,7 +147,7 @@ void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex)
     while (mutex->waiters && !mutex->holder) {
         Coroutine *co = qemu_co_sleep_claim(mutex->waiters->sleep);
 
-        /* A waiter whose wait was ended just now is passed over: it is on its way. */
+        /* Skip a waiter whose wait was just ended: it is about to resume. */
         mutex->waiters = mutex->waiters->next;
         if (co) {
             mutex->holder = co;

@@ -33,7 +33,7 @@
 struct Coroutine {
     CoroutineEntry *entry;
     void *opaque;
-    Coroutine *caller;      /* who entered; NULL while not running */
+    Coroutine *caller;      /* the coroutine that entered it; NULL while not running */
     AioContext *ctx;        /* set at the first entry */
     void *stack;            /* the guard page first */
     sigjmp_buf env;

@@ -35,7 +35,7 @@ static gpointer iothread_run(gpointer opaque)
     while (!iothread->stop) {
         aio_poll(iothread->ctx, true);
     }
-    /* What was scheduled before the end. */
+    /* Run what was scheduled before the end. */
     while (aio_poll(iothread->ctx, false)) {
     }
     return NULL;

@@ -9,7 +9,7 @@
 
 #define IO_THREADS_MAX 64
 
-/* Who waits for one or more pieces of work. */
+/* A coroutine that waits for pieces of work. */
 typedef struct WorkGroup {
     ThreadPoolFunc *func;
     Coroutine *co;
@@ -63,8 +63,8 @@ static GThreadPool *pool_get(ThreadPoolKind kind)
 }
 
 /*
- * Whether somebody will take what is pushed. Pools start threads with their first work, and lose them when idle; where
- * the system allows no more threads, work stays in the queue for good.
+ * Whether a thread will run what is pushed. Pools start threads on demand and stop idle ones; if the system allows no
+ * more threads, work would stay queued forever.
  */
 static bool has_threads(GThreadPool *pool)
 {
@@ -82,7 +82,7 @@ static void coroutine_fn run_here(ThreadPoolFunc *func, Work *work, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         work[i].ret = func(work[i].opaque);
-        /* Others in this loop have their turn, as if it had run elsewhere. */
+        /* Yield to the loop, as if the work had run on another thread. */
         aio_co_schedule(qemu_coroutine_self());
         qemu_coroutine_yield();
     }
@@ -94,7 +94,7 @@ static void coroutine_fn run_on_threads(GThreadPool *pool, ThreadPoolFunc *func,
 
     for (unsigned i = 0; i < n; i++) {
         work[i].group = &group;
-        /* An error means that there will be fewer threads than there might: the work is queued all the same. */
+        /* An error only means that no further thread was started: the work is queued. */
         g_thread_pool_push(pool, &work[i], NULL);
     }
     qemu_coroutine_yield();
@@ -211,7 +211,7 @@ void thread_pool_cleanup(void)
 
     for (ThreadPoolKind i = 0; i < THREAD_POOL__MAX; i++) {
         if (pools[i]) {
-            /* What is left in its queue is no work. */
+            /* The queue holds no real work any more. */
             g_thread_pool_free(pools[i], TRUE, TRUE);
             pools[i] = NULL;
         }

@@ -153,7 +153,7 @@ int64_t throttle_compute_wait(ThrottleState *ts, ThrottleDirection direction, in
 
         seconds = MAX(seconds, seconds_to_wait(&ts->cfg.buckets[type], &ts->buckets[type]));
     }
-    /* Rounded up: who has waited that long does not find a drop too much. */
+    /* Round up, so that waiting that long is enough. */
     return (int64_t)MIN(seconds * NANOSECONDS_PER_SECOND + (seconds > 0), MAX_WAIT_NS);
 }
 

@@ -44,7 +44,7 @@ void __wrap_g_mutex_clear(GMutex *mutex)
     __real_g_mutex_clear(mutex);
 }
 
-/* Those who come later look at *@location alone, in a macro. */
+/* Later callers only look at *@location, in a macro. */
 void __wrap_g_once_init_leave(volatile void *location, gsize result)
 {
     __tsan_release((void *)location);
@@ -62,7 +62,7 @@ static void pool_run(gpointer data, gpointer user_data)
 /* All pools here run the same function. */
 GThreadPool *__wrap_g_thread_pool_new(GFunc func, gpointer user_data, gint max, gboolean exclusive, GError **error)
 {
-    /* Not again once there are workers, who read it. */
+    /* Only before there are workers, which read it. */
     if (!pool_func) {
         pool_func = func;
     }

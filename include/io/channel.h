@@ -35,8 +35,8 @@ typedef enum IOWait {
 } IOWait;
 
 /*
- * What stands between the user of a channel and its descriptor. Both functions make one attempt: bytes (0 of
- * a read: the end), -errno, or -EAGAIN with what to wait for in *@wait.
+ * A filter between the user of a channel and its descriptor. Both functions make one attempt: bytes (0 of a read: end
+ * of stream), -errno, or -EAGAIN with what to wait for in *@wait.
  */
 typedef struct IOChannelFilter {
     ssize_t (*read)(void *opaque, void *buf, size_t len, IOWait *wait);
@@ -52,14 +52,14 @@ typedef struct IOChannelFilter {
  */
 IOChannel *io_channel_new(int fd);
 IOChannel *io_channel_ref(IOChannel *ch);
-/* The last one closes the descriptor; nobody may be waiting. NULL is allowed. */
+/* The last unref closes the descriptor; no coroutine may be waiting. NULL is allowed. */
 void io_channel_unref(IOChannel *ch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(IOChannel, io_channel_unref)
 
 int io_channel_get_fd(const IOChannel *ch);
 bool io_channel_is_unix(const IOChannel *ch);
 
-/* Put @filter, which takes over @opaque, between user and descriptor. At most once; nobody may be waiting. */
+/* Insert @filter, which takes over @opaque, between user and descriptor. At most once; no coroutine may be waiting. */
 void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *opaque);
 
 /* One attempt on the descriptor itself, for filters; -EAGAIN where it would block. */
@@ -72,7 +72,7 @@ ssize_t io_channel_raw_write(IOChannel *ch, const void *buf, size_t len);
  */
 int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait);
 
-/* Let go of this thread's loop, before another thread goes on with the channel. Nobody may be waiting. */
+/* Detach from this thread's loop before another thread uses the channel. No coroutine may be waiting. */
 void io_channel_detach(IOChannel *ch);
 
 /* At least one byte, at most @len; 0: the peer has ended the stream, or the channel was shut down. */
@@ -95,7 +95,7 @@ void io_channel_set_cork(IOChannel *ch, bool cork);
 bool io_channel_is_shut(const IOChannel *ch);
 bool io_channel_peer_is_gone(const IOChannel *ch);
 
-/* End both directions and wake who waits; what they do then fails. May be called again. */
+/* Shut down both directions and wake waiting coroutines, whose requests fail. May be called again. */
 void io_channel_shutdown(IOChannel *ch);
 
 /*

@@ -111,9 +111,9 @@ void coroutine_fn co_sleep_ns(int64_t ns);
  * one thread, or hold @lock (may be NULL), which is released during the sleep and held again on return.
  */
 struct CoSleep {
-    Coroutine *co;      /* who sleeps; whoever takes it out resumes it. Atomic */
+    Coroutine *co;      /* the sleeper; whoever claims it resumes it. Atomic */
 };
-/* Take the sleeper out, to resume it; NULL where nobody sleeps. */
+/* Claim the sleeper in order to resume it; NULL if there is none. */
 Coroutine *qemu_co_sleep_claim(CoSleep *sleep);
 void coroutine_fn co_sleep_ns_wakeable(CoSleep *sleep, int64_t ns, GMutex *lock);
 void qemu_co_sleep_wake(CoSleep *sleep);

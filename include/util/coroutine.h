@@ -40,7 +40,7 @@ Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque);
 /* Run @co on this thread until it yields or ends. Must not be running already. */
 void qemu_coroutine_enter(Coroutine *co);
 
-/* Give control back to whoever entered this coroutine; returns when it is entered again. */
+/* Return control to the caller that entered this coroutine; returns when it is entered again. */
 void coroutine_fn qemu_coroutine_yield(void);
 
 Coroutine *coroutine_fn qemu_coroutine_self(void);
@@ -116,7 +116,7 @@ void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
  */
 bool coroutine_fn qemu_co_mutex_lock_wakeable(CoMutex *mutex, CoSleep *sleep);
 
-/* False where somebody else has it. */
+/* False if it is held. */
 bool coroutine_fn qemu_co_mutex_trylock(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex);
 

@@ -14,7 +14,7 @@
 
 #include "util/error.h"
 
-/* Put @fd, which the set owns from then on, into set *@id; -1: into a new one, whose number is stored there. */
+/* Add @fd, which the set then owns, to set *@id; -1: to a new set, whose number is stored there. */
 void fdset_add(int64_t *id, int fd, const char *opaque);
 
 /* Close descriptor @fd of set @id, or all of them (@fd -1); false with @errp where there is no such thing. */

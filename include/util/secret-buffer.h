@@ -35,7 +35,7 @@ SecretBuffer *secret_buffer_new(size_t len);
 /* A copy of @len bytes at @data. */
 SecretBuffer *secret_buffer_new_from(const void *data, size_t len);
 
-/* Raise the capacity to at least @capacity bytes; what is left behind is wiped. Data may move. */
+/* Raise the capacity to at least @capacity bytes and wipe the old memory. Data may move. */
 void secret_buffer_reserve(SecretBuffer *buf, size_t capacity);
 
 /* Append @len bytes. Data may move. */
@@ -56,7 +56,7 @@ void secret_wipe(void *data, size_t len);
  */
 void secret_wipe_stack(void);
 
-/* Wipe the vector registers alone; for code whose own stack is clean. */
+/* Wipe only the vector registers, for code whose own stack is clean. */
 void secret_wipe_registers(void);
 
 #endif

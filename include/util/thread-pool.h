@@ -23,8 +23,8 @@ typedef enum ThreadPoolKind {
 } ThreadPoolKind;
 
 /*
- * Run @func(@opaque) on a worker and return what it returns; outside of a coroutine, and where not even one thread can
- * be started, run it right here.
+ * Run @func(@opaque) on a worker and return its result. Outside of a coroutine, or if no thread can be started, run it
+ * here.
  */
 int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *opaque);
 
