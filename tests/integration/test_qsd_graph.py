@@ -173,7 +173,7 @@ def test_depth(daemon, tmp_path):
             qmp.cmd('blockdev-add', driver='raw', node_name=f'n{number}', file=f'n{number - 1}')
             last = number
     assert 'nodes would be stacked' in error.value.desc
-    assert last == 200
+    assert last == 100
     qmp.cmd('block-export-add', type='nbd', id='e', node_name=f'n{last}')
     handle = connect(tmp_path, f'n{last}')
     assert handle.pread(4096, MiB - 4096) == bytes(4096)

@@ -256,13 +256,13 @@ static void coroutine_fn depth_entry(void *opaque)
     g_autofree char *options = g_strdup_printf("driver=raw,file=n%d", BDRV_MAX_DEPTH);
     g_autoptr(json_object) json = keyval_parse(options, NULL, NULL, &error_abort);
     g_assert_null(bdrv_co_open(NULL, json, 0, &err));
-    assert_error(&err, "more than 200 nodes would be stacked");
+    assert_error(&err, "more than 100 nodes would be stacked");
 
     /* The same where something is put in at the bottom. */
     BlockDriverState *m = open_node("driver=null-co,node-name=m0,size=65536"), *m1 = open_above("m1", "m0");
     g_assert_true(bdrv_co_replace_child(nodes[1]->file, m, &error_abort));
     g_assert_false(bdrv_co_replace_child(nodes[1]->file, m1, &err));
-    assert_error(&err, "more than 200 nodes would be stacked");
+    assert_error(&err, "more than 100 nodes would be stacked");
     blk_co_unref(blk);
     for (int i = BDRV_MAX_DEPTH; i >= 0; i--) {
         bdrv_co_unref(nodes[i]);
