@@ -167,6 +167,10 @@ IOThreadInfoList *coroutine_fn qmp_query_iothreads(Error **errp)
 
             info->id = g_strdup(o->id);
             info->thread_id = iothread_get_thread_id(iothread);
+            info->poll_max_ns = o->u.iothread.poll_max_ns;
+            info->poll_grow = o->u.iothread.poll_grow;
+            info->poll_shrink = o->u.iothread.poll_shrink;
+            info->aio_max_batch = o->u.iothread.aio_max_batch;
             QAPI_LIST_APPEND(list, info);
         }
     }

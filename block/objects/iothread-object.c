@@ -9,29 +9,57 @@
 #include "block/iothread-object.h"
 #include "crypto/object.h"
 
-/* Threads cannot be tuned: a property may only state what is true anyway. */
-static bool check_property(const char *id, const char *name, bool has, int64_t value, int64_t fact,
-                           const char *why, Error **errp)
+#define THREAD_POOL_MAX_DEFAULT 64
+
+static bool check_property(const char *id, const char *name, int64_t value, Error **errp)
 {
-    if (has && value != fact) {
-        error_setg(errp, "I/O thread '%s': '%s' can only be %" PRId64 ", since %s", id, name, fact, why);
+    if (value < 0) {
+        error_setg(errp, "I/O thread '%s': %s value must be in range [0, %" PRId64 "]", id, name, INT64_MAX);
         return false;
     }
     return true;
 }
 
+/* What QEMU takes. Those that are not given are 0. */
 static bool check_properties(const char *id, const IothreadProperties *p, Error **errp)
 {
-    static const char polling[] = "its loop sleeps until there is something to do, and never polls";
-    static const char workers[] = "all threads share one pool of 0 to 64 workers";
+    int64_t pool_max = p->has_thread_pool_max ? p->thread_pool_max : THREAD_POOL_MAX_DEFAULT;
 
-    return check_property(id, "poll-max-ns", p->has_poll_max_ns, p->poll_max_ns, 0, polling, errp) &&
-           check_property(id, "poll-grow", p->has_poll_grow, p->poll_grow, 0, polling, errp) &&
-           check_property(id, "poll-shrink", p->has_poll_shrink, p->poll_shrink, 0, polling, errp) &&
-           check_property(id, "aio-max-batch", p->has_aio_max_batch, p->aio_max_batch, 0,
-                          "'aio-max-batch' is an option of the file driver", errp) &&
-           check_property(id, "thread-pool-min", p->has_thread_pool_min, p->thread_pool_min, 0, workers, errp) &&
-           check_property(id, "thread-pool-max", p->has_thread_pool_max, p->thread_pool_max, 64, workers, errp);
+    if (!check_property(id, "poll-max-ns", p->poll_max_ns, errp) ||
+        !check_property(id, "poll-grow", p->poll_grow, errp) ||
+        !check_property(id, "poll-shrink", p->poll_shrink, errp) ||
+        !check_property(id, "aio-max-batch", p->aio_max_batch, errp) ||
+        !check_property(id, "thread-pool-min", p->thread_pool_min, errp)) {
+        return false;
+    }
+    if (pool_max <= 0 || pool_max > INT_MAX || p->thread_pool_min > pool_max) {
+        error_setg(errp, "I/O thread '%s': bad thread-pool-min/thread-pool-max values", id);
+        return false;
+    }
+    return true;
+}
+
+static bool iothread_set(void *obj, const ObjectOptions *options, Error **errp)
+{
+    const IothreadProperties *p = &options->u.iothread;
+
+    if (!check_properties(options->id, p, errp)) {
+        return false;
+    }
+    aio_context_set_max_batch(iothread_get_aio_context(obj), MIN(p->aio_max_batch, INT_MAX));
+    return true;
+}
+
+static void iothread_get(void *obj, ObjectOptions *options)
+{
+    IothreadProperties *p = &options->u.iothread;
+
+    p->has_poll_max_ns = p->has_poll_grow = p->has_poll_shrink = true;
+    p->has_aio_max_batch = p->has_thread_pool_min = true;
+    if (!p->has_thread_pool_max) {
+        p->has_thread_pool_max = true;
+        p->thread_pool_max = THREAD_POOL_MAX_DEFAULT;
+    }
 }
 
 static void *iothread_create(const ObjectOptions *options, Error **errp)
@@ -45,7 +73,9 @@ static void *iothread_create(const ObjectOptions *options, Error **errp)
     IOThread *iothread = iothread_new(name, errp);
     if (!iothread) {
         error_prepend(errp, "I/O thread '%s': ", options->id);
+        return NULL;
     }
+    iothread_set(iothread, options, &error_abort);
     return iothread;
 }
 
@@ -68,11 +98,18 @@ static char *iothread_used_by(void *obj)
     return iothread_is_shared(obj) ? g_strdup("clients that are still connected") : NULL;
 }
 
+static const char *const writable[] = {
+    "aio-max-batch", "poll-grow", "poll-max-ns", "poll-shrink", "thread-pool-max", "thread-pool-min", NULL
+};
+
 static const UserCreatableType iothread_type = {
     .type = OBJECT_TYPE_IOTHREAD,
     .create = iothread_create,
     .free = iothread_free,
     .used_by = iothread_used_by,
+    .writable = writable,
+    .set = iothread_set,
+    .get = iothread_get,
 };
 
 void iothread_object_register(void)
