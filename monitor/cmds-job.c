@@ -144,6 +144,10 @@ static void send_block_job_event(Job *job, JobStatus before)
         .speed = job->speed,
     };
 
+    /* Undone with a transaction. */
+    if (!job->started) {
+        return;
+    }
     switch (job->status) {
     case JOB_STATUS_READY:
         if (before != JOB_STATUS_STANDBY) {

@@ -1,8 +1,27 @@
 /*
  * The command transaction: actions that all take effect, or none of them
  *
- * An action is a step of a Transaction. One that starts a job creates it, has it join the transaction of jobs where
- * that is grouped, and starts it on commit, so that no job runs before all actions are prepared.
+ * Each action has a function that prepares it: it does what may fail, and adds steps to a Transaction that make this
+ * final or undo it. An action that starts a job also passes it to job_start_tran(), so that no job runs before all
+ * actions are prepared, and none is left where one of them fails:
+ *
+ *     static bool coroutine_fn prepare_backup(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
+ *                                             Error **errp)
+ *     {
+ *         Job *job = backup_job_create(action->u.blockdev_backup.data, errp);
+ *
+ *         if (!job) {
+ *             return false;
+ *         }
+ *         if (job_txn) {
+ *             job_txn_add_job(job_txn, job);
+ *         }
+ *         job_start_tran(job, tran);
+ *         return true;
+ *     }
+ *
+ * What must not change from the first action to the last, such as the data of several disks, an action keeps so by
+ * draining its node while it prepares, with a step whose clean ends that.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,9 +30,11 @@
 #include "qapi/qapi-commands.h"
 #include "util/transaction.h"
 
-/* Prepare an action: add its step to @tran, and its job, if any, to @job_txn (NULL: to none). False with @errp. */
-typedef bool coroutine_fn PrepareAction(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
-                                        Error **errp);
+typedef struct ActionOps {
+    /* @job_txn is where the action's job belongs; NULL: it depends on no other. False with @errp, as if never begun. */
+    bool coroutine_fn (*prepare)(const TransactionAction *action, Transaction *tran, JobTxn *job_txn, Error **errp);
+    bool starts_job;
+} ActionOps;
 
 static bool coroutine_fn prepare_abort(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
                                        Error **errp)
@@ -22,22 +43,40 @@ static bool coroutine_fn prepare_abort(const TransactionAction *action, Transact
     return false;
 }
 
-static PrepareAction *const prepare_action[TRANSACTION_ACTION_KIND__MAX] = {
-    [TRANSACTION_ACTION_KIND_ABORT] = prepare_abort,
+static const ActionOps action_ops[TRANSACTION_ACTION_KIND__MAX] = {
+    [TRANSACTION_ACTION_KIND_ABORT] = { .prepare = prepare_abort },
 };
+
+/* How jobs depend on each other says nothing about actions that start none. */
+static bool check_completion_mode(const TransactionArg *arg, Error **errp)
+{
+    for (size_t i = 0; i < arg->actions->n; i++) {
+        TransactionActionKind kind = arg->actions->items[i]->type;
+
+        if (!action_ops[kind].starts_job) {
+            error_setg(errp, "Action '%s' does not support transaction property completion-mode = %s",
+                       TransactionActionKind_str(kind), ActionCompletionMode_str(arg->properties->completion_mode));
+            return false;
+        }
+    }
+    return true;
+}
 
 bool coroutine_fn qmp_transaction(const TransactionArg *arg, Error **errp)
 {
     bool grouped = arg->properties && arg->properties->has_completion_mode &&
                    arg->properties->completion_mode == ACTION_COMPLETION_MODE_GROUPED;
-    JobTxn *job_txn = grouped ? job_txn_new() : NULL;
-    Transaction *tran = tran_new();
     bool ok = true;
 
+    if (grouped && !check_completion_mode(arg, errp)) {
+        return false;
+    }
+    JobTxn *job_txn = grouped ? job_txn_new() : NULL;
+    Transaction *tran = tran_new();
     for (size_t i = 0; ok && i < arg->actions->n; i++) {
         const TransactionAction *action = arg->actions->items[i];
 
-        ok = prepare_action[action->type](action, tran, job_txn, errp);
+        ok = action_ops[action->type].prepare(action, tran, job_txn, errp);
     }
     tran_finalize(tran, ok);
     job_txn_unref(job_txn);

@@ -166,6 +166,7 @@ void job_start(Job *job)
 {
     GLOBAL_STATE_CODE();
     assert(job->status == JOB_STATUS_CREATED);
+    job->started = true;
     aio_bh_schedule_oneshot(qemu_get_current_aio_context(), (AioHandler *)qemu_coroutine_enter,
                             qemu_coroutine_create(job_entry, job));
 }

@@ -193,3 +193,24 @@ void coroutine_fn job_txn_finalize(JobTxn *txn)
 {
     end_all(txn);
 }
+
+static void start_commit(void *opaque)
+{
+    job_start(opaque);
+}
+
+static void coroutine_fn start_abort(void *opaque)
+{
+    Job *job = opaque;
+
+    job->flags &= ~JOB_MANUAL_DISMISS;
+    job->cancelled = true;
+    end_job(job, false);
+}
+
+void job_start_tran(Job *job, Transaction *tran)
+{
+    static const TransactionActionDrv drv = { .commit = start_commit, .abort = start_abort };
+
+    tran_add(tran, &drv, job);
+}

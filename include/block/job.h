@@ -48,6 +48,7 @@
 
 #include "util/aio.h"
 #include "util/error.h"
+#include "util/transaction.h"
 #include "qapi/qapi-types.h"
 
 typedef struct Job Job;
@@ -100,6 +101,7 @@ struct Job {
     uint64_t progress_current;
     uint64_t progress_total;
     int64_t speed;              /* bytes per second; 0: no limit */
+    bool started;
     bool user_paused;
     bool cancel_requested;      /* with or without force */
     bool cancelled;             /* with force */
@@ -149,6 +151,12 @@ bool job_cancel_requested(const Job *job);
 JobTxn *job_txn_new(void);
 void job_txn_add_job(JobTxn *txn, Job *job);
 void job_txn_unref(JobTxn *txn);
+
+/*
+ * Start @job when @tran commits. When that aborts instead, @job is aborted, cleaned up and forgotten, so the caller of
+ * tran_finalize() is a coroutine.
+ */
+void job_start_tran(Job *job, Transaction *tran);
 
 /* The verbs of QMP: false with @errp where the job's state does not allow them. */
 bool job_user_pause(Job *job, Error **errp);

@@ -333,6 +333,9 @@ def test_objects(qmp, tmp_path):
 
 def test_transaction(qmp):
     assert qmp.cmd('transaction', actions=[]) == {}
-    assert 'Abort' in qmp.error('transaction', actions=[{'type': 'abort', 'data': {}}],
-                                properties={'completion-mode': 'grouped'}).desc
+    abort = [{'type': 'abort', 'data': {}}]
+    assert 'Abort' in qmp.error('transaction', actions=abort).desc
+    assert 'Abort' in qmp.error('transaction', actions=abort, properties={'completion-mode': 'individual'}).desc
+    assert qmp.error('transaction', actions=abort, properties={'completion-mode': 'grouped'}).desc == (
+        "Action 'abort' does not support transaction property completion-mode = grouped")
     assert "'actions[0].type'" in qmp.error('transaction', actions=[{'type': 'blockdev-snapshot', 'data': {}}]).desc

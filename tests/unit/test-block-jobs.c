@@ -374,6 +374,46 @@ static void coroutine_fn error_policy(void *opaque)
                   ",\"device\":\"j0\",\"len\":262144,\"offset\":0,\"speed\":0,\"error\":\"no space\"} concluded null");
 }
 
+/* What an action of the command transaction does to start a job. */
+static CopyJob *prepare_action(const char *id, JobTxn *job_txn, Transaction *tran)
+{
+    CopyJob *s = job_create(id, &backup, JOB_DEFAULT, &error_abort);
+
+    job_txn_add_job(job_txn, &s->common);
+    job_start_tran(&s->common, tran);
+    return s;
+}
+
+/* Two actions. A third fails and undoes them; or one of their jobs fails; or all goes well. */
+static void coroutine_fn transaction(void *opaque)
+{
+#define DONE(id, how, more) \
+    " BLOCK_JOB_" how "{\"type\":\"backup\",\"device\":\"" id "\",\"len\":262144,\"offset\":262144,\"speed\":0" more \
+    "} concluded null"
+    static const char *const expected[] = {
+        " created created aborting concluded null aborting concluded null",
+        " created created running waiting running aborting aborting" DONE("j0", "CANCELLED", "")
+        DONE("j1", "COMPLETED", ",\"error\":\"as asked\""),
+        " created created running waiting running waiting pending pending" DONE("j0", "COMPLETED", "")
+        DONE("j1", "COMPLETED", ""),
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(expected); i++) {
+        Transaction *tran = tran_new();
+        JobTxn *job_txn = job_txn_new();
+
+        prepare_action("j0", job_txn, tran);
+        prepare_action("j1", job_txn, tran)->fails = i == 1;
+        tran_finalize(tran, i > 0);
+        job_txn_unref(job_txn);
+        while (job_next(NULL)) {
+            co_sleep_ns(SCALE_MS);
+        }
+        expect("query-jobs", "", "[]");
+        expect_events(expected[i]);
+    }
+}
+
 /* The older commands and events know no other jobs, and say so with a class of their own. */
 static void coroutine_fn not_a_block_job(void *opaque)
 {
@@ -441,6 +481,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/block-jobs/finalize", finalize, run_test);
     g_test_add_data_func("/block-jobs/failure", failure, run_test);
     g_test_add_data_func("/block-jobs/error-policy", error_policy, run_test);
+    g_test_add_data_func("/block-jobs/transaction", transaction, run_test);
     g_test_add_data_func("/block-jobs/not-a-block-job", not_a_block_job, run_test);
     return g_test_run();
 }

@@ -338,6 +338,36 @@ static void coroutine_fn discard(void *opaque)
     g_assert_null(job_next(NULL));
 }
 
+/* Jobs that start with a transaction of other things, or are undone with it. */
+static void coroutine_fn start_in_transaction(void *opaque)
+{
+    TestJob *jobs[3];
+
+    for (int commit = 0; commit < 2; commit++) {
+        Transaction *tran = tran_new();
+
+        new_group(jobs, JOB_DEFAULT);
+        for (int i = 0; i < 3; i++) {
+            job_start_tran(&jobs[i]->common, tran);
+        }
+        /* A user may see it already, and cancel it: it is started, and at once over. */
+        if (commit) {
+            g_assert_true(job_user_cancel(&jobs[2]->common, true, &error_abort));
+        }
+        co_sleep_ns(5 * SCALE_MS);
+        g_assert_cmpint(jobs[0]->common.status, ==, JOB_STATUS_CREATED);
+        tran_finalize(tran, commit);
+        if (commit) {
+            end_group(jobs, all_cancelled, ABORT_ALL);
+        } else {
+            g_assert_null(job_next(NULL));
+            g_assert_true(g_str_has_suffix(states->str, "c:aborting c:concluded c:null "
+                                           "b:aborting b:concluded b:null a:aborting a:concluded a:null "));
+            expect("abort c, clean c, abort b, clean b, abort a, clean a, ");
+        }
+    }
+}
+
 /* The end of a program does not wait for one job after the other. */
 static void coroutine_fn end_all(void *opaque)
 {
@@ -377,6 +407,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job-txn/cancel-while-preparing", cancel_while_preparing, run_test);
     g_test_add_data_func("/job-txn/soft-cancel", soft_cancel, run_test);
     g_test_add_data_func("/job-txn/discard", discard, run_test);
+    g_test_add_data_func("/job-txn/start-in-transaction", start_in_transaction, run_test);
     g_test_add_data_func("/job-txn/end-all", end_all, run_test);
     return g_test_run();
 }
