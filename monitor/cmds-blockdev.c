@@ -117,7 +117,7 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
     if (!ok && shrinks) {
         error_prepend(errp, "Cannot shrink node '%s': ", bdrv_get_node_name(bs));
     }
-    ok = ok && blk_co_truncate(blk, arg->size, false, PREALLOC_MODE_OFF, errp);
+    ok = ok && blk_co_truncate(blk, arg->size, false, PREALLOC_MODE_OFF, NULL, errp);
     blk_co_unref(blk);
     return ok;
 }

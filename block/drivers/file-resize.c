@@ -10,8 +10,12 @@
 #include "block/drivers/file.h"
 #include "util/thread-pool.h"
 
-/* Writing zeroes pauses, reports and stops between pieces of this size. */
-#define PIECE_BYTES (64 * MiB)
+/*
+ * Between pieces progress is reported, and a cancel is honoured. They get as large as this time allows: there are file
+ * systems that allocate a TiB in it, and others where every block is written.
+ */
+#define PIECE_NS (100 * SCALE_MS)
+#define PIECE_MIN_BYTES (1 * MiB)
 #define ZEROES_BYTES (1 * MiB)
 
 typedef struct ResizeWork {
@@ -39,6 +43,26 @@ static int allocate_worker(void *opaque)
     return -err;
 }
 
+/*
+ * Replace the descriptor for write_zeroes_worker(): the new one uses the page cache even if the node does not,
+ * since the old end need not be aligned, and a failed sync of it does not hide the error from the node's own flushes.
+ */
+static int reopen_worker(void *opaque)
+{
+    ResizeWork *work = opaque;
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", work->fd);
+
+    work->fd = RETRY_ON_EINTR(open(path, O_WRONLY | O_CLOEXEC));
+    return work->fd < 0 ? -errno : 0;
+}
+
+static int close_worker(void *opaque)
+{
+    ResizeWork *work = opaque;
+
+    return close(work->fd);
+}
+
 static int write_zeroes_worker(void *opaque)
 {
     ResizeWork *work = opaque;
@@ -52,7 +76,8 @@ static int write_zeroes_worker(void *opaque)
         }
         pos += n;
     }
-    return 0;
+    /* What stays in the page cache would have to be written at the end, when nobody can cancel. */
+    return RETRY_ON_EINTR(fdatasync(work->fd)) < 0 ? -errno : 0;
 }
 
 /* Rather than fill the file system up and fail then. What it does not tell does not count. */
@@ -67,29 +92,53 @@ static int check_space_worker(void *opaque)
     return (uint64_t)work->bytes / st.f_frsize > st.f_bfree ? -ENOSPC : 0;
 }
 
+/* Do the range of @work in pieces. 0 or -errno; -ECANCELED where @job was cancelled. */
+static int coroutine_fn preallocate_range(const ResizeWork *work, int (*worker)(void *opaque), Job *job)
+{
+    int64_t end = work->offset + work->bytes, bytes = PIECE_MIN_BYTES;
+    ResizeWork piece = { .fd = work->fd };
+    int ret = 0;
+
+    for (int64_t pos = work->offset; ret == 0 && pos < end; pos += piece.bytes) {
+        int64_t start_ns = qemu_clock_get_ns();
+
+        if (!job_may_go_on(job, NULL)) {
+            return -ECANCELED;
+        }
+        piece.offset = pos;
+        piece.bytes = MIN(bytes, end - pos);
+        ret = thread_pool_submit_co(THREAD_POOL_IO, worker, &piece);
+        job_progress_update(job, piece.bytes);
+        if (qemu_clock_get_ns() - start_ns < PIECE_NS / 2) {
+            bytes = MIN(bytes, INT64_MAX / 2) * 2;
+        } else if (qemu_clock_get_ns() - start_ns > PIECE_NS) {
+            bytes = MAX(bytes / 2, PIECE_MIN_BYTES);
+        }
+    }
+    return ret;
+}
+
 /* Set space aside for what lies beyond @old_bytes. */
 static bool coroutine_fn preallocate(int fd, int64_t old_bytes, int64_t new_bytes, bool full, Job *job,
                                      Error **errp)
 {
-    ResizeWork work = { .fd = fd, .bytes = new_bytes - old_bytes };
-    int64_t piece = full ? PIECE_BYTES : INT64_MAX;
+    ResizeWork work = { .fd = fd, .offset = old_bytes, .bytes = new_bytes - old_bytes };
     int ret = thread_pool_submit_co(THREAD_POOL_IO, check_space_worker, &work);
 
-    for (int64_t pos = old_bytes; ret == 0 && pos < new_bytes; pos += work.bytes) {
-        if (!job_pause_point(job, errp)) {
-            return false;
-        }
-        work.offset = pos;
-        work.bytes = MIN(piece, new_bytes - pos);
-        ret = thread_pool_submit_co(THREAD_POOL_IO, full ? write_zeroes_worker : allocate_worker, &work);
-        job_progress_update(job, work.bytes);
+    if (ret == 0 && full) {
+        ret = thread_pool_submit_co(THREAD_POOL_IO, reopen_worker, &work);
     }
-    if (ret < 0) {
+    if (ret == 0) {
+        ret = preallocate_range(&work, full ? write_zeroes_worker : allocate_worker, job);
+    }
+    if (work.fd >= 0 && work.fd != fd) {
+        thread_pool_submit_co(THREAD_POOL_IO, close_worker, &work);
+    }
+    if (ret < 0 && job_may_go_on(job, errp)) {
         error_setg_errno(errp, -ret, "Could not preallocate %" PRId64 " bytes for the file",
                          new_bytes - old_bytes);
-        return false;
     }
-    return true;
+    return ret == 0;
 }
 
 bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, PreallocMode prealloc, Job *job,
@@ -105,7 +154,7 @@ bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, Prea
         error_setg(errp, "Preallocation can't be used for shrinking files");
         return false;
     }
-    job_progress_set_remaining(job, MAX(new_bytes - old_bytes, 0));
+    job_progress_add_remaining(job, MAX(new_bytes - old_bytes, 0));
     if (prealloc != PREALLOC_MODE_OFF &&
         !preallocate(fd, old_bytes, new_bytes, prealloc == PREALLOC_MODE_FULL, job, errp)) {
         /* Give back what was allocated; nothing more can be done where this fails, too. */
@@ -124,7 +173,7 @@ bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, Prea
     return true;
 }
 
-bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                    Error **errp)
 {
     BDRVFileState *s = bs->opaque;
@@ -134,11 +183,5 @@ bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool ex
         error_setg_errno(errp, -length, "Could not determine the length of '%s'", bs->filename);
         return false;
     }
-    /* The old end need not be aligned for direct I/O; that requests meanwhile use the cache does no harm. */
-    bool cached = s->direct && prealloc == PREALLOC_MODE_FULL && fcntl(s->fd, F_SETFL, 0) == 0;
-    bool ok = file_resize(s->fd, length, offset, prealloc, NULL, errp);
-    if (cached && fcntl(s->fd, F_SETFL, O_DIRECT) < 0) {
-        warn_report("'%s': could not turn the page cache off again", bs->filename);
-    }
-    return ok;
+    return file_resize(s->fd, length, offset, prealloc, job, errp);
 }

@@ -111,7 +111,7 @@ int coroutine_fn file_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int
 int coroutine_fn file_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 int coroutine_fn file_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
                                       int64_t *map, BlockDriverState **file);
-bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                    Error **errp);
 bool coroutine_fn file_co_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
 void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -121,9 +121,8 @@ void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64
 bool file_parse_filename(const char *filename, struct json_object *options, Error **errp);
 
 /*
- * Change the length of the regular file @fd, at @old_bytes now. Where it fails the file has its old length. What was
- * preallocated is not flushed.
- * @job (NULL: nobody watches) sees the progress of PREALLOC_MODE_FULL.
+ * Change the length of the regular file @fd, at @old_bytes now. Where it fails, or @job is cancelled, the file has its
+ * old length. What was preallocated is not flushed. @job (NULL: nobody watches) sees the progress of preallocation.
  */
 bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, PreallocMode prealloc, Job *job,
                               Error **errp);

@@ -18,7 +18,7 @@ static bool coroutine_fn host_device_co_open(BlockDriverState *bs, Error **errp)
 }
 
 static bool coroutine_fn host_device_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                                 PreallocMode prealloc, Error **errp)
+                                                 PreallocMode prealloc, Job *job, Error **errp)
 {
     int64_t length = file_co_getlength(bs);
 

@@ -119,10 +119,10 @@ static bool coroutine_fn create_in(BlockBackend *file, BlockBackend *header,
     int64_t size = ROUND_UP(o->size, QCRYPTO_LUKS_SECTOR_SIZE);
     PreallocMode prealloc = o->has_preallocation ? o->preallocation : PREALLOC_MODE_OFF;
 
-    if (file && !blk_co_truncate(file, header ? size : n->bytes + size, false, prealloc, errp)) {
+    if (file && !blk_co_truncate(file, header ? size : n->bytes + size, false, prealloc, job, errp)) {
         return false;
     }
-    if (header && !blk_co_truncate(header, n->bytes, false, PREALLOC_MODE_OFF, errp)) {
+    if (header && !blk_co_truncate(header, n->bytes, false, PREALLOC_MODE_OFF, job, errp)) {
         return false;
     }
     return new_header_write(n, header ?: file, header, job, errp);
@@ -180,7 +180,7 @@ bool coroutine_fn luks_co_format(BlockBackend *file, BlockBackend *header,
         return new_header_write(&n, file, false, job, errp);
     }
     if (blk_getlength(header) < n.bytes &&
-        !blk_co_truncate(header, n.bytes, false, PREALLOC_MODE_OFF, errp)) {
+        !blk_co_truncate(header, n.bytes, false, PREALLOC_MODE_OFF, job, errp)) {
         return false;
     }
     /* Until there is a header, whoever cancels keeps what the volume held. */

@@ -131,7 +131,7 @@ static void luks_refresh_limits(BlockDriverState *bs)
 }
 
 static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                          PreallocMode prealloc, Error **errp)
+                                          PreallocMode prealloc, Job *job, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
 
@@ -143,7 +143,7 @@ static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, 
         return false;
     }
     offset = s->crypto.payload_offset + ROUND_UP(offset, (int64_t)s->crypto.sector_size);
-    return bdrv_co_truncate(bs->file, offset, exact, prealloc, errp);
+    return bdrv_co_truncate(bs->file, offset, exact, prealloc, job, errp);
 }
 
 /*

@@ -174,7 +174,7 @@ static int coroutine_fn raw_co_block_status(BlockDriverState *bs, int64_t offset
 }
 
 static bool coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                         PreallocMode prealloc, Error **errp)
+                                         PreallocMode prealloc, Job *job, Error **errp)
 {
     BDRVRawState *s = bs->opaque;
 
@@ -186,7 +186,7 @@ static bool coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset, b
         error_setg(errp, "Disk size too large for the chosen offset");
         return false;
     }
-    return bdrv_co_truncate(bs->file, s->offset + offset, exact, prealloc, errp);
+    return bdrv_co_truncate(bs->file, s->offset + offset, exact, prealloc, job, errp);
 }
 
 /* Every image is raw if nothing better is known. */

@@ -320,7 +320,7 @@ static GPtrArray *nodes_to_storage(BlockDriverState *bs)
     return nodes;
 }
 
-bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
+bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                   Error **errp)
 {
     int ret = blk_begin_request(blk, BLK_PERM_RESIZE);
@@ -335,7 +335,7 @@ bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
     bdrv_co_claim(nodes);
     /* Requests above the storage depend on lengths and limits that are about to change. */
     bdrv_co_drained_begin(storage);
-    bool ok = bdrv_co_truncate(blk->root, offset, exact, prealloc, errp);
+    bool ok = bdrv_co_truncate(blk->root, offset, exact, prealloc, job, errp);
     /* Lengths may have changed even on failure. */
     bdrv_co_resized(storage);
     bdrv_co_drained_end(storage);

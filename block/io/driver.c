@@ -152,7 +152,7 @@ int coroutine_fn bdrv_driver_block_status(BlockDriverState *bs, int64_t offset, 
 }
 
 bool coroutine_fn bdrv_driver_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
-                                       Error **errp)
+                                       Job *job, Error **errp)
 {
     ERRP_GUARD();
 
@@ -160,7 +160,7 @@ bool coroutine_fn bdrv_driver_truncate(BlockDriverState *bs, int64_t offset, boo
     assert_writable(bs);
     assert(qemu_get_current_aio_context() == qemu_get_aio_context());
     assert(offset >= 0 && offset <= BDRV_MAX_LENGTH);
-    bool ok = bs->drv->bdrv_co_truncate(bs, offset, exact, prealloc, errp);
+    bool ok = bs->drv->bdrv_co_truncate(bs, offset, exact, prealloc, job, errp);
     assert(ok == !*errp);
     return ok;
 }

@@ -96,7 +96,7 @@ void bdrv_clear_flush_error(BlockDriverState *bs)
     bs->flush_error = 0;
 }
 
-bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
+bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                    Error **errp)
 {
     BlockDriverState *bs = child->bs;
@@ -118,9 +118,9 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
 
     bdrv_tracked_request_begin(&req, bs, start, INT64_MAX - start, BDRV_TRACKED_TRUNCATE, true);
     if (drv->bdrv_co_truncate) {
-        ok = bdrv_driver_truncate(bs, offset, exact, prealloc, errp);
+        ok = bdrv_driver_truncate(bs, offset, exact, prealloc, job, errp);
     } else if (drv->is_filter) {
-        ok = bdrv_co_truncate(bs->file, offset, exact, prealloc, errp);
+        ok = bdrv_co_truncate(bs->file, offset, exact, prealloc, job, errp);
     } else {
         error_setg(errp, "Image format driver '%s' does not support resize", drv->format_name);
         ok = false;

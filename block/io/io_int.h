@@ -97,6 +97,6 @@ int coroutine_fn bdrv_driver_flush(BlockDriverState *bs);
 int coroutine_fn bdrv_driver_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
                                           int64_t *map, BlockDriverState **file);
 bool coroutine_fn bdrv_driver_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
-                                       Error **errp);
+                                       Job *job, Error **errp);
 
 #endif

@@ -392,6 +392,13 @@ void job_progress_set_remaining(Job *job, uint64_t remaining)
     }
 }
 
+void job_progress_add_remaining(Job *job, uint64_t more)
+{
+    if (job) {
+        job->progress_total += more;
+    }
+}
+
 void job_transition_to_ready(Job *job)
 {
     assert(job->status == JOB_STATUS_RUNNING);
@@ -413,6 +420,15 @@ void job_worker_end(Job *job)
     }
 }
 
+bool job_may_go_on(const Job *job, Error **errp)
+{
+    if (job && job->cancelled) {
+        error_setg(errp, JOB_CANCELLED_MESSAGE);
+        return false;
+    }
+    return true;
+}
+
 bool coroutine_fn job_pause_point(Job *job, Error **errp)
 {
     if (!job) {
@@ -426,11 +442,7 @@ bool coroutine_fn job_pause_point(Job *job, Error **errp)
         }
         job->paused_workers--;
     }
-    if (job->cancelled) {
-        error_setg(errp, JOB_CANCELLED_MESSAGE);
-        return false;
-    }
-    return true;
+    return job_may_go_on(job, errp);
 }
 
 void job_wake(Job *job)

@@ -63,8 +63,11 @@ int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t byte
 int coroutine_fn blk_co_flush(BlockBackend *blk);
 /* As bdrv_co_block_status(). */
 int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t bytes, int64_t *pnum);
-/* With everything above the storage drained, and told of its new length; main thread. */
-bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc,
+/*
+ * With everything above the storage drained, and told of its new length; main thread. @job (NULL: nobody watches) sees
+ * the progress of preallocation; cancelling it leaves the old length.
+ */
+bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                   Error **errp);
 int64_t blk_getlength(BlockBackend *blk);
 

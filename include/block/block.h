@@ -154,7 +154,7 @@ int coroutine_fn bdrv_co_secure_discard(BdrvChild *child, int64_t offset, int64_
  * difference which request learned of that first.
  */
 int coroutine_fn bdrv_co_flush(BlockDriverState *bs);
-bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc,
+bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                    Error **errp);
 
 /*

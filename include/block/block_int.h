@@ -99,11 +99,12 @@ struct BlockDriver {
                                              int64_t *pnum, int64_t *map, BlockDriverState **file);
 
     /*
-     * Resize to @offset bytes; not @exact: larger will do. New bytes of a protocol read as zeroes. Missing:
-     * the node cannot be resized (a filter: resizes bs->file).
+     * Resize to @offset bytes; not @exact: larger will do. New bytes of a protocol read as zeroes. Where @job (may be
+     * NULL) is cancelled before that is done, the old length stays. Missing: the node cannot be resized (a filter:
+     * resizes bs->file).
      */
-    bool coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset, bool exact,
-                                          PreallocMode prealloc, Error **errp);
+    bool coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+                                          Job *job, Error **errp);
 
     /* Permissions: check may fail; then set or abort follows. The file driver takes image locks here. */
     bool (*bdrv_check_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);

@@ -176,6 +176,7 @@ void coroutine_fn job_end_all(void);
 /* For the code that does the work. A NULL job is allowed: nobody watches, nothing pauses. */
 void job_progress_update(Job *job, uint64_t done);              /* so many more units are done */
 void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = current + remaining */
+void job_progress_add_remaining(Job *job, uint64_t more);       /* so many more units lie ahead */
 /* From here on the job waits for job_complete(). */
 void job_transition_to_ready(Job *job);
 
@@ -194,6 +195,8 @@ void job_worker_end(Job *job);
 
 /* Waits while the job is paused; false with @errp once it is cancelled. */
 bool coroutine_fn job_pause_point(Job *job, Error **errp);
+/* The same without waiting, for work during which nodes are drained. */
+bool job_may_go_on(const Job *job, Error **errp);
 /* A pause, a cancel or a change of speed ends the sleep, and so does job_wake(). */
 void coroutine_fn job_sleep_ns(Job *job, int64_t ns);
 /* End the sleeps of all workers. */

@@ -129,7 +129,7 @@ static int coroutine_fn memory_co_flush(BlockDriverState *bs)
 }
 
 static bool coroutine_fn memory_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
-                                            PreallocMode prealloc, Error **errp)
+                                            PreallocMode prealloc, Job *job, Error **errp)
 {
     MemoryState *s = bs->opaque;
 

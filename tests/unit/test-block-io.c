@@ -120,9 +120,9 @@ static void coroutine_fn range_entry(void *opaque)
     g_assert_cmpint(blk_co_pwrite(blk, SIZE, 512, buf, 0), ==, -EIO);
     g_assert_cmpint(blk_co_pread(blk, -1, 1, buf), ==, -EIO);
     g_assert_cmpint(blk_co_pread(blk, INT64_MAX, 1, buf), ==, -EIO);
-    g_assert_true(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(blk_co_pwrite(blk, 2 * SIZE - 512, 512, buf, 0), ==, 0);
-    g_assert_false(blk_co_truncate(blk, -1, true, PREALLOC_MODE_OFF, NULL));
+    g_assert_false(blk_co_truncate(blk, -1, true, PREALLOC_MODE_OFF, NULL, NULL));
     blk_co_unref(blk);
 }
 

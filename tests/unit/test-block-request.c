@@ -395,7 +395,7 @@ static void coroutine_fn huge_entry(void *opaque)
     g_assert_cmpint(blk_co_pwrite_zeroes(blk, 1, INT64_MAX, 0), ==, -EIO);
     g_assert_cmpint(blk_co_pdiscard(blk, INT64_MAX, INT64_MAX), ==, -EIO);
     g_assert_cmpint(blk_co_pread(blk, end - 1, 2, &byte), ==, -EIO);
-    g_assert_false(blk_co_truncate(blk, INT64_MAX, true, PREALLOC_MODE_OFF, NULL));
+    g_assert_false(blk_co_truncate(blk, INT64_MAX, true, PREALLOC_MODE_OFF, NULL, NULL));
     blk_co_unref(blk);
     fake_reset();
 }

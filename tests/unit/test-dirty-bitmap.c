@@ -185,18 +185,18 @@ static void coroutine_fn resize_entry(void *opaque)
     g_autoptr(Error) err = NULL;
 
     bdrv_set_dirty_bitmap(bitmap, 0, 10000);
-    g_assert_true(blk_co_truncate(blk, 5000, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 5000, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, 5000);
     ASSERT_DIRTY(bitmap, "0+5000");
-    g_assert_true(blk_co_truncate(blk, 9000, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 9000, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     ASSERT_DIRTY(bitmap, "4096+4904");
-    g_assert_true(blk_co_truncate(blk, 1000000, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 1000000, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     ASSERT_DIRTY(bitmap, "8192+991808");
-    g_assert_true(blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     ASSERT_DIRTY(bitmap, "");
 
     memory_length = INT64_C(1) << 60;
-    g_assert_false(blk_co_truncate(blk, INT64_C(1) << 60, true, PREALLOC_MODE_OFF, &err));
+    g_assert_false(blk_co_truncate(blk, INT64_C(1) << 60, true, PREALLOC_MODE_OFF, NULL, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "not enough memory for a dirty bitmap"));
     memory_length = 0;
     bdrv_release_dirty_bitmap(bitmap);

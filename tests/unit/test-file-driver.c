@@ -172,28 +172,28 @@ static void coroutine_fn resize_entry(void *opaque)
     BlockBackend *blk = open_all("driver=file,filename=%s", path);
     g_autoptr(Error) err = NULL;
 
-    g_assert_true(blk_co_truncate(blk, SIZE + 1, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, SIZE + 1, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(file_length(path), ==, SIZE + 1);
     g_assert_cmpint(blk_getlength(blk), ==, SIZE + 512);
     assert_bytes(blk, 0, 1000, 0x44);
     assert_bytes(blk, 1000, 9000, 0);
     g_assert_cmpint(bdrv_co_get_allocated_file_size(blk_bs(blk)), <, SIZE);
 
-    g_assert_true(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_FALLOC, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_FALLOC, NULL, &error_abort));
     g_assert_cmpint(bdrv_co_get_allocated_file_size(blk_bs(blk)), >=, SIZE - 8192);
     assert_bytes(blk, SIZE, SIZE, 0);
-    g_assert_true(blk_co_truncate(blk, 3 * SIZE, true, PREALLOC_MODE_FULL, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 3 * SIZE, true, PREALLOC_MODE_FULL, NULL, &error_abort));
     check_status(blk, 2 * SIZE, SIZE, BDRV_BLOCK_DATA);
 
-    g_assert_false(blk_co_truncate(blk, SIZE, true, PREALLOC_MODE_FULL, &err));
+    g_assert_false(blk_co_truncate(blk, SIZE, true, PREALLOC_MODE_FULL, NULL, &err));
     assert_error(&err, "shrinking");
-    g_assert_false(blk_co_truncate(blk, 4 * SIZE, true, PREALLOC_MODE_METADATA, &err));
+    g_assert_false(blk_co_truncate(blk, 4 * SIZE, true, PREALLOC_MODE_METADATA, NULL, &err));
     assert_error(&err, "Unsupported preallocation mode 'metadata'");
     /* More than there is anywhere: the old length comes back. */
-    g_assert_false(blk_co_truncate(blk, INT64_C(1) << 60, true, PREALLOC_MODE_FALLOC, &err));
+    g_assert_false(blk_co_truncate(blk, INT64_C(1) << 60, true, PREALLOC_MODE_FALLOC, NULL, &err));
     assert_error(&err, "preallocate");
     g_assert_cmpint(file_length(path), ==, 3 * SIZE);
-    g_assert_true(blk_co_truncate(blk, 10, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 10, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(file_length(path), ==, 10);
     blk_co_unref(blk);
     g_unlink(path);
@@ -483,13 +483,13 @@ static void coroutine_fn enospc_entry(void *opaque)
 
     g_assert_true(create_file(path, 1 * MiB, PREALLOC_MODE_FULL, &error_abort));
     BlockBackend *blk = open_all("driver=file,filename=%s", path);
-    g_assert_false(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_FALLOC, &err));
+    g_assert_false(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_FALLOC, NULL, &err));
     assert_error(&err, "No space left on device");
     g_assert_cmpint(file_length(path), ==, 1 * MiB);
     g_assert_cmpint(blk_getlength(blk), ==, 1 * MiB);
 
     /* A sparse file that can be written in part only. */
-    g_assert_true(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_autofree void *buf = g_malloc0(4 * MiB);
     g_assert_cmpint(blk_co_pwrite(blk, 0, 4 * MiB, buf, 0), ==, -ENOSPC);
     blk_co_unref(blk);

@@ -309,7 +309,7 @@ static void coroutine_fn resize_entry(void *opaque)
     int calls = 0;
 
     blk_set_resized_func(reader, count_call, &calls);
-    g_assert_true(blk_co_truncate(resizer, 3 * SIZE, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(resizer, 3 * SIZE, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(bdrv_getlength(a), ==, 3 * SIZE);
     g_assert_cmpint(blk_getlength(reader), ==, 3 * SIZE);
     g_assert_cmpint(calls, ==, 1);
@@ -436,7 +436,7 @@ static void coroutine_fn claim_entry(void *opaque)
     reader_wait_for(&reader, 1);
     aio_co_start(qemu_get_aio_context(), reopen_two_entry, &a);
     aio_co_start(qemu_get_aio_context(), reopen_two_entry, &b);
-    g_assert_true(blk_co_truncate(resizer, SIZE / 2, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(resizer, SIZE / 2, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     while (pending) {
         co_sleep_ns(SCALE_MS);
     }

@@ -198,14 +198,14 @@ static void coroutine_fn resize_entry(void *opaque)
     g_assert_cmpint(blk_getlength(blk), ==, TEST_SIZE);
     memset(buf, 1, sizeof(buf));
     g_assert_cmpint(blk_co_pwrite(blk, TEST_SIZE - 512, 512, buf, 0), ==, 0);
-    g_assert_true(blk_co_truncate(blk, 2 * TEST_SIZE, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 2 * TEST_SIZE, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(blk_getlength(blk), ==, 2 * TEST_SIZE);
     g_assert_cmpint(blk_co_pwrite(blk, 2 * TEST_SIZE - 512, 512, buf, 0), ==, 0);
     g_assert_cmpint(blk_co_pread(blk, TEST_SIZE - 512, 512, seen), ==, 0);
     g_assert_cmpint(memcmp(buf, seen, 512), ==, 0);
-    g_assert_true(blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(blk_getlength(blk), ==, 0);
-    g_assert_false(blk_co_truncate(blk, BDRV_MAX_LENGTH - 4096, true, PREALLOC_MODE_OFF, &err));
+    g_assert_false(blk_co_truncate(blk, BDRV_MAX_LENGTH - 4096, true, PREALLOC_MODE_OFF, NULL, &err));
     assert_error(&err, "too large");
     blk_co_unref(blk);
     blk = open_volume_blk("size.luks", "");

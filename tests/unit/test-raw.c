@@ -62,11 +62,11 @@ static void coroutine_fn host_device_entry(void *opaque)
         check_status(blk, 0, SIZE, BDRV_BLOCK_DATA);
         g_assert_cmpint(blk_co_flush(blk), ==, 0);
 
-        g_assert_false(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, &err));
+        g_assert_false(blk_co_truncate(blk, 2 * SIZE, true, PREALLOC_MODE_OFF, NULL, &err));
         assert_error(&err, "Cannot grow device files");
-        g_assert_false(blk_co_truncate(blk, SIZE / 2, true, PREALLOC_MODE_OFF, &err));
+        g_assert_false(blk_co_truncate(blk, SIZE / 2, true, PREALLOC_MODE_OFF, NULL, &err));
         assert_error(&err, "Cannot resize device files");
-        g_assert_true(blk_co_truncate(blk, SIZE / 2, false, PREALLOC_MODE_OFF, &error_abort));
+        g_assert_true(blk_co_truncate(blk, SIZE / 2, false, PREALLOC_MODE_OFF, NULL, &error_abort));
         g_assert_cmpint(blk_getlength(blk), ==, SIZE);
         blk_co_unref(blk);
     }
@@ -139,7 +139,7 @@ static void coroutine_fn raw_entry(void *opaque)
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1025, buf, 0), ==, -EIO);
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1024, buf, 0), ==, 0);
     g_assert_cmpint(blk_co_pwrite_zeroes(blk, 1000, 24, 0), ==, 0);
-    g_assert_false(blk_co_truncate(blk, 2048, true, PREALLOC_MODE_OFF, &err));
+    g_assert_false(blk_co_truncate(blk, 2048, true, PREALLOC_MODE_OFF, NULL, &err));
     assert_error(&err, "Cannot resize fixed-size raw disks");
     int64_t pnum, map;
     BlockDriverState *file;
@@ -153,14 +153,14 @@ static void coroutine_fn raw_entry(void *opaque)
     assert_bytes(blk, 700, 1000, 0x66);
     assert_bytes(blk, 1700, 24, 0);
     assert_bytes(blk, 1724, 8192 - 1724, 0x55);
-    g_assert_true(blk_co_truncate(blk, 10000, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 10000, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(file_length(path), ==, 10000);
     g_assert_cmpint(blk_getlength(blk), ==, 10240);
     blk_co_unref(blk);
 
     blk = open_all("driver=raw,offset=1000,file.driver=file,file.filename=%s", path);
     g_assert_cmpint(blk_getlength(blk), ==, 9240);
-    g_assert_true(blk_co_truncate(blk, 100, true, PREALLOC_MODE_OFF, &error_abort));
+    g_assert_true(blk_co_truncate(blk, 100, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_assert_cmpint(file_length(path), ==, 1100);
     blk_co_unref(blk);
 

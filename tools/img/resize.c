@@ -7,6 +7,7 @@
 
 #include "tools/common/image.h"
 #include "tools/common/output.h"
+#include "tools/common/progress.h"
 #include "tools/img/commands.h"
 
 enum {
@@ -18,6 +19,8 @@ typedef struct Resize {
     const char *size;           /* as given: 10G, +1G, -512M */
     PreallocMode prealloc;
     bool shrink;
+    BlockBackend *blk;
+    int64_t target;             /* bytes */
 } Resize;
 
 /* The new length that @size asks for, or -1. */
@@ -50,45 +53,40 @@ static int64_t new_length(const char *size, int64_t length, Error **errp)
     return bytes;
 }
 
-/* The length that @blk is to have, or -1 where it may not. */
-static int64_t check_resize(BlockBackend *blk, const Resize *r, Error **errp)
+/* Work out the new length of @blk, and whether it may have that. */
+static bool coroutine_fn check_resize(BlockBackend *blk, void *opaque, Error **errp)
 {
+    Resize *r = opaque;
     int64_t length = blk_getlength(blk);
-    int64_t target;
 
     if (length < 0) {
         error_setg_errno(errp, -length, "Could not find out the image's size");
-        return -1;
-    }
-    target = new_length(r->size, length, errp);
-    if (target < 0) {
-        return -1;
-    }
-    if (target <= length && r->prealloc != PREALLOC_MODE_OFF) {
-        error_setg(errp, "Preallocation can only be used for growing images");
-        return -1;
-    }
-    if (target < length && !r->shrink) {
-        error_setg(errp, "Use the --shrink option to perform a shrink operation.");
-        error_append_hint(errp, "Shrinking destroys the data beyond the new end of the image\n");
-        return -1;
-    }
-    return target;
-}
-
-static bool coroutine_fn may_resize(BlockBackend *blk, void *opaque, Error **errp)
-{
-    return check_resize(blk, opaque, errp) >= 0;
-}
-
-static bool coroutine_fn resize(BlockBackend *blk, const Resize *r, Error **errp)
-{
-    int64_t target = check_resize(blk, r, errp);
-
-    if (target < 0 || !blk_co_truncate(blk, target, true, r->prealloc, errp)) {
         return false;
     }
-    int ret = blk_co_flush(blk);
+    r->target = new_length(r->size, length, errp);
+    if (r->target < 0) {
+        return false;
+    }
+    if (r->target <= length && r->prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation can only be used for growing images");
+        return false;
+    }
+    if (r->target < length && !r->shrink) {
+        error_setg(errp, "Use the --shrink option to perform a shrink operation.");
+        error_append_hint(errp, "Shrinking destroys the data beyond the new end of the image\n");
+        return false;
+    }
+    return true;
+}
+
+static bool coroutine_fn resize_job(Job *job, void *opaque, Error **errp)
+{
+    Resize *r = opaque;
+
+    if (!blk_co_truncate(r->blk, r->target, true, r->prealloc, job, errp)) {
+        return false;
+    }
+    int ret = blk_co_flush(r->blk);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "The image was resized, but could not be flushed");
     }
@@ -135,7 +133,6 @@ static int coroutine_fn img_resize_run(const ToolCommand *cmd, int argc, char **
     g_auto(ToolArgs) args = { .cmd = cmd, .argv = argv };
     Resize r = { .size = take_negative_size(&argc, argv) };
     Error *err = NULL;
-    BlockBackend *blk;
     bool ok;
     int c;
 
@@ -162,13 +159,14 @@ static int coroutine_fn img_resize_run(const ToolCommand *cmd, int argc, char **
         .format = args.format,
         .perm = BLK_PERM_WRITE | BLK_PERM_RESIZE,
         .shared_perm = BLK_PERM_CONSISTENT_READ,
-        .check = may_resize,
+        .check = check_resize,
         .opaque = &r,
     };
 
-    blk = tool_image_open(&image, &err);
-    ok = blk && resize(blk, &r, &err);
-    blk_co_unref(blk);
+    r.blk = tool_image_open(&image, &err);
+    ok = r.blk && check_resize(r.blk, &r, &err) &&
+         tool_run_job(JOB_TYPE_AMEND, resize_job, &r, args.progress && !args.quiet, &err);
+    blk_co_unref(r.blk);
     if (!ok) {
         error_report_err(err);
         return 1;
@@ -185,6 +183,7 @@ static const ToolOption img_resize_options[] = {
     TOOL_OPTION_HEADER,
     TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
+    TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0, "preallocation", "MODE", "how to set space aside for what is new: off (default), falloc or full",
       KEY_PREALLOCATION },

@@ -86,7 +86,7 @@ static int coroutine_fn truncate_run(QemuIO *io, const IOCommand *cmd, int argc,
     if (offset < 0) {
         return -EINVAL;
     }
-    if (!blk_co_truncate(io->blk, offset, false, prealloc, &err)) {
+    if (!blk_co_truncate(io->blk, offset, false, prealloc, NULL, &err)) {
         error_report_err(g_steal_pointer(&err));
         return -EIO;
     }
