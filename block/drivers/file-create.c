@@ -38,25 +38,19 @@ static int empty_worker(void *opaque)
     return RETRY_ON_EINTR(ftruncate(work->fd, 0)) < 0 ? -errno : 0;
 }
 
-/* File systems without extent sizes ignore the hint, unless one was asked for. */
-static bool set_extent_size_hint(int fd, uint64_t bytes, const char *filename, Error **errp)
+/* The file does without where the file system has no hints, or none of this size. */
+static void set_extent_size_hint(int fd, uint64_t bytes, const char *filename)
 {
     struct fsxattr attr;
 
-    if (bytes > UINT32_MAX) {
-        error_setg(errp, "Extent size hint is too large");
-        return false;
-    }
     if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) == 0) {
         attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
         attr.fsx_extsize = bytes;
         if (ioctl(fd, FS_IOC_FSSETXATTR, &attr) == 0) {
-            return true;
+            return;
         }
     }
-    error_setg_errno(errp, errno, "Could not set the extent size hint of '%s'", filename);
-    error_append_hint(errp, "The file system may not have extent size hints, or not of this size.");
-    return false;
+    warn_report("Could not set the extent size hint of '%s': %s", filename, g_strerror(errno));
 }
 
 /* Takes effect on an empty file only. File systems without copy-on-write refuse, and need not be asked. */
@@ -107,9 +101,8 @@ static bool coroutine_fn fill_file(CreateWork *work, const BlockdevCreateOptions
     if (o->has_nocow && o->nocow) {
         set_nocow(work->fd);
     }
-    if (o->has_extent_size_hint && o->extent_size_hint &&
-        !set_extent_size_hint(work->fd, o->extent_size_hint, o->filename, errp)) {
-        return false;
+    if (o->has_extent_size_hint && o->extent_size_hint) {
+        set_extent_size_hint(work->fd, o->extent_size_hint, o->filename);
     }
     if (!file_resize(work->fd, 0, o->size, prealloc, job, errp)) {
         return false;
@@ -133,6 +126,10 @@ bool coroutine_fn file_co_create(const BlockdevCreateOptions *options, Job *job,
     }
     if (o->size > BDRV_MAX_LENGTH) {
         error_setg(errp, "Image size %" PRIu64 " is too large for a file", o->size);
+        return false;
+    }
+    if (o->has_extent_size_hint && o->extent_size_hint > UINT32_MAX) {
+        error_setg(errp, "Extent size hint is too large");
         return false;
     }
     if (o->has_preallocation && o->preallocation == PREALLOC_MODE_METADATA) {

@@ -48,6 +48,19 @@ def test_raw_preallocation_as_cdi_and_proxmox(tmp_path):
     assert image.stat().st_blocks == 0 and image.stat().st_size == 1 << 20
 
 
+@pytest.mark.parametrize('options', ['nocow=on', 'extent_size_hint=1M', 'nocow=off,extent_size_hint=0'])
+def test_raw_options_as_debian(tmp_path, options):
+    ours, debian = (program('create', '-f', 'raw', '-o', options, tmp_path / 'disk.img', '1M')
+                    for program in (qemu_img, debian_qemu_img))
+    assert ours.stdout == debian.stdout
+
+
+def test_extent_size_hint_too_large(tmp_path):
+    done = qemu_img('create', '-o', 'extent_size_hint=4G', tmp_path / 'disk.img', '1M', status=1)
+    assert 'Extent size hint is too large' in done.stderr
+    assert not (tmp_path / 'disk.img').exists()
+
+
 def test_luks_as_libvirt(tmp_path):
     """libvirt's volume encryption; the password holds bytes that no text has."""
     image = tmp_path / 'vol.luks'

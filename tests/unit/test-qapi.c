@@ -212,7 +212,7 @@ static void test_keyval(void)
 static void test_keyval_scalars(void)
 {
     g_autoptr(ImgCreateOptionsFile) opts = from_keyval(&qapi_type_ImgCreateOptionsFile,
-                                                       "size=1.5k,extent-size-hint=1M,nocow=yes", &error_abort);
+                                                       "size=1.5k,extent_size_hint=1M,nocow=yes", &error_abort);
     g_autoptr(json_object) typed = qapi_parse_json("{'size': 1, 'nocow': true}", 26, &error_abort);
     g_autoptr(ImgCreateOptionsFile) native = QAPI_FROM_JSON(ImgCreateOptionsFile, typed, QAPI_INPUT_KEYVAL,
                                                             &error_abort);

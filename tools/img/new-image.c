@@ -265,7 +265,10 @@ static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **
     }
     if (!is_luks(image)) {
         json_object_object_foreach(image->options, key, value) {
-            json_object_object_add(options, key, json_object_get(value));
+            /* -o extent_size_hint is "extent-size-hint" in QMP. */
+            g_autofree char *qmp_key = g_strdelimit(g_strdup(key), "_", '-');
+
+            json_object_object_add(options, qmp_key, json_object_get(value));
         }
         json_object_object_add(options, "size", json_object_new_uint64(ROUND_UP(image->bytes, BDRV_SECTOR_SIZE)));
     } else {
