@@ -52,8 +52,8 @@ struct QmpSession {
 };
 
 void qmp_sessions_init(void);
-/* No command is under way any more. */
-void qmp_sessions_cleanup(void);
+/* Wait until nothing of any session is left; all have been ended. */
+void coroutine_fn qmp_sessions_cleanup(void);
 
 /* Have all commands under way give up waiting for what may never come (qemu_co_cancel()). */
 void qmp_cancel_commands(void);

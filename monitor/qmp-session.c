@@ -19,15 +19,19 @@
 
 static GHashTable *running;     /* Coroutine -> QmpRequest whose command it runs */
 
-static CoQueue all_done = { .last = &all_done.first };     /* wait here for @running to become empty */
+static unsigned n_sessions;     /* that are not freed yet */
+static CoQueue all_done = { .last = &all_done.first };     /* wait here for both to become empty */
 
 void qmp_sessions_init(void)
 {
     running = g_hash_table_new(NULL, NULL);
 }
 
-void qmp_sessions_cleanup(void)
+void coroutine_fn qmp_sessions_cleanup(void)
 {
+    while (n_sessions > 0) {
+        qemu_co_queue_wait(&all_done, NULL);
+    }
     g_clear_pointer(&running, g_hash_table_unref);
 }
 
@@ -52,6 +56,9 @@ static void qmp_session_unref(QmpSession *s)
     io_channel_unref(s->in);
     io_channel_unref(s->out);
     g_free(s);
+    if (--n_sessions == 0) {
+        qemu_co_queue_restart_all(&all_done);
+    }
 }
 
 static void close_fd(gpointer fd)
@@ -336,6 +343,7 @@ void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out)
 {
     QmpSession *s = g_new0(QmpSession, 1);
 
+    n_sessions++;
     *s = (QmpSession){ .mon = mon, .refcnt = 1, .in = in, .out = out, .pretty = mon->pretty };
     s->output = g_string_new(NULL);
     s->named_fds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_fd);
