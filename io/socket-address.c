@@ -195,6 +195,22 @@ static Lookup *coroutine_fn look_up(const InetSocketAddress *addr, int family, i
     return NULL;
 }
 
+/* getaddrinfo() takes the lower 16 bits of any number. */
+bool socket_check_port(const char *port, Error **errp)
+{
+    gint64 n;
+
+    if (!*port) {
+        error_setg(errp, "port not specified");
+        return false;
+    }
+    if (strspn(port, "+-0123456789") == strlen(port) && !g_ascii_string_to_signed(port, 10, 0, UINT16_MAX, &n, NULL)) {
+        error_setg(errp, "Port '%s' is not a number from 0 to %d", port, UINT16_MAX);
+        return false;
+    }
+    return true;
+}
+
 static bool coroutine_fn inet_names(const InetSocketAddress *addr, bool passive, GArray *names, Error **errp)
 {
     int family, flags = passive ? AI_PASSIVE : 0;
@@ -205,8 +221,7 @@ static bool coroutine_fn inet_names(const InetSocketAddress *addr, bool passive,
     if (addr->has_numeric && addr->numeric) {
         flags |= AI_NUMERICHOST | AI_NUMERICSERV;
     }
-    if (!*addr->port) {
-        error_setg(errp, "port not specified");
+    if (!socket_check_port(addr->port, errp)) {
         return false;
     }
     Lookup *l = look_up(addr, family, flags, errp);

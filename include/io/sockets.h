@@ -22,6 +22,9 @@ typedef struct NetListener NetListener;
 /* For people: "unix:/run/x.sock", "localhost:10809". Caller frees. */
 char *socket_address_to_string(const SocketAddress *addr);
 
+/* Whether @port can be the port of an internet address: a number, or the name of a service, which is not looked up. */
+bool socket_check_port(const char *port, Error **errp);
+
 /* The address without the wrappers of the older form. */
 SocketAddress *socket_address_flatten(const SocketAddressLegacy *legacy);
 

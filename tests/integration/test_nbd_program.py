@@ -185,6 +185,17 @@ def test_refused(tmp_path, image, arguments, expected):
     assert not (tmp_path / 'sock').exists()
 
 
+@pytest.mark.parametrize('arguments', [
+    ['-p', '99999'], ['-p', '65536'], ['-p', '-1'], ['-e', '-1'], ['-e', '99999999999'], ['-e', '1x'], ['-o', '-1'],
+    ['-o', '16E'], ['--handshake-limit', '-1'],
+])
+@pytest.mark.parametrize('more', [[], ['-L']])
+def test_impossible_numbers(arguments, more):
+    done = qemu_nbd('-b', '127.0.0.1', *arguments, *(more or ['/nonexistent']), status=1)
+    assert arguments[1] in done.stderr or 'offset' in done.stderr
+    assert 'nonexistent' not in done.stderr
+
+
 def test_no_such_image(tmp_path):
     assert 'missing.raw' in qemu_nbd('-k', tmp_path / 'sock', tmp_path / 'missing.raw', status=1).stderr
     assert 'expects' in qemu_nbd('-k', tmp_path / 'sock', status=1).stderr

@@ -388,6 +388,12 @@ static void coroutine_fn tcp_sockets(void *opaque)
     g_autoptr(SocketAddress) name = inet_address("not a host", "1");
     name->u.inet.has_numeric = name->u.inet.numeric = true;
     assert_fails(name, false, "address resolution failed");
+    static const char *const bad_ports[] = { "65536", "99999", "-1", "70000000000", "1+" };
+    for (size_t i = 0; i < G_N_ELEMENTS(bad_ports); i++) {
+        g_autoptr(SocketAddress) port = inet_address("127.0.0.1", bad_ports[i]);
+
+        assert_fails(port, true, "is not a number from 0 to 65535");
+    }
 }
 
 static void coroutine_fn fd_addresses(void *opaque)

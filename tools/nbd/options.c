@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 
+#include "io/sockets.h"
 #include "tools/common/output.h"
 #include "tools/nbd/options.h"
 
@@ -268,6 +269,7 @@ static void make_address(NbdOptions *o, ToolArgs *args, const Address *addr)
 {
     int activated = o->list ? 0 : socket_activation();
     SocketAddress *sa = o->server->addr = g_new0(SocketAddress, 1);
+    g_autoptr(Error) err = NULL;
 
     if (addr->socket && (addr->port || addr->bind)) {
         tool_args_fail(args, "A unix socket (-k) has neither port (-p) nor address (-b)");
@@ -275,6 +277,8 @@ static void make_address(NbdOptions *o, ToolArgs *args, const Address *addr)
         tool_args_fail(args, "With socket activation there is no place for -k, -p and -b");
     } else if (activated > 1) {
         tool_args_fail(args, "Socket activation with more than one socket is not supported");
+    } else if (addr->port && !socket_check_port(addr->port, &err)) {
+        tool_args_fail(args, "%s", error_get_pretty(err));
     }
     if (activated) {
         sa->type = SOCKET_ADDRESS_TYPE_FD;
