@@ -327,6 +327,12 @@ char *qapi_print_json(struct json_object *obj, bool pretty)
     GString *out = g_string_sized_new(len + len / 4);
 
     append_spaced(out, text, pretty);
+    if (!g_utf8_validate(out->str, out->len, NULL)) {
+        char *valid = g_utf8_make_valid(out->str, out->len);
+
+        g_string_free(out, TRUE);
+        return valid;
+    }
     return g_string_free(out, FALSE);
 }
 

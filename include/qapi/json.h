@@ -34,7 +34,7 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp);
 
 /*
  * JSON text of @obj, spaced as QEMU does it: {"a": [1, 2], "b": {}}; with @pretty, an element a line, four spaces a
- * level. Free it with g_free().
+ * level. What is not UTF-8, as file names may be, becomes U+FFFD. Free it with g_free().
  */
 char *qapi_print_json(struct json_object *obj, bool pretty);
 

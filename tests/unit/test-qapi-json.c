@@ -179,6 +179,23 @@ static void test_print(void)
                     "}");
 }
 
+/* File names can hold any bytes. */
+static void test_print_utf8(void)
+{
+    static const char *const texts[][2] = {
+        { "b\xff.img", "\"b\xef\xbf\xbd.img\"" },
+        { "\xc3\xa4\xe2\x82\xac", "\"\xc3\xa4\xe2\x82\xac\"" },
+        { "\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(json_object) val = qapi_json_new_string(texts[i][0], strlen(texts[i][0]));
+        g_autofree char *text = qapi_print_json(val, false);
+
+        g_assert_cmpstr(text, ==, texts[i][1]);
+    }
+}
+
 static void test_wiped(void)
 {
     json_object *in = qapi_parse_json("{'qom-type': 'secret', 'id': 'a', 'data': '--" MARK "'}", 57, &error_abort);
@@ -213,6 +230,7 @@ int main(int argc, char **argv)
     g_test_add_func("/json/depth", test_depth);
     g_test_add_func("/json/damaged", test_damaged);
     g_test_add_func("/json/print", test_print);
+    g_test_add_func("/json/print-utf8", test_print_utf8);
     g_test_add_func("/json/wiped", test_wiped);
     return g_test_run();
 }
