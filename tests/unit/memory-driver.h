@@ -16,6 +16,9 @@ typedef struct MemoryState {
     GMutex lock;        /* tests may read what others are just writing */
     int busy;           /* requests inside the driver; atomic */
     int flushes;
+    int64_t bytes_read;     /* these three under lock */
+    int64_t bytes_written;
+    int64_t bytes_zeroed;
 } MemoryState;
 
 /* Set before opening a node. */
@@ -25,7 +28,11 @@ static int64_t memory_latency_ns;
 static int memory_max_iov;
 /* Requests that touch this byte fail, while there are failures left; writes half done. Set at any time. */
 static int64_t memory_bad_byte;
-static int memory_failures;
+static int memory_read_failures;
+static int memory_write_failures;
+/* Whether blocks of 4 KiB that are zero show as such, and can be made so without writing them. */
+static bool memory_sparse;
+#define MEMORY_BLOCK_BYTES 4096
 /* What the driver says that its length is, without having so much memory; 0: the truth. */
 static int64_t memory_length;
 
@@ -77,10 +84,10 @@ static void coroutine_fn memory_check(BlockDriverState *bs, int64_t offset, int6
 }
 
 /* Whether this request is to fail. */
-static bool memory_fails(int64_t offset, int64_t bytes)
+static bool memory_fails(int *failures, int64_t offset, int64_t bytes)
 {
-    if (memory_failures && memory_bad_byte >= offset && memory_bad_byte < offset + bytes) {
-        memory_failures--;
+    if (*failures && memory_bad_byte >= offset && memory_bad_byte < offset + bytes) {
+        --*failures;
         return true;
     }
     return false;
@@ -95,7 +102,8 @@ static int coroutine_fn memory_co_preadv(BlockDriverState *bs, int64_t offset, i
     g_assert_true(!memory_max_iov || qiov->niov <= memory_max_iov);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
     qemu_iovec_from_buf(qiov, 0, s->data + offset, bytes);
-    return memory_fails(offset, bytes) ? -EIO : 0;
+    s->bytes_read += bytes;
+    return memory_fails(&memory_read_failures, offset, bytes) ? -EIO : 0;
 }
 
 static int coroutine_fn memory_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -104,12 +112,53 @@ static int coroutine_fn memory_co_pwritev(BlockDriverState *bs, int64_t offset, 
     MemoryState *s = bs->opaque;
 
     memory_check(bs, offset, bytes);
-    g_assert_cmpuint(flags, ==, 0);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
-    bool fails = memory_fails(offset, bytes);
+    bool fails = memory_fails(&memory_write_failures, offset, bytes);
 
     qemu_iovec_to_buf(qiov, 0, s->data + offset, fails ? bytes / 2 : bytes);
+    s->bytes_written += bytes;
+    if (flags & BDRV_REQ_OWN_BUFFER) {
+        /* Nobody may rely on what is in it any more. */
+        qemu_iovec_memset(qiov, 0, 0xee, bytes);
+    }
     return fails ? -EIO : 0;
+}
+
+static int coroutine_fn memory_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                                BdrvRequestFlags flags)
+{
+    MemoryState *s = bs->opaque;
+
+    if (!memory_sparse) {
+        return -ENOTSUP;
+    }
+    memory_check(bs, offset, bytes);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    memset(s->data + offset, 0, bytes);
+    s->bytes_zeroed += bytes;
+    return 0;
+}
+
+static int coroutine_fn memory_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                               int64_t *map, BlockDriverState **file)
+{
+    MemoryState *s = bs->opaque;
+    bool zero = false;
+
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    *pnum = 0;
+    while (memory_sparse && *pnum < bytes) {
+        int64_t n = MIN(MEMORY_BLOCK_BYTES - (offset + *pnum) % MEMORY_BLOCK_BYTES, bytes - *pnum);
+        bool n_zero = buffer_is_zero(s->data + offset + *pnum, n);
+
+        if (*pnum && n_zero != zero) {
+            break;
+        }
+        zero = n_zero;
+        *pnum += n;
+    }
+    *pnum = memory_sparse ? *pnum : bytes;
+    return (zero ? BDRV_BLOCK_ZERO : BDRV_BLOCK_DATA) | BDRV_BLOCK_ALLOCATED;
 }
 
 static int coroutine_fn memory_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
@@ -162,6 +211,9 @@ static const BlockDriver memory_driver = {
     .bdrv_refresh_limits = memory_refresh_limits,
     .bdrv_co_preadv = memory_co_preadv,
     .bdrv_co_pwritev = memory_co_pwritev,
+    .supported_write_flags = BDRV_REQ_OWN_BUFFER,
+    .bdrv_co_pwrite_zeroes = memory_co_pwrite_zeroes,
+    .bdrv_co_block_status = memory_co_block_status,
     .bdrv_co_pdiscard = memory_co_pdiscard,
     .bdrv_co_flush = memory_co_flush,
     .bdrv_co_truncate = memory_co_truncate,

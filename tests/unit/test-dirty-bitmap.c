@@ -138,7 +138,7 @@ static void coroutine_fn requests_entry(void *opaque)
 
     /* What failed may have changed something. */
     memory_bad_byte = 5000;
-    memory_failures = 1;
+    memory_write_failures = 1;
     g_assert_cmpint(blk_co_pwrite(blk, 4096, 4096, buf, 0), ==, -EIO);
     ASSERT_DIRTY(fine, "4096+4096");
     ASSERT_DIRTY(coarse, "0+65536");

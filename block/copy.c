@@ -1,0 +1,489 @@
+/*
+ * BlockCopy: copying the data of one volume to another
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "block/block_int.h"
+#include "block/copy.h"
+
+#define DEFAULT_CHUNK_BYTES (2 * MiB)
+/* Taken at once where it is zero: progress is seen in between. */
+#define ZERO_BYTES (256 * MiB)
+/* How long to wait before what failed is tried again. */
+#define RETRY_NS (100 * SCALE_MS)
+
+struct BlockCopy {
+    BlockCopyOptions o;
+    int64_t unit;               /* bytes: pieces begin and end at multiples of it in the target, the last at the end */
+
+    /* of the main loop: */
+    Job *job;                   /* that block_copy_co_run() works for */
+    CoMutex turn;               /* over choosing a piece */
+    int64_t next;               /* where to look for one */
+    int64_t status_start;       /* the block status that was last asked for: */
+    int64_t status_end;
+    bool status_zero;
+    int64_t unpaid_bytes;       /* chosen since the speed limit was last asked */
+    bool retry;                 /* something failed, and is to be tried again */
+    unsigned running;           /* workers */
+    CoQueue finished;
+    Error *err;                 /* the first; workers end when it is set */
+
+    GMutex lock;
+    GQueue ranges;              /* of BlockCopyRange, in order of arrival; under lock */
+    int64_t copying_bytes;      /* in those that are copies; under lock */
+    int64_t copied_bytes;       /* that the job's progress does not yet show; under lock */
+};
+
+/* What a worker copies next. */
+typedef struct Piece {
+    BlockCopyRange range;
+    bool zero;                  /* the source is, there */
+    bool as_zeroes;             /* and so it is written */
+} Piece;
+
+BlockCopy *block_copy_new(const BlockCopyOptions *options)
+{
+    BlockCopy *c = g_new0(BlockCopy, 1);
+    bool retries = options->on_source_error != BLOCKDEV_ON_ERROR_REPORT ||
+                   options->on_target_error != BLOCKDEV_ON_ERROR_REPORT;
+
+    assert(options->workers > 0);
+    assert(options->bitmap ? !options->source_offset && !options->target_offset && !options->target_is_zero : !retries);
+    c->o = *options;
+    c->o.chunk_bytes = options->chunk_bytes ?: DEFAULT_CHUNK_BYTES;
+    c->unit = options->bitmap ? bdrv_dirty_bitmap_granularity(options->bitmap)
+                              : options->target ? blk_bs(options->target)->bl.request_alignment : 1;
+    qemu_co_mutex_init(&c->turn);
+    qemu_co_queue_init(&c->finished);
+    g_mutex_init(&c->lock);
+    g_queue_init(&c->ranges);
+    return c;
+}
+
+void block_copy_free(BlockCopy *c)
+{
+    if (c) {
+        assert(g_queue_is_empty(&c->ranges));
+        qemu_co_mutex_cleanup(&c->turn);
+        g_mutex_clear(&c->lock);
+        g_free(c);
+    }
+}
+
+/* Whether zeroes can be left out, or made without writing them. */
+static bool makes_zeroes(const BlockCopy *c)
+{
+    return c->o.write_zeroes && c->o.target &&
+           (c->o.target_is_zero || blk_bs(c->o.target)->drv->bdrv_co_pwrite_zeroes);
+}
+
+/*
+ * Ranges. As with requests of a node, one that comes later waits for those that it overlaps, which never wait for it.
+ */
+
+/* The first range up to @before (NULL: of all) that overlaps. Under lock. */
+static BlockCopyRange *find_range(const BlockCopy *c, int64_t offset, int64_t bytes, bool copies_only,
+                                  const GList *before)
+{
+    for (GList *l = c->ranges.head; l != before; l = l->next) {
+        BlockCopyRange *range = l->data;
+
+        if ((range->is_copy || !copies_only) && range->offset < offset + bytes &&
+            offset < range->offset + range->bytes) {
+            return range;
+        }
+    }
+    return NULL;
+}
+
+/* Under lock, which is released while waiting. */
+static void coroutine_fn take_range(BlockCopy *c, BlockCopyRange *range, int64_t offset, int64_t bytes, bool is_copy)
+{
+    BlockCopyRange *earlier;
+
+    *range = (BlockCopyRange){ .copy = c, .offset = offset, .bytes = bytes, .is_copy = is_copy, .link.data = range };
+    qemu_co_queue_init(&range->waiters);
+    g_queue_push_tail_link(&c->ranges, &range->link);
+    c->copying_bytes += is_copy ? bytes : 0;
+    while ((earlier = find_range(c, offset, bytes, false, &range->link))) {
+        qemu_co_queue_wait(&earlier->waiters, &c->lock);
+    }
+}
+
+/* Let others have what is not in [@offset, @offset + @bytes). Under lock. */
+static void shrink_range(BlockCopyRange *range, int64_t offset, int64_t bytes)
+{
+    range->copy->copying_bytes -= range->is_copy ? range->bytes - bytes : 0;
+    range->offset = offset;
+    range->bytes = bytes;
+    qemu_co_queue_restart_all(&range->waiters);
+}
+
+/* Under lock. */
+static void drop_range(BlockCopyRange *range)
+{
+    shrink_range(range, range->offset, 0);
+    g_queue_unlink(&range->copy->ranges, &range->link);
+}
+
+void coroutine_fn block_copy_co_range_begin(BlockCopy *c, BlockCopyRange *range, int64_t offset, int64_t bytes)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&c->lock);
+
+    take_range(c, range, offset, bytes, false);
+}
+
+void block_copy_range_end(BlockCopyRange *range)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&range->copy->lock);
+
+    drop_range(range);
+}
+
+/* The end of a copy, of which @bytes count as progress. */
+static void end_copy(BlockCopyRange *range, bool ok, int64_t bytes)
+{
+    BlockCopy *c = range->copy;
+
+    if (!ok && c->o.bitmap) {
+        bdrv_set_dirty_bitmap(c->o.bitmap, range->offset, range->bytes);
+    }
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&c->lock);
+    c->copied_bytes += ok ? bytes : 0;
+    drop_range(range);
+}
+
+/*
+ * Take something dirty of a range that consists of whole granules, preferably at @hint or behind it. Its bits are clear
+ * then. False: nothing is dirty, nor is anything being copied that could be again, should that fail.
+ */
+static bool coroutine_fn claim_dirty(BlockCopy *c, BlockCopyRange *range, int64_t offset, int64_t bytes, int64_t hint)
+{
+    int64_t start, n, end = offset + bytes, max = ROUND_UP(ZERO_BYTES, c->unit);
+    BdrvDirtyBitmap *bitmap = c->o.bitmap;
+    BlockCopyRange *other;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&c->lock);
+
+    for (;;) {
+        if (bdrv_dirty_bitmap_next_dirty_area(bitmap, MAX(hint, offset), end, max, &start, &n) ||
+            bdrv_dirty_bitmap_next_dirty_area(bitmap, offset, end, max, &start, &n)) {
+            take_range(c, range, start, n, true);
+            /* Whoever had it before may have copied it: what is clean now must not be copied again. */
+            if (bdrv_dirty_bitmap_next_dirty_area(bitmap, start, start + n, n, &start, &n)) {
+                shrink_range(range, start, n);
+                bdrv_reset_dirty_bitmap(bitmap, start, n);
+                return true;
+            }
+            drop_range(range);
+        } else if ((other = find_range(c, offset, bytes, true, NULL))) {
+            qemu_co_queue_wait(&other->waiters, &c->lock);
+        } else {
+            return false;
+        }
+    }
+}
+
+/* Choosing what to copy next */
+
+/* @end, or the end of the unit that it is in. */
+static int64_t round_end(const BlockCopy *c, int64_t end)
+{
+    int64_t in_unit = (c->o.target_offset + end) % c->unit;
+
+    return in_unit ? end + MIN(c->unit - in_unit, c->o.bytes - end) : end;
+}
+
+/* How many of @bytes from @offset on are alike, @zero or not, in whole units. In doubt they are data. */
+static int64_t coroutine_fn query_status(BlockCopy *c, int64_t offset, int64_t bytes, bool *zero)
+{
+    int64_t n, end;
+    int ret = blk_co_block_status(c->o.source, c->o.source_offset + offset, bytes, &n);
+
+    if (ret < 0) {
+        n = MIN(bytes, c->o.chunk_bytes);
+    }
+    *zero = ret >= 0 && ret & BDRV_BLOCK_ZERO;
+    end = offset + n;
+    if (*zero && end < c->o.bytes) {
+        end -= (c->o.target_offset + end) % c->unit;
+        *zero = end > offset;
+    }
+    return MIN(round_end(c, MAX(end, offset + 1)) - offset, bytes);
+}
+
+/* The same, where it was asked for before. With a bitmap, what was zero may have been written to since. */
+static int64_t coroutine_fn get_status(BlockCopy *c, int64_t offset, int64_t bytes, bool *zero)
+{
+    if (offset < c->status_start || offset >= c->status_end || (c->status_zero && c->o.bitmap)) {
+        c->status_start = offset;
+        c->status_end = offset + query_status(c, offset, bytes, &c->status_zero);
+    }
+    *zero = c->status_zero;
+    return MIN(c->status_end - offset, bytes);
+}
+
+/* False: there is nothing left. */
+static bool coroutine_fn choose_piece(BlockCopy *c, Piece *piece)
+{
+    int64_t offset = c->next, bytes = c->o.bytes - offset, n;
+
+    if (c->o.bitmap) {
+        if (!claim_dirty(c, &piece->range, 0, c->o.bytes, c->next)) {
+            return false;
+        }
+        offset = piece->range.offset;
+        bytes = piece->range.bytes;
+    } else if (bytes == 0) {
+        return false;
+    }
+    n = get_status(c, offset, bytes, &piece->zero);
+    piece->as_zeroes = piece->zero && makes_zeroes(c);
+    n = round_end(c, offset + MIN(n, piece->as_zeroes ? ZERO_BYTES : c->o.chunk_bytes)) - offset;
+    c->next = offset + n;
+    c->unpaid_bytes += piece->as_zeroes ? 0 : n;
+
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&c->lock);
+    if (!c->o.bitmap) {
+        take_range(c, &piece->range, offset, n, true);
+    } else if (n < bytes) {
+        bdrv_set_dirty_bitmap(c->o.bitmap, offset + n, bytes - n);
+        shrink_range(&piece->range, offset, n);
+    }
+    return true;
+}
+
+/* Whether an error has ended the copy. */
+static bool check_failed(BlockCopy *c, Error *err)
+{
+    if (err && !c->err) {
+        c->err = g_steal_pointer(&err);
+    }
+    error_free(err);
+    return c->err;
+}
+
+/* Wait for a turn, as the speed limit wants, and while the job is paused; false: there is nothing left to do. */
+static bool coroutine_fn next_piece(BlockCopy *c, Piece *piece)
+{
+    Error *err = NULL;
+    bool found;
+
+    if (!job_co_mutex_lock(c->job, &c->turn, &err)) {
+        check_failed(c, err);
+        return false;
+    }
+    if (!c->err) {
+        job_throttle(c->job, c->unpaid_bytes);
+        c->unpaid_bytes = 0;
+    }
+    if (!c->err && c->retry) {
+        c->retry = false;
+        job_sleep_ns(c->job, RETRY_NS);
+    }
+    job_pause_point(c->job, &err);
+    found = !check_failed(c, err) && choose_piece(c, piece);
+    qemu_co_mutex_unlock(&c->turn);
+    return found;
+}
+
+/* Reading and writing */
+
+static int coroutine_fn read_chunk(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
+{
+    QEMUIOVector qiov;
+
+    qemu_iovec_init_buf(&qiov, buf, bytes);
+    return blk_co_preadv(c->o.source, c->o.source_offset + offset, bytes, &qiov, c->o.read_flags);
+}
+
+/*
+ * How many bytes from the start of @buf are alike, zeroes or not, in units of @unit that start at multiples of it in
+ * the target.
+ */
+static int64_t find_run(const uint8_t *buf, int64_t offset, int64_t bytes, int64_t unit, bool *zero)
+{
+    int64_t run = 0;
+
+    *zero = false;
+    while (run < bytes) {
+        int64_t n = MIN(unit - (offset + run) % unit, bytes - run);
+        bool unit_zero = buffer_is_zero(buf + run, n);
+
+        if (run && unit_zero != *zero) {
+            break;
+        }
+        *zero = unit_zero;
+        run += n;
+    }
+    return run;
+}
+
+int coroutine_fn block_copy_co_write(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
+{
+    int64_t unit = MAX(c->o.sparse_bytes, blk_bs(c->o.target)->bl.request_alignment);
+    bool detect = buf && c->o.sparse_bytes && makes_zeroes(c);
+    int ret = 0;
+
+    offset += c->o.target_offset;
+    for (int64_t n; ret == 0 && bytes > 0; offset += n, bytes -= n) {
+        bool zero = !buf;
+
+        n = detect ? find_run(buf, offset, bytes, unit, &zero) : bytes;
+        if (!zero) {
+            ret = blk_co_pwrite(c->o.target, offset, n, buf, c->o.write_flags | BDRV_REQ_OWN_BUFFER);
+        } else if (!c->o.target_is_zero) {
+            ret = blk_co_pwrite_zeroes(c->o.target, offset, n, c->o.zero_flags);
+        }
+        buf = buf ? (uint8_t *)buf + n : NULL;
+    }
+    return ret;
+}
+
+static int coroutine_fn write_chunk(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
+{
+    return c->o.ops && c->o.ops->write ? c->o.ops->write(c->o.opaque, offset, bytes, buf)
+                                       : block_copy_co_write(c, offset, bytes, buf);
+}
+
+/* End the copy, or have it tried again. */
+static void handle_error(BlockCopy *c, bool is_read, int64_t offset, int ret)
+{
+    BlockdevOnError policy = is_read ? c->o.on_source_error : c->o.on_target_error;
+
+    if (c->err) {
+        return;
+    }
+    if (c->job && job_error_action(c->job, policy, is_read, ret) != BLOCK_ERROR_ACTION_REPORT) {
+        c->retry = true;
+        return;
+    }
+    error_setg_errno(&c->err, -ret, "error while %s at byte %" PRId64, is_read ? "reading" : "writing",
+                     c->o.target_offset + offset);
+}
+
+/* @zero: nothing has to be read. @buf NULL: nor written as data. */
+static bool coroutine_fn copy_chunk(BlockCopy *c, int64_t offset, int64_t bytes, bool zero, void *buf)
+{
+    int ret = 0;
+
+    if (!zero) {
+        ret = read_chunk(c, offset, bytes, buf);
+    } else if (buf) {
+        memset(buf, 0, bytes);
+    }
+    if (ret < 0 &&
+        !(c->o.ops && c->o.ops->recover && c->o.ops->recover(c->o.opaque, offset, bytes, buf, ret))) {
+        handle_error(c, true, offset, ret);
+        return false;
+    }
+    ret = write_chunk(c, offset, bytes, buf);
+    if (ret < 0) {
+        handle_error(c, false, offset, ret);
+    }
+    return ret == 0;
+}
+
+/* Workers */
+
+static void update_progress(BlockCopy *c)
+{
+    g_mutex_lock(&c->lock);
+    int64_t copied = c->copied_bytes, copying = c->copying_bytes;
+    c->copied_bytes = 0;
+    g_mutex_unlock(&c->lock);
+
+    job_progress_update(c->job, copied);
+    if (c->o.bitmap) {
+        job_progress_set_remaining(c->job, bdrv_get_dirty_count(c->o.bitmap) + copying);
+    } else if (c->job && c->job->progress_current > c->job->progress_total) {
+        /* There was more than block status said. */
+        job_progress_set_remaining(c->job, 0);
+    }
+}
+
+static void coroutine_fn copy_worker(void *opaque)
+{
+    BlockCopy *c = opaque;
+    void *buf = qemu_blockalign(blk_bs(c->o.target ?: c->o.source), c->o.chunk_bytes);
+    Piece piece;
+
+    job_worker_begin(c->job);
+    while (next_piece(c, &piece)) {
+        const BlockCopyRange *range = &piece.range;
+        bool ok = true;
+
+        for (int64_t n, done = 0; ok && done < range->bytes; done += n) {
+            n = piece.as_zeroes ? range->bytes : MIN(range->bytes - done, c->o.chunk_bytes);
+            ok = copy_chunk(c, range->offset + done, n, piece.zero, piece.as_zeroes ? NULL : buf);
+        }
+        end_copy(&piece.range, ok, piece.as_zeroes && !c->o.bitmap ? 0 : range->bytes);
+        update_progress(c);
+    }
+    job_worker_end(c->job);
+    qemu_vfree(buf);
+    c->running--;
+    qemu_co_queue_restart_all(&c->finished);
+}
+
+bool coroutine_fn block_copy_co_run(BlockCopy *c, Job *job, Error **errp)
+{
+    c->job = job;
+    c->next = c->status_start = c->status_end = 0;
+    update_progress(c);
+    /* More would find nothing to do. */
+    c->running = MIN(MAX(DIV_ROUND_UP(c->o.bytes, c->o.chunk_bytes), 1), c->o.workers);
+    for (unsigned n = c->running; n > 0; n--) {
+        qemu_coroutine_enter(qemu_coroutine_create(copy_worker, c));
+    }
+    job_worker_end(job);
+    while (c->running) {
+        qemu_co_queue_wait(&c->finished, NULL);
+    }
+    job_worker_begin(job);
+    update_progress(c);
+    c->job = NULL;
+    if (c->err) {
+        error_propagate(errp, g_steal_pointer(&c->err));
+        return false;
+    }
+    return true;
+}
+
+bool coroutine_fn block_copy_co_estimate(BlockCopy *c, Job *job, int64_t *bytes, Error **errp)
+{
+    assert(!c->o.bitmap);
+    *bytes = c->o.bytes;
+    for (int64_t n, offset = 0; makes_zeroes(c) && offset < c->o.bytes; offset += n) {
+        bool zero;
+
+        if (!job_pause_point(job, errp)) {
+            return false;
+        }
+        n = query_status(c, offset, c->o.bytes - offset, &zero);
+        *bytes -= zero ? n : 0;
+    }
+    return true;
+}
+
+int coroutine_fn block_copy_co_range(BlockCopy *c, int64_t offset, int64_t bytes)
+{
+    int64_t start = ROUND_DOWN(offset, c->unit), end = round_end(c, offset + bytes);
+    void *buf = NULL;
+    int ret = 0;
+
+    for (BlockCopyRange range; ret == 0 && claim_dirty(c, &range, start, end - start, start); ) {
+        int64_t size = MIN(end - start, c->o.chunk_bytes);
+
+        buf = buf ?: qemu_blockalign(blk_bs(c->o.target), size);
+        for (int64_t n, done = 0; ret == 0 && done < range.bytes; done += n) {
+            n = MIN(range.bytes - done, size);
+            ret = read_chunk(c, range.offset + done, n, buf);
+            ret = ret < 0 ? ret : write_chunk(c, range.offset + done, n, buf);
+        }
+        end_copy(&range, ret == 0, range.bytes);
+    }
+    qemu_vfree(buf);
+    return ret;
+}
