@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from images import FAST, MIB, secret, write_pieces
 from programs import QEMU_IMG, qemu_img, secret_object
 
 SLOW = 'key-secret=s,iter-time=2000'
@@ -37,6 +38,43 @@ def test_progress_as_cdi_reads_it(tmp_path):
     assert text.startswith('    (0.00/100%)\r') and text.endswith('    (100.00/100%)\r\n')
     steps = [float(step) for step in re.findall(r'\((\d?\d\.\d\d)\/100%\)', text)]
     assert steps == sorted(steps)
+
+
+def steps_of(*argv):
+    """The percentages that a command shows."""
+    text = qemu_img(*argv, text=False).stdout.decode()
+    return [float(step) for step in re.findall(r'\((\d+\.\d\d)\/100%\)', text)]
+
+
+@pytest.mark.parametrize('where', ['start', 'end', 'both'])
+def test_holes_are_no_work(tmp_path, where):
+    """A copy of 8 MiB in an image of 1 GiB shows how much of them is done, wherever they are."""
+    pieces = {'start': [(0, 8 * MIB)], 'end': [(1016 * MIB, 8 * MIB)], 'both': [(0, 4 * MIB), (1020 * MIB, 4 * MIB)]}
+    source = write_pieces(tmp_path / 'source', 1024 * MIB, *pieces[where])
+    steps = steps_of('convert', '-p', '-r', '8M', '-m', '1', source, tmp_path / 'target')
+    assert steps == sorted(steps)
+    assert steps[0] == 0 and steps[-1] == 100
+    assert any(20 <= step <= 30 for step in steps) and any(45 <= step <= 80 for step in steps)
+
+
+def test_nothing_to_copy(tmp_path):
+    source = write_pieces(tmp_path / 'source', 1024 * MIB)
+    assert steps_of('convert', '-p', source, tmp_path / 'target') == [0, 100]
+
+
+def test_several_sources_count_together(tmp_path):
+    source = write_pieces(tmp_path / 'source', 512 * MIB, (256 * MIB, 4 * MIB))
+    steps = steps_of('convert', '-p', '-r', '8M', '-m', '1', source, source, tmp_path / 'target')
+    assert steps == sorted(steps)
+    assert any(45 <= step <= 55 for step in steps) and steps[-1] == 100
+
+
+def test_zeroes_that_are_encrypted_are_work(tmp_path):
+    source = write_pieces(tmp_path / 'source', 16 * MIB)
+    steps = steps_of('convert', '-p', '-r', '16M', '-m', '1', '-O', 'luks', *secret(tmp_path), '-o',
+                     f'key-secret=sec0,{FAST}', source, tmp_path / 'target')
+    assert steps == sorted(steps)
+    assert any(20 <= step <= 80 for step in steps)
 
 
 def test_sigusr1_prints_the_state(slow_create):

@@ -1,5 +1,6 @@
 /*
- * Copying image data: what convert and dd have in common
+ * Copying image data: what convert and dd have in common, on top of the block layer's engine (block/copy.h): sources
+ * that consist of several images, targets that are streams or are written in order, sectors that cannot be read
  *
  *     ImgSegment all = { .blk = source, .bytes = blk_getlength(source) };
  *     ImgCopy copy = {
@@ -12,8 +13,7 @@
 #ifndef TOOLS_IMG_COPY_H
 #define TOOLS_IMG_COPY_H
 
-#include "block/block-backend.h"
-#include "block/job.h"
+#include "block/copy.h"
 
 #define IMG_COPY_MAX_COROUTINES 16
 
@@ -21,7 +21,7 @@
 #define IMG_COPY_COROUTINES 8
 #define IMG_COPY_SPARSE_BYTES (4 * KiB)
 
-/* A piece of a source; where it goes beyond the end of @blk it is zeroes. */
+/* A piece of a source. */
 typedef struct ImgSegment {
     BlockBackend *blk;
     int64_t offset;             /* bytes */
@@ -43,18 +43,10 @@ typedef struct ImgCopy {
     bool quiet;                 /* no warnings */
     int64_t bytes_per_second;   /* 0: no limit */
 
-    /* the engine's own */
-    Job *job;
-    int64_t total;
-    CoMutex lock;               /* over choosing the next chunk */
-    int64_t next;               /* the first byte that nobody has taken */
-    int64_t status_end;         /* up to here the block status is known: */
-    bool status_zero;
+    /* while it runs */
     int64_t written;            /* in order up to here */
+    bool failed;                /* something: nobody gets his turn any more */
     CoQueue turn;               /* those who wait for @written to reach them */
-    unsigned running;
-    CoQueue finished;
-    Error *err;                 /* the first; the others stop when it is set */
 } ImgCopy;
 
 /* Bytes of all segments. */
