@@ -148,8 +148,10 @@ static void coroutine_fn job_entry(void *opaque)
 
     job_set_status(job, JOB_STATUS_RUNNING);
     job->workers = 1;
+    job->co = qemu_coroutine_self();
     bool ok = job_pause_point(job, &job->err) && job->driver->run(job, &job->err);
     assert(ok == !job->err);
+    job->co = NULL;
     assert(job->workers == 1);
     job->workers = 0;
     job->user_paused = false;
@@ -300,6 +302,9 @@ void job_cancel_work(Job *job, bool force)
     }
     job->cancel_requested = true;
     job->cancelled |= force;
+    if (force && job->co) {
+        qemu_co_cancel(job->co);
+    }
     leave_pause(job);
     job_wake(job);
 }

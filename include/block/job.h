@@ -57,7 +57,10 @@ typedef struct JobTxn JobTxn;
 typedef struct JobDriver {
     size_t instance_size;       /* of a structure that begins with a Job */
     JobType type;
-    /* The work. False with @errp: it failed, or was cancelled. */
+    /*
+     * The work. False with @errp: it failed, or was cancelled. A cancel by force ends what can be cancelled of this
+     * coroutine (qemu_co_cancel()), such as waiting for a server to answer a connection.
+     */
     bool coroutine_fn (*run)(Job *job, Error **errp);
     /*
      * After the work of all jobs of the transaction: prepare may fail, with @errp; then commit follows, or abort where
@@ -108,6 +111,7 @@ struct Job {
     bool run_ended;
     BlockDeviceIoStatus iostatus;   /* why it has paused itself */
     Error *err;                 /* why it failed */
+    Coroutine *co;              /* during run() */
     unsigned workers;           /* coroutines at work, run() among them */
     unsigned paused_workers;    /* how many of them are at a pause point */
     GQueue sleepers;            /* of CoSleep: what a pause, a cancel or a change of speed ends */

@@ -252,6 +252,28 @@ static void coroutine_fn finalize_entry(void *opaque)
     job_finalize(opaque, &error_abort);
 }
 
+static bool coroutine_fn run_connect(Job *job, Error **errp)
+{
+    while (co_sleep_ns_cancellable(1000 * NANOSECONDS_PER_SECOND)) {
+        /* no answer yet */
+    }
+    return job_pause_point(job, errp);
+}
+
+/* Functions that know nothing of jobs give up, too. */
+static void coroutine_fn cancel_wait(void *opaque)
+{
+    static const JobDriver connect_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_FORMAT, .run = run_connect,
+    };
+    TestJob *t = new_job(&connect_driver, "a", JOB_DEFAULT);
+
+    job_start(&t->common);
+    wait_for(t, JOB_STATUS_RUNNING);
+    g_assert_true(job_user_cancel(&t->common, true, &error_abort));
+    end_job(t, CANCELLED);
+}
+
 /* What takes long after finalize can still be cancelled. */
 static void coroutine_fn cancel_while_preparing(void *opaque)
 {
@@ -404,6 +426,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job-txn/group", group, run_test);
     g_test_add_data_func("/job-txn/verbs-while-others-work", verbs_while_others_work, run_test);
     g_test_add_data_func("/job-txn/unnoticed-cancel", unnoticed_cancel, run_test);
+    g_test_add_data_func("/job-txn/cancel-wait", cancel_wait, run_test);
     g_test_add_data_func("/job-txn/cancel-while-preparing", cancel_while_preparing, run_test);
     g_test_add_data_func("/job-txn/soft-cancel", soft_cancel, run_test);
     g_test_add_data_func("/job-txn/discard", discard, run_test);
