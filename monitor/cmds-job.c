@@ -121,6 +121,9 @@ static BlockJobInfo *block_job_info(const Job *job)
     info->auto_finalize = !(job->flags & JOB_MANUAL_FINALIZE);
     info->auto_dismiss = !(job->flags & JOB_MANUAL_DISMISS);
     info->error = job->err ? g_strdup(error_get_pretty(job->err)) : NULL;
+    if (job->driver->query_block_job) {
+        job->driver->query_block_job(job, info);
+    }
     return info;
 }
 

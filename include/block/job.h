@@ -11,35 +11,96 @@
  * abort. Each cleans up and is concluded: it has let go of its nodes, and keeps its result until it is dismissed
  * (JOB_MANUAL_DISMISS: by job_dismiss()).
  *
- *     static bool coroutine_fn my_run(Job *job, Error **errp)
+ * A driver has a structure that begins with a Job, and functions for the stages. Here one coroutine does the work:
+ *
+ *     static bool coroutine_fn copy_run(Job *job, Error **errp)
  *     {
- *         job_progress_set_remaining(job, total);
- *         while (...) {
+ *         CopyJob *s = container_of(job, CopyJob, common);
+ *
+ *         job_progress_set_remaining(job, s->bytes);
+ *         while (next_piece(s, &piece)) {
  *             if (!job_pause_point(job, errp)) {
  *                 return false;                           // cancelled
  *             }
- *             ...
- *             job_progress_update(job, n);
+ *             int ret = copy_piece(s, &piece);
+ *             if (ret < 0) {
+ *                 switch (job_error_action(job, s->on_error, false, ret)) {
+ *                 case BLOCK_ERROR_ACTION_STOP:
+ *                     put_back(s, &piece);                // and wait in the pause point
+ *                     continue;
+ *                 case BLOCK_ERROR_ACTION_IGNORE:
+ *                     break;
+ *                 default:
+ *                     error_setg_errno(errp, -ret, "Could not copy ...");
+ *                     return false;
+ *                 }
+ *             }
+ *             job_progress_update(job, piece.bytes);
+ *             job_throttle(job, piece.bytes);
  *         }
  *         return true;
  *     }
- *     static bool coroutine_fn my_prepare(Job *job, Error **errp)
+ *
+ * What changes the graph comes afterwards, so that jobs of one transaction do it together or not at all:
+ *
+ *     static bool coroutine_fn copy_prepare(Job *job, Error **errp)
  *     {
- *         return bdrv_co_replace_node(..., errp);         // what may still fail
+ *         return check_replace(..., errp);                // what may still fail
  *     }
- *     static void coroutine_fn my_clean(Job *job)
+ *     static void coroutine_fn copy_commit(Job *job)
  *     {
- *         blk_co_unref(((MyJob *)job)->blk);
+ *         replace_node(...);                              // what may not
  *     }
- *     static const JobDriver my_driver = {
- *         .instance_size = sizeof(MyJob), .type = JOB_TYPE_MIRROR, .run = my_run, .prepare = my_prepare,
- *         .clean = my_clean,
+ *     static void coroutine_fn copy_abort(Job *job)
+ *     {
+ *         forget_target(...);                             // whether or not it was prepared, or even begun
+ *     }
+ *     static void coroutine_fn copy_clean(Job *job)
+ *     {
+ *         CopyJob *s = container_of(job, CopyJob, common);
+ *
+ *         blk_co_unref(s->source);
+ *     }
+ *     static const JobDriver copy_driver = {
+ *         .instance_size = sizeof(CopyJob), .type = JOB_TYPE_BACKUP, .run = copy_run, .prepare = copy_prepare,
+ *         .commit = copy_commit, .abort = copy_abort, .clean = copy_clean,
  *     };
+ *     ...
+ *     CopyJob *s = job_create("j0", &copy_driver, JOB_DEFAULT, errp);
+ *     s->source = blk;
+ *     job_start(&s->common);
  *
- * Where several coroutines share the work, each is a worker (job_worker_begin()) and has pause points of its own: the
- * job is paused once all of them have come to one.
+ * Where several coroutines share the work, each is a worker and has pause points of its own. The job is paused once all
+ * of them have come to one; resuming it wakes all of them, and so does a cancel. run() does not count while it waits:
  *
- * Jobs live on the main loop.
+ *     static void coroutine_fn copy_worker(void *opaque)
+ *     {
+ *         CopyJob *s = opaque;
+ *
+ *         job_worker_begin(&s->common);
+ *         while (job_pause_point(&s->common, NULL) && ...) {
+ *             ...
+ *         }
+ *         job_worker_end(&s->common);
+ *         if (--s->running == 0) {
+ *             qemu_co_queue_restart_all(&s->finished);
+ *         }
+ *     }
+ *     ...                                                 // in run()
+ *     for (s->running = 0; s->running < WORKERS; s->running++) {
+ *         aio_co_start(qemu_get_aio_context(), copy_worker, s);
+ *     }
+ *     job_worker_end(job);
+ *     while (s->running) {
+ *         qemu_co_queue_wait(&s->finished, NULL);
+ *     }
+ *     job_worker_begin(job);
+ *     return job_pause_point(job, errp);                  // which says whether it was cancelled
+ *
+ * A cancel by force makes the job fail, wherever it is, unless committing has begun. But where a driver has nothing to
+ * prepare, commit or abort, run() has done it all: if that did not notice the cancel in time, the job succeeds.
+ *
+ * Jobs, and the coroutines that work for them, live on the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -82,6 +143,8 @@ typedef struct JobDriver {
     bool (*cancel)(Job *job, bool force);
     /* Add what only this kind of job has to tell. Optional. */
     void (*query)(const Job *job, JobInfo *info);
+    /* The same for query-block-jobs. Optional. */
+    void (*query_block_job)(const Job *job, BlockJobInfo *info);
     /* Free what the instance owns, when the job is dismissed. Optional. */
     void (*free)(Job *job);
 } JobDriver;
@@ -184,16 +247,7 @@ void job_progress_add_remaining(Job *job, uint64_t more);       /* so many more 
 /* From here on the job waits for job_complete(). */
 void job_transition_to_ready(Job *job);
 
-/*
- * From here on a pause waits for the calling coroutine, or no longer does. It waits for run() from the start; where
- * that only waits for its workers:
- *
- *     job_worker_end(job);
- *     while (s->running) {
- *         qemu_co_queue_wait(&s->finished, NULL);
- *     }
- *     job_worker_begin(job);
- */
+/* From here on a pause waits for the calling coroutine, or no longer does. It waits for run() from the start. */
 void job_worker_begin(Job *job);
 void job_worker_end(Job *job);
 

@@ -89,9 +89,14 @@ static bool mirror_cancel(Job *job, bool force)
     return force;
 }
 
+static void mirror_query(const Job *job, BlockJobInfo *info)
+{
+    info->u.mirror.actively_synced = job->status == JOB_STATUS_READY;
+}
+
 static const JobDriver mirror = {
     .instance_size = sizeof(CopyJob), .type = JOB_TYPE_MIRROR, .run = copy_run, .complete = mirror_complete,
-    .cancel = mirror_cancel,
+    .cancel = mirror_cancel, .query_block_job = mirror_query,
 };
 static const JobDriver backup = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_BACKUP, .run = copy_run };
 static const JobDriver create = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_CREATE, .run = copy_run };
@@ -191,7 +196,7 @@ static CopyJob *start(const JobDriver *driver, JobCreateFlags flags, int64_t spe
     "[{\"type\":\"" type "\",\"device\":\"j0\",\"len\":262144,\"offset\":" offset ",\"busy\":" busy                   \
     ",\"paused\":" paused ",\"speed\":" speed ",\"io-status\":\"ok\",\"ready\":" ready ",\"status\":\"" status "\""   \
     ",\"auto-finalize\":" finalize ",\"auto-dismiss\":" dismiss more "}]"
-#define SYNCED ",\"actively-synced\":false"
+#define SYNCED(yes) ",\"actively-synced\":" yes
 
 /* A mirror from beginning to end, with everything that can happen on the way. */
 static void coroutine_fn mirror_life(void *opaque)
@@ -202,7 +207,7 @@ static void coroutine_fn mirror_life(void *opaque)
     s->how = &how;
     wait_for(" running");
     expect("query-block-jobs", "",
-           INFO("mirror", "65536", "true", "false", "1", "false", "running", "true", "false", SYNCED));
+           INFO("mirror", "65536", "true", "false", "1", "false", "running", "true", "false", SYNCED("false")));
     expect("block-job-complete", "'device': 'j0'",
            "GenericError: Job 'j0' in state 'running' cannot accept command verb 'complete'");
     expect("block-job-dismiss", "'id': 'j0'",
@@ -213,7 +218,7 @@ static void coroutine_fn mirror_life(void *opaque)
     wait_for(" paused");
     expect("block-job-pause", "'device': 'j0'", "GenericError: Job 'j0' is already paused");
     expect("query-block-jobs", "",
-           INFO("mirror", "65536", "false", "true", "1", "false", "paused", "true", "false", SYNCED));
+           INFO("mirror", "65536", "false", "true", "1", "false", "paused", "true", "false", SYNCED("false")));
     expect("block-job-cancel", "'device': 'j0'",
            "GenericError: The block job 'j0' is paused: resume it before it is cancelled, or use force");
     expect("block-job-set-speed", "'device': 'j0', 'speed': -1",
@@ -224,11 +229,11 @@ static void coroutine_fn mirror_life(void *opaque)
     expect_events(" created running paused running ready BLOCK_JOB_READY" REPORT("mirror", "262144", "0"));
 
     expect("query-block-jobs", "",
-           INFO("mirror", "262144", "false", "false", "0", "true", "ready", "true", "false", SYNCED));
+           INFO("mirror", "262144", "false", "false", "0", "true", "ready", "true", "false", SYNCED("true")));
     ok("block-job-pause", "'device': 'j0'");
     wait_for(" standby");
     expect("query-block-jobs", "",
-           INFO("mirror", "262144", "false", "true", "0", "true", "standby", "true", "false", SYNCED));
+           INFO("mirror", "262144", "false", "true", "0", "true", "standby", "true", "false", SYNCED("false")));
     expect("job-complete", "'id': 'j0'",
            "GenericError: Job 'j0' in state 'standby' cannot accept command verb 'complete'");
     ok("block-job-resume", "'device': 'j0'");
