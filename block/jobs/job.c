@@ -462,6 +462,9 @@ void coroutine_fn job_sleep_ns(Job *job, int64_t ns)
     CoSleep sleep = { NULL };
     GList link = { .data = &sleep };
 
+    if (job && (job->cancelled || is_pausing(job))) {
+        return;
+    }
     if (job) {
         g_queue_push_tail_link(&job->sleepers, &link);
     }
@@ -499,7 +502,7 @@ void coroutine_fn job_throttle(Job *job, uint64_t bytes)
     int64_t ahead = MIN(ns, INT64_MAX / 4);
 
     job->paid_until_ns = now + ahead;
-    if (ahead > THROTTLE_AHEAD_NS && !job->user_paused && !job->cancelled) {
+    if (ahead > THROTTLE_AHEAD_NS) {
         job_sleep_ns(job, ahead);
     }
 }

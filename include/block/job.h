@@ -255,7 +255,7 @@ void job_worker_end(Job *job);
 bool coroutine_fn job_pause_point(Job *job, Error **errp);
 /* The same without waiting, for work during which nodes are drained. */
 bool job_may_go_on(const Job *job, Error **errp);
-/* A pause, a cancel or a change of speed ends the sleep, and so does job_wake(). */
+/* Sleep, unless a pause point is due: a pause, a cancel, a change of speed and job_wake() end the sleep. */
 void coroutine_fn job_sleep_ns(Job *job, int64_t ns);
 /* End the sleeps of all workers. */
 void job_wake(Job *job);

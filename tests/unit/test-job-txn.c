@@ -19,8 +19,30 @@ typedef struct TestJob {
 static GString *ending;
 static GString *states;
 
+/* The states that may follow each, as in QEMU. */
+static bool may_follow(JobStatus before, JobStatus status)
+{
+#define S(name) (1u << JOB_STATUS_##name)
+    static const unsigned next[JOB_STATUS__MAX] = {
+        [JOB_STATUS_UNDEFINED] = S(CREATED),
+        [JOB_STATUS_CREATED] = S(RUNNING) | S(ABORTING) | S(NULL),
+        [JOB_STATUS_RUNNING] = S(PAUSED) | S(READY) | S(WAITING) | S(ABORTING),
+        [JOB_STATUS_PAUSED] = S(RUNNING),
+        [JOB_STATUS_READY] = S(STANDBY) | S(WAITING) | S(ABORTING),
+        [JOB_STATUS_STANDBY] = S(READY),
+        [JOB_STATUS_WAITING] = S(PENDING) | S(ABORTING),
+        [JOB_STATUS_PENDING] = S(ABORTING) | S(CONCLUDED),
+        [JOB_STATUS_ABORTING] = S(CONCLUDED),
+        [JOB_STATUS_CONCLUDED] = S(NULL),
+    };
+#undef S
+
+    return next[before] & 1u << status;
+}
+
 static void record(Job *job, JobStatus before)
 {
+    g_assert_true(may_follow(before, job->status));
     g_string_append_printf(states, "%s:%s ", job->id, JobStatus_str(job->status));
 }
 
@@ -409,6 +431,109 @@ static void coroutine_fn end_all(void *opaque)
     g_assert_null(job_next(NULL));
 }
 
+static bool coroutine_fn run_random(Job *job, Error **errp)
+{
+    TestJob *t = container_of(job, TestJob, common);
+
+    if (t->steps % 2 && !t->deaf) {
+        job_transition_to_ready(job);
+    }
+    return run(job, errp);
+}
+
+static void random_verb(const char *id)
+{
+    Job *job = job_get(id);
+
+    if (!job) {
+        return;
+    }
+    switch (g_test_rand_int_range(0, 7)) {
+    case 0:
+        job_user_pause(job, NULL);
+        break;
+    case 1:
+    case 2:
+        job_user_resume(job, NULL);
+        break;
+    case 3:
+        job_user_cancel(job, g_test_rand_int() % 2, NULL);
+        break;
+    case 4:
+        job_complete(job, NULL);
+        break;
+    case 5:
+        job_finalize(job, NULL);
+        break;
+    default:
+        job_dismiss(job, NULL);
+    }
+}
+
+static void coroutine_fn random_user(void *opaque)
+{
+    unsigned *users = opaque;
+
+    for (int i = 0; i < 20; i++) {
+        char id[] = { 'a' + g_test_rand_int_range(0, 4), '\0' };
+
+        random_verb(id);
+        co_sleep_ns(g_test_rand_int_range(0, SCALE_MS / 2));
+    }
+    --*users;
+}
+
+/* Users who ask for anything at any time: every job passes QEMU's states, and has one end, the same as its group's. */
+static void coroutine_fn random_verbs(void *opaque)
+{
+    static const JobDriver random_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_MIRROR, .run = run_random, .prepare = prepare,
+        .cancel = ignore_soft_cancel, .complete = complete, .commit = note_commit, .abort = note_abort,
+        .clean = note_clean,
+    };
+
+    for (int round = 0; round < 200; round++) {
+        JobTxn *txn = job_txn_new();
+        unsigned users = 3;
+        int n = g_test_rand_int_range(1, 5);
+
+        for (int i = 0; i < n; i++) {
+            char id[] = { 'a' + i, '\0' };
+            TestJob *t = job_create(id, &random_driver, g_test_rand_int_range(0, 4), &error_abort);
+
+            t->steps = g_test_rand_int_range(0, 6);
+            t->deaf = g_test_rand_int() % 3 == 0;
+            t->fail = g_test_rand_int() % 8 == 0;
+            t->fail_prepare = g_test_rand_int() % 8 == 0;
+            t->slow_prepare = g_test_rand_int() % 8 == 0;
+            job_txn_add_job(txn, &t->common);
+            job_start(&t->common);
+        }
+        job_txn_unref(txn);
+        for (unsigned i = 0; i < 3; i++) {
+            aio_co_start(qemu_get_aio_context(), random_user, &users);
+        }
+        co_sleep_ns(g_test_rand_int_range(0, 20 * SCALE_MS));
+        job_end_all();
+        while (users) {
+            co_sleep_ns(SCALE_MS);
+        }
+
+        bool committed = strstr(ending->str, "commit");
+        for (int i = 0; i < n; i++) {
+            const char end[] = { 'a' + i, ',', '\0' };
+            g_autofree char *how = g_strdup_printf("%s %s", committed ? "commit" : "abort", end);
+            g_autofree char *clean = g_strdup_printf("clean %s", end);
+
+            g_assert_nonnull(strstr(ending->str, how));
+            g_assert_nonnull(strstr(ending->str, clean));
+        }
+        g_assert_true(!committed || !strstr(ending->str, "abort"));
+        g_string_truncate(ending, 0);
+        g_string_truncate(states, 0);
+    }
+}
+
 static void run_test(gconstpointer entry)
 {
     states = g_string_new(NULL);
@@ -432,5 +557,6 @@ int main(int argc, char **argv)
     g_test_add_data_func("/job-txn/discard", discard, run_test);
     g_test_add_data_func("/job-txn/start-in-transaction", start_in_transaction, run_test);
     g_test_add_data_func("/job-txn/end-all", end_all, run_test);
+    g_test_add_data_func("/job-txn/random-verbs", random_verbs, run_test);
     return g_test_run();
 }
