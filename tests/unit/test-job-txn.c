@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/job.h"
+#include "job-states.h"
 
 typedef struct TestJob {
     Job common;
@@ -15,36 +15,7 @@ typedef struct TestJob {
     bool slow_prepare;      /* waits until the job is cancelled */
 } TestJob;
 
-/* What has become of the jobs, and their states. */
-static GString *ending;
-static GString *states;
-
-/* The states that may follow each, as in QEMU. */
-static bool may_follow(JobStatus before, JobStatus status)
-{
-#define S(name) (1u << JOB_STATUS_##name)
-    static const unsigned next[JOB_STATUS__MAX] = {
-        [JOB_STATUS_UNDEFINED] = S(CREATED),
-        [JOB_STATUS_CREATED] = S(RUNNING) | S(ABORTING) | S(NULL),
-        [JOB_STATUS_RUNNING] = S(PAUSED) | S(READY) | S(WAITING) | S(ABORTING),
-        [JOB_STATUS_PAUSED] = S(RUNNING),
-        [JOB_STATUS_READY] = S(STANDBY) | S(WAITING) | S(ABORTING),
-        [JOB_STATUS_STANDBY] = S(READY),
-        [JOB_STATUS_WAITING] = S(PENDING) | S(ABORTING),
-        [JOB_STATUS_PENDING] = S(ABORTING) | S(CONCLUDED),
-        [JOB_STATUS_ABORTING] = S(CONCLUDED),
-        [JOB_STATUS_CONCLUDED] = S(NULL),
-    };
-#undef S
-
-    return next[before] & 1u << status;
-}
-
-static void record(Job *job, JobStatus before)
-{
-    g_assert_true(may_follow(before, job->status));
-    g_string_append_printf(states, "%s:%s ", job->id, JobStatus_str(job->status));
-}
+static GString *ending;     /* what has become of the jobs */
 
 static bool coroutine_fn run(Job *job, Error **errp)
 {
@@ -109,16 +80,9 @@ static TestJob *new_job(const JobDriver *drv, const char *id, JobCreateFlags fla
     return t;
 }
 
-static void coroutine_fn wait_for(TestJob *t, JobStatus status)
-{
-    while (t->common.status != status) {
-        co_sleep_ns(SCALE_MS / 10);
-    }
-}
-
 static void coroutine_fn end_job(TestJob *t, const char *error)
 {
-    wait_for(t, JOB_STATUS_CONCLUDED);
+    job_wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_cmpstr(t->common.err ? error_get_pretty(t->common.err) : NULL, ==, error);
     g_assert_true(job_dismiss(&t->common, &error_abort));
 }
@@ -127,7 +91,7 @@ static void expect(const char *expected)
 {
     g_assert_cmpstr(ending->str, ==, expected);
     g_string_truncate(ending, 0);
-    g_string_truncate(states, 0);
+    g_string_truncate(job_states, 0);
 }
 
 /* Jobs "a", "b" and "c", in one transaction; the caller starts them. */
@@ -175,7 +139,7 @@ static void coroutine_fn group(void *opaque)
 
     new_group(jobs, JOB_DEFAULT);
     start_group(jobs);
-    wait_for(jobs[0], JOB_STATUS_WAITING);
+    job_wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
     g_assert_cmpint(jobs[2]->common.status, ==, JOB_STATUS_RUNNING);
     g_assert_false(job_finalize(&jobs[0]->common, NULL));
     end_group(jobs, no_errors, COMMIT_ALL);
@@ -194,28 +158,28 @@ static void coroutine_fn group(void *opaque)
     new_group(jobs, JOB_DEFAULT);
     jobs[1]->steps = jobs[2]->steps = 1000000;
     start_group(jobs);
-    wait_for(jobs[0], JOB_STATUS_WAITING);
+    job_wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
     g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
     end_group(jobs, all_cancelled, ABORT_ALL);
 
     new_group(jobs, JOB_DEFAULT);
     jobs[2]->steps = 1000000;
     start_group(jobs);
-    wait_for(jobs[1], JOB_STATUS_WAITING);
+    job_wait_for(&jobs[1]->common, JOB_STATUS_WAITING);
     g_assert_true(job_user_cancel(&jobs[2]->common, true, &error_abort));
     end_group(jobs, all_cancelled, ABORT_ALL);
 
     /* One of the user's decisions is for all. */
     new_group(jobs, JOB_MANUAL_FINALIZE);
     start_group(jobs);
-    wait_for(jobs[2], JOB_STATUS_PENDING);
+    job_wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
     g_assert_true(job_finalize(&jobs[1]->common, &error_abort));
     g_assert_false(job_user_cancel(&jobs[0]->common, true, NULL));
     end_group(jobs, no_errors, COMMIT_ALL);
 
     new_group(jobs, JOB_MANUAL_FINALIZE);
     start_group(jobs);
-    wait_for(jobs[2], JOB_STATUS_PENDING);
+    job_wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
     g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
     g_assert_false(job_finalize(&jobs[1]->common, NULL));
     end_group(jobs, all_cancelled, ABORT_ALL);
@@ -233,19 +197,19 @@ static void coroutine_fn verbs_while_others_work(void *opaque)
     jobs[1]->steps = 10;
     jobs[2]->steps = 30;
     start_group(jobs);
-    wait_for(jobs[0], JOB_STATUS_ABORTING);
+    job_wait_for(&jobs[0]->common, JOB_STATUS_ABORTING);
     g_assert_false(job_user_cancel(&jobs[0]->common, true, &err));
     g_assert_cmpstr(error_get_pretty(err), ==, "Job 'a' in state 'aborting' cannot accept command verb 'cancel'");
     g_assert_false(job_user_pause(&jobs[0]->common, NULL));
     g_assert_true(job_user_cancel(&jobs[1]->common, true, &error_abort));
-    wait_for(jobs[1], JOB_STATUS_ABORTING);
+    job_wait_for(&jobs[1]->common, JOB_STATUS_ABORTING);
     end_group(jobs, (const char *[]){ "as asked", CANCELLED, CANCELLED }, ABORT_ALL);
 
     new_group(jobs, JOB_DEFAULT);
     jobs[1]->deaf = jobs[2]->deaf = true;
     jobs[1]->steps = jobs[2]->steps = 30;
     start_group(jobs);
-    wait_for(jobs[0], JOB_STATUS_WAITING);
+    job_wait_for(&jobs[0]->common, JOB_STATUS_WAITING);
     g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
     g_assert_true(job_user_cancel(&jobs[0]->common, true, &error_abort));
     g_assert_cmpint(jobs[1]->common.status, ==, JOB_STATUS_RUNNING);
@@ -260,10 +224,10 @@ static void coroutine_fn unnoticed_cancel(void *opaque)
 
         t->deaf = true;
         job_start(&t->common);
-        wait_for(t, JOB_STATUS_RUNNING);
+        job_wait_for(&t->common, JOB_STATUS_RUNNING);
         g_assert_true(job_user_cancel(&t->common, true, &error_abort));
         end_job(t, i ? NULL : CANCELLED);
-        g_assert_cmpstr(states->str, ==, i ? "a:created a:running a:waiting a:pending a:concluded a:null "
+        g_assert_cmpstr(job_states->str, ==, i ? "a:created a:running a:waiting a:pending a:concluded a:null "
                                            : "a:created a:running a:aborting a:concluded a:null ");
         expect(i ? "" : "abort a, clean a, ");
     }
@@ -291,7 +255,7 @@ static void coroutine_fn cancel_wait(void *opaque)
     TestJob *t = new_job(&connect_driver, "a", JOB_DEFAULT);
 
     job_start(&t->common);
-    wait_for(t, JOB_STATUS_RUNNING);
+    job_wait_for(&t->common, JOB_STATUS_RUNNING);
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
     end_job(t, CANCELLED);
 }
@@ -304,7 +268,7 @@ static void coroutine_fn cancel_while_preparing(void *opaque)
     new_group(jobs, JOB_MANUAL_FINALIZE);
     jobs[1]->slow_prepare = true;
     start_group(jobs);
-    wait_for(jobs[2], JOB_STATUS_PENDING);
+    job_wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
     aio_co_start(qemu_get_aio_context(), finalize_entry, &jobs[0]->common);
     co_sleep_ns(20 * SCALE_MS);
     g_assert_cmpstr(ending->str, ==, "prepare a, prepare b, ");
@@ -350,10 +314,10 @@ static void coroutine_fn soft_cancel(void *opaque)
         TestJob *t = new_job(&ready_driver, "a", JOB_DEFAULT);
 
         job_start(&t->common);
-        wait_for(t, JOB_STATUS_READY);
+        job_wait_for(&t->common, JOB_STATUS_READY);
         g_assert_true(job_complete(&t->common, &error_abort));
         g_assert_true(job_user_pause(&t->common, &error_abort));
-        wait_for(t, JOB_STATUS_STANDBY);
+        job_wait_for(&t->common, JOB_STATUS_STANDBY);
         /* Resumed is ready at once. */
         g_assert_true(job_user_resume(&t->common, &error_abort));
         g_assert_true(job_complete(&t->common, &error_abort));
@@ -405,7 +369,7 @@ static void coroutine_fn start_in_transaction(void *opaque)
             end_group(jobs, all_cancelled, ABORT_ALL);
         } else {
             g_assert_null(job_next(NULL));
-            g_assert_true(g_str_has_suffix(states->str, "c:aborting c:concluded c:null "
+            g_assert_true(g_str_has_suffix(job_states->str, "c:aborting c:concluded c:null "
                                            "b:aborting b:concluded b:null a:aborting a:concluded a:null "));
             expect("abort c, clean c, abort b, clean b, abort a, clean a, ");
         }
@@ -425,7 +389,7 @@ static void coroutine_fn end_all(void *opaque)
         jobs[i]->steps = (int[]){ 50, 1000000, 1 }[i];
         job_start(&jobs[i]->common);
     }
-    wait_for(jobs[2], JOB_STATUS_PENDING);
+    job_wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
     job_end_all();
     g_assert_true(g_str_has_suffix(ending->str, "abort a, clean a, "));
     g_assert_null(job_next(NULL));
@@ -530,24 +494,20 @@ static void coroutine_fn random_verbs(void *opaque)
         }
         g_assert_true(!committed || !strstr(ending->str, "abort"));
         g_string_truncate(ending, 0);
-        g_string_truncate(states, 0);
+        g_string_truncate(job_states, 0);
     }
 }
 
 static void run_test(gconstpointer entry)
 {
-    states = g_string_new(NULL);
     ending = g_string_new(NULL);
-    aio_context_run((CoroutineEntry *)entry, NULL);
-    g_assert_null(job_next(NULL));
-    g_string_free(states, TRUE);
+    job_test_run(entry);
     g_string_free(ending, TRUE);
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    job_set_status_hook(record);
     g_test_add_data_func("/job-txn/group", group, run_test);
     g_test_add_data_func("/job-txn/verbs-while-others-work", verbs_while_others_work, run_test);
     g_test_add_data_func("/job-txn/unnoticed-cancel", unnoticed_cancel, run_test);

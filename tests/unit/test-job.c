@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/job.h"
+#include "job-states.h"
 
 typedef struct TestJob {
     Job common;
@@ -15,14 +15,8 @@ typedef struct TestJob {
     CoQueue finished;
     BlockdevOnError on_error;
     int errors;                 /* so many requests fail */
+    int requests;
 } TestJob;
-
-static GString *states;
-
-static void record(Job *job, JobStatus before)
-{
-    g_string_append_printf(states, "%s ", JobStatus_str(job->status));
-}
 
 static bool coroutine_fn run(Job *job, Error **errp)
 {
@@ -53,13 +47,6 @@ static TestJob *new_job(JobCreateFlags flags)
     return t;
 }
 
-static void wait_for(Job *job, JobStatus status)
-{
-    while (job->status != status) {
-        co_sleep_ns(SCALE_MS / 10);
-    }
-}
-
 static void coroutine_fn success(void *opaque)
 {
     TestJob *t = new_job(JOB_DEFAULT);
@@ -67,7 +54,7 @@ static void coroutine_fn success(void *opaque)
     g_assert_null(job_create("j0", &driver, JOB_DEFAULT, NULL));
     g_assert_null(job_create("0j", &driver, JOB_DEFAULT, NULL));
     g_assert_true(job_run_co(&t->common, &error_abort));
-    g_assert_cmpstr(states->str, ==, "created running waiting pending concluded null ");
+    g_assert_cmpstr(job_states->str, ==, "j0:created j0:running j0:waiting j0:pending j0:concluded j0:null ");
     g_assert_null(job_get("j0"));
 }
 
@@ -84,7 +71,7 @@ static void coroutine_fn failure(void *opaque)
     g_assert_cmpint(info->current_progress, ==, 3);
     g_assert_false(job_user_pause(&t->common, NULL));
     g_assert_true(job_dismiss(&t->common, &error_abort));
-    g_assert_cmpstr(states->str, ==, "created running aborting concluded null ");
+    g_assert_cmpstr(job_states->str, ==, "j0:created j0:running j0:aborting j0:concluded j0:null ");
 }
 
 static void coroutine_fn pause_and_cancel(void *opaque)
@@ -93,23 +80,59 @@ static void coroutine_fn pause_and_cancel(void *opaque)
 
     t->steps = 1000000;
     job_start(&t->common);
-    wait_for(&t->common, JOB_STATUS_RUNNING);
+    job_wait_for(&t->common, JOB_STATUS_RUNNING);
     g_assert_false(job_user_resume(&t->common, NULL));
     g_assert_true(job_user_pause(&t->common, &error_abort));
     g_assert_false(job_user_pause(&t->common, NULL));
-    wait_for(&t->common, JOB_STATUS_PAUSED);
+    job_wait_for(&t->common, JOB_STATUS_PAUSED);
     uint64_t progress = t->common.progress_current;
     co_sleep_ns(5 * SCALE_MS);
     g_assert_cmpuint(t->common.progress_current, ==, progress);
     g_assert_true(job_user_resume(&t->common, &error_abort));
-    wait_for(&t->common, JOB_STATUS_RUNNING);
+    job_wait_for(&t->common, JOB_STATUS_RUNNING);
     /* One step takes ten seconds at this speed; a cancel does not wait for that. */
     g_assert_true(job_set_speed(&t->common, 100, &error_abort));
     co_sleep_ns(5 * SCALE_MS);
     int64_t start = qemu_clock_get_ns();
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
-    wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    job_wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_cmpint(qemu_clock_get_ns() - start, <, NANOSECONDS_PER_SECOND);
+    g_assert_true(job_dismiss(&t->common, &error_abort));
+}
+
+static bool coroutine_fn run_request_then_sleep(Job *job, Error **errp)
+{
+    TestJob *t = container_of(job, TestJob, common);
+
+    while (job_pause_point(job, errp)) {
+        t->requests++;
+        co_sleep_ns(10 * SCALE_MS);
+        job_sleep_ns(job, 1000 * NANOSECONDS_PER_SECOND);
+    }
+    return false;
+}
+
+/* A pause or a cancel that comes during a request ends the sleep that follows. */
+static void coroutine_fn verbs_in_request(void *opaque)
+{
+    static const JobDriver request_driver = {
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_BACKUP, .run = run_request_then_sleep,
+    };
+    TestJob *t = job_create("j0", &request_driver, JOB_MANUAL_DISMISS, &error_abort);
+
+    job_start(&t->common);
+    while (t->requests < 1) {
+        co_sleep_ns(SCALE_MS);
+    }
+    g_assert_true(job_user_pause(&t->common, &error_abort));
+    job_wait_for(&t->common, JOB_STATUS_PAUSED);
+    g_assert_true(job_user_resume(&t->common, &error_abort));
+    while (t->requests < 2) {
+        co_sleep_ns(SCALE_MS);
+    }
+    g_assert_true(job_user_cancel(&t->common, true, &error_abort));
+    job_wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    g_assert_cmpint(t->requests, ==, 2);
     g_assert_true(job_dismiss(&t->common, &error_abort));
 }
 
@@ -120,10 +143,10 @@ static void coroutine_fn finalize(void *opaque)
     g_assert_false(job_finalize(&t->common, NULL));
     job_ref(&t->common);
     job_start(&t->common);
-    wait_for(&t->common, JOB_STATUS_PENDING);
+    job_wait_for(&t->common, JOB_STATUS_PENDING);
     g_assert_false(job_dismiss(&t->common, NULL));
     g_assert_true(job_finalize(&t->common, &error_abort));
-    wait_for(&t->common, JOB_STATUS_NULL);
+    job_wait_for(&t->common, JOB_STATUS_NULL);
     job_unref(&t->common);
 }
 
@@ -134,17 +157,17 @@ static void coroutine_fn cancel_or_finalize(void *opaque)
     g_autoptr(Error) err = NULL;
 
     job_start(&t->common);
-    wait_for(&t->common, JOB_STATUS_PENDING);
+    job_wait_for(&t->common, JOB_STATUS_PENDING);
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
     g_assert_false(job_finalize(&t->common, &err));
     g_assert_cmpstr(error_get_pretty(err), ==, "Job 'j0' in state 'concluded' cannot accept command verb 'finalize'");
-    wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    job_wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_nonnull(t->common.err);
     g_assert_true(job_dismiss(&t->common, &error_abort));
 
     t = new_job(JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS);
     job_start(&t->common);
-    wait_for(&t->common, JOB_STATUS_PENDING);
+    job_wait_for(&t->common, JOB_STATUS_PENDING);
     g_assert_true(job_finalize(&t->common, &error_abort));
     g_assert_false(job_user_cancel(&t->common, true, NULL));
     g_assert_false(job_finalize(&t->common, NULL));
@@ -195,23 +218,23 @@ static void coroutine_fn workers(void *opaque)
     t->steps = 1000000;
     t->n_workers = 4;
     job_start(&t->common);
-    wait_for(&t->common, JOB_STATUS_RUNNING);
+    job_wait_for(&t->common, JOB_STATUS_RUNNING);
     for (int i = 0; i < 5; i++) {
         co_sleep_ns((i + 1) * SCALE_MS);
         g_assert_true(job_user_pause(&t->common, &error_abort));
-        wait_for(&t->common, JOB_STATUS_PAUSED);
+        job_wait_for(&t->common, JOB_STATUS_PAUSED);
         uint64_t progress = t->common.progress_current;
         co_sleep_ns(10 * SCALE_MS);
         g_assert_cmpuint(t->common.progress_current, ==, progress);
         g_assert_true(job_user_resume(&t->common, &error_abort));
-        wait_for(&t->common, JOB_STATUS_RUNNING);
+        job_wait_for(&t->common, JOB_STATUS_RUNNING);
     }
     /* The rest ends while the job is about to pause: those that stopped are all that is left. */
     t->steps = 2;
     g_assert_true(job_user_pause(&t->common, &error_abort));
-    wait_for(&t->common, JOB_STATUS_PAUSED);
+    job_wait_for(&t->common, JOB_STATUS_PAUSED);
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
-    wait_for(&t->common, JOB_STATUS_CONCLUDED);
+    job_wait_for(&t->common, JOB_STATUS_CONCLUDED);
     g_assert_true(job_dismiss(&t->common, &error_abort));
 }
 
@@ -226,17 +249,18 @@ static void coroutine_fn pause_and_resume(void *opaque)
     t->steps = 1000000;
     t->n_workers = 4;
     job_start(&t->common);
-    wait_for(&t->common, JOB_STATUS_RUNNING);
+    job_wait_for(&t->common, JOB_STATUS_RUNNING);
     g_assert_true(job_user_pause(&t->common, &error_abort));
-    wait_for(&t->common, JOB_STATUS_PAUSED);
+    job_wait_for(&t->common, JOB_STATUS_PAUSED);
     g_assert_true(job_user_resume(&t->common, &error_abort));
     g_assert_cmpint(t->common.status, ==, JOB_STATUS_RUNNING);
     g_assert_true(job_user_pause(&t->common, &error_abort));
-    wait_for(&t->common, JOB_STATUS_PAUSED);
+    job_wait_for(&t->common, JOB_STATUS_PAUSED);
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
     g_assert_cmpint(t->common.status, ==, JOB_STATUS_RUNNING);
     job_end_all();
-    g_assert_cmpstr(states->str, ==, "created running paused running paused running aborting concluded null ");
+    g_assert_cmpstr(job_states->str, ==, "j0:created j0:running j0:paused j0:running j0:paused "
+                    "j0:running j0:aborting j0:concluded j0:null ");
 }
 
 #define PIECE_BYTES 100000
@@ -328,7 +352,7 @@ static void coroutine_fn error_policy(void *opaque)
         t->errors = 2;
         job_start(&t->common);
         for (int n = 0; cases[i].action == BLOCK_ERROR_ACTION_STOP && n < 2; n++) {
-            wait_for(&t->common, JOB_STATUS_PAUSED);
+            job_wait_for(&t->common, JOB_STATUS_PAUSED);
             g_assert_cmpint(t->common.iostatus, ==, cases[i].enospc ? BLOCK_DEVICE_IO_STATUS_NOSPACE
                                                                     : BLOCK_DEVICE_IO_STATUS_FAILED);
             g_assert_true(job_user_resume(&t->common, &error_abort));
@@ -337,7 +361,7 @@ static void coroutine_fn error_policy(void *opaque)
                 co_sleep_ns(SCALE_MS / 10);
             }
         }
-        wait_for(&t->common, JOB_STATUS_CONCLUDED);
+        job_wait_for(&t->common, JOB_STATUS_CONCLUDED);
         g_assert_cmpint(!t->common.err, ==, cases[i].action != BLOCK_ERROR_ACTION_REPORT);
         g_assert_true(job_dismiss(&t->common, &error_abort));
     }
@@ -376,16 +400,16 @@ static void coroutine_fn mutex(void *opaque)
 
         jobs[i] = job_create(id, &mutex_driver, JOB_MANUAL_DISMISS, &error_abort);
         job_start(jobs[i]);
-        wait_for(jobs[i], JOB_STATUS_RUNNING);
+        job_wait_for(jobs[i], JOB_STATUS_RUNNING);
     }
     g_assert_true(job_user_pause(jobs[1], &error_abort));
-    wait_for(jobs[1], JOB_STATUS_PAUSED);
+    job_wait_for(jobs[1], JOB_STATUS_PAUSED);
     g_assert_true(job_user_resume(jobs[1], &error_abort));
-    wait_for(jobs[1], JOB_STATUS_RUNNING);
+    job_wait_for(jobs[1], JOB_STATUS_RUNNING);
     g_assert_true(job_user_cancel(jobs[1], true, &error_abort));
-    wait_for(jobs[1], JOB_STATUS_CONCLUDED);
+    job_wait_for(jobs[1], JOB_STATUS_CONCLUDED);
     shared.stop = true;
-    wait_for(jobs[2], JOB_STATUS_CONCLUDED);
+    job_wait_for(jobs[2], JOB_STATUS_CONCLUDED);
     for (int i = 0; i < 3; i++) {
         g_assert_true(!!jobs[i]->err == (i == 1));
         g_assert_true(job_dismiss(jobs[i], &error_abort));
@@ -393,27 +417,19 @@ static void coroutine_fn mutex(void *opaque)
     qemu_co_mutex_cleanup(&shared.mutex);
 }
 
-static void run_test(gconstpointer entry)
-{
-    states = g_string_new(NULL);
-    aio_context_run((CoroutineEntry *)entry, NULL);
-    g_assert_null(job_next(NULL));
-    g_string_free(states, TRUE);
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    job_set_status_hook(record);
-    g_test_add_data_func("/job/success", success, run_test);
-    g_test_add_data_func("/job/failure", failure, run_test);
-    g_test_add_data_func("/job/pause-and-cancel", pause_and_cancel, run_test);
-    g_test_add_data_func("/job/finalize", finalize, run_test);
-    g_test_add_data_func("/job/cancel-or-finalize", cancel_or_finalize, run_test);
-    g_test_add_data_func("/job/workers", workers, run_test);
-    g_test_add_data_func("/job/pause-and-resume", pause_and_resume, run_test);
-    g_test_add_data_func("/job/shared-speed", shared_speed, run_test);
-    g_test_add_data_func("/job/error-policy", error_policy, run_test);
-    g_test_add_data_func("/job/mutex", mutex, run_test);
+    g_test_add_data_func("/job/success", success, job_test_run);
+    g_test_add_data_func("/job/failure", failure, job_test_run);
+    g_test_add_data_func("/job/pause-and-cancel", pause_and_cancel, job_test_run);
+    g_test_add_data_func("/job/verbs-in-request", verbs_in_request, job_test_run);
+    g_test_add_data_func("/job/finalize", finalize, job_test_run);
+    g_test_add_data_func("/job/cancel-or-finalize", cancel_or_finalize, job_test_run);
+    g_test_add_data_func("/job/workers", workers, job_test_run);
+    g_test_add_data_func("/job/pause-and-resume", pause_and_resume, job_test_run);
+    g_test_add_data_func("/job/shared-speed", shared_speed, job_test_run);
+    g_test_add_data_func("/job/error-policy", error_policy, job_test_run);
+    g_test_add_data_func("/job/mutex", mutex, job_test_run);
     return g_test_run();
 }
