@@ -23,10 +23,10 @@ void job_conclude(Job *job);
 /* Cancel @job, wherever it is in its work; by force, unless it is ready and its driver can end in order. */
 void job_cancel_work(Job *job, bool force);
 
-/* run() has returned, and failed where job->err is set. Returns once the job waits for others, or is concluded. */
-void coroutine_fn job_txn_work_ended(Job *job);
+/* run() has returned, and failed where job->err is set. */
+void job_txn_work_ended(Job *job);
 
-/* A job of @txn that is waiting or pending is cancelled, or finalized. */
+/* A job of @txn that is waiting or pending is cancelled, or finalized: this waits until all jobs are concluded. */
 void job_txn_cancel(JobTxn *txn);
 void coroutine_fn job_txn_finalize(JobTxn *txn);
 

@@ -10,6 +10,7 @@ struct JobTxn {
     int refcnt;
     GPtrArray *jobs;    /* of Job; each holds a reference to the transaction */
     unsigned working;   /* jobs whose work has not ended */
+    CoQueue ended;      /* job_finalize() waits here until all are concluded */
     bool failed;        /* all of them abort */
     bool ending;        /* preparing has begun, or more */
     bool decided;       /* committing has begun, or aborting */
@@ -21,6 +22,7 @@ JobTxn *job_txn_new(void)
 
     txn->refcnt = 1;
     txn->jobs = g_ptr_array_new();
+    qemu_co_queue_init(&txn->ended);
     return txn;
 }
 
@@ -125,13 +127,11 @@ static void coroutine_fn end_job(Job *job, bool ok)
     job_conclude(job);
 }
 
-/* The work of all jobs has ended, and need not be finalized, or has been. */
-static void coroutine_fn end_all(JobTxn *txn)
+static void coroutine_fn txn_end_entry(void *opaque)
 {
+    JobTxn *txn = opaque;
     g_autoptr(GPtrArray) jobs = g_ptr_array_copy(txn->jobs, NULL, NULL);
 
-    txn->ending = true;
-    job_txn_ref(txn);
     for (guint i = 0; i < jobs->len; i++) {
         job_ref(g_ptr_array_index(jobs, i));
     }
@@ -141,18 +141,21 @@ static void coroutine_fn end_all(JobTxn *txn)
         end_job(g_ptr_array_index(jobs, i), ok);
     }
     g_ptr_array_foreach(jobs, (GFunc)(void (*)(void))job_unref, NULL);
+    qemu_co_queue_restart_all(&txn->ended);
     job_txn_unref(txn);
 }
 
-static void coroutine_fn end_all_entry(void *opaque)
+/*
+ * Prepare the jobs, then commit or abort them: the work of all has ended. In a coroutine of its own, since that of run()
+ * or of a command may be cancelled (qemu_co_cancel()), and what follows must still be able to wait.
+ */
+static void txn_end(JobTxn *txn)
 {
-    JobTxn *txn = opaque;
-
-    end_all(txn);
-    job_txn_unref(txn);
+    txn->ending = true;
+    aio_co_start(qemu_get_aio_context(), txn_end_entry, job_txn_ref(txn));
 }
 
-void coroutine_fn job_txn_work_ended(Job *job)
+void job_txn_work_ended(Job *job)
 {
     JobTxn *txn = job->txn;
     bool manual = false;
@@ -175,7 +178,7 @@ void coroutine_fn job_txn_work_ended(Job *job)
         manual |= other->flags & JOB_MANUAL_FINALIZE;
     }
     if (txn->failed || !manual) {
-        end_all(txn);
+        txn_end(txn);
     }
 }
 
@@ -183,15 +186,17 @@ void job_txn_cancel(JobTxn *txn)
 {
     fail_all(txn, NULL);
     if (!txn->working && !txn->ending) {
-        /* Nobody may decide otherwise until the coroutine has its turn. */
-        txn->ending = txn->decided = true;
-        aio_co_start(qemu_get_aio_context(), end_all_entry, job_txn_ref(txn));
+        txn->decided = true;
+        txn_end(txn);
     }
 }
 
 void coroutine_fn job_txn_finalize(JobTxn *txn)
 {
-    end_all(txn);
+    job_txn_ref(txn);
+    txn_end(txn);
+    qemu_co_queue_wait(&txn->ended, NULL);
+    job_txn_unref(txn);
 }
 
 static void start_commit(void *opaque)

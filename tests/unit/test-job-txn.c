@@ -61,7 +61,8 @@ static void coroutine_fn note_abort(Job *job)
 static void coroutine_fn note_clean(Job *job)
 {
     g_assert_cmpint(job->status, !=, JOB_STATUS_CONCLUDED);
-    co_sleep_ns(SCALE_MS);
+    /* A cancel is for run(): nothing that follows is cut short. */
+    g_assert_true(co_sleep_ns_cancellable(SCALE_MS));
     g_string_append_printf(ending, "clean %s, ", job->id);
 }
 
@@ -250,7 +251,7 @@ static bool coroutine_fn run_connect(Job *job, Error **errp)
 static void coroutine_fn cancel_wait(void *opaque)
 {
     static const JobDriver connect_driver = {
-        .instance_size = sizeof(TestJob), .type = JOB_TYPE_FORMAT, .run = run_connect,
+        .instance_size = sizeof(TestJob), .type = JOB_TYPE_FORMAT, .run = run_connect, .clean = note_clean,
     };
     TestJob *t = new_job(&connect_driver, "a", JOB_DEFAULT);
 
@@ -258,6 +259,7 @@ static void coroutine_fn cancel_wait(void *opaque)
     job_wait_for(&t->common, JOB_STATUS_RUNNING);
     g_assert_true(job_user_cancel(&t->common, true, &error_abort));
     end_job(t, CANCELLED);
+    expect("clean a, ");
 }
 
 /* What takes long after finalize can still be cancelled. */
