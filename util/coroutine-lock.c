@@ -127,17 +127,6 @@ void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex)
     assert(locked);
 }
 
-bool coroutine_fn qemu_co_mutex_trylock(CoMutex *mutex)
-{
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&mutex->lock);
-
-    if (mutex->holder) {
-        return false;
-    }
-    mutex->holder = qemu_coroutine_self();
-    return true;
-}
-
 void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&mutex->lock);

@@ -116,8 +116,6 @@ void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
  */
 bool coroutine_fn qemu_co_mutex_lock_wakeable(CoMutex *mutex, CoSleep *sleep);
 
-/* False if it is held. */
-bool coroutine_fn qemu_co_mutex_trylock(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_unlock(CoMutex *mutex);
 
 static inline CoMutex *co_mutex_auto_lock(CoMutex *mutex)
