@@ -1,5 +1,5 @@
 /*
- * What a job does about a request that failed
+ * Job: the error policy for failed requests
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,7 +7,7 @@
 #include "block/jobs/job_int.h"
 #include "qapi/qapi-events.h"
 
-static BlockErrorAction choose_action(BlockdevOnError on_error, int ret)
+static BlockErrorAction job_error_choose(BlockdevOnError on_error, int ret)
 {
     switch (on_error) {
     case BLOCKDEV_ON_ERROR_IGNORE:
@@ -24,7 +24,7 @@ static BlockErrorAction choose_action(BlockdevOnError on_error, int ret)
 
 BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int ret)
 {
-    BlockErrorAction action = choose_action(on_error, ret);
+    BlockErrorAction action = job_error_choose(on_error, ret);
 
     GLOBAL_STATE_CODE();
     if (!job) {
@@ -37,7 +37,7 @@ BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_re
         });
     }
     if (action == BLOCK_ERROR_ACTION_STOP && !job->cancelled) {
-        /* Of several errors, the first is what the user has to see to. */
+        /* If several requests fail, keep the first error: it is the one the user has to deal with. */
         if (job->iostatus == BLOCK_DEVICE_IO_STATUS_OK) {
             job->iostatus = ret == -ENOSPC ? BLOCK_DEVICE_IO_STATUS_NOSPACE : BLOCK_DEVICE_IO_STATUS_FAILED;
         }

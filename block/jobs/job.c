@@ -1,5 +1,5 @@
 /*
- * Job: the state machine, and the verbs that move it
+ * Job: the state machine and the commands that drive it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,10 +7,10 @@
 #include "block/jobs/job_int.h"
 #include "util/id.h"
 
-/* The speed limit lets the work get ahead by this much, then has it wait. */
+/* How far the work may run ahead of the speed limit before it has to wait. */
 #define THROTTLE_AHEAD_NS (100 * SCALE_MS)
 
-static GPtrArray *jobs;     /* all that are not internal; in order of creation */
+static GPtrArray *jobs;     /* all but internal ones, in order of creation */
 static void (*status_hook)(Job *job, JobStatus before);
 
 void job_set_status_hook(void (*hook)(Job *job, JobStatus before))
@@ -115,8 +115,8 @@ bool job_cancel_requested(const Job *job)
     return job && job->cancel_requested;
 }
 
-/* Forget a job. */
-static void do_dismiss(Job *job)
+/* Take @job from the list and drop the list's reference. */
+static void job_forget(Job *job)
 {
     job_set_status(job, JOB_STATUS_NULL);
     if (jobs) {
@@ -132,11 +132,11 @@ void job_conclude(Job *job)
 {
     job_set_status(job, JOB_STATUS_CONCLUDED);
     if (!(job->flags & JOB_MANUAL_DISMISS)) {
-        do_dismiss(job);
+        job_forget(job);
     }
 }
 
-/* Whether anything is left to do, or undo, after run(). If not, what run() has done stands, even if cancelled late. */
+/* Whether anything is left to do or undo after run(). If not, the effect of run() remains even after a late cancel. */
 static bool takes_effect_after_run(const JobDriver *drv)
 {
     return drv->prepare || drv->commit || drv->abort;
@@ -180,7 +180,7 @@ void coroutine_fn job_discard(Job *job)
         job->driver->clean(job);
     }
     job_txn_remove_job(job->txn, job);
-    do_dismiss(job);
+    job_forget(job);
 }
 
 bool coroutine_fn job_run_co(Job *job, Error **errp)
@@ -198,7 +198,7 @@ bool coroutine_fn job_run_co(Job *job, Error **errp)
     return ok;
 }
 
-/* Which verbs a job takes in which state. */
+/* The commands that a job accepts in each state. */
 typedef enum JobVerbBit {
     VERB_PAUSE = 1 << 0,
     VERB_RESUME = 1 << 1,
@@ -211,7 +211,7 @@ typedef enum JobVerbBit {
 
 #define VERBS_ACTIVE (VERB_PAUSE | VERB_RESUME | VERB_CANCEL | VERB_SET_SPEED)
 
-static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error **errp)
+static bool job_apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error **errp)
 {
     static const unsigned allowed[JOB_STATUS__MAX] = {
         [JOB_STATUS_CREATED] = VERBS_ACTIVE,
@@ -224,7 +224,7 @@ static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error *
         [JOB_STATUS_CONCLUDED] = VERB_DISMISS,
     };
 
-    /* As good as concluded: nobody may decide otherwise. */
+    /* The outcome is already decided, even if the job is not concluded yet. */
     bool late = job->txn && (job_txn_is_decided(job->txn) || (verb == VERB_FINALIZE && job_txn_is_ending(job->txn)));
 
     GLOBAL_STATE_CODE();
@@ -236,30 +236,30 @@ static bool apply_verb(Job *job, JobVerbBit verb, const char *verb_name, Error *
     return false;
 }
 
-static bool is_pausing(const Job *job)
+static bool job_is_pausing(const Job *job)
 {
     return job->user_paused && !job->cancelled;
 }
 
-static bool is_paused(const Job *job)
+static bool job_is_paused(const Job *job)
 {
     return job->status == JOB_STATUS_PAUSED || job->status == JOB_STATUS_STANDBY;
 }
 
-/* The job is paused once all of its workers have come to a pause point. */
-static void enter_pause(Job *job)
+/* The job is paused once all its workers are at a pause point. */
+static void job_enter_pause(Job *job)
 {
-    if (is_pausing(job) && !is_paused(job) && job->workers && job->paused_workers == job->workers) {
+    if (job_is_pausing(job) && !job_is_paused(job) && job->workers && job->paused_workers == job->workers) {
         job->status_before_pause = job->status;
         job_set_status(job, job->status == JOB_STATUS_READY ? JOB_STATUS_STANDBY : JOB_STATUS_PAUSED);
     }
 }
 
-static void leave_pause(Job *job)
+static void job_leave_pause(Job *job)
 {
     job->user_paused = false;
     job->iostatus = BLOCK_DEVICE_IO_STATUS_OK;
-    if (is_paused(job)) {
+    if (job_is_paused(job)) {
         job_set_status(job, job->status_before_pause);
     }
     qemu_co_queue_restart_all(&job->resumed);
@@ -267,7 +267,7 @@ static void leave_pause(Job *job)
 
 bool job_user_pause(Job *job, Error **errp)
 {
-    if (!apply_verb(job, VERB_PAUSE, "pause", errp)) {
+    if (!job_apply_verb(job, VERB_PAUSE, "pause", errp)) {
         return false;
     }
     if (job->user_paused) {
@@ -281,14 +281,14 @@ bool job_user_pause(Job *job, Error **errp)
 
 bool job_user_resume(Job *job, Error **errp)
 {
-    if (!apply_verb(job, VERB_RESUME, "resume", errp)) {
+    if (!job_apply_verb(job, VERB_RESUME, "resume", errp)) {
         return false;
     }
     if (!job->user_paused) {
         error_setg(errp, "Can't resume job '%s', which was not paused", job->id);
         return false;
     }
-    leave_pause(job);
+    job_leave_pause(job);
     return true;
 }
 
@@ -305,13 +305,13 @@ void job_cancel_work(Job *job, bool force)
     if (force && job->co) {
         qemu_co_cancel(job->co);
     }
-    leave_pause(job);
+    job_leave_pause(job);
     job_wake(job);
 }
 
 bool job_user_cancel(Job *job, bool force, Error **errp)
 {
-    if (!apply_verb(job, VERB_CANCEL, "cancel", errp)) {
+    if (!job_apply_verb(job, VERB_CANCEL, "cancel", errp)) {
         return false;
     }
     if (job->run_ended) {
@@ -324,7 +324,7 @@ bool job_user_cancel(Job *job, bool force, Error **errp)
 
 bool job_complete(Job *job, Error **errp)
 {
-    if (!apply_verb(job, VERB_COMPLETE, "complete", errp)) {
+    if (!job_apply_verb(job, VERB_COMPLETE, "complete", errp)) {
         return false;
     }
     if (job->cancel_requested || !job->driver->complete) {
@@ -336,7 +336,7 @@ bool job_complete(Job *job, Error **errp)
 
 bool coroutine_fn job_finalize(Job *job, Error **errp)
 {
-    if (!apply_verb(job, VERB_FINALIZE, "finalize", errp)) {
+    if (!job_apply_verb(job, VERB_FINALIZE, "finalize", errp)) {
         return false;
     }
     job_txn_finalize(job->txn);
@@ -345,16 +345,16 @@ bool coroutine_fn job_finalize(Job *job, Error **errp)
 
 bool job_dismiss(Job *job, Error **errp)
 {
-    if (!apply_verb(job, VERB_DISMISS, "dismiss", errp)) {
+    if (!job_apply_verb(job, VERB_DISMISS, "dismiss", errp)) {
         return false;
     }
-    do_dismiss(job);
+    job_forget(job);
     return true;
 }
 
 bool job_set_speed(Job *job, int64_t speed, Error **errp)
 {
-    if (!apply_verb(job, VERB_SET_SPEED, "set-speed", errp)) {
+    if (!job_apply_verb(job, VERB_SET_SPEED, "set-speed", errp)) {
         return false;
     }
     if (speed < 0) {
@@ -421,7 +421,7 @@ void job_worker_end(Job *job)
 {
     if (job) {
         job->workers--;
-        enter_pause(job);
+        job_enter_pause(job);
     }
 }
 
@@ -439,10 +439,10 @@ bool coroutine_fn job_pause_point(Job *job, Error **errp)
     if (!job) {
         return true;
     }
-    if (is_pausing(job)) {
+    if (job_is_pausing(job)) {
         job->paused_workers++;
-        while (is_pausing(job)) {
-            enter_pause(job);
+        while (job_is_pausing(job)) {
+            job_enter_pause(job);
             qemu_co_queue_wait(&job->resumed, NULL);
         }
         job->paused_workers--;
@@ -462,7 +462,7 @@ void coroutine_fn job_sleep_ns(Job *job, int64_t ns)
     CoSleep sleep = { NULL };
     GList link = { .data = &sleep };
 
-    if (job && (job->cancelled || is_pausing(job))) {
+    if (job && (job->cancelled || job_is_pausing(job))) {
         return;
     }
     if (job) {

@@ -1,9 +1,9 @@
 /*
- * What the files of jobs share
+ * What the files in this folder share
  *
- *     job.c     states, verbs, progress, pause points
+ *     job.c     states, commands, progress, pause points
  *     txn.c     from the end of the work to the conclusion
- *     error.c   what becomes of a failed request
+ *     error.c   error policy for failed requests
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,22 +17,22 @@
 
 void job_set_status(Job *job, JobStatus status);
 
-/* The job is over: forget it, unless it is the user who does that. */
+/* The job is over: dismiss it, unless the user has to (JOB_MANUAL_DISMISS). */
 void job_conclude(Job *job);
 
-/* Cancel @job, wherever it is in its work; by force, unless it is ready and its driver can end in order. */
+/* Cancel @job at any point of its work. Always forced, unless the job is ready and its driver can finish normally. */
 void job_cancel_work(Job *job, bool force);
 
-/* run() has returned, and failed where job->err is set. */
+/* run() has returned. It failed if job->err is set. */
 void job_txn_work_ended(Job *job);
 
-/* A job of @txn that is waiting or pending is cancelled, or finalized: this waits until all jobs are concluded. */
+/* Cancel or finalize a job of @txn that is waiting or pending. Finalizing waits until all jobs are concluded. */
 void job_txn_cancel(JobTxn *txn);
 void coroutine_fn job_txn_finalize(JobTxn *txn);
 
-/* The jobs prepare, or more: it need not and cannot be finalized. */
+/* The jobs are preparing, or beyond that: they have been finalized, or did not need it. */
 bool job_txn_is_ending(const JobTxn *txn);
-/* It is decided whether the jobs commit or abort: a cancel comes too late. */
+/* The jobs are committing or aborting: it is too late to cancel them. */
 bool job_txn_is_decided(const JobTxn *txn);
 
 void job_txn_remove_job(JobTxn *txn, Job *job);

@@ -1,5 +1,5 @@
 /*
- * Transactions of jobs: from the end of the work to the conclusion
+ * Job transactions: from the end of the work to the conclusion
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,9 +11,9 @@ struct JobTxn {
     GPtrArray *jobs;    /* of Job; each holds a reference to the transaction */
     unsigned working;   /* jobs whose work has not ended */
     CoQueue ended;      /* job_finalize() waits here until all are concluded */
-    bool failed;        /* all of them abort */
-    bool ending;        /* preparing has begun, or more */
-    bool decided;       /* committing has begun, or aborting */
+    bool failed;        /* all jobs abort */
+    bool ending;        /* prepare, or a later stage, has begun */
+    bool decided;       /* commit or abort has begun */
 };
 
 JobTxn *job_txn_new(void)
@@ -72,8 +72,8 @@ bool job_txn_is_decided(const JobTxn *txn)
     return txn->decided;
 }
 
-/* All jobs are to abort: @cause (NULL: none of them) since it has failed, the others since they are cancelled. */
-static void fail_all(JobTxn *txn, Job *cause)
+/* Make all jobs abort: @cause because it failed, the others because they are cancelled. NULL: all are cancelled. */
+static void txn_fail(JobTxn *txn, Job *cause)
 {
     if (txn->failed) {
         return;
@@ -88,20 +88,20 @@ static void fail_all(JobTxn *txn, Job *cause)
     }
 }
 
-/* False where one of the jobs has failed, or was cancelled meanwhile. */
-static bool coroutine_fn prepare_all(JobTxn *txn, GPtrArray *jobs)
+/* False if a job failed, or was cancelled meanwhile. */
+static bool coroutine_fn txn_prepare(JobTxn *txn, GPtrArray *jobs)
 {
     for (guint i = 0; !txn->failed && i < jobs->len; i++) {
         Job *job = g_ptr_array_index(jobs, i);
 
         if (job->driver->prepare && !job->driver->prepare(job, &job->err)) {
-            fail_all(txn, job);
+            txn_fail(txn, job);
         }
     }
     return !txn->failed;
 }
 
-static void coroutine_fn end_job(Job *job, bool ok)
+static void coroutine_fn job_end(Job *job, bool ok)
 {
     const JobDriver *drv = job->driver;
 
@@ -135,10 +135,10 @@ static void coroutine_fn txn_end_entry(void *opaque)
     for (guint i = 0; i < jobs->len; i++) {
         job_ref(g_ptr_array_index(jobs, i));
     }
-    bool ok = prepare_all(txn, jobs);
+    bool ok = txn_prepare(txn, jobs);
     txn->decided = true;
     for (guint i = 0; i < jobs->len; i++) {
-        end_job(g_ptr_array_index(jobs, i), ok);
+        job_end(g_ptr_array_index(jobs, i), ok);
     }
     g_ptr_array_foreach(jobs, (GFunc)(void (*)(void))job_unref, NULL);
     qemu_co_queue_restart_all(&txn->ended);
@@ -146,8 +146,8 @@ static void coroutine_fn txn_end_entry(void *opaque)
 }
 
 /*
- * Prepare the jobs, then commit or abort them: the work of all has ended. In a coroutine of its own, since that of run()
- * or of a command may be cancelled (qemu_co_cancel()), and what follows must still be able to wait.
+ * All jobs have done their work: prepare them, then commit or abort them. This takes a new coroutine, since those of
+ * run() and of commands can be cancelled (qemu_co_cancel()), which would make any wait of these stages give up.
  */
 static void txn_end(JobTxn *txn)
 {
@@ -164,7 +164,7 @@ void job_txn_work_ended(Job *job)
     txn->working--;
     if (job->err) {
         job_set_status(job, JOB_STATUS_ABORTING);
-        fail_all(txn, job);
+        txn_fail(txn, job);
     } else {
         job_set_status(job, JOB_STATUS_WAITING);
     }
@@ -184,7 +184,7 @@ void job_txn_work_ended(Job *job)
 
 void job_txn_cancel(JobTxn *txn)
 {
-    fail_all(txn, NULL);
+    txn_fail(txn, NULL);
     if (!txn->working && !txn->ending) {
         txn->decided = true;
         txn_end(txn);
@@ -199,23 +199,23 @@ void coroutine_fn job_txn_finalize(JobTxn *txn)
     job_txn_unref(txn);
 }
 
-static void start_commit(void *opaque)
+static void job_start_commit(void *opaque)
 {
     job_start(opaque);
 }
 
-static void coroutine_fn start_abort(void *opaque)
+static void coroutine_fn job_start_abort(void *opaque)
 {
     Job *job = opaque;
 
     job->flags &= ~JOB_MANUAL_DISMISS;
     job->cancelled = true;
-    end_job(job, false);
+    job_end(job, false);
 }
 
 void job_start_tran(Job *job, Transaction *tran)
 {
-    static const TransactionActionDrv drv = { .commit = start_commit, .abort = start_abort };
+    static const TransactionActionDrv drv = { .commit = job_start_commit, .abort = job_start_abort };
 
     tran_add(tran, &drv, job);
 }

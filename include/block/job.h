@@ -1,17 +1,17 @@
 /*
- * Job: a long operation with progress, pause, speed, cancel and a result that waits to be read
+ * Job: a long operation that has progress and a result, and can be paused, slowed down and cancelled
  *
  *     created -> running <-> paused              job_start(), job_user_pause()
  *                running -> ready <-> standby    a mirror that has caught up; job_complete() ends it
  *                running or ready -> waiting -> pending -> concluded -> null
  *                any of them -> aborting -> concluded -> null
  *
- * States, their names and the events are QEMU's. A job that has done its work waits for the others of its transaction,
- * then (JOB_MANUAL_FINALIZE) pending for job_finalize(). Then all of them prepare; if none fails all commit, else all
- * abort. Each cleans up and is concluded: it has let go of its nodes, and keeps its result until it is dismissed
- * (JOB_MANUAL_DISMISS: by job_dismiss()).
+ * The states, their names and the events are QEMU's. Once its work is done, a job waits for the others of its
+ * transaction, then (JOB_MANUAL_FINALIZE) is pending until job_finalize(). Then all jobs prepare. If none fails, all of
+ * them commit, otherwise all abort. Each job then cleans up and is concluded: it has released its nodes, but keeps its
+ * result until it is dismissed (JOB_MANUAL_DISMISS: by job_dismiss()).
  *
- * A driver has a structure that begins with a Job, and functions for the stages. Here one coroutine does the work:
+ * A driver has a structure that begins with a Job, and a function for each stage. Here one coroutine does the work:
  *
  *     static bool coroutine_fn copy_run(Job *job, Error **errp)
  *     {
@@ -26,7 +26,7 @@
  *             if (ret < 0) {
  *                 switch (job_error_action(job, s->on_error, false, ret)) {
  *                 case BLOCK_ERROR_ACTION_STOP:
- *                     put_back(s, &piece);                // and wait in the pause point
+ *                     put_back(s, &piece);                // and wait at the pause point
  *                     continue;
  *                 case BLOCK_ERROR_ACTION_IGNORE:
  *                     break;
@@ -41,19 +41,19 @@
  *         return true;
  *     }
  *
- * What changes the graph comes afterwards, so that jobs of one transaction do it together or not at all:
+ * Changes to the graph come afterwards, so that the jobs of one transaction make them together or not at all:
  *
  *     static bool coroutine_fn copy_prepare(Job *job, Error **errp)
  *     {
- *         return check_replace(..., errp);                // what may still fail
+ *         return check_replace(..., errp);                // everything that can still fail
  *     }
  *     static void coroutine_fn copy_commit(Job *job)
  *     {
- *         replace_node(...);                              // what may not
+ *         replace_node(...);                              // cannot fail
  *     }
  *     static void coroutine_fn copy_abort(Job *job)
  *     {
- *         forget_target(...);                             // whether or not it was prepared, or even begun
+ *         forget_target(...);                             // whether or not the job was prepared, or even started
  *     }
  *     static void coroutine_fn copy_clean(Job *job)
  *     {
@@ -70,8 +70,9 @@
  *     s->source = blk;
  *     job_start(&s->common);
  *
- * Where several coroutines share the work, each is a worker and has pause points of its own. The job is paused once all
- * of them have come to one; resuming it wakes all of them, and so does a cancel. run() does not count while it waits:
+ * If several coroutines share the work, each is a worker and has pause points of its own. The job is paused once all of
+ * them have reached one. Resuming the job wakes them all, and so does cancelling it. While run() waits for them, it
+ * does not count as a worker:
  *
  *     static void coroutine_fn copy_worker(void *opaque)
  *     {
@@ -95,12 +96,12 @@
  *         qemu_co_queue_wait(&s->finished, NULL);
  *     }
  *     job_worker_begin(job);
- *     return job_pause_point(job, errp);                  // which says whether it was cancelled
+ *     return job_pause_point(job, errp);                  // false with @errp if the job was cancelled
  *
- * A cancel by force makes the job fail, wherever it is, unless committing has begun. But where a driver has nothing to
- * prepare, commit or abort, run() has done it all: if that did not notice the cancel in time, the job succeeds.
+ * A forced cancel makes the job fail at any point before it commits. The exception is a driver that has no prepare,
+ * commit or abort: run() has then done everything, so the job succeeds if run() did not notice the cancel in time.
  *
- * Jobs, and the coroutines that work for them, live on the main loop.
+ * Jobs and their coroutines run on the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -119,33 +120,33 @@ typedef struct JobDriver {
     size_t instance_size;       /* of a structure that begins with a Job */
     JobType type;
     /*
-     * The work. False with @errp: it failed, or was cancelled. A cancel by force ends what can be cancelled of this
-     * coroutine (qemu_co_cancel()), such as waiting for a server to answer a connection.
+     * Do the work. False with @errp if it failed or was cancelled. A forced cancel also cancels this coroutine
+     * (qemu_co_cancel()), which ends waits such as that for a server to accept a connection.
      */
     bool coroutine_fn (*run)(Job *job, Error **errp);
     /*
-     * After the work of all jobs of the transaction: prepare may fail, with @errp; then commit follows, or abort where
-     * a job of the transaction failed or was cancelled, even if this one was never prepared; then clean, which lets go
-     * of nodes. All are optional, and may wait.
+     * Called when all jobs of the transaction have done their work, in another coroutine than run(). prepare may fail,
+     * with @errp. Then comes commit or, if any job of the transaction failed or was cancelled, abort, even if this job
+     * was never prepared. Finally, clean releases the nodes. All four are optional, and may wait.
      */
     bool coroutine_fn (*prepare)(Job *job, Error **errp);
     void coroutine_fn (*commit)(Job *job);
     void coroutine_fn (*abort)(Job *job);
     void coroutine_fn (*clean)(Job *job);
-    /* Leave the ready state: let run() come to its end. Optional: there is none. */
+    /* Leave the ready state: make run() finish. Optional, for jobs that become ready. */
     bool (*complete)(Job *job, Error **errp);
     /*
-     * The job is cancelled: end whatever run() or prepare() waits for, such as a server that does not answer, and
-     * return true. Without @force, which happens in the ready state only, the driver may return false instead: this is
-     * no failure then, and run() ends in order once it sees job_cancel_requested(). The copy stays as it is, and nobody
-     * changes over to it. Optional: every cancel is by force.
+     * The job is being cancelled: end whatever run() or prepare() waits for, such as a server that does not answer, and
+     * return true. Without @force, which happens only in the ready state, the driver may return false instead: run()
+     * then finishes normally once it sees job_cancel_requested(), and the job does not fail. The copy stays as it is,
+     * and nothing switches over to it. Optional: without it, every cancel is forced.
      */
     bool (*cancel)(Job *job, bool force);
-    /* Add what only this kind of job has to tell. Optional. */
+    /* Add to query-jobs what only this type of job has. Optional. */
     void (*query)(const Job *job, JobInfo *info);
-    /* The same for query-block-jobs. Optional. */
+    /* Add to query-block-jobs what only this type of job has. Optional. */
     void (*query_block_job)(const Job *job, BlockJobInfo *info);
-    /* Free what the instance owns, when the job is dismissed. Optional. */
+    /* Free what the job owns; called when it is dismissed. Optional. */
     void (*free)(Job *job);
 } JobDriver;
 
@@ -153,7 +154,7 @@ typedef enum JobCreateFlags {
     JOB_DEFAULT         = 0,
     JOB_MANUAL_FINALIZE = 1 << 0,
     JOB_MANUAL_DISMISS  = 1 << 1,
-    JOB_INTERNAL        = 1 << 2,   /* a program's own: not listed, no events, no id */
+    JOB_INTERNAL        = 1 << 2,   /* for a program's own use: not listed, no events, no id */
 } JobCreateFlags;
 
 struct Job {
@@ -169,49 +170,49 @@ struct Job {
     int64_t speed;              /* bytes per second; 0: no limit */
     bool started;
     bool user_paused;
-    bool cancel_requested;      /* with or without force */
-    bool cancelled;             /* with force */
+    bool cancel_requested;      /* forced or not */
+    bool cancelled;             /* forced */
     bool run_ended;
-    BlockDeviceIoStatus iostatus;   /* why it has paused itself */
-    Error *err;                 /* why it failed */
-    Coroutine *co;              /* during run() */
-    unsigned workers;           /* coroutines at work, run() among them */
-    unsigned paused_workers;    /* how many of them are at a pause point */
-    GQueue sleepers;            /* of CoSleep: what a pause, a cancel or a change of speed ends */
-    CoQueue resumed;            /* workers wait here while paused */
-    CoQueue status_changed;     /* others wait here */
-    int64_t paid_until_ns;      /* when the speed limit allows for what has been copied */
+    BlockDeviceIoStatus iostatus;   /* why the job paused itself */
+    Error *err;                 /* why the job failed */
+    Coroutine *co;              /* runs run(); NULL before and after */
+    unsigned workers;           /* coroutines at work, including run() */
+    unsigned paused_workers;    /* those that wait at a pause point */
+    GQueue sleepers;            /* of CoSleep: ended by a pause, a cancel or a change of speed */
+    CoQueue resumed;            /* workers wait here while the job is paused */
+    CoQueue status_changed;     /* everyone else waits here */
+    int64_t paid_until_ns;      /* until then, the speed limit allows no more */
 };
 
-/* Called on every change of status, from @before, of a job that is not internal. */
+/* Set the function that is called whenever a job that is not internal has changed its status from @before. */
 void job_set_status_hook(void (*hook)(Job *job, JobStatus before));
 
-/* A new job in state created, or NULL with @errp (id malformed, or in use). */
+/* Create a job in state created, owned by the list of jobs. NULL with @errp if @id is malformed or in use. */
 void *job_create(const char *id, const JobDriver *driver, JobCreateFlags flags, Error **errp);
 void job_start(Job *job);
-/* Instead of job_start(): forget a job that was created for nothing. */
+/* Instead of job_start(): forget a job that is not needed after all. */
 void coroutine_fn job_discard(Job *job);
 
-/* Start @job, wait until it has concluded, and tell how it went; lets go of the caller's reference. */
+/* Start @job and wait until it is concluded. False with @errp if it failed. */
 bool coroutine_fn job_run_co(Job *job, Error **errp);
 
-Job *job_get(const char *id);           /* NULL where there is none */
-Job *job_next(Job *job);                /* iterate; NULL: the first */
+Job *job_get(const char *id);           /* NULL if there is none */
+Job *job_next(Job *job);                /* the job after @job; NULL: the first */
 Job *job_ref(Job *job);
 void job_unref(Job *job);
-/* Cancelled by force. */
+/* True after a forced cancel. */
 bool job_is_cancelled(const Job *job);
-/* Cancelled, with or without force. */
+/* True after any cancel. */
 bool job_cancel_requested(const Job *job);
 
 /*
- * Transactions of jobs: as soon as one fails or is cancelled, so are the others. A job is alone in one of its own until
- * it joins another, which it may between job_create() and job_start().
+ * Job transactions: when one job fails or is cancelled, the others are cancelled. Each job starts out alone in a
+ * transaction of its own. It can be added to another between job_create() and job_start().
  *
  *     JobTxn *txn = job_txn_new();
  *     job_txn_add_job(txn, a);
  *     job_txn_add_job(txn, b);
- *     job_txn_unref(txn);         // the jobs hold it
+ *     job_txn_unref(txn);         // the jobs hold references
  *     job_start(a);
  *     job_start(b);
  */
@@ -220,54 +221,59 @@ void job_txn_add_job(JobTxn *txn, Job *job);
 void job_txn_unref(JobTxn *txn);
 
 /*
- * Start @job when @tran commits. When that aborts instead, @job is aborted, cleaned up and forgotten, so the caller of
- * tran_finalize() is a coroutine.
+ * Start @job when @tran commits. If @tran aborts instead, abort @job, clean it up and forget it: tran_finalize() must
+ * therefore be called in a coroutine.
  */
 void job_start_tran(Job *job, Transaction *tran);
 
-/* The verbs of QMP: false with @errp where the job's state does not allow them. */
+/* The QMP commands. False with @errp if the job's state does not allow the command. */
 bool job_user_pause(Job *job, Error **errp);
 bool job_user_resume(Job *job, Error **errp);
 bool job_user_cancel(Job *job, bool force, Error **errp);
 bool job_complete(Job *job, Error **errp);
-/* Returns after the jobs of the transaction have been concluded, well or not. */
+/* Returns when all jobs of the transaction are concluded, whether they succeeded or not. */
 bool coroutine_fn job_finalize(Job *job, Error **errp);
 bool job_dismiss(Job *job, Error **errp);
 bool job_set_speed(Job *job, int64_t speed, Error **errp);
 JobInfo *job_query(const Job *job);
 
-/* For the end of a program: cancel all jobs by force; the same, and wait until they have ended, and forget them. */
+/* For the end of a program: force-cancel all jobs. */
 void job_cancel_all(void);
+/* The same, then wait until they are concluded, and dismiss them. */
 void coroutine_fn job_end_all(void);
 
-/* For the code that does the work. A NULL job is allowed: nobody watches, nothing pauses. */
-void job_progress_update(Job *job, uint64_t done);              /* so many more units are done */
+/* For the code that does the work. @job may be NULL, for work that is not part of a job. */
+void job_progress_update(Job *job, uint64_t done);              /* @done more units are done */
 void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = current + remaining */
-void job_progress_add_remaining(Job *job, uint64_t more);       /* so many more units lie ahead */
-/* From here on the job waits for job_complete(). */
+void job_progress_add_remaining(Job *job, uint64_t more);       /* @more units are yet to be done */
+/* The job is ready: from now on it can be ended with job_complete(). */
 void job_transition_to_ready(Job *job);
 
-/* From here on a pause waits for the calling coroutine, or no longer does. It waits for run() from the start. */
+/* Start and stop counting the calling coroutine as a worker, for which a pause waits. run() is counted at first. */
 void job_worker_begin(Job *job);
 void job_worker_end(Job *job);
 
-/* Waits while the job is paused; false with @errp once it is cancelled. */
+/* Wait while the job is paused. False with @errp if it is cancelled. */
 bool coroutine_fn job_pause_point(Job *job, Error **errp);
-/* The same without waiting, for work during which nodes are drained. */
+/* The same without waiting, for use while nodes are drained. */
 bool job_may_go_on(const Job *job, Error **errp);
-/* Sleep, unless a pause point is due: a pause, a cancel, a change of speed and job_wake() end the sleep. */
+/*
+ * Sleep for at most @ns. A pause, any cancel, a change of speed and job_wake() end the sleep. Returns at once if the
+ * job is to pause or was cancelled by force before, so go to a pause point next. Other events from before are not seen:
+ * test for them right before the call, as with any condition that is waited for.
+ */
 void coroutine_fn job_sleep_ns(Job *job, int64_t ns);
-/* End the sleeps of all workers. */
+/* End the sleep of every worker. */
 void job_wake(Job *job);
-/* Lock @mutex; false with @errp, and without the lock, once the job is cancelled. */
+/* Lock @mutex, with a pause point while waiting. False with @errp, and without the lock, if the job is cancelled. */
 bool coroutine_fn job_co_mutex_lock(Job *job, CoMutex *mutex, Error **errp);
-/* Waits as the speed limit asks for, @bytes having been copied; workers share the limit. */
+/* Account for @bytes that were copied, and wait as long as the speed limit requires. All workers share the limit. */
 void coroutine_fn job_throttle(Job *job, uint64_t bytes);
 
 /*
- * A request of the job failed with @ret (-errno): tell clients (BLOCK_JOB_ERROR), and return what the policy says.
- * Report: the caller ends the job with an error. Ignore: it passes over the request. Stop: the job pauses, and the
- * caller comes to a pause point, then tries again.
+ * A request of the job failed with @ret (-errno): send BLOCK_JOB_ERROR, and return what @on_error demands. Report: the
+ * caller ends the job with an error. Ignore: the caller skips the request. Stop: the job is being paused; the caller
+ * goes to a pause point, then tries again.
  */
 BlockErrorAction job_error_action(Job *job, BlockdevOnError on_error, bool is_read, int ret);
 

@@ -14,7 +14,7 @@
 
 static GString *job_states;     /* "id:state " for each change, made and freed by job_test_run() */
 
-/* The states that may follow each, as in QEMU. */
+/* The states that may follow each state, as in QEMU. */
 static bool job_state_may_follow(JobStatus before, JobStatus status)
 {
 #define S(name) (1u << JOB_STATUS_##name)
@@ -48,7 +48,7 @@ static void coroutine_fn job_wait_for(const Job *job, JobStatus status)
     }
 }
 
-/* Run the coroutine @entry, which leaves no job behind. */
+/* Run the coroutine @entry, which must leave no jobs behind. */
 static void job_test_run(gconstpointer entry)
 {
     job_states = g_string_new(NULL);

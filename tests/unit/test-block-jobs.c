@@ -1,8 +1,8 @@
 /*
  * Jobs that copy data, as a QMP client sees them: commands and events of both kinds, in QEMU's order
  *
- * The jobs here copy nothing. At a speed of 1 byte a second they stand still after the first step, so that a test can
- * look at them; without a limit they end at once.
+ * The jobs here copy nothing. At a speed of 1 byte a second they stop after the first step, so that a test can
+ * inspect them. Without a limit they end at once.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,10 +22,10 @@
 typedef struct CopyJob {
     Job common;
     bool fails;
-    int no_space;           /* so many requests fail for want of space */
+    int no_space;           /* how many requests will fail with ENOSPC */
     BlockdevOnError on_error;
-    bool should_end;        /* leave the ready state */
-    const char **how;       /* here it says what made it leave */
+    bool should_end;        /* end the ready state */
+    const char **how;       /* set to the command that ended it */
 } CopyJob;
 
 static bool coroutine_fn copy_run(Job *job, Error **errp)
@@ -101,7 +101,7 @@ static const JobDriver mirror = {
 static const JobDriver backup = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_BACKUP, .run = copy_run };
 static const JobDriver create = { .instance_size = sizeof(CopyJob), .type = JOB_TYPE_CREATE, .run = copy_run };
 
-/* The client: its end of the connection, what it has received but not looked at, and its events in short. */
+/* The client: its channel, the bytes received but not parsed yet, and the events in short form. */
 static IOChannel *client;
 static GString *input;
 static GString *events;
@@ -119,7 +119,7 @@ static void note_event(struct json_object *msg)
     }
 }
 
-/* The next message that is no event; with @until, NULL as soon as the events end with that. */
+/* The next message that is not an event. With @until: NULL once the recorded events end with that. */
 static struct json_object *coroutine_fn receive(const char *until)
 {
     while (!until || !g_str_has_suffix(events->str, until)) {
@@ -147,7 +147,7 @@ static void coroutine_fn wait_for(const char *last_event)
     receive(last_event);
 }
 
-/* What the command returns, as JSON, or "class: description" of its error. */
+/* The command's return value as JSON, or its error as "class: description". */
 static char *coroutine_fn ask(const char *command, const char *args)
 {
     g_autofree char *request = g_strdup_printf("{'execute': '%s', 'arguments': {%s}}\n", command, args);
@@ -174,7 +174,7 @@ static void coroutine_fn ok(const char *command, const char *args)
     expect(command, args, "{}");
 }
 
-/* All events since the last call. */
+/* Compare all events since the last call. */
 static void expect_events(const char *expected)
 {
     g_assert_cmpstr(events->str, ==, expected);
@@ -198,7 +198,7 @@ static CopyJob *start(const JobDriver *driver, JobCreateFlags flags, int64_t spe
     ",\"auto-finalize\":" finalize ",\"auto-dismiss\":" dismiss more "}]"
 #define SYNCED(yes) ",\"actively-synced\":" yes
 
-/* A mirror from beginning to end, with everything that can happen on the way. */
+/* The whole life of a mirror, with every command and event. */
 static void coroutine_fn mirror_life(void *opaque)
 {
     const char *how = NULL;
@@ -248,7 +248,7 @@ static void coroutine_fn mirror_life(void *opaque)
     expect_events(" null");
 }
 
-/* Without force, a job that is ready ends in order, and keeps what it has copied. */
+/* A soft cancel lets a job that is ready finish normally. A forced cancel can still follow. */
 static void coroutine_fn cancel_when_ready(void *opaque)
 {
     const char *how = NULL;
@@ -273,7 +273,7 @@ static void coroutine_fn cancel_when_ready(void *opaque)
     }
 }
 
-/* Before it is ready, or where it never is, every cancel is the end. */
+/* Before a job is ready, every cancel is forced. */
 static void coroutine_fn cancel_at_work(void *opaque)
 {
     static const JobDriver *const drivers[] = { &mirror, &backup };
@@ -339,7 +339,7 @@ static void coroutine_fn failure(void *opaque)
                   ",\"offset\":262144,\"speed\":0,\"error\":\"as asked\"} concluded null");
 }
 
-/* Requests fail, and the policy says what happens. */
+/* What happens after a failed request depends on the error policy. */
 static void coroutine_fn error_policy(void *opaque)
 {
 #define ERROR(action) " BLOCK_JOB_ERROR{\"device\":\"j0\",\"operation\":\"write\",\"action\":\"" action "\"}"
@@ -379,7 +379,7 @@ static void coroutine_fn error_policy(void *opaque)
                   ",\"device\":\"j0\",\"len\":262144,\"offset\":0,\"speed\":0,\"error\":\"no space\"} concluded null");
 }
 
-/* What an action of the command transaction does to start a job. */
+/* Start a job as an action of the transaction command does. */
 static CopyJob *prepare_action(const char *id, JobTxn *job_txn, Transaction *tran)
 {
     CopyJob *s = job_create(id, &backup, JOB_DEFAULT, &error_abort);
@@ -389,7 +389,7 @@ static CopyJob *prepare_action(const char *id, JobTxn *job_txn, Transaction *tra
     return s;
 }
 
-/* Two actions. A third fails and undoes them; or one of their jobs fails; or all goes well. */
+/* Two actions. Either a third fails and undoes them, or one of their jobs fails, or everything succeeds. */
 static void coroutine_fn transaction(void *opaque)
 {
 #define DONE(id, how, more) \
@@ -419,7 +419,7 @@ static void coroutine_fn transaction(void *opaque)
     }
 }
 
-/* The older commands and events know no other jobs, and say so with a class of their own. */
+/* The block-job commands reject other jobs with an error class of their own. */
 static void coroutine_fn not_a_block_job(void *opaque)
 {
     static const char *const commands[] = {

@@ -1,5 +1,5 @@
 /*
- * Job: what follows the work. Transactions, prepare, commit, abort and clean, and cancels at each point
+ * Job: transactions, the stages after run(), and cancels at each point
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,13 +9,13 @@
 typedef struct TestJob {
     Job common;
     int steps;              /* of 1 ms */
-    bool deaf;              /* does not look whether it is cancelled */
+    bool deaf;              /* does not check for a cancel */
     bool fail;
     bool fail_prepare;
     bool slow_prepare;      /* waits until the job is cancelled */
 } TestJob;
 
-static GString *ending;     /* what has become of the jobs */
+static GString *ending;     /* the stages that the jobs have been through */
 
 static bool coroutine_fn run(Job *job, Error **errp)
 {
@@ -61,7 +61,7 @@ static void coroutine_fn note_abort(Job *job)
 static void coroutine_fn note_clean(Job *job)
 {
     g_assert_cmpint(job->status, !=, JOB_STATUS_CONCLUDED);
-    /* A cancel is for run(): nothing that follows is cut short. */
+    /* A cancel affects run() only. */
     g_assert_true(co_sleep_ns_cancellable(SCALE_MS));
     g_string_append_printf(ending, "clean %s, ", job->id);
 }
@@ -70,7 +70,7 @@ static const JobDriver driver = {
     .instance_size = sizeof(TestJob), .type = JOB_TYPE_BACKUP, .run = run, .prepare = prepare, .commit = note_commit,
     .abort = note_abort, .clean = note_clean,
 };
-/* Its effect is that of run(). */
+/* All its work is done in run(). */
 static const JobDriver plain_driver = { .instance_size = sizeof(TestJob), .type = JOB_TYPE_KEYSLOT, .run = run };
 
 static TestJob *new_job(const JobDriver *drv, const char *id, JobCreateFlags flags)
@@ -95,7 +95,7 @@ static void expect(const char *expected)
     g_string_truncate(job_states, 0);
 }
 
-/* Jobs "a", "b" and "c", in one transaction; the caller starts them. */
+/* Create jobs "a", "b" and "c" in one transaction. The caller starts them. */
 static void new_group(TestJob *jobs[3], JobCreateFlags flags)
 {
     JobTxn *txn = job_txn_new();
@@ -133,7 +133,7 @@ static void coroutine_fn end_group(TestJob *jobs[3], const char *const errors[3]
 static const char *const no_errors[3];
 static const char *const all_cancelled[3] = { CANCELLED, CANCELLED, CANCELLED };
 
-/* All or none, whoever fails or is cancelled, and whenever. */
+/* All jobs commit, or none, no matter which one fails or is cancelled, and when. */
 static void coroutine_fn group(void *opaque)
 {
     TestJob *jobs[3];
@@ -155,7 +155,7 @@ static void coroutine_fn group(void *opaque)
     start_group(jobs);
     end_group(jobs, (const char *[]){ CANCELLED, "not prepared", CANCELLED }, "prepare a, prepare b, " ABORT_ALL);
 
-    /* While one waits and the others work. */
+    /* One waits while the others still work. */
     new_group(jobs, JOB_DEFAULT);
     jobs[1]->steps = jobs[2]->steps = 1000000;
     start_group(jobs);
@@ -170,7 +170,7 @@ static void coroutine_fn group(void *opaque)
     g_assert_true(job_user_cancel(&jobs[2]->common, true, &error_abort));
     end_group(jobs, all_cancelled, ABORT_ALL);
 
-    /* One of the user's decisions is for all. */
+    /* A command for one job applies to all. */
     new_group(jobs, JOB_MANUAL_FINALIZE);
     start_group(jobs);
     job_wait_for(&jobs[2]->common, JOB_STATUS_PENDING);
@@ -186,7 +186,7 @@ static void coroutine_fn group(void *opaque)
     end_group(jobs, all_cancelled, ABORT_ALL);
 }
 
-/* One job has ended, the others take their time: whoever asks meanwhile is answered, and changes nothing. */
+/* While one job has ended and others still work, commands are answered and change nothing. */
 static void coroutine_fn verbs_while_others_work(void *opaque)
 {
     TestJob *jobs[3];
@@ -217,7 +217,7 @@ static void coroutine_fn verbs_while_others_work(void *opaque)
     end_group(jobs, all_cancelled, ABORT_ALL);
 }
 
-/* A job that has not noticed its cancel is undone, where it can be; else what it has done stands. */
+/* A job that did not notice its cancel is undone if possible. If not, it has succeeded. */
 static void coroutine_fn unnoticed_cancel(void *opaque)
 {
     for (int i = 0; i < 2; i++) {
@@ -247,7 +247,7 @@ static bool coroutine_fn run_connect(Job *job, Error **errp)
     return job_pause_point(job, errp);
 }
 
-/* Functions that know nothing of jobs give up, too. */
+/* A forced cancel also ends waits in functions that do not know about jobs. */
 static void coroutine_fn cancel_wait(void *opaque)
 {
     static const JobDriver connect_driver = {
@@ -262,7 +262,7 @@ static void coroutine_fn cancel_wait(void *opaque)
     expect("clean a, ");
 }
 
-/* What takes long after finalize can still be cancelled. */
+/* A slow prepare can be cancelled. */
 static void coroutine_fn cancel_while_preparing(void *opaque)
 {
     TestJob *jobs[3];
@@ -307,7 +307,7 @@ static const JobDriver ready_driver = {
     .cancel = ignore_soft_cancel, .commit = note_commit, .abort = note_abort,
 };
 
-/* Without force, a job that is ready ends in order, unless force follows. */
+/* A soft cancel lets a job that is ready finish normally. A forced cancel can still follow. */
 static void coroutine_fn soft_cancel(void *opaque)
 {
     g_autoptr(Error) err = NULL;
@@ -320,7 +320,7 @@ static void coroutine_fn soft_cancel(void *opaque)
         g_assert_true(job_complete(&t->common, &error_abort));
         g_assert_true(job_user_pause(&t->common, &error_abort));
         job_wait_for(&t->common, JOB_STATUS_STANDBY);
-        /* Resumed is ready at once. */
+        /* It is ready again at once. */
         g_assert_true(job_user_resume(&t->common, &error_abort));
         g_assert_true(job_complete(&t->common, &error_abort));
         g_assert_true(job_user_cancel(&t->common, false, &error_abort));
@@ -348,7 +348,7 @@ static void coroutine_fn discard(void *opaque)
     g_assert_null(job_next(NULL));
 }
 
-/* Jobs that start with a transaction of other things, or are undone with it. */
+/* Jobs that start when a transaction commits, and are undone when it aborts. */
 static void coroutine_fn start_in_transaction(void *opaque)
 {
     TestJob *jobs[3];
@@ -360,7 +360,7 @@ static void coroutine_fn start_in_transaction(void *opaque)
         for (int i = 0; i < 3; i++) {
             job_start_tran(&jobs[i]->common, tran);
         }
-        /* A user may see it already, and cancel it: it is started, and at once over. */
+        /* A user can already see the job and cancel it: it then ends as soon as it starts. */
         if (commit) {
             g_assert_true(job_user_cancel(&jobs[2]->common, true, &error_abort));
         }
@@ -378,7 +378,7 @@ static void coroutine_fn start_in_transaction(void *opaque)
     }
 }
 
-/* The end of a program does not wait for one job after the other. */
+/* At the end of the program, jobs end in parallel. */
 static void coroutine_fn end_all(void *opaque)
 {
     TestJob *jobs[3];
@@ -449,7 +449,10 @@ static void coroutine_fn random_user(void *opaque)
     --*users;
 }
 
-/* Users who ask for anything at any time: every job passes QEMU's states, and has one end, the same as its group's. */
+/*
+ * Random commands at random times: every job passes only through QEMU's states and ends once, as the others of its
+ * transaction do.
+ */
 static void coroutine_fn random_verbs(void *opaque)
 {
     static const JobDriver random_driver = {

@@ -14,7 +14,7 @@ typedef struct TestJob {
     unsigned running;
     CoQueue finished;
     BlockdevOnError on_error;
-    int errors;                 /* so many requests fail */
+    int errors;                 /* how many requests will fail */
     int requests;
 } TestJob;
 
@@ -90,7 +90,7 @@ static void coroutine_fn pause_and_cancel(void *opaque)
     g_assert_cmpuint(t->common.progress_current, ==, progress);
     g_assert_true(job_user_resume(&t->common, &error_abort));
     job_wait_for(&t->common, JOB_STATUS_RUNNING);
-    /* One step takes ten seconds at this speed; a cancel does not wait for that. */
+    /* At this speed one step takes ten seconds. A cancel does not wait for it. */
     g_assert_true(job_set_speed(&t->common, 100, &error_abort));
     co_sleep_ns(5 * SCALE_MS);
     int64_t start = qemu_clock_get_ns();
@@ -112,7 +112,7 @@ static bool coroutine_fn run_request_then_sleep(Job *job, Error **errp)
     return false;
 }
 
-/* A pause or a cancel that comes during a request ends the sleep that follows. */
+/* A pause or a cancel that arrives during a request ends the sleep after it. */
 static void coroutine_fn verbs_in_request(void *opaque)
 {
     static const JobDriver request_driver = {
@@ -150,7 +150,7 @@ static void coroutine_fn finalize(void *opaque)
     job_unref(&t->common);
 }
 
-/* Two clients at the same moment: whoever was first is obeyed, and the other is told. */
+/* Of two simultaneous commands, the first one counts, and the other fails. */
 static void coroutine_fn cancel_or_finalize(void *opaque)
 {
     TestJob *t = new_job(JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS);
@@ -207,7 +207,7 @@ static bool coroutine_fn run_workers(Job *job, Error **errp)
     return job_pause_point(job, errp);
 }
 
-/* Sleeps end for all workers, and the job is paused when the last of them has stopped. */
+/* A pause ends the sleeps of all workers. The job is paused when the last one has stopped. */
 static void coroutine_fn workers(void *opaque)
 {
     static const JobDriver workers_driver = {
@@ -229,7 +229,7 @@ static void coroutine_fn workers(void *opaque)
         g_assert_true(job_user_resume(&t->common, &error_abort));
         job_wait_for(&t->common, JOB_STATUS_RUNNING);
     }
-    /* The rest ends while the job is about to pause: those that stopped are all that is left. */
+    /* The workers end while the job is about to pause: only those that have already stopped are left. */
     t->steps = 2;
     g_assert_true(job_user_pause(&t->common, &error_abort));
     job_wait_for(&t->common, JOB_STATUS_PAUSED);
@@ -238,7 +238,7 @@ static void coroutine_fn workers(void *opaque)
     g_assert_true(job_dismiss(&t->common, &error_abort));
 }
 
-/* A user who changes his mind at once: the state is what he asked for last. */
+/* Pause and resume in quick succession: the last command determines the state. */
 static void coroutine_fn pause_and_resume(void *opaque)
 {
     static const JobDriver workers_driver = {
@@ -293,7 +293,7 @@ static bool coroutine_fn run_throttled(Job *job, Error **errp)
     return true;
 }
 
-/* Several workers are no faster than one. */
+/* Workers share the speed limit. */
 static void coroutine_fn shared_speed(void *opaque)
 {
     static const JobDriver throttled_driver = {
@@ -386,7 +386,7 @@ static bool coroutine_fn run_mutex(Job *job, Error **errp)
     return true;
 }
 
-/* Who waits for a mutex can be paused and cancelled, and others have their turn. */
+/* A job that waits for a mutex can be paused and cancelled, and does not hold up others. */
 static void coroutine_fn mutex(void *opaque)
 {
     static const JobDriver mutex_driver = {
