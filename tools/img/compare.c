@@ -141,13 +141,13 @@ static int coroutine_fn compare(Compare *cmp)
     for (int64_t offset = 0, n; ret == 0 && offset < longer; offset += n) {
         /* No range reaches across the shorter one's end. */
         n = (offset < shorter ? shorter : longer) - offset;
+        if (offset == shorter) {
+            say(cmp, "Warning: Image size mismatch!\n");
+        }
         ret = compare_range(cmp, offset, &n);
         tool_progress_set(offset + n, longer);
     }
     if (ret == 0) {
-        if (shorter != longer) {
-            say(cmp, "Warning: Image size mismatch!\n");
-        }
         say(cmp, "Images are identical.\n");
     }
     return ret;
