@@ -1,5 +1,5 @@
 /*
- * Flags, permissions and small types that all of the block layer shares
+ * Flags, permissions and small types used throughout the block layer
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,32 +18,32 @@ typedef struct BdrvChildClass BdrvChildClass;
 typedef struct BlockBackend BlockBackend;
 typedef struct Job Job;
 
-/* How a node is opened, beyond what its options say. */
+/* How to open a node, in addition to its options. */
 typedef enum BdrvOpenFlags {
-    BDRV_O_NO_IO   = 1 << 0,    /* metadata only: a luks node needs no secret and reads no payload */
-    BDRV_O_DAMAGED = 1 << 1,    /* with NO_IO: damaged metadata is no error; to erase or restore it */
-    BDRV_O_DESCRIBE = 1 << 2,   /* to tell what an image is: LUKS 2, for which there is no driver, may pass as raw */
-    BDRV_O_PROBED  = 1 << 3,    /* nobody named the format: see block/drivers/raw.c */
+    BDRV_O_NO_IO   = 1 << 0,    /* metadata only: a luks node needs no secret and does not read the payload */
+    BDRV_O_DAMAGED = 1 << 1,    /* with NO_IO: accept damaged metadata, to erase or restore it */
+    BDRV_O_DESCRIBE = 1 << 2,   /* to describe an image: LUKS 2, which has no driver, may be opened as raw */
+    BDRV_O_PROBED  = 1 << 3,    /* the format was not specified: see block/drivers/raw.c */
 } BdrvOpenFlags;
 
 typedef enum BdrvRequestFlags {
     BDRV_REQ_FUA         = 1 << 0,  /* on stable storage when the request completes */
-    BDRV_REQ_MAY_UNMAP   = 1 << 1,  /* write zeroes: a hole will do */
-    BDRV_REQ_NO_FALLBACK = 1 << 2,  /* write zeroes: -ENOTSUP rather than writing them out */
-    /* The writer does not need its data any more: a driver may encrypt it in the caller's buffer. */
+    BDRV_REQ_MAY_UNMAP   = 1 << 1,  /* write zeroes: may deallocate instead */
+    BDRV_REQ_NO_FALLBACK = 1 << 2,  /* write zeroes: -ENOTSUP instead of writing them out */
+    /* The caller does not need the data after the write, so a driver may encrypt it in the caller's buffer. */
     BDRV_REQ_OWN_BUFFER  = 1 << 3,
-    /* What is read there stays the same, as when data is copied up from below: BLK_PERM_WRITE_UNCHANGED is enough. */
+    /* The visible data does not change, as when data is copied up from below: BLK_PERM_WRITE_UNCHANGED is enough. */
     BDRV_REQ_WRITE_UNCHANGED = 1 << 4,
     /*
-     * Reads, too: no other request at this node that overlaps runs at the same time. Whoever comes first is served
-     * first. Zeroes that do not cover whole blocks keep others out block by block.
+     * For reads, too: no overlapping request of this node runs at the same time; first come, first served. If zero
+     * writes do not cover whole blocks, they lock one block at a time.
      */
     BDRV_REQ_SERIALISING     = 1 << 5,
 } BdrvRequestFlags;
 
 /*
- * What a user of a node does to it (perm), and lets other users do (shared). The values are those of QEMU's
- * BLK_PERM_*: image locks on disk carry their bit numbers.
+ * What a user of a node does to it (perm), and allows other users to do (shared). The values are QEMU's BLK_PERM_*,
+ * since image locks on disk use their bit numbers.
  */
 enum {
     BLK_PERM_CONSISTENT_READ = 1 << 0,  /* reads what was written */
@@ -53,51 +53,51 @@ enum {
     BLK_PERM_ALL             = (1 << 4) - 1,
 };
 
-/* What a child is to its parent: bits of BdrvChild.role. */
+/* The role of a child for its parent: bits of BdrvChild.role. */
 enum {
     BDRV_CHILD_DATA     = 1 << 0,   /* holds the parent's payload */
     BDRV_CHILD_METADATA = 1 << 1,   /* holds the parent's headers */
     BDRV_CHILD_FILTERED = 1 << 2,   /* same content at the same offsets */
-    BDRV_CHILD_COW      = 1 << 3,   /* what reads where the parent has no data of its own: a backing file */
+    BDRV_CHILD_COW      = 1 << 3,   /* read where the parent has no data of its own: a backing file */
 };
 
-/* What bdrv_co_block_status() knows of a range. */
+/* What bdrv_co_block_status() knows about a range. */
 enum {
     BDRV_BLOCK_DATA         = 1 << 0,   /* reads come from here, and need not be zero */
     BDRV_BLOCK_ZERO         = 1 << 1,   /* reads as zeroes */
-    BDRV_BLOCK_OFFSET_VALID = 1 << 2,   /* the content stands plain at offset *map of *file */
-    BDRV_BLOCK_ALLOCATED    = 1 << 3,   /* this node has it (always, while there are no backing files) */
+    BDRV_BLOCK_OFFSET_VALID = 1 << 2,   /* the content is stored unencrypted at offset *map of *file */
+    BDRV_BLOCK_ALLOCATED    = 1 << 3,   /* allocated in this node (always, as long as there are no backing files) */
     BDRV_BLOCK_RECURSE      = 1 << 4,   /* from a driver: *file knows more about *map */
     BDRV_BLOCK_EOF          = 1 << 5,   /* the range reaches the end of the node */
 };
 
-/* A request never exceeds this many bytes: sizes stay within int in every system call and library. */
+/* Upper limit for a request, so that sizes fit into an int in every system call and library. */
 #define BDRV_REQUEST_MAX_BYTES (INT64_C(2147483647) & ~INT64_C(4095))
-/* Sizes of images are multiples of this. */
+/* Image sizes are multiples of this. */
 #define BDRV_SECTOR_SIZE 512
-/* No alignment in BlockLimits is larger, so that a range within a node can be rounded up to it. */
+/* Upper limit for alignments in BlockLimits, so that a range within a node can be rounded up to them. */
 #define BDRV_MAX_ALIGNMENT (INT64_C(1) << 30)
-/* A node is never longer than this. */
+/* Upper limit for the length of a node. */
 #define BDRV_MAX_LENGTH (INT64_MAX & ~(BDRV_MAX_ALIGNMENT - 1))
 
-/* Alignments are powers of 2, or where that says so 0. */
+/* Alignments are powers of 2, or 0 where the comment allows it. */
 typedef struct BlockLimits {
-    uint32_t request_alignment;     /* bytes: reads and writes reach the driver aligned to it */
-    uint32_t min_mem_alignment;     /* bytes: buffers that the driver can take without copying */
+    uint32_t request_alignment;     /* bytes: alignment of reads and writes when they reach the driver */
+    uint32_t min_mem_alignment;     /* bytes: alignment of buffers that the driver need not copy */
     uint32_t opt_mem_alignment;     /* bytes */
-    int64_t max_transfer;           /* bytes of one read or write, multiple of the alignment; 0: no limit */
+    int64_t max_transfer;           /* bytes per read or write, a multiple of the alignment; 0: no limit */
     int64_t opt_transfer;           /* bytes; 0: no preference */
     int64_t max_pdiscard;           /* bytes; 0: no limit */
-    uint32_t pdiscard_alignment;    /* bytes; smaller pieces are left alone. 0: any */
+    uint32_t pdiscard_alignment;    /* bytes; smaller pieces are ignored. 0: any */
     int64_t max_pwrite_zeroes;      /* bytes; 0: no limit */
     uint32_t pwrite_zeroes_alignment; /* bytes; 0: any */
-    int max_iov;                    /* memory areas of one request; 0: no limit */
+    int max_iov;                    /* buffers per request; 0: no limit */
 } BlockLimits;
 
-/* What a protocol node says that an overwritten range of it is worth; see bdrv_secure_erase(). */
+/* How reliably a protocol node destroys a range that is overwritten; see bdrv_secure_erase(). */
 typedef struct BdrvEraseInfo {
     SecureEraseAssurance assurance;
-    GPtrArray *notes;               /* of char *, for people: why, and what may survive where */
+    GPtrArray *notes;               /* of char *, for users: why, and which copies may survive where */
 } BdrvEraseInfo;
 
 #endif

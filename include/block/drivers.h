@@ -1,5 +1,5 @@
 /*
- * The drivers that there are: the tables that block/drivers/drivers.c lists
+ * The available drivers: the tables that block/drivers/drivers.c lists
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,8 +1,8 @@
 /*
- * I/O threads as objects that the user makes, and exports and nodes name by id
+ * I/O threads as objects that the user creates, and that exports and nodes name by id
  *
- * Requests on a node may come from any thread: nodes do not belong to one. What a node has is a thread for those of
- * its users that name none themselves:
+ * Requests on a node may come from any thread: nodes do not belong to a thread. A node only has a default thread, for
+ * those of its users that do not name one:
  *
  *     g_autoptr(IOThread) iothread = iothread_lookup("io0", errp);
  *     if (iothread && bdrv_set_iothread(bs, iothread, false, errp)) {
@@ -17,16 +17,16 @@
 #include "block/block.h"
 #include "util/iothread.h"
 
-/* Make objects of type iothread known; once, when the program starts. */
+/* Register the object type iothread; once, when the program starts. */
 void iothread_object_register(void);
 
-/* A new reference to the I/O thread that the object @id holds; NULL with @errp. */
+/* A new reference to the I/O thread of the object @id; NULL with @errp. */
 IOThread *iothread_lookup(const char *id, Error **errp);
 
 /*
- * Let users of @bs, and of all nodes above and below it, run in @iothread (NULL: the main loop), exports that have a
- * thread already included. Clients that are connected stay where they are. False with @errp, and nothing changed, where
- * @bs is in use, unless @force, or an export has fixed-iothread.
+ * Move users of @bs, and of all nodes above and below it, to @iothread (NULL: the main loop), including exports that
+ * already have a thread. Connected clients stay where they are. False with @errp, and no change, if @bs is in use,
+ * unless @force, or if an export has fixed-iothread.
  */
 bool bdrv_set_iothread(BlockDriverState *bs, IOThread *iothread, bool force, Error **errp);
 

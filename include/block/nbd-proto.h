@@ -19,18 +19,18 @@
 #define NBD_SIMPLE_REPLY_MAGIC      0x67446698
 #define NBD_STRUCTURED_REPLY_MAGIC  0x668e33ef
 
-/* Bytes that a name, a description or the like may have. */
+/* Maximum length of a name, a description and the like. */
 #define NBD_MAX_STRING 4096
-/* Bytes of data in one read or write. */
+/* Maximum bytes of data in one read or write. */
 #define NBD_MAX_BUFFER (32 * 1024 * 1024)
 
-/* Of the greeting, and of the client's answer to it. */
+/* Flags of the greeting, and of the client's answer. */
 enum {
     NBD_FLAG_FIXED_NEWSTYLE = 1 << 0,
     NBD_FLAG_NO_ZEROES      = 1 << 1,
 };
 
-/* Transmission flags: what an export can do. */
+/* Transmission flags: what an export supports. */
 enum {
     NBD_FLAG_HAS_FLAGS          = 1 << 0,
     NBD_FLAG_READ_ONLY          = 1 << 1,
@@ -101,7 +101,7 @@ enum {
 #define NBD_REPLY_TYPE_BLOCK_STATUS 5
 #define NBD_REPLY_TYPE_ERROR        (1 << 15 | 1)
 
-/* Errors on the wire; they happen to be Linux' numbers. */
+/* Errors on the wire, with the same values as Linux' errno. */
 enum {
     NBD_EPERM       = 1,
     NBD_EIO         = 5,
@@ -113,13 +113,13 @@ enum {
     NBD_ESHUTDOWN   = 108,
 };
 
-/* Of the metadata context base:allocation. */
+/* Flags of the metadata context base:allocation. */
 enum {
     NBD_STATE_HOLE = 1 << 0,
     NBD_STATE_ZERO = 1 << 1,
 };
 
-/* Lengths of what goes over the wire, in bytes. */
+/* Lengths of messages, in bytes. */
 #define NBD_REQUEST_SIZE            28
 #define NBD_SIMPLE_REPLY_SIZE       16
 #define NBD_CHUNK_SIZE              20
@@ -145,7 +145,7 @@ static inline uint64_t nbd_get64(const void *p)
     return be64toh(v);
 }
 
-/* The put functions return where to go on. */
+/* The put functions return the position after the value. */
 static inline uint8_t *nbd_put16(uint8_t *p, uint16_t v)
 {
     v = htobe16(v);

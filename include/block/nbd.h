@@ -8,9 +8,9 @@
  *     ...
  *     nbd_server_stop();
  *
- * There is one server in a program. Clients choose their export by name in a handshake on the main loop, for
- * which they have a limited time; then they are served in the loop of the export. Requests of a client run
- * concurrently, up to a number and up to an amount of memory.
+ * There is one server in a program. Clients choose their export by name in a handshake on the main loop, for which
+ * their time is limited. Then they are served in the loop of the export. Requests of a client run concurrently, up to a
+ * certain number and amount of memory.
  *
  * Source: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
  *
@@ -21,7 +21,7 @@
 
 #include "block/block-common.h"
 
-/* Listen. False with @errp; there is a server already, say. */
+/* Start listening. False with @errp, for example if there is a server already. */
 bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp);
 
 bool nbd_server_is_running(void);
@@ -30,8 +30,8 @@ bool nbd_server_is_running(void);
 void coroutine_fn nbd_server_stop(void);
 
 /*
- * Called when a client is gone. @served: it had chosen an export; @remaining: how many clients there are still,
- * those in their handshake included.
+ * Set the function that is called when a client is gone. @served: it had chosen an export. @remaining: number of
+ * clients left, including those in their handshake.
  */
 void nbd_server_set_client_hook(void (*hook)(bool served, unsigned remaining));
 
