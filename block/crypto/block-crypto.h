@@ -1,14 +1,14 @@
 /*
- * BlockCrypto: what a driver whose data is encrypted under a LUKS header needs, whatever it stores where
+ * BlockCrypto: what a driver needs whose data is encrypted with a LUKS header, wherever it stores them
  *
  *     open.c      the header: opening it, who may change it, what it says
- *     volume.c    the header's own requests, for crypto/luks
+ *     volume.c    requests to the header, for crypto/luks
  *     io.c        payload: sectors on several processors, reads and writes
  *     keyslot.c   passwords
  *     header.c    backup and restore
  *     erase.c     secure erase
  *
- * A driver has one in its state, and tells with its BlockCryptoOps where header and payload are:
+ * A driver has one in its state. Its BlockCryptoOps tell where header and payload are:
  *
  *     static const BlockCryptoOps my_crypto_ops = { .header = my_header_volume, ... };
  *
@@ -24,7 +24,7 @@
  *     // bdrv_co_keyslot_add
  *     return block_crypto_co_keyslot_add(&s->crypto, NULL, new_secret, keyslot, iter_time_ms, force, job, errp);
  *
- * Requests to the payload run on any thread, all else on the main loop.
+ * Requests to the payload run on any thread, everything else on the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,18 +42,21 @@ typedef struct BlockCryptoVolume {
     uint64_t length;
 } BlockCryptoVolume;
 
-/* What differs between drivers. */
+/* Driver-specific functions. */
 typedef struct BlockCryptoOps {
-    /* Where the header is. */
+    /* Return the location of the header. */
     void (*header)(BlockDriverState *bs, BlockCryptoVolume *volume);
 
-    /* Where the payload is that the header's payload offset counts from. Missing: elsewhere, and not erased with it. */
+    /*
+     * Return the volume of the payload, which the header's payload offset counts from. Without it, the payload is
+     * elsewhere and is not erased with the header.
+     */
     void (*payload)(BlockDriverState *bs, BlockCryptoVolume *volume);
 
     /*
-     * Take permissions to write the header, and with @payload the payload, alone or with @shared beside others who
-     * write; and give them back. One operation at a time has them. A driver that may write its children while its node
-     * is writable needs neither.
+     * Take permissions to write the header and, with @payload, the payload: exclusively or, with @shared, beside other
+     * writers. update_end gives them back. One operation at a time has them. A driver that may write its children
+     * whenever its node is writable needs neither function.
      */
     bool (*update_begin)(BlockDriverState *bs, bool payload, bool shared, Error **errp);
     void (*update_end)(BlockDriverState *bs);
@@ -63,42 +66,42 @@ typedef struct BlockCrypto {
     /* Set by the driver before opening. */
     BlockDriverState *bs;
     const BlockCryptoOps *ops;
-    bool separate_header;           /* no payload follows the header on its volume */
+    bool separate_header;           /* the header's volume holds no payload */
 
-    QCryptoLUKS *luks;              /* NULL where @damage is set */
-    Error *damage;                  /* opened with BDRV_O_DAMAGED: why the header is no good */
+    QCryptoLUKS *luks;              /* NULL if @damage is set */
+    Error *damage;                  /* opened with BDRV_O_DAMAGED: why the header is unusable */
     const QCryptoSectorCipher *cipher;  /* of @luks; NULL: metadata only */
     uint64_t max_iterations;        /* 0: the default */
     size_t sector_size;             /* bytes; requests are aligned to it */
-    unsigned sector_bits;           /* its logarithm */
+    unsigned sector_bits;           /* log2 of that */
     int64_t payload_offset;         /* bytes into the payload's volume */
-    int64_t piece_bytes;            /* what one worker thread encrypts at least */
+    int64_t piece_bytes;            /* the least that is worth a worker thread */
     CoMutex lock;                   /* one operation on the header at a time */
 } BlockCrypto;
 
 /* open.c */
 
 /*
- * Read the header and, unless the node is opened for its metadata alone (BDRV_O_NO_IO), open it with the password of
+ * Read the header and, unless the node is opened for its metadata only (BDRV_O_NO_IO), unlock it with the password in
  * the secret @key_secret. @max_iterations: 0 for the default.
  */
 bool coroutine_fn block_crypto_co_open(BlockCrypto *c, const char *key_secret, uint64_t max_iterations, Error **errp);
 
-/* Free what opening made; may be called where it failed, too. */
+/* Free what opening allocated, even if it failed. */
 void block_crypto_cleanup(BlockCrypto *c);
 
-/* False with @errp where the header is damaged (BDRV_O_DAMAGED). */
+/* False with @errp if the header is damaged (BDRV_O_DAMAGED). */
 bool block_crypto_check_usable(const BlockCrypto *c, Error **errp);
 
 /* Whether the payload is on another volume than the header. */
 bool block_crypto_is_detached(const BlockCrypto *c);
 
-/* What the header says; NULL where it is damaged. */
+/* The contents of the header; NULL if it is damaged. */
 ImageInfoSpecific *block_crypto_get_specific_info(const BlockCrypto *c);
 
 /*
- * Between the two, an operation may write the header, and with @payload the payload; others may not write what is
- * written, unless @shared. One operation at a time; the others wait, as long as @job is not cancelled.
+ * Between the two calls, an operation may write the header and, with @payload, the payload. Others may not write the
+ * same unless @shared. One operation at a time: the others wait, and give up if their @job is cancelled.
  */
 bool coroutine_fn block_crypto_co_update_begin(BlockCrypto *c, bool payload, bool shared, Job *job, Error **errp);
 void coroutine_fn block_crypto_co_update_end(BlockCrypto *c);
@@ -106,9 +109,9 @@ void coroutine_fn block_crypto_co_update_end(BlockCrypto *c);
 /* volume.c */
 
 /*
- * A volume as crypto/luks sees it: a range of a child, or @blk where there is no node yet. The requests wait while the
- * node is drained. Between them the operation waits while @job is paused, and ends once it is cancelled; without a job
- * it ends where the node's opening is cancelled.
+ * A volume as crypto/luks sees it: a range of a child, or @blk if there is no node yet. Requests wait while the node is
+ * drained. Between requests the operation waits while @job is paused, and ends once it is cancelled; without a job it
+ * ends when the node's opening is cancelled.
  */
 typedef struct BlockCryptoIO {
     QCryptoLUKSIO io;
@@ -116,15 +119,15 @@ typedef struct BlockCryptoIO {
     BlockCryptoVolume volume;
     BlockBackend *blk;
     Job *job;
-    uint64_t done;                  /* of the progress reported so far */
+    uint64_t done;                  /* progress reported so far */
     uint64_t total;
-    uint64_t after;                 /* progress that is left once this volume is done */
+    uint64_t after;                 /* progress left over when this volume is done */
 } BlockCryptoIO;
 void block_crypto_header_io_init(BlockCryptoIO *v, BlockCrypto *c, Job *job);
 void block_crypto_payload_io_init(BlockCryptoIO *v, BlockCrypto *c, Job *job);
 void block_crypto_blk_io_init(BlockCryptoIO *v, BlockBackend *blk, Job *job);
 
-/* open.c: as qcrypto_luks_open(), of the header at @v */
+/* open.c: like qcrypto_luks_open(), for the header at @v */
 QCryptoLUKS *coroutine_fn block_crypto_co_open_luks(BlockCrypto *c, const BlockCryptoIO *v,
                                                     const SecretBuffer *password, QCryptoLUKSFailure *failure,
                                                     Error **errp);
@@ -132,8 +135,8 @@ QCryptoLUKS *coroutine_fn block_crypto_co_open_luks(BlockCrypto *c, const BlockC
 /* io.c */
 
 /*
- * Sectors to encrypt or decrypt: @bytes, a multiple of the sector size, from @qiov_offset on of the areas of @qiov. The
- * first one has the number @sector, in 512 bytes. @out: where to put the result; NULL: in place.
+ * Sectors to encrypt or decrypt: @bytes, a multiple of the sector size, at offset @qiov_offset in @qiov. The first has
+ * the number @sector, in units of 512 bytes. @out: where to put the result; NULL: in place.
  */
 typedef struct BlockCryptoRange {
     bool encrypt;
@@ -144,20 +147,20 @@ typedef struct BlockCryptoRange {
     uint8_t *out;
 } BlockCryptoRange;
 
-/* Do so, on several processors where there is enough to do. The payload's key must be there. */
+/* Encrypt or decrypt, on several processors if there is enough to do. The payload's key must be set up. */
 void coroutine_fn block_crypto_co_crypt(const BlockCrypto *c, const BlockCryptoRange *range);
 
 /*
- * Read or write @bytes of the payload at @offset, which counts from its start and numbers the sectors; they are stored
- * encrypted at @child_offset of @child. Return 0 or -errno; -ENOKEY where the node has no key. Write flags: FUA,
- * OWN_BUFFER, and what @child takes.
+ * Read or write @bytes of the payload at @offset, which counts from its start and determines the sector numbers. They
+ * are stored encrypted at @child_offset of @child. Return 0 or -errno; -ENOKEY if the node has no key. Write flags:
+ * FUA, OWN_BUFFER, and those that @child supports.
  */
 int coroutine_fn block_crypto_co_preadv(BlockCrypto *c, BdrvChild *child, int64_t child_offset, int64_t offset,
                                         int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags);
 int coroutine_fn block_crypto_co_pwritev(BlockCrypto *c, BdrvChild *child, int64_t child_offset, int64_t offset,
                                          int64_t bytes, QEMUIOVector *qiov, BdrvRequestFlags flags);
 
-/* keyslot.c: as the driver's callbacks of the same names. @secret: opens the volume (NULL: it is open with its key) */
+/* keyslot.c: like the driver's callbacks of the same names. @secret opens the volume (NULL: it is open with its key) */
 bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret, const char *new_secret, int keyslot,
                                               int64_t iter_time_ms, bool force, Job *job, Error **errp);
 bool coroutine_fn block_crypto_co_keyslot_remove(BlockCrypto *c, int keyslot, const char *old_secret, bool force,
@@ -167,7 +170,7 @@ bool coroutine_fn block_crypto_co_keyslot_change(BlockCrypto *c, const char *old
 bool coroutine_fn block_crypto_co_amend(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *options, bool force,
                                         Job *job, Error **errp);
 
-/* Warn of a new password, the secret @id, that hardly is what anybody wants. */
+/* Warn about a new password, from the secret @id, that is probably a mistake. */
 void block_crypto_warn_password(const char *id, const SecretBuffer *password);
 
 /* header.c */

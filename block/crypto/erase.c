@@ -1,31 +1,31 @@
 /*
- * BlockCrypto: secure erase: key material or header first, so that the data is dead at once, then the payload where
- * that is wanted
+ * BlockCrypto: secure erase. Overwrites the key material or the header first, which makes the data unreadable at once,
+ * then the payload if requested
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/crypto/block-crypto.h"
 
-/* Once is enough for ciphertext whose key is gone. */
+/* One pass is enough for ciphertext whose key is gone. */
 #define PAYLOAD_DEFAULT_PASSES 1
 
-static QCryptoLUKSRegion *region_at(const QCryptoLUKSErasePlan *plan, guint i)
+static QCryptoLUKSRegion *erase_plan_region(const QCryptoLUKSErasePlan *plan, guint i)
 {
     return &g_array_index(plan->regions, QCryptoLUKSRegion, i);
 }
 
-/* Whether more than the header is overwritten. */
-static bool has_payload(const BlockCrypto *c, SecureEraseScope scope)
+/* Whether @scope includes more than the header. */
+static bool erase_has_payload(const BlockCrypto *c, SecureEraseScope scope)
 {
     return c->ops->payload && (scope == SECURE_ERASE_SCOPE_IMAGE || scope == SECURE_ERASE_SCOPE_VOLUME);
 }
 
 /*
- * The payload, or with @all what the header leaves of the volume, as a plan of its own, since the header may lie on
- * another volume; NULL where there is none.
+ * Plan the erase of the payload or, with @all, of everything outside the header. This is a plan of its own, since the
+ * header may be on another volume. NULL if there is nothing to erase.
  */
-static QCryptoLUKSErasePlan *plan_payload(BlockCrypto *c, const QCryptoLUKSErasePlan *header_plan, bool all)
+static QCryptoLUKSErasePlan *erase_plan_payload(BlockCrypto *c, const QCryptoLUKSErasePlan *header_plan, bool all)
 {
     uint64_t offset = header_plan->payload_offset;
     BlockCryptoVolume volume;
@@ -45,14 +45,14 @@ static QCryptoLUKSErasePlan *plan_payload(BlockCrypto *c, const QCryptoLUKSErase
     return plan;
 }
 
-/* One question for all regions: what lies between them is on the same storage. */
-static void coroutine_fn add_layers(const BlockCryptoVolume *volume, const QCryptoLUKSErasePlan *plan,
-                                    SecureEraseReport *report)
+/* Ask once for all regions: the space between them is on the same storage. */
+static void coroutine_fn erase_add_layers(const BlockCryptoVolume *volume, const QCryptoLUKSErasePlan *plan,
+                                          SecureEraseReport *report)
 {
     uint64_t start = UINT64_MAX, end = 0;
 
     for (guint i = 0; i < plan->regions->len; i++) {
-        QCryptoLUKSRegion *r = region_at(plan, i);
+        QCryptoLUKSRegion *r = erase_plan_region(plan, i);
 
         start = MIN(start, r->offset);
         end = MAX(end, r->offset + r->length);
@@ -62,8 +62,8 @@ static void coroutine_fn add_layers(const BlockCryptoVolume *volume, const QCryp
     }
 }
 
-/* What this layer adds: it found everything, or says what it did not find. */
-static void add_own_layer(BlockDriverState *bs, const QCryptoLUKSErasePlan *plan, SecureEraseReport *report)
+/* Add the format layer: whether it found everything, or what it could not find. */
+static void erase_add_own_layer(BlockDriverState *bs, const QCryptoLUKSErasePlan *plan, SecureEraseReport *report)
 {
     SecureEraseLayer *layer = g_new0(SecureEraseLayer, 1);
 
@@ -78,10 +78,10 @@ static void add_own_layer(BlockDriverState *bs, const QCryptoLUKSErasePlan *plan
     QAPI_LIST_APPEND(report->layers, layer);
 }
 
-static void report_regions(const QCryptoLUKSErasePlan *plan, SecureEraseReport *report)
+static void erase_report_regions(const QCryptoLUKSErasePlan *plan, SecureEraseReport *report)
 {
     for (guint i = 0; i < plan->regions->len; i++) {
-        const QCryptoLUKSRegion *r = region_at(plan, i);
+        const QCryptoLUKSRegion *r = erase_plan_region(plan, i);
         SecureEraseRegion *out = g_new0(SecureEraseRegion, 1);
 
         out->offset = r->offset;
@@ -95,11 +95,11 @@ static void report_regions(const QCryptoLUKSErasePlan *plan, SecureEraseReport *
     }
 }
 
-/* In addition, where the storage has a command for it. Other requests never see these ranges again. */
-static bool coroutine_fn discard_regions(const BlockCryptoVolume *volume, const QCryptoLUKSErasePlan *plan)
+/* Also use the storage's own command, if it has one. Other requests never use these ranges again. */
+static bool coroutine_fn erase_discard_regions(const BlockCryptoVolume *volume, const QCryptoLUKSErasePlan *plan)
 {
     for (guint i = 0; i < plan->regions->len; i++) {
-        QCryptoLUKSRegion *r = region_at(plan, i);
+        QCryptoLUKSRegion *r = erase_plan_region(plan, i);
 
         if (bdrv_co_secure_discard(volume->child, volume->offset + r->offset, r->length) < 0) {
             return false;
@@ -108,27 +108,27 @@ static bool coroutine_fn discard_regions(const BlockCryptoVolume *volume, const 
     return true;
 }
 
-static bool coroutine_fn run_plan(BlockCryptoIO *v, QCryptoLUKSErasePlan *plan, unsigned passes,
-                                  SecureEraseReport *report, Error **errp)
+static bool coroutine_fn erase_plan_run(BlockCryptoIO *v, QCryptoLUKSErasePlan *plan, unsigned passes,
+                                        SecureEraseReport *report, Error **errp)
 {
     if (!qcrypto_luks_erase_run(&v->io, plan, passes, errp)) {
         return false;
     }
-    if (discard_regions(&v->volume, plan)) {
+    if (erase_discard_regions(&v->volume, plan)) {
         bdrv_erase_set_discarded(v->volume.child, report);
     }
-    report_regions(plan, report);
+    erase_report_regions(plan, report);
     return true;
 }
 
-/* It ended early: say what is gone and how to go on. */
-static void explain_header(const QCryptoLUKSErasePlan *plan, Error **errp)
+/* The erase ended early: explain what is gone already and how to continue. */
+static void erase_explain_header(const QCryptoLUKSErasePlan *plan, Error **errp)
 {
     unsigned keyslots = 0, gone = 0, left = 0;
     ERRP_GUARD();
 
     for (guint i = 0; i < plan->regions->len; i++) {
-        const QCryptoLUKSRegion *r = region_at(plan, i);
+        const QCryptoLUKSRegion *r = erase_plan_region(plan, i);
 
         keyslots += r->keyslot >= 0;
         gone += r->keyslot >= 0 && r->written == r->length;
@@ -144,9 +144,9 @@ static void explain_header(const QCryptoLUKSErasePlan *plan, Error **errp)
     }
 }
 
-static void explain_payload(const QCryptoLUKSErasePlan *plan, Error **errp)
+static void erase_explain_payload(const QCryptoLUKSErasePlan *plan, Error **errp)
 {
-    const QCryptoLUKSRegion *r = region_at(plan, 0);
+    const QCryptoLUKSRegion *r = erase_plan_region(plan, 0);
     ERRP_GUARD();
 
     error_prepend(errp, "Erase ended early, with header and keyslots overwritten, and of the payload the first %" PRIu64
@@ -159,32 +159,32 @@ static bool coroutine_fn erase_by_plan(BlockCrypto *c, QCryptoLUKSErasePlan *pla
                                        unsigned passes, Job *job, SecureEraseReport *report, Error **errp)
 {
     g_autoptr(QCryptoLUKSErasePlan) payload =
-        has_payload(c, scope) ? plan_payload(c, plan, scope == SECURE_ERASE_SCOPE_VOLUME) : NULL;
+        erase_has_payload(c, scope) ? erase_plan_payload(c, plan, scope == SECURE_ERASE_SCOPE_VOLUME) : NULL;
     unsigned payload_passes = passes ?: PAYLOAD_DEFAULT_PASSES;
     BlockCryptoIO header_io, payload_io;
 
-    add_own_layer(c->bs, plan, report);
+    erase_add_own_layer(c->bs, plan, report);
     block_crypto_header_io_init(&header_io, c, job);
-    add_layers(&header_io.volume, plan, report);
+    erase_add_layers(&header_io.volume, plan, report);
     if (payload) {
         block_crypto_payload_io_init(&payload_io, c, job);
-        add_layers(&payload_io.volume, payload, report);
-        /* As the library counts: every pass, and reading back. */
-        header_io.after = region_at(payload, 0)->length * (payload_passes + 1);
+        erase_add_layers(&payload_io.volume, payload, report);
+        /* Counted as the library does: each pass, plus reading back. */
+        header_io.after = erase_plan_region(payload, 0)->length * (payload_passes + 1);
     }
-    if (!run_plan(&header_io, plan, passes, report, errp)) {
-        explain_header(plan, errp);
+    if (!erase_plan_run(&header_io, plan, passes, report, errp)) {
+        erase_explain_header(plan, errp);
         return false;
     }
-    if (payload && !run_plan(&payload_io, payload, payload_passes, report, errp)) {
-        explain_payload(payload, errp);
+    if (payload && !erase_plan_run(&payload_io, payload, payload_passes, report, errp)) {
+        erase_explain_payload(payload, errp);
         return false;
     }
     return true;
 }
 
-/* How often to overwrite a volume whose header cannot be made out: more where there may be keys. */
-static unsigned coroutine_fn whole_volume_passes(BlockCrypto *c)
+/* Passes for a volume whose header is unreadable: more if it may still contain keys. */
+static unsigned coroutine_fn erase_volume_passes(BlockCrypto *c)
 {
     uint8_t sector[QCRYPTO_LUKS_SECTOR_SIZE] = { 0 };
     BlockCryptoIO v;
@@ -197,7 +197,7 @@ static unsigned coroutine_fn whole_volume_passes(BlockCrypto *c)
     return QCRYPTO_LUKS_DEFAULT_PASSES;
 }
 
-/* All of the payload's volume; a header elsewhere is gone already. */
+/* Erase all of the payload's volume. A header elsewhere is gone already. */
 static bool coroutine_fn erase_whole_volume(BlockCrypto *c, unsigned passes, Job *job, SecureEraseReport *report,
                                             Error **errp)
 {
@@ -211,11 +211,11 @@ static bool coroutine_fn erase_whole_volume(BlockCrypto *c, unsigned passes, Job
     if (c->separate_header) {
         g_ptr_array_add(plan->notes, g_strdup("no LUKS header was found on its volume, which was left as it is"));
     }
-    add_own_layer(c->bs, plan, report);
-    add_layers(&v.volume, plan, report);
-    if (!run_plan(&v, plan, passes ?: whole_volume_passes(c), report, errp)) {
+    erase_add_own_layer(c->bs, plan, report);
+    erase_add_layers(&v.volume, plan, report);
+    if (!erase_plan_run(&v, plan, passes ?: erase_volume_passes(c), report, errp)) {
         error_prepend(errp, "Erase ended early, with the first %" PRIu64 " of %" PRIu64 " bytes overwritten: ",
-                      region_at(plan, 0)->written, bytes);
+                      erase_plan_region(plan, 0)->written, bytes);
         error_append_hint(errp, "Run the same command again to go on; it begins at the start.\n");
         return false;
     }
@@ -241,7 +241,7 @@ static bool coroutine_fn erase_scope(BlockCrypto *c, SecureEraseScope scope, uns
     if (plan) {
         return erase_by_plan(c, plan, scope, passes, job, report, errp);
     }
-    if (scope == SECURE_ERASE_SCOPE_VOLUME && has_payload(c, scope)) {
+    if (scope == SECURE_ERASE_SCOPE_VOLUME && erase_has_payload(c, scope)) {
         error_free(*errp);
         *errp = NULL;
         return erase_whole_volume(c, passes, job, report, errp);
@@ -260,7 +260,7 @@ bool coroutine_fn block_crypto_co_secure_erase(BlockCrypto *c, SecureEraseScope 
         error_setg(errp, "Parameter 'passes' must not be greater than %d", QCRYPTO_LUKS_MAX_PASSES);
         return false;
     }
-    if (!block_crypto_co_update_begin(c, has_payload(c, scope), force, job, errp)) {
+    if (!block_crypto_co_update_begin(c, erase_has_payload(c, scope), force, job, errp)) {
         return false;
     }
     bool ok = erase_scope(c, scope, passes, job, report, errp);

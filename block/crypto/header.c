@@ -15,8 +15,8 @@ SecretBuffer *coroutine_fn block_crypto_co_header_backup(BlockCrypto *c, Error *
     return qcrypto_luks_backup(&v.io, block_crypto_is_detached(c), errp);
 }
 
-/* A volume without a LUKS header is taken to have lost it, unless it carries something else. */
-static bool coroutine_fn check_nothing_else(BlockDriverState *volume, Error **errp)
+/* A volume without a LUKS header has presumably lost it, unless it carries something else. */
+static bool coroutine_fn volume_check_other(BlockDriverState *volume, Error **errp)
 {
     return !bdrv_check_overwrite(volume, true, NULL) || bdrv_check_overwrite(volume, false, errp);
 }
@@ -36,7 +36,7 @@ bool coroutine_fn block_crypto_co_header_restore(BlockCrypto *c, const SecretBuf
         c->ops->payload(c->bs, &payload);
     }
     block_crypto_header_io_init(&v, c, job);
-    if ((!force && v.volume.offset == 0 && !check_nothing_else(v.volume.child->bs, errp)) ||
+    if ((!force && v.volume.offset == 0 && !volume_check_other(v.volume.child->bs, errp)) ||
         !block_crypto_co_update_begin(c, false, false, job, errp)) {
         return false;
     }

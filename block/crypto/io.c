@@ -1,9 +1,9 @@
 /*
  * BlockCrypto: sectors on several processors, reads and writes of the payload
  *
- * Reads bring ciphertext straight into the caller's buffer and decrypt it there. Whoever else can see that
- * buffer (a guest, where it is the guest's memory) sees the ciphertext for a moment. docs/data-path.md has
- * the life of a request.
+ * Reads put ciphertext directly into the caller's buffer and decrypt it there. Anyone else with access to that buffer
+ * (a guest, if it is guest memory) can see the ciphertext for a moment. docs/data-path.md describes the life of a
+ * request.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,27 +11,27 @@
 #include "block/crypto/block-crypto.h"
 #include "util/thread-pool.h"
 
-/* What is encrypted from the caller's buffer goes through one of ours, of at most this size. */
+/* Maximum size of the bounce buffers into which writes are encrypted. */
 #define BOUNCE_MAX_BYTES (2 * MiB)
 
 /*
- * Buffers of that size are kept: the C library would give the memory back and fault it in again for every
- * request, which costs more than the encryption.
+ * Number of bounce buffers that are kept. If they were freed, the C library would return the memory and fault it in
+ * again for every request, which costs more than the encryption.
  */
 #define BOUNCE_POOL_MAX 16
 #define BOUNCE_SMALL_BYTES (128 * KiB)
 #define BOUNCE_ALIGNMENT 4096
 
-/* More threads than this bring nothing: memory is the limit. */
+/* More threads than this do not help: memory bandwidth is the limit. */
 #define PIECES_MAX 32
 
-/* What one thread does. */
+/* The part of one thread. */
 typedef struct CryptPiece {
     const BlockCrypto *c;
     BlockCryptoRange range;
 } CryptPiece;
 
-/* @done bytes into the range. */
+/* Encrypt or decrypt @bytes that begin @done bytes into the range. */
 static void crypt_sectors(const CryptPiece *p, size_t done, const void *in, void *out, size_t bytes)
 {
     uint64_t sector = p->range.sector + done / QCRYPTO_SECTOR_SIZE;
@@ -43,7 +43,7 @@ static void crypt_sectors(const CryptPiece *p, size_t done, const void *in, void
     }
 }
 
-/* A sector that lies in more than one area. */
+/* Encrypt or decrypt a sector that spans several buffers. */
 static void crypt_straddling(const CryptPiece *p, size_t done)
 {
     const BlockCryptoRange *r = &p->range;
@@ -122,7 +122,7 @@ int coroutine_fn block_crypto_co_preadv(BlockCrypto *c, BdrvChild *child, int64_
     return ret;
 }
 
-/* Every area holds whole sectors, so that each can be encrypted where it is. */
+/* Whether every buffer holds whole sectors, so that each can be encrypted in place. */
 static bool whole_sectors(const BlockCrypto *c, const QEMUIOVector *qiov)
 {
     for (int i = 0; i < qiov->niov; i++) {
@@ -142,7 +142,7 @@ static bool is_pooled(const BlockDriverState *bs, int64_t size)
     return size > BOUNCE_SMALL_BYTES && bs->bl.opt_mem_alignment == BOUNCE_ALIGNMENT;
 }
 
-/* A buffer of @size, at most BOUNCE_MAX_BYTES, that @bs can write from. */
+/* Get a buffer of @size, at most BOUNCE_MAX_BYTES, that @bs can write from. */
 static void *bounce_get(const BlockDriverState *bs, int64_t size)
 {
     void *buf = NULL;

@@ -35,7 +35,7 @@ static bool check_iter_time(int64_t ms, Error **errp)
     return true;
 }
 
-/* The same where -1 leaves the choice of the keyslot to the library. */
+/* The same for a new keyslot, where -1 lets the library choose. */
 static bool check_new_keyslot(int keyslot, int64_t iter_time_ms, Error **errp)
 {
     return (keyslot == QCRYPTO_LUKS_SLOT_ANY || check_keyslot(keyslot, errp)) &&
@@ -43,8 +43,8 @@ static bool check_new_keyslot(int keyslot, int64_t iter_time_ms, Error **errp)
 }
 
 /*
- * Make the handle one that has the volume key: it has where the node was opened with its password, else the secret @id
- * opens it. Where both are given the secret must open the volume, too.
+ * Return a handle that has the volume key: the node's own, if it was opened with a password, otherwise one opened with
+ * the secret @id. If both are available, the secret must still open the volume.
  */
 static bool coroutine_fn unlock_handle(BlockCrypto *c, const BlockCryptoIO *v, const char *id, Error **errp)
 {
@@ -67,7 +67,7 @@ static bool coroutine_fn unlock_handle(BlockCrypto *c, const BlockCryptoIO *v, c
     if (!luks) {
         return false;
     }
-    /* The node still does no I/O: c->cipher stays NULL. */
+    /* The node still cannot do I/O: c->cipher stays NULL. */
     qcrypto_luks_free(c->luks);
     c->luks = luks;
     return true;
@@ -182,7 +182,7 @@ static bool coroutine_fn amend_active(BlockCrypto *c, const QCryptoBlockAmendOpt
         error_setg(errp, "'old-secret' must not be given when activating keyslots");
         return false;
     }
-    /* 0 asks for the least there is, and must not be taken for none given. */
+    /* 0 means the minimum, and must not be taken as unset. */
     int64_t ms = !o->has_iter_time ? 0 : o->iter_time ?: 1;
     return block_crypto_co_keyslot_add(c, o->secret, o->new_secret,
                                        o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, ms, force, job, errp);

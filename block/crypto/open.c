@@ -9,8 +9,8 @@
 #include "crypto/secret.h"
 
 /*
- * Bytes per worker thread that are worth waking it for: some 30 us of work, half as much again as waking a second
- * thread was measured to cost.
+ * Bytes that are worth waking a worker thread for: some 30 us of work, 1.5 times the measured cost of waking a second
+ * thread.
  */
 static int64_t piece_bytes_for(const QCryptoBlockInfoLUKS *info)
 {
@@ -20,8 +20,8 @@ static int64_t piece_bytes_for(const QCryptoBlockInfoLUKS *info)
     return fast ? 256 * KiB : 8 * KiB;
 }
 
-/* Whether BDRV_O_DAMAGED lets a node be opened in spite of @why. */
-static bool may_be_damaged(const BlockCrypto *c, QCryptoLUKSFailure why)
+/* Whether BDRV_O_DAMAGED allows opening a node in spite of @why. */
+static bool header_may_be_damaged(const BlockCrypto *c, QCryptoLUKSFailure why)
 {
     return c->bs->open_flags & BDRV_O_DAMAGED && c->bs->open_flags & BDRV_O_NO_IO &&
            why != QCRYPTO_LUKS_FAILURE_IO && why != QCRYPTO_LUKS_FAILURE_CANCELLED;
@@ -73,7 +73,7 @@ bool coroutine_fn block_crypto_co_open(BlockCrypto *c, const char *key_secret, u
     }
     block_crypto_header_io_init(&v, c, NULL);
     c->luks = block_crypto_co_open_luks(c, &v, password, &why, &err);
-    if (!c->luks && !may_be_damaged(c, why)) {
+    if (!c->luks && !header_may_be_damaged(c, why)) {
         error_propagate(errp, g_steal_pointer(&err));
         return false;
     }
@@ -126,7 +126,7 @@ ImageInfoSpecific *block_crypto_get_specific_info(const BlockCrypto *c)
 
 bool coroutine_fn block_crypto_co_update_begin(BlockCrypto *c, bool payload, bool shared, Job *job, Error **errp)
 {
-    /* Another operation may hold the header for minutes, while it derives a key. */
+    /* Another operation may hold the header for minutes while it derives a key. */
     if (!job_co_mutex_lock(job, &c->lock, errp)) {
         return false;
     }
@@ -143,7 +143,7 @@ void coroutine_fn block_crypto_co_update_end(BlockCrypto *c)
 {
     BlockCryptoIO v;
 
-    /* So that what the node tells of its keyslots is true again. A header that was erased cannot be read. */
+    /* Keep what the node reports about its keyslots up to date. An erased header cannot be read. */
     block_crypto_header_io_init(&v, c, NULL);
     if (c->luks) {
         qcrypto_luks_refresh(c->luks, &v.io, NULL);

@@ -1,5 +1,5 @@
 /*
- * BlockCrypto: the header's own requests, for crypto/luks
+ * BlockCrypto: requests to the header, for crypto/luks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,14 +8,14 @@
 #include "block/graph/graph_int.h"
 #include "block/job.h"
 
-static void coroutine_fn begin_request(BlockCryptoIO *v)
+static void coroutine_fn volume_begin_request(BlockCryptoIO *v)
 {
     if (v->bs) {
         bdrv_co_inc_in_flight(v->bs);
     }
 }
 
-static void end_request(BlockCryptoIO *v)
+static void volume_end_request(BlockCryptoIO *v)
 {
     if (v->bs) {
         bdrv_dec_in_flight(v->bs);
@@ -26,10 +26,10 @@ static int coroutine_fn volume_pread(void *opaque, uint64_t offset, void *buf, s
 {
     BlockCryptoIO *v = opaque;
 
-    begin_request(v);
+    volume_begin_request(v);
     int ret = v->blk ? blk_co_pread(v->blk, offset, bytes, buf)
                      : bdrv_co_pread(v->volume.child, v->volume.offset + offset, bytes, buf);
-    end_request(v);
+    volume_end_request(v);
     return ret;
 }
 
@@ -37,10 +37,10 @@ static int coroutine_fn volume_pwrite(void *opaque, uint64_t offset, const void 
 {
     BlockCryptoIO *v = opaque;
 
-    begin_request(v);
+    volume_begin_request(v);
     int ret = v->blk ? blk_co_pwrite(v->blk, offset, bytes, buf, 0)
                      : bdrv_co_pwrite(v->volume.child, v->volume.offset + offset, bytes, buf, 0);
-    end_request(v);
+    volume_end_request(v);
     return ret;
 }
 
@@ -48,9 +48,9 @@ static int coroutine_fn volume_flush(void *opaque)
 {
     BlockCryptoIO *v = opaque;
 
-    begin_request(v);
+    volume_begin_request(v);
     int ret = v->blk ? blk_co_flush(v->blk) : bdrv_co_flush(v->volume.child->bs);
-    end_request(v);
+    volume_end_request(v);
     return ret;
 }
 
