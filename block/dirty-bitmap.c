@@ -24,19 +24,19 @@ struct BdrvDirtyBitmap {
 
 #define LOCK_GUARD(bs) g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&(bs)->dirty_bitmaps_lock)
 
-/* How many granules the first @bytes of the node touch. */
-static int64_t count_granules(const BdrvDirtyBitmap *bitmap, int64_t bytes)
+/* Number of granules that the first @bytes of the node touch. */
+static int64_t bitmap_count_granules(const BdrvDirtyBitmap *bitmap, int64_t bytes)
 {
     return bytes / bitmap->granularity + (bytes % bitmap->granularity != 0);
 }
 
-/* Where granule number @n begins, or the node ends. */
+/* Offset of granule number @n, or the end of the node. */
 static int64_t granule_offset(const BdrvDirtyBitmap *bitmap, int64_t n)
 {
     return n <= bitmap->length / bitmap->granularity ? n * bitmap->granularity : bitmap->length;
 }
 
-/* The bits of word number @word that stand for the granules from @first on and before @end. */
+/* The bits of word number @word for the granules from @first on and before @end. */
 static uint64_t word_mask(int64_t word, int64_t first, int64_t end)
 {
     int64_t from = MAX(first - word * BITS_PER_WORD, 0);
@@ -46,7 +46,7 @@ static uint64_t word_mask(int64_t word, int64_t first, int64_t end)
 }
 
 /* Set or clear the bits of the granules from @first on and before @end. */
-static void change_bits(BdrvDirtyBitmap *bitmap, int64_t first, int64_t end, bool dirty)
+static void bitmap_change_bits(BdrvDirtyBitmap *bitmap, int64_t first, int64_t end, bool dirty)
 {
     for (int64_t word = first / BITS_PER_WORD; word * BITS_PER_WORD < end; word++) {
         uint64_t mask = word_mask(word, first, end);
@@ -57,8 +57,8 @@ static void change_bits(BdrvDirtyBitmap *bitmap, int64_t first, int64_t end, boo
     }
 }
 
-/* The first granule from @first on and before @end that is @dirty; @end where there is none. */
-static int64_t find_bit(const BdrvDirtyBitmap *bitmap, int64_t first, int64_t end, bool dirty)
+/* The first granule from @first on and before @end that is @dirty; @end if there is none. */
+static int64_t bitmap_find_bit(const BdrvDirtyBitmap *bitmap, int64_t first, int64_t end, bool dirty)
 {
     for (int64_t word = first / BITS_PER_WORD; word * BITS_PER_WORD < end; word++) {
         uint64_t bits = (dirty ? bitmap->words[word] : ~bitmap->words[word]) & word_mask(word, first, end);
@@ -70,23 +70,23 @@ static int64_t find_bit(const BdrvDirtyBitmap *bitmap, int64_t first, int64_t en
     return end;
 }
 
-/* Where a range ends, or the node does. */
-static int64_t range_end(const BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
+/* The end of a range, or of the node. */
+static int64_t bitmap_range_end(const BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
 {
     return bytes < bitmap->length - offset ? offset + bytes : bitmap->length;
 }
 
-static void set_range(BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
+static void bitmap_set_range(BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
 {
-    int64_t end = range_end(bitmap, offset, bytes);
+    int64_t end = bitmap_range_end(bitmap, offset, bytes);
 
     if (offset < end) {
-        change_bits(bitmap, offset / bitmap->granularity, count_granules(bitmap, end), true);
+        bitmap_change_bits(bitmap, offset / bitmap->granularity, bitmap_count_granules(bitmap, end), true);
     }
 }
 
-/* Add words for @n granules, clear behind the first @n_before. False where there is not enough memory. */
-static bool grow_words(BdrvDirtyBitmap *bitmap, int64_t n_before, int64_t n)
+/* Make room for @n granules, with those after the first @n_before clear. False if there is not enough memory. */
+static bool bitmap_grow(BdrvDirtyBitmap *bitmap, int64_t n_before, int64_t n)
 {
     int64_t n_words_before = DIV_ROUND_UP(n_before, BITS_PER_WORD), n_words = DIV_ROUND_UP(n, BITS_PER_WORD);
     uint64_t *words = NULL;
@@ -101,27 +101,27 @@ static bool grow_words(BdrvDirtyBitmap *bitmap, int64_t n_before, int64_t n)
     return words;
 }
 
-/* What a bitmap grows by is dirty. False with @errp, and nothing changed. */
-static bool resize_bitmap(BdrvDirtyBitmap *bitmap, int64_t length, Error **errp)
+/* Resize a bitmap; the new part is dirty. False with @errp, and no change, on failure. */
+static bool bitmap_resize(BdrvDirtyBitmap *bitmap, int64_t length, Error **errp)
 {
     int64_t length_before = bitmap->length;
-    int64_t n_before = count_granules(bitmap, length_before), n = count_granules(bitmap, length);
+    int64_t n_before = bitmap_count_granules(bitmap, length_before), n = bitmap_count_granules(bitmap, length);
 
-    if (n > n_before && !grow_words(bitmap, n_before, n)) {
+    if (n > n_before && !bitmap_grow(bitmap, n_before, n)) {
         error_setg(errp, "Node '%s': not enough memory for a dirty bitmap of %" PRId64 " bytes in pieces of %" PRIu32
                    " bytes", bitmap->bs->node_name, length, bitmap->granularity);
         error_append_hint(errp, "A larger granularity needs less memory.\n");
         return false;
     }
     if (n < n_before) {
-        change_bits(bitmap, n, n_before, false);
+        bitmap_change_bits(bitmap, n, n_before, false);
     }
     bitmap->length = length;
-    set_range(bitmap, length_before, INT64_MAX - length_before);
+    bitmap_set_range(bitmap, length_before, INT64_MAX - length_before);
     return true;
 }
 
-static BdrvDirtyBitmap *find_bitmap(BlockDriverState *bs, const char *name)
+static BdrvDirtyBitmap *bitmap_find(BlockDriverState *bs, const char *name)
 {
     for (GSList *l = bs->dirty_bitmaps; l; l = l->next) {
         BdrvDirtyBitmap *bitmap = l->data;
@@ -133,7 +133,7 @@ static BdrvDirtyBitmap *find_bitmap(BlockDriverState *bs, const char *name)
     return NULL;
 }
 
-static void free_bitmap(BdrvDirtyBitmap *bitmap)
+static void bitmap_free(BdrvDirtyBitmap *bitmap)
 {
     g_free(bitmap->words);
     g_free(bitmap->name);
@@ -144,7 +144,7 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs, uint32_t granula
 {
     assert(granularity && !(granularity & (granularity - 1)));
     LOCK_GUARD(bs);
-    if (name && find_bitmap(bs, name)) {
+    if (name && bitmap_find(bs, name)) {
         error_setg(errp, "Bitmap already exists: %s", name);
         error_append_hint(errp, "Node '%s' has a bitmap of that name.\n", bs->node_name);
         return NULL;
@@ -154,11 +154,11 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs, uint32_t granula
     bitmap->bs = bs;
     bitmap->name = g_strdup(name);
     bitmap->granularity = granularity;
-    if (!resize_bitmap(bitmap, bs->length, errp)) {
-        free_bitmap(bitmap);
+    if (!bitmap_resize(bitmap, bs->length, errp)) {
+        bitmap_free(bitmap);
         return NULL;
     }
-    change_bits(bitmap, 0, count_granules(bitmap, bitmap->length), false);
+    bitmap_change_bits(bitmap, 0, bitmap_count_granules(bitmap, bitmap->length), false);
     g_atomic_pointer_set(&bs->dirty_bitmaps, g_slist_prepend(bs->dirty_bitmaps, bitmap));
     return bitmap;
 }
@@ -172,7 +172,7 @@ void bdrv_release_dirty_bitmap(BdrvDirtyBitmap *bitmap)
     LOCK_GUARD(bs);
 
     g_atomic_pointer_set(&bs->dirty_bitmaps, g_slist_remove(bs->dirty_bitmaps, bitmap));
-    free_bitmap(bitmap);
+    bitmap_free(bitmap);
 }
 
 void bdrv_release_named_dirty_bitmaps(BlockDriverState *bs)
@@ -185,7 +185,7 @@ void bdrv_release_named_dirty_bitmaps(BlockDriverState *bs)
     }
 }
 
-static void set_disabled(BdrvDirtyBitmap *bitmap, bool disabled)
+static void bitmap_set_disabled(BdrvDirtyBitmap *bitmap, bool disabled)
 {
     LOCK_GUARD(bitmap->bs);
 
@@ -194,38 +194,38 @@ static void set_disabled(BdrvDirtyBitmap *bitmap, bool disabled)
 
 void bdrv_disable_dirty_bitmap(BdrvDirtyBitmap *bitmap)
 {
-    set_disabled(bitmap, true);
+    bitmap_set_disabled(bitmap, true);
 }
 
 void bdrv_enable_dirty_bitmap(BdrvDirtyBitmap *bitmap)
 {
-    set_disabled(bitmap, false);
+    bitmap_set_disabled(bitmap, false);
 }
 
 void bdrv_set_dirty_bitmap(BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
 {
     LOCK_GUARD(bitmap->bs);
 
-    set_range(bitmap, offset, bytes);
+    bitmap_set_range(bitmap, offset, bytes);
 }
 
 void bdrv_reset_dirty_bitmap(BdrvDirtyBitmap *bitmap, int64_t offset, int64_t bytes)
 {
     LOCK_GUARD(bitmap->bs);
-    int64_t end = range_end(bitmap, offset, bytes);
+    int64_t end = bitmap_range_end(bitmap, offset, bytes);
 
     assert(QEMU_IS_ALIGNED(offset, bitmap->granularity));
     assert(QEMU_IS_ALIGNED(end, bitmap->granularity) || end == bitmap->length);
     if (offset < end) {
-        change_bits(bitmap, offset / bitmap->granularity, count_granules(bitmap, end), false);
+        bitmap_change_bits(bitmap, offset / bitmap->granularity, bitmap_count_granules(bitmap, end), false);
     }
 }
 
 int64_t bdrv_get_dirty_count(const BdrvDirtyBitmap *bitmap)
 {
     LOCK_GUARD(bitmap->bs);
-    int64_t n = count_granules(bitmap, bitmap->length);
-    bool last = n && find_bit(bitmap, n - 1, n, true) < n;
+    int64_t n = bitmap_count_granules(bitmap, bitmap->length);
+    bool last = n && bitmap_find_bit(bitmap, n - 1, n, true) < n;
 
     return (bitmap->n_dirty - last) * bitmap->granularity + (last ? bitmap->length - granule_offset(bitmap, n - 1) : 0);
 }
@@ -244,22 +244,22 @@ bool bdrv_dirty_bitmap_next_dirty_area(const BdrvDirtyBitmap *bitmap, int64_t st
     if (start >= end) {
         return false;
     }
-    int64_t n = count_granules(bitmap, end);
-    int64_t first = find_bit(bitmap, start / bitmap->granularity, n, true);
+    int64_t n = bitmap_count_granules(bitmap, end);
+    int64_t first = bitmap_find_bit(bitmap, start / bitmap->granularity, n, true);
 
     if (first == n) {
         return false;
     }
     *dirty_start = MAX(granule_offset(bitmap, first), start);
     end = max < end - *dirty_start ? *dirty_start + max : end;
-    int64_t clean = find_bit(bitmap, first, count_granules(bitmap, end), false);
+    int64_t clean = bitmap_find_bit(bitmap, first, bitmap_count_granules(bitmap, end), false);
     *dirty_bytes = MIN(granule_offset(bitmap, clean), end) - *dirty_start;
     return true;
 }
 
 void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
-    /* Most nodes have none. One that is being made now is of no concern: its maker reads after this write. */
+    /* Most nodes have none. A bitmap that is just being created need not see this write: its creator reads after it. */
     if (!g_atomic_pointer_get(&bs->dirty_bitmaps)) {
         return;
     }
@@ -269,7 +269,7 @@ void bdrv_set_dirty(BlockDriverState *bs, int64_t offset, int64_t bytes)
         BdrvDirtyBitmap *bitmap = l->data;
 
         if (!bitmap->disabled) {
-            set_range(bitmap, offset, bytes);
+            bitmap_set_range(bitmap, offset, bytes);
         }
     }
 }
@@ -279,7 +279,7 @@ bool bdrv_resize_dirty_bitmaps(BlockDriverState *bs, int64_t length, Error **err
     LOCK_GUARD(bs);
 
     for (GSList *l = bs->dirty_bitmaps; l; l = l->next) {
-        if (!resize_bitmap(l->data, length, errp)) {
+        if (!bitmap_resize(l->data, length, errp)) {
             return false;
         }
     }

@@ -1,5 +1,5 @@
 /*
- * The list of all drivers
+ * The list of drivers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * New files
+ * file: creating files
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 typedef struct CreateWork {
     const char *filename;
     int fd;
-    bool created;           /* it was not there before */
+    bool created;           /* it did not exist before */
 } CreateWork;
 
 static int create_worker(void *opaque)
@@ -38,7 +38,7 @@ static int empty_worker(void *opaque)
     return RETRY_ON_EINTR(ftruncate(work->fd, 0)) < 0 ? -errno : 0;
 }
 
-/* The file does without where the file system has no hints, or none of this size. */
+/* Not an error if the file system has no hints, or does not support this size. */
 static void set_extent_size_hint(int fd, uint64_t bytes, const char *filename)
 {
     struct fsxattr attr;
@@ -53,7 +53,7 @@ static void set_extent_size_hint(int fd, uint64_t bytes, const char *filename)
     warn_report("Could not set the extent size hint of '%s': %s", filename, g_strerror(errno));
 }
 
-/* Takes effect on an empty file only. File systems without copy-on-write refuse, and need not be asked. */
+/* Only has an effect on an empty file. File systems without copy-on-write refuse it, and do not need it. */
 static void set_nocow(int fd)
 {
     int attr;
@@ -64,7 +64,7 @@ static void set_nocow(int fd)
     }
 }
 
-/* What was set aside block by block is to be there after a power cut. */
+/* Space allocated block by block must survive a power cut. */
 static int sync_worker(void *opaque)
 {
     CreateWork *work = opaque;
@@ -72,8 +72,8 @@ static int sync_worker(void *opaque)
     return RETRY_ON_EINTR(fsync(work->fd)) < 0 ? -errno : 0;
 }
 
-/* Lock the file against its users, then make it what @o asks for. */
-static bool coroutine_fn fill_file(CreateWork *work, const BlockdevCreateOptionsFile *o, FileLock *lock,
+/* Lock the file against other users, then create the contents that @o describes. */
+static bool coroutine_fn file_fill(CreateWork *work, const BlockdevCreateOptionsFile *o, FileLock *lock,
                                    Job *job, Error **errp)
 {
     PreallocMode prealloc = o->has_preallocation ? o->preallocation : PREALLOC_MODE_OFF;
@@ -88,7 +88,7 @@ static bool coroutine_fn fill_file(CreateWork *work, const BlockdevCreateOptions
         return false;
     }
     file_lock_init(lock, file_lock_supported(work->fd));
-    /* All data goes, so nobody else may be writing any. */
+    /* All data is lost, so nobody else may be writing. */
     if (!file_lock_prepare(lock, work->fd, BLK_PERM_WRITE | BLK_PERM_RESIZE,
                            BLK_PERM_ALL & ~(BLK_PERM_WRITE | BLK_PERM_RESIZE), o->filename, errp)) {
         return false;
@@ -141,7 +141,7 @@ bool coroutine_fn file_co_create(const BlockdevCreateOptions *options, Job *job,
         error_setg_errno(errp, -ret, "Could not create '%s'", o->filename);
         return false;
     }
-    bool ok = fill_file(&work, o, &lock, job, errp);
+    bool ok = file_fill(&work, o, &lock, job, errp);
     if (!ok && work.created) {
         unlink(o->filename);
     }

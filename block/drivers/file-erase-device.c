@@ -1,5 +1,5 @@
 /*
- * Secure erase on block devices: what sysfs tells of them and of the devices that they stand on
+ * Secure erase on block devices: what sysfs tells about them and the devices below
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,14 +10,14 @@
 
 #include "block/drivers/file-erase.h"
 
-/* More storage on top of storage than anybody has. */
+/* More layers of storage than anybody uses. */
 #define MAX_DEPTH 8
 
 #define OVERWRITTEN SECURE_ERASE_ASSURANCE_OVERWRITTEN
 #define MAY_SURVIVE SECURE_ERASE_ASSURANCE_MAY_SURVIVE
 #define UNKNOWN SECURE_ERASE_ASSURANCE_UNKNOWN
 
-/* @dir is the device's directory in sysfs, @name its last part. */
+/* @dir is the device's directory in sysfs, @name its last component. */
 typedef void JudgeFunc(const char *dir, const char *name, unsigned depth, BdrvEraseInfo *info);
 
 char *erase_sysfs_dir(dev_t dev)
@@ -34,7 +34,7 @@ static bool attr_is(const char *dir, const char *attr, const char *value)
     return text && !strcmp(text, value);
 }
 
-/* Judge each device that this one stands on; false where there are none. */
+/* Judge each device below this one. False if there are none. */
 static bool judge_slaves(const char *dir, unsigned depth, BdrvEraseInfo *info)
 {
     g_autofree char *path = g_build_filename(dir, "slaves", NULL);
@@ -57,7 +57,7 @@ static bool judge_slaves(const char *dir, unsigned depth, BdrvEraseInfo *info)
     return any;
 }
 
-/* The file that the kernel names is the one behind loop device @name. */
+/* Whether @fd is the backing file of loop device @name. */
 static bool is_backing_file(const char *name, int fd)
 {
     g_autofree char *node = g_build_filename("/dev", name, NULL);
@@ -79,13 +79,13 @@ static void judge_loop(const char *dir, const char *name, unsigned depth, BdrvEr
         return;
     }
     erase_note(info, OVERWRITTEN, "%s: loop device on %s", name, path);
-    /* Where in that file the range lies is not known here: all of it counts. */
+    /* The position of the range in that file is unknown here, so judge all of it. */
     erase_judge_fd(fd, 0, UINT64_MAX, depth + 1, info);
 }
 
-/* What LVM calls the hidden volumes that its visible ones stand on. */
+/* Names of the hidden volumes that LVM volumes are built on. */
 static const struct {
-    const char *suffix;     /* of the UUID */
+    const char *suffix;     /* suffix of the UUID */
     const char *what;
 } lvm_parts[] = {
     { "-tpool", "a thin volume" },
@@ -97,7 +97,7 @@ static const struct {
     { "-corig", "a cached volume" },
 };
 
-/* An LVM volume on other parts of LVM: whether it is plain. True on plain disks, partitions, or dm-crypt. */
+/* Whether an LVM volume is plain: on plain disks, partitions or dm-crypt. */
 static bool lvm_is_plain(const char *dir, const char *name, BdrvEraseInfo *info)
 {
     g_autofree char *path = g_build_filename(dir, "slaves", NULL);
@@ -130,7 +130,7 @@ static void judge_dm(const char *dir, const char *name, unsigned depth, BdrvEras
     g_autofree char *label = g_strdup_printf("%s (%s)", name, title ?: "?");
     const char *kind = uuid ?: "";
 
-    /* A partition of a mapped device */
+    /* a partition of a mapped device */
     if (g_str_has_prefix(kind, "part") && strchr(kind, '-')) {
         kind = strchr(kind, '-') + 1;
     }
@@ -172,7 +172,7 @@ static void judge_md(const char *dir, const char *name, unsigned depth, BdrvEras
     }
 }
 
-/* The machine is a guest: its disks are files or networks of the host. */
+/* Whether this is a virtual machine: its disks are files or networks of the host. */
 static bool is_virtual(const char *dir)
 {
     g_autofree char *cpuinfo = erase_read_text(erase_host.proc, "cpuinfo");
@@ -223,7 +223,7 @@ static void judge_ram(const char *dir, const char *name, unsigned depth, BdrvEra
 }
 
 static const struct {
-    const char *prefix;     /* of the name; a number follows, or for disks a letter */
+    const char *prefix;     /* of the name; followed by a number or, for disks, a letter */
     JudgeFunc *judge;
 } devices[] = {
     { "loop",   judge_loop },
@@ -254,7 +254,7 @@ void erase_judge_device(dev_t dev, unsigned depth, BdrvEraseInfo *info)
         erase_note(info, UNKNOWN, "device %u:%u could not be examined", major(dev), minor(dev));
         return;
     }
-    /* A partition: its directory is within that of the disk. */
+    /* The directory of a partition is inside that of its disk. */
     g_autofree char *partition = erase_read_text(dir, "partition");
     if (partition) {
         char *disk = g_path_get_dirname(dir);

@@ -1,5 +1,5 @@
 /*
- * Secure erase on file systems: which of them overwrite in place, and which extents of a file
+ * Secure erase on file systems: which of them overwrite in place, and which extents a file has
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@ typedef struct EraseTarget {
     uint64_t bytes;
 } EraseTarget;
 
-/* Judges one kind of file system; true where what stands below it counts, too. */
+/* Judge one type of file system. True if the storage below it counts as well. */
 typedef bool JudgeFunc(const EraseTarget *t, const char *name, BdrvEraseInfo *info);
 
 static void judge_extent(const struct fiemap_extent *e, const char *name, BdrvEraseInfo *info)
@@ -69,7 +69,7 @@ static void judge_extents(const EraseTarget *t, const char *name, BdrvEraseInfo 
             struct fiemap_extent e = map->fm_extents[i];
             uint64_t next = e.fe_logical + e.fe_length;
 
-            /* Each reason once. */
+            /* Report each reason once. */
             e.fe_flags &= ~seen;
             judge_extent(&e, name, info);
             seen |= e.fe_flags & ~(uint32_t)FIEMAP_EXTENT_DATA_ENCRYPTED;
@@ -87,7 +87,7 @@ static bool judge_in_place(const EraseTarget *t, const char *name, BdrvEraseInfo
     return true;
 }
 
-/* With data=journal, or the attribute, what was written to the file went through the journal. */
+/* With data=journal, or the file attribute for it, the file's data went through the journal. */
 static bool judge_ext(const EraseTarget *t, const char *name, BdrvEraseInfo *info)
 {
     g_autofree char *dir = erase_sysfs_dir(t->st->st_dev);
@@ -180,7 +180,7 @@ static const struct {
     const char *name;
     JudgeFunc *judge;
 } file_systems[] = {
-    { 0x0000ef53, "ext4",      judge_ext },         /* ext2 and ext3 have the same */
+    { 0x0000ef53, "ext4",      judge_ext },         /* also ext2 and ext3 */
     { 0x58465342, "xfs",       judge_xfs },
     { 0x00004d44, "vfat",      judge_in_place },
     { 0x2011bab0, "exfat",     judge_in_place },

@@ -1,5 +1,5 @@
 /*
- * Secure erase, as far as files and devices of the host are concerned: the entry, and what its parts share
+ * Secure erase on files and devices of the host: the entry point and shared functions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -76,7 +76,7 @@ void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64
                                      BdrvEraseInfo *info)
 {
     BDRVFileState *s = bs->opaque;
-    /* The file has many extents, perhaps, and a reopen may close the node's own descriptor meanwhile. */
+    /* The file may have many extents, and a reopen may close the node's descriptor meanwhile. */
     g_auto_fd int fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
     EraseWork work = { .fd = fd, .offset = offset, .bytes = bytes, .info = info };
 

@@ -1,8 +1,8 @@
 /*
- * What overwriting is worth: from the file through its file system to the devices below
+ * How reliably overwriting destroys data: from the file through its file system to the devices below
  *
- * Each layer adds a note and may weaken the assurance; none makes it stronger. docs/secure-erase.md has the
- * rules and the reasons.
+ * Each layer adds a note and may lower the assurance; none raises it. docs/secure-erase.md has the rules and the
+ * reasons.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 
 #include "block/block-common.h"
 
-/* Where the answers come from; tests give their own. */
+/* Access to the host; tests replace it. */
 typedef struct EraseHost {
     int (*fstat)(int fd, struct stat *st);
     int (*fstatfs)(int fd, struct statfs *st);
@@ -24,12 +24,12 @@ typedef struct EraseHost {
 } EraseHost;
 extern EraseHost erase_host;
 
-/* Add a note; the assurance becomes @level where that is weaker. */
+/* Add a note, and lower the assurance to @level if that is weaker. */
 void erase_note(BdrvEraseInfo *info, SecureEraseAssurance level, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
 /*
- * Judge @bytes at @offset of the open file or device @fd. @depth counts what stands on what (0 for the image
- * itself). All of these block.
+ * Judge @bytes at @offset of the open file or device @fd. @depth counts the layers (0 for the image itself). All of
+ * these block.
  */
 void erase_judge_fd(int fd, uint64_t offset, uint64_t bytes, unsigned depth, BdrvEraseInfo *info);
 void erase_judge_file(int fd, const struct stat *st, uint64_t offset, uint64_t bytes, unsigned depth,
@@ -38,7 +38,7 @@ void erase_judge_device(dev_t dev, unsigned depth, BdrvEraseInfo *info);
 
 /* The directory of @dev in sysfs, or NULL; caller frees. */
 char *erase_sysfs_dir(dev_t dev);
-/* A small text file without the white space at its ends, or NULL; caller frees. */
+/* Read a small text file, without leading and trailing white space. NULL if it cannot be read; caller frees. */
 char *erase_read_text(const char *dir, const char *name);
 
 #endif

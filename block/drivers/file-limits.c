@@ -1,5 +1,5 @@
 /*
- * Limits of file and host_device: what alignment direct I/O needs
+ * Limits of file and host_device: the alignment that direct I/O needs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,10 +11,10 @@
 
 #include "block/drivers/file.h"
 
-/* Enough for every device there is; tried where nothing smaller was seen to work. */
+/* Enough for every device; used if no smaller alignment was found to work. */
 #define ALIGN_MAX 4096
 
-/* Ask the kernel (6.1 and later): true where it knows. */
+/* Ask the kernel (6.1 and later). True if it knows. */
 static bool probe_statx(BDRVFileState *s)
 {
 #ifdef STATX_DIOALIGN
@@ -37,12 +37,12 @@ static bool can_read(int fd, void *buf, size_t bytes)
     return RETRY_ON_EINTR(pread(fd, buf, bytes, 0)) >= 0;
 }
 
-/* Read with ever larger alignments until the kernel takes it. */
+/* Read with increasing alignments until the kernel accepts it. */
 static void probe_trial(BDRVFileState *s)
 {
     void *buf = NULL;
 
-    /* At the end of the file some file systems return before they look at the alignment. */
+    /* At the end of the file, some file systems return before they check the alignment. */
     if (lseek(s->fd, 0, SEEK_END) < ALIGN_MAX || posix_memalign(&buf, ALIGN_MAX, 2 * ALIGN_MAX) != 0) {
         return;
     }

@@ -1,5 +1,5 @@
 /*
- * Image locks: tell other programs, QEMU's among them, what a file is used for
+ * Image locks: tell other programs, including QEMU's, what a file is used for
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,8 +17,8 @@ static int lock_byte(int fd, off_t byte, short type)
     return RETRY_ON_EINTR(fcntl(fd, F_OFD_SETLK, &fl)) == 0 ? 0 : -errno;
 }
 
-/* Somebody else has locked @byte: 1, or 0, or -errno. */
-static int byte_is_taken(int fd, off_t byte)
+/* Whether another user has locked @byte: 1, 0 or -errno. */
+static int file_lock_is_taken(int fd, off_t byte)
 {
     struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 
@@ -30,7 +30,7 @@ static int byte_is_taken(int fd, off_t byte)
 
 bool file_lock_supported(int fd)
 {
-    return byte_is_taken(fd, PERM_BYTE) >= 0;
+    return file_lock_is_taken(fd, PERM_BYTE) >= 0;
 }
 
 void file_lock_init(FileLock *lock, bool enabled)
@@ -39,7 +39,7 @@ void file_lock_init(FileLock *lock, bool enabled)
 }
 
 /* Lock the bytes from @base on whose bits are set in @wanted. */
-static int acquire(int fd, off_t base, uint64_t *held, uint64_t wanted)
+static int file_lock_acquire(int fd, off_t base, uint64_t *held, uint64_t wanted)
 {
     for (int i = 0; i < PERM_COUNT; i++) {
         uint64_t bit = UINT64_C(1) << i;
@@ -55,19 +55,19 @@ static int acquire(int fd, off_t base, uint64_t *held, uint64_t wanted)
     return 0;
 }
 
-static void release(int fd, off_t base, uint64_t *held, uint64_t unwanted)
+static void file_lock_release(int fd, off_t base, uint64_t *held, uint64_t unwanted)
 {
     for (int i = 0; i < PERM_COUNT; i++) {
         uint64_t bit = UINT64_C(1) << i;
 
-        /* A byte that cannot be unlocked stays noted as held: the file counts as busier than it is. */
+        /* A byte that cannot be unlocked remains in @held: the file then counts as busier than it is. */
         if (unwanted & *held & bit && lock_byte(fd, base + i, F_UNLCK) == 0) {
             *held &= ~bit;
         }
     }
 }
 
-static void lock_error(Error **errp, int ret, const char *kind, uint64_t perm, const char *filename)
+static void file_lock_error(Error **errp, int ret, const char *kind, uint64_t perm, const char *filename)
 {
     g_autofree char *name = bdrv_perm_names(perm);
 
@@ -78,20 +78,20 @@ static void lock_error(Error **errp, int ret, const char *kind, uint64_t perm, c
     }
 }
 
-/* Nobody else keeps the bits of @perm to himself, or uses what @shared lacks. */
-static bool check_others(int fd, uint64_t perm, uint64_t shared, const char *filename, Error **errp)
+/* Check that no other user refuses to share @perm, or uses a permission missing from @shared. */
+static bool file_lock_check_others(int fd, uint64_t perm, uint64_t shared, const char *filename, Error **errp)
 {
     for (int i = 0; i < PERM_COUNT; i++) {
         uint64_t bit = UINT64_C(1) << i;
-        int ret = perm & bit ? byte_is_taken(fd, UNSHARED_BYTE + i) : 0;
+        int ret = perm & bit ? file_lock_is_taken(fd, UNSHARED_BYTE + i) : 0;
 
         if (ret != 0) {
-            lock_error(errp, ret, "", bit, filename);
+            file_lock_error(errp, ret, "", bit, filename);
             return false;
         }
-        ret = shared & bit ? 0 : byte_is_taken(fd, PERM_BYTE + i);
+        ret = shared & bit ? 0 : file_lock_is_taken(fd, PERM_BYTE + i);
         if (ret != 0) {
-            lock_error(errp, ret, "shared ", bit, filename);
+            file_lock_error(errp, ret, "shared ", bit, filename);
             return false;
         }
     }
@@ -106,16 +106,16 @@ bool file_lock_prepare(FileLock *lock, int fd, uint64_t perm, uint64_t shared, c
     if (!lock->enabled || (perm == lock->perm && shared == lock->shared)) {
         return true;
     }
-    int ret = acquire(fd, PERM_BYTE, &lock->held_perm, perm);
+    int ret = file_lock_acquire(fd, PERM_BYTE, &lock->held_perm, perm);
     if (ret < 0) {
-        lock_error(errp, ret, "", perm, filename);
+        file_lock_error(errp, ret, "", perm, filename);
     } else {
-        ret = acquire(fd, UNSHARED_BYTE, &lock->held_unshared, ~shared & BLK_PERM_ALL);
+        ret = file_lock_acquire(fd, UNSHARED_BYTE, &lock->held_unshared, ~shared & BLK_PERM_ALL);
         if (ret < 0) {
-            lock_error(errp, ret, "shared ", ~shared & BLK_PERM_ALL, filename);
+            file_lock_error(errp, ret, "shared ", ~shared & BLK_PERM_ALL, filename);
         }
     }
-    if (ret == 0 && check_others(fd, perm, shared, filename, errp)) {
+    if (ret == 0 && file_lock_check_others(fd, perm, shared, filename, errp)) {
         return true;
     }
     error_append_hint(errp, "Is another process using the image [%s]?\n", filename);
@@ -133,12 +133,12 @@ void file_lock_commit(FileLock *lock, int fd, uint64_t perm, uint64_t shared)
 void file_lock_abort(FileLock *lock, int fd)
 {
     if (lock->enabled) {
-        release(fd, PERM_BYTE, &lock->held_perm, ~lock->perm);
-        release(fd, UNSHARED_BYTE, &lock->held_unshared, lock->shared);
+        file_lock_release(fd, PERM_BYTE, &lock->held_perm, ~lock->perm);
+        file_lock_release(fd, UNSHARED_BYTE, &lock->held_unshared, lock->shared);
     }
 }
 
-static int copy_bytes(int fd, off_t base, uint64_t held)
+static int file_lock_copy_bytes(int fd, off_t base, uint64_t held)
 {
     for (int i = 0; i < PERM_COUNT; i++) {
         int ret = lock_byte(fd, base + i, held & UINT64_C(1) << i ? F_RDLCK : F_UNLCK);
@@ -152,7 +152,7 @@ static int copy_bytes(int fd, off_t base, uint64_t held)
 
 int file_lock_copy(const FileLock *lock, int fd)
 {
-    int ret = lock->enabled ? copy_bytes(fd, PERM_BYTE, lock->held_perm) : 0;
+    int ret = lock->enabled ? file_lock_copy_bytes(fd, PERM_BYTE, lock->held_perm) : 0;
 
-    return lock->enabled && ret == 0 ? copy_bytes(fd, UNSHARED_BYTE, lock->held_unshared) : ret;
+    return lock->enabled && ret == 0 ? file_lock_copy_bytes(fd, UNSHARED_BYTE, lock->held_unshared) : ret;
 }

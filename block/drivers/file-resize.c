@@ -1,5 +1,5 @@
 /*
- * The length of a regular file, and space set aside for it
+ * The length of a regular file, and preallocation
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,8 +11,8 @@
 #include "util/thread-pool.h"
 
 /*
- * Between pieces progress is reported, and a cancel is honoured. They get as large as this time allows: there are file
- * systems that allocate a TiB in it, and others where every block is written.
+ * Time for one piece of preallocation. Between pieces, progress is reported and a cancel honoured. The pieces grow as
+ * far as this allows: some file systems allocate a TiB in that time, others write every block.
  */
 #define PIECE_NS (100 * SCALE_MS)
 #define PIECE_MIN_BYTES (1 * MiB)
@@ -36,7 +36,7 @@ static int allocate_worker(void *opaque)
     ResizeWork *work = opaque;
     int err;
 
-    /* Where the file system cannot, glibc touches every block. */
+    /* If the file system cannot do this, glibc touches every block. */
     do {
         err = posix_fallocate(work->fd, work->offset, work->bytes);
     } while (err == EINTR);
@@ -44,8 +44,8 @@ static int allocate_worker(void *opaque)
 }
 
 /*
- * Replace the descriptor for write_zeroes_worker(): the new one uses the page cache even if the node does not,
- * since the old end need not be aligned, and a failed sync of it does not hide the error from the node's own flushes.
+ * Replace the descriptor for write_zeroes_worker(). The new one uses the page cache even if the node does not, because
+ * the old end may be unaligned; and a failed sync of it does not hide the error from the node's own flushes.
  */
 static int reopen_worker(void *opaque)
 {
@@ -76,11 +76,14 @@ static int write_zeroes_worker(void *opaque)
         }
         pos += n;
     }
-    /* What stays in the page cache would have to be written at the end, when nobody can cancel. */
+    /* Otherwise the page cache would have to be written at the end, which cannot be cancelled. */
     return RETRY_ON_EINTR(fdatasync(work->fd)) < 0 ? -errno : 0;
 }
 
-/* Rather than fill the file system up and fail then. What it does not tell does not count. */
+/*
+ * Check the free space first, rather than fill the file system up and fail then. Ignored if the file system does not
+ * tell.
+ */
 static int check_space_worker(void *opaque)
 {
     ResizeWork *work = opaque;
@@ -92,8 +95,8 @@ static int check_space_worker(void *opaque)
     return (uint64_t)work->bytes / st.f_frsize > st.f_bfree ? -ENOSPC : 0;
 }
 
-/* Do the range of @work in pieces. 0 or -errno; -ECANCELED where @job was cancelled. */
-static int coroutine_fn preallocate_range(const ResizeWork *work, int (*worker)(void *opaque), Job *job)
+/* Process the range of @work in pieces. 0 or -errno; -ECANCELED if @job was cancelled. */
+static int coroutine_fn file_preallocate_range(const ResizeWork *work, int (*worker)(void *opaque), Job *job)
 {
     int64_t end = work->offset + work->bytes, bytes = PIECE_MIN_BYTES;
     ResizeWork piece = { .fd = work->fd };
@@ -118,9 +121,9 @@ static int coroutine_fn preallocate_range(const ResizeWork *work, int (*worker)(
     return ret;
 }
 
-/* Set space aside for what lies beyond @old_bytes. */
-static bool coroutine_fn preallocate(int fd, int64_t old_bytes, int64_t new_bytes, bool full, Job *job,
-                                     Error **errp)
+/* Preallocate space beyond @old_bytes. */
+static bool coroutine_fn file_preallocate(int fd, int64_t old_bytes, int64_t new_bytes, bool full, Job *job,
+                                          Error **errp)
 {
     ResizeWork work = { .fd = fd, .offset = old_bytes, .bytes = new_bytes - old_bytes };
     int ret = thread_pool_submit_co(THREAD_POOL_IO, check_space_worker, &work);
@@ -129,7 +132,7 @@ static bool coroutine_fn preallocate(int fd, int64_t old_bytes, int64_t new_byte
         ret = thread_pool_submit_co(THREAD_POOL_IO, reopen_worker, &work);
     }
     if (ret == 0) {
-        ret = preallocate_range(&work, full ? write_zeroes_worker : allocate_worker, job);
+        ret = file_preallocate_range(&work, full ? write_zeroes_worker : allocate_worker, job);
     }
     if (work.fd >= 0 && work.fd != fd) {
         thread_pool_submit_co(THREAD_POOL_IO, close_worker, &work);
@@ -156,8 +159,8 @@ bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, Prea
     }
     job_progress_add_remaining(job, MAX(new_bytes - old_bytes, 0));
     if (prealloc != PREALLOC_MODE_OFF &&
-        !preallocate(fd, old_bytes, new_bytes, prealloc == PREALLOC_MODE_FULL, job, errp)) {
-        /* Give back what was allocated; nothing more can be done where this fails, too. */
+        !file_preallocate(fd, old_bytes, new_bytes, prealloc == PREALLOC_MODE_FULL, job, errp)) {
+        /* Free what was allocated. If this fails as well, there is nothing else to try. */
         work.bytes = old_bytes;
         thread_pool_submit_co(THREAD_POOL_IO, set_length_worker, &work);
         return false;

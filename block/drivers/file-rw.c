@@ -1,7 +1,7 @@
 /*
  * Reads, writes and flushes of file and host_device
  *
- * What is in the page cache is read right here. Everything else goes to io_uring, or to worker threads.
+ * Data in the page cache is read directly. Everything else goes to io_uring or to worker threads.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,12 +12,12 @@
 #include "block/drivers/file.h"
 #include "util/thread-pool.h"
 
-/* Copying more than this out of the page cache would hold up the event loop. */
+/* Copying more than this from the page cache would block the event loop for too long. */
 #define INLINE_READ_MAX_BYTES (64 * KiB)
 
 /*
- * From this size on, reads of the page cache go to worker threads, which copy on several processors: io_uring
- * would copy on the event loop's own. Writes to one file take turns anyway.
+ * From this size on, reads from the page cache go to worker threads, which copy on several processors: io_uring would
+ * copy on the event loop's processor. Writes to one file are serialized by the kernel anyway.
  */
 #define THREAD_READ_MIN_BYTES (512 * KiB)
 
@@ -30,8 +30,8 @@ static int transfer_worker(void *opaque)
     return ret < 0 ? -errno : (int)ret;
 }
 
-/* Read what needs no waiting: bytes, or -EAGAIN. */
-static int read_cached(BDRVFileState *s, FileRequest *req)
+/* Read without waiting. Returns bytes or -EAGAIN. */
+static int file_read_cached(BDRVFileState *s, FileRequest *req)
 {
     ssize_t ret;
 
@@ -45,14 +45,14 @@ static int read_cached(BDRVFileState *s, FileRequest *req)
     return ret < 0 ? -EAGAIN : (int)ret;
 }
 
-static int coroutine_fn transfer(BDRVFileState *s, FileRequest *req, int64_t bytes)
+static int coroutine_fn file_transfer(BDRVFileState *s, FileRequest *req, int64_t bytes)
 {
     bool copies = !req->write && !s->direct;
     bool use_uring = s->use_uring && !(copies && s->copy_in_threads && bytes >= THREAD_READ_MIN_BYTES);
     int ret = -EAGAIN;
 
     if (copies && bytes <= INLINE_READ_MAX_BYTES) {
-        ret = read_cached(s, req);
+        ret = file_read_cached(s, req);
     }
     if (ret == -EAGAIN && use_uring) {
         ret = file_uring_transfer(req);
@@ -63,8 +63,8 @@ static int coroutine_fn transfer(BDRVFileState *s, FileRequest *req, int64_t byt
     return ret;
 }
 
-/* All of @qiov, in as many transfers as the kernel makes of it. */
-static int coroutine_fn transfer_all(BDRVFileState *s, FileRequest *req, QEMUIOVector *qiov)
+/* Transfer all of @qiov, in as many pieces as the kernel needs. */
+static int coroutine_fn file_transfer_all(BDRVFileState *s, FileRequest *req, QEMUIOVector *qiov)
 {
     int64_t start = req->offset;
     int64_t bytes = qiov->size, done = 0;
@@ -80,7 +80,7 @@ static int coroutine_fn transfer_all(BDRVFileState *s, FileRequest *req, QEMUIOV
         req->iov = rest.iov;
         req->niov = rest.niov;
         req->offset = start + done;
-        int ret = transfer(s, req, bytes - done);
+        int ret = file_transfer(s, req, bytes - done);
         if (done > 0) {
             qemu_iovec_destroy(&rest);
         }
@@ -89,7 +89,7 @@ static int coroutine_fn transfer_all(BDRVFileState *s, FileRequest *req, QEMUIOV
         } else if (ret == 0 && req->write) {
             return -ENOSPC;
         } else if (ret == 0) {
-            /* The end of the file, which somebody cut short, or within the last block of direct I/O. */
+            /* The end of the file: truncated by another program, or within the last block of direct I/O. */
             qemu_iovec_memset(qiov, done, 0, bytes - done);
             break;
         } else if (ret != -EINTR && ret != -EAGAIN) {
@@ -108,14 +108,14 @@ static int coroutine_fn file_co_rw(BlockDriverState *bs, FileRequest *req, QEMUI
     req->fd = s->fd;
     req->max_batch = s->max_batch;
     if (!s->direct || qemu_iovec_is_aligned(qiov, s->mem_alignment)) {
-        return transfer_all(s, req, qiov);
+        return file_transfer_all(s, req, qiov);
     }
     void *buf = qemu_blockalign(bs, qiov->size);
     qemu_iovec_init_buf(&bounce, buf, qiov->size);
     if (req->write) {
         qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
     }
-    ret = transfer_all(s, req, &bounce);
+    ret = file_transfer_all(s, req, &bounce);
     if (ret == 0 && !req->write) {
         qemu_iovec_from_buf(qiov, 0, buf, qiov->size);
     }
@@ -155,7 +155,7 @@ int coroutine_fn file_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t b
     int ret = file_co_rw(bs, &req, qiov);
 
     if (ret == 0 && s->direct && !s->is_blkdev && offset + bytes > bs->length) {
-        /* Rounding up to a block of direct I/O has made the file longer than its last sector. */
+        /* Rounding up to a block of direct I/O has extended the file beyond its last sector. */
         CutWork work = { .fd = s->fd, .bytes = bs->length };
         ret = thread_pool_submit_co(THREAD_POOL_IO, cut_worker, &work);
     }

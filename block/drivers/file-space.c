@@ -1,5 +1,5 @@
 /*
- * Holes of file and host_device: block status, discard, writing zeroes without writing them
+ * Holes in file and host_device: block status, discard, zeroing without writing
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,15 +19,15 @@ typedef struct SpaceWork {
     BdrvRequestFlags flags;
 } SpaceWork;
 
-/* What a kernel or file system says that does not have the operation at all. */
+/* Errors of a kernel or file system that lacks the operation entirely. */
 static bool is_unsupported(int err)
 {
     return err == EOPNOTSUPP || err == ENOSYS || err == ENOTTY;
 }
 
 /*
- * Call fallocate() unless *@unsupported says that it is in vain. EINVAL can be about this range alone: not
- * remembered, but nothing that writing could not do.
+ * Call fallocate() unless *@unsupported says that it cannot work. EINVAL may be about this range only, so it is not
+ * remembered; the caller can still write zeroes.
  */
 static int do_fallocate(const SpaceWork *work, int mode, gint *unsupported)
 {
@@ -81,7 +81,7 @@ static int zeroes_worker(void *opaque)
     if (!s->is_blkdev) {
         return do_fallocate(work, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, &s->no_zero_range);
     }
-    /* Where the device has no command for it the kernel writes zeroes out, which some callers do not want. */
+    /* If the device has no command for it, the kernel writes zeroes out, which some callers do not want. */
     return work->flags & BDRV_REQ_NO_FALLBACK ? -ENOTSUP : do_ioctl_range(work, BLKZEROOUT, &s->no_zeroout);
 }
 
@@ -111,10 +111,10 @@ typedef struct StatusWork {
     int fd;
     int64_t offset;
     bool data;
-    int64_t end;        /* of what begins at @offset; INT64_MAX: the end of the file */
+    int64_t end;        /* end of the extent at @offset; INT64_MAX: the end of the file */
 } StatusWork;
 
-/* Whether there is data at the offset, and how far it goes on like that. In doubt all is data. */
+/* Whether there is data at the offset, and how far it extends. If in doubt, it is data. */
 static int status_worker(void *opaque)
 {
     StatusWork *work = opaque;
@@ -123,7 +123,7 @@ static int status_worker(void *opaque)
     work->data = true;
     work->end = INT64_MAX;
     if (data < 0 && errno == ENXIO) {
-        work->data = false;         /* a hole up to the end */
+        work->data = false;         /* a hole up to the end of the file */
     } else if (data > work->offset) {
         work->data = false;
         work->end = data;
@@ -148,7 +148,7 @@ int coroutine_fn file_co_block_status(BlockDriverState *bs, int64_t offset, int6
     if (work.data && *pnum < bytes) {
         *pnum = MIN(bytes, ROUND_UP(*pnum, align));
     } else if (!work.data && *pnum < bytes) {
-        /* A block that is only in part a hole counts as data. */
+        /* A block that is partly a hole counts as data. */
         *pnum = ROUND_DOWN(*pnum, align);
         if (*pnum == 0) {
             work.data = true;

@@ -14,8 +14,8 @@
 #include <valgrind/memcheck.h>
 #endif
 
-/* Valgrind does not see what the kernel wrote into memory for the ring. */
-static void tell_valgrind(const FileRequest *req, ssize_t left)
+/* Valgrind does not see what the kernel writes into memory through the ring. */
+static void uring_tell_valgrind(const FileRequest *req, ssize_t left)
 {
 #ifdef CONFIG_VALGRIND
     for (int i = 0; left > 0 && i < req->niov; i++) {
@@ -45,7 +45,7 @@ int coroutine_fn file_uring_transfer(FileRequest *req)
     }
     int ret = aio_co_uring(prep_transfer, req, req->max_batch);
     if (!req->write) {
-        tell_valgrind(req, ret);
+        uring_tell_valgrind(req, ret);
     }
     return ret;
 }

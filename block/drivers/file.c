@@ -20,18 +20,18 @@ typedef struct OpenWork {
     int flags;
     int fd;
     struct stat st;
-    bool device_read_only;      /* a block device to which nothing can be written */
+    bool device_read_only;      /* a block device that is write-protected */
     bool lockable;
 } OpenWork;
 
-/* Everything about a path, or a file just opened, that may have to wait for a server. */
+/* All calls on a path, or a file just opened, that may have to wait for a server. */
 static int open_worker(void *opaque)
 {
     OpenWork *work = opaque;
     bool writable = (work->flags & O_ACCMODE) == O_RDWR;
     int read_only = 0;
 
-    /* Without O_NONBLOCK, a FIFO would wait for somebody at its other end. */
+    /* Without O_NONBLOCK, opening a FIFO would wait for its other end. */
     work->fd = qemu_open(work->filename, work->flags | O_NONBLOCK);
     if (work->fd < 0) {
         return work->fd;
@@ -39,7 +39,7 @@ static int open_worker(void *opaque)
     if (fcntl(work->fd, F_SETFL, work->flags & O_DIRECT) < 0 || fstat(work->fd, &work->st) < 0) {
         return -errno;
     }
-    /* The kernel lets them be opened for writing. */
+    /* The kernel allows opening them for writing. */
     if (writable && S_ISBLK(work->st.st_mode) && ioctl(work->fd, BLKROGET, &read_only) == 0 && read_only) {
         work->device_read_only = true;
         return -EROFS;
@@ -48,17 +48,17 @@ static int open_worker(void *opaque)
     return 0;
 }
 
-static bool wants_direct(const BlockdevOptions *o)
+static bool file_wants_direct(const BlockdevOptions *o)
 {
     return o->cache && o->cache->has_direct && o->cache->direct;
 }
 
-static bool not_writable(int ret)
+static bool file_not_writable(int ret)
 {
     return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
-static int coroutine_fn try_open(OpenWork *work)
+static int coroutine_fn file_try_open(OpenWork *work)
 {
     int ret = thread_pool_submit_co(THREAD_POOL_IO, open_worker, work);
 
@@ -69,20 +69,20 @@ static int coroutine_fn try_open(OpenWork *work)
 }
 
 /*
- * Open @path, of a node with these options, as *@read_only says, which becomes true where auto-read-only allows that.
- * Fills @work; false with @errp, which calls it @name.
+ * Open @path for a node with options @o. *@read_only says how, and becomes true if auto-read-only allows that. Fills
+ * @work. False with @errp, which calls the file @name.
  */
-static bool coroutine_fn open_fd(const BlockdevOptions *o, const char *path, const char *name, bool *read_only,
-                                 OpenWork *work, Error **errp)
+static bool coroutine_fn file_open_fd(const BlockdevOptions *o, const char *path, const char *name, bool *read_only,
+                                      OpenWork *work, Error **errp)
 {
-    int o_direct = wants_direct(o) ? O_DIRECT : 0;
+    int o_direct = file_wants_direct(o) ? O_DIRECT : 0;
 
     *work = (OpenWork){ .filename = path, .flags = (*read_only ? O_RDONLY : O_RDWR) | o_direct };
-    int ret = try_open(work);
-    if (not_writable(ret) && !*read_only && o->has_auto_read_only && o->auto_read_only) {
+    int ret = file_try_open(work);
+    if (file_not_writable(ret) && !*read_only && o->has_auto_read_only && o->auto_read_only) {
         *read_only = true;
         work->flags = O_RDONLY | o_direct;
-        ret = try_open(work);
+        ret = file_try_open(work);
     }
     if (ret == 0) {
         return true;
@@ -99,7 +99,7 @@ static bool coroutine_fn open_fd(const BlockdevOptions *o, const char *path, con
     return false;
 }
 
-static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
+static bool file_choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **errp)
 {
     if (o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_NATIVE && !s->direct) {
         error_setg(errp, "aio=native was specified, but it requires cache.direct=on, which was not specified");
@@ -110,24 +110,24 @@ static bool choose_aio(BDRVFileState *s, const BlockdevOptionsFile *o, Error **e
         return false;
     }
     s->max_batch = o->has_aio_max_batch ? o->aio_max_batch : 0;
-    /* Linux AIO can do nothing that io_uring cannot do better. */
+    /* Linux AIO has no advantage over io_uring. */
     s->use_uring = !o->has_aio || o->aio != BLOCKDEV_AIO_OPTIONS_THREADS;
     s->copy_in_threads = !o->has_aio;
     int ret = o->has_aio && o->aio == BLOCKDEV_AIO_OPTIONS_IO_URING ? aio_setup_io_uring() : 0;
     if (ret < 0) {
         error_setg_errno(errp, -ret, "aio=io_uring is not available");
-        error_append_hint(errp, "Leave aio out, or use aio=threads.");
+        error_append_hint(errp, "Leave aio out, or use aio=threads.\n");
         return false;
     }
     return true;
 }
 
-static bool check_type(BlockDriverState *bs, const char *filename, mode_t mode, bool device, Error **errp)
+static bool file_check_type(BlockDriverState *bs, const char *filename, mode_t mode, bool device, Error **errp)
 {
     if (!device && !S_ISREG(mode)) {
         error_setg(errp, "'%s' driver requires '%s' to be a regular file", bs->drv->format_name, filename);
         if (S_ISBLK(mode)) {
-            error_append_hint(errp, "Use driver=host_device for a block device.");
+            error_append_hint(errp, "Use driver=host_device for a block device.\n");
         }
         return false;
     }
@@ -139,12 +139,12 @@ static bool check_type(BlockDriverState *bs, const char *filename, mode_t mode, 
     return true;
 }
 
-static bool setup_lock(BDRVFileState *s, const BlockdevOptionsFile *o, bool supported, Error **errp)
+static bool file_setup_lock(BDRVFileState *s, const BlockdevOptionsFile *o, bool supported, Error **errp)
 {
     OnOffAuto locking = o->has_locking ? o->locking : ON_OFF_AUTO_AUTO;
 
     if (locking == ON_OFF_AUTO_ON && !supported) {
-        error_setg(errp, "locking=on: the file system of '%s' has no locks", o->filename);
+        error_setg(errp, "locking=on: the file system of '%s' does not support locks", o->filename);
         return false;
     }
     file_lock_init(&s->lock, locking != ON_OFF_AUTO_OFF && supported);
@@ -165,7 +165,7 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     OpenWork work;
 
     s->reopen_fd = -1;
-    s->direct = wants_direct(bs->options);
+    s->direct = file_wants_direct(bs->options);
     if (!o->filename[0]) {
         error_setg(errp, "The '%s' block driver requires a file name", bs->drv->format_name);
         return false;
@@ -174,15 +174,16 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
         error_setg(errp, "pr-manager is not supported");
         return false;
     }
-    if (!choose_aio(s, o, errp)) {
+    if (!file_choose_aio(s, o, errp)) {
         return false;
     }
-    if (!open_fd(bs->options, o->filename, o->filename, &bs->read_only, &work, errp)) {
+    if (!file_open_fd(bs->options, o->filename, o->filename, &bs->read_only, &work, errp)) {
         return false;
     }
     s->fd = work.fd;
     s->is_blkdev = S_ISBLK(work.st.st_mode);
-    if (!check_type(bs, o->filename, work.st.st_mode, device, errp) || !setup_lock(s, o, work.lockable, errp)) {
+    if (!file_check_type(bs, o->filename, work.st.st_mode, device, errp) ||
+        !file_setup_lock(s, o, work.lockable, errp)) {
         close(s->fd);
         return false;
     }
@@ -212,11 +213,11 @@ bool coroutine_fn file_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
 {
     BlockDriverState *bs = reopen->bs;
     BDRVFileState *s = bs->opaque;
-    /* The same file, even if it has another name by now. */
+    /* The same file, even if it has been renamed. */
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
     OpenWork work;
 
-    if (!open_fd(reopen->options, path, bs->filename, &reopen->read_only, &work, errp)) {
+    if (!file_open_fd(reopen->options, path, bs->filename, &reopen->read_only, &work, errp)) {
         return false;
     }
     s->reopen_fd = work.fd;
@@ -234,11 +235,11 @@ void coroutine_fn file_co_reopen_commit(BlockDriverState *bs)
     BDRVFileState *s = bs->opaque;
     int old_fd = s->fd;
 
-    /* Lets go of what the permissions no longer need. */
+    /* Releases the locks that the permissions no longer need. */
     file_lock_copy(&s->lock, s->reopen_fd);
     s->fd = s->reopen_fd;
     s->reopen_fd = -1;
-    s->direct = wants_direct(bs->options);
+    s->direct = file_wants_direct(bs->options);
     thread_pool_submit_co(THREAD_POOL_IO, close_worker, &old_fd);
     thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
 }

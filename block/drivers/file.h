@@ -16,68 +16,68 @@
 #include "block/job.h"
 
 /*
- * Image locks: advisory byte-range locks that belong to the open file description (F_OFD_SETLK), so that two
- * nodes of one process are kept apart as two processes are. A shared lock on byte 100 + n says "I use
- * permission n", on byte 200 + n "I do not share permission n": the protocol of QEMU, which locks the same bytes.
+ * Image locks: advisory byte-range locks that belong to the open file description (F_OFD_SETLK), so that they work
+ * between two nodes of one process as well as between processes. A shared lock on byte 100 + n says "I use permission
+ * n", on byte 200 + n "I do not share permission n". This is QEMU's protocol, on the same bytes.
  */
 typedef struct FileLock {
     bool enabled;
-    uint64_t perm;          /* what was granted last */
+    uint64_t perm;          /* the permissions granted last */
     uint64_t shared;
-    uint64_t held_perm;     /* bytes 100 + n that are locked */
-    uint64_t held_unshared; /* bytes 200 + n that are locked */
+    uint64_t held_perm;     /* locked bytes 100 + n */
+    uint64_t held_unshared; /* locked bytes 200 + n */
 } FileLock;
 
-/* The file behind @fd can be locked. */
+/* Whether the file of @fd supports locks. */
 bool file_lock_supported(int fd);
-/* A lock that holds nothing. */
+/* Initialize a lock that holds nothing. */
 void file_lock_init(FileLock *lock, bool enabled);
 /*
- * Lock what @perm and @shared need beside what is held already, and look whether others are in the way. False
- * with @errp, which says to look at @filename, and everything as before.
+ * Lock what @perm and @shared need in addition to the bytes already held, and check for conflicts with other users.
+ * False with @errp, which names @filename; the locks are then as before.
  */
 bool file_lock_prepare(FileLock *lock, int fd, uint64_t perm, uint64_t shared, const char *filename,
                        Error **errp);
-/* After a successful prepare: let go of what is no longer needed, or go back. */
+/* After a successful prepare: release what is no longer needed, or undo it. */
 void file_lock_commit(FileLock *lock, int fd, uint64_t perm, uint64_t shared);
 void file_lock_abort(FileLock *lock, int fd);
 
-/* Hold the same bytes on @fd, another description of the same file, and no others. 0 or -errno. */
+/* Hold exactly the same bytes on @fd, another open file description of the same file. 0 or -errno. */
 int file_lock_copy(const FileLock *lock, int fd);
 
 typedef struct BDRVFileState {
     int fd;
-    int reopen_fd;              /* with the options to come, while they are prepared; -1 */
+    int reopen_fd;              /* opened with the new options during a reopen; else -1 */
     bool is_blkdev;
     bool direct;                /* O_DIRECT: no page cache */
     bool use_uring;
-    bool copy_in_threads;       /* large reads of the page cache do not go to io_uring */
-    unsigned max_batch;         /* requests handed to io_uring at once; 0: no limit */
+    bool copy_in_threads;       /* large reads from the page cache do not go to io_uring */
+    unsigned max_batch;         /* requests submitted to io_uring at once; 0: no limit */
     uint32_t request_alignment; /* bytes */
     uint32_t mem_alignment;     /* bytes */
-    uint32_t logical_block;     /* bytes: unit of discards and zeroes of a block device; 0 for files */
+    uint32_t logical_block;     /* bytes: unit of discards and zeroing of a block device; 0 for files */
     FileLock lock;
 
-    /* Found out while running, from any thread; atomic. */
-    gint no_nowait;             /* preadv2() cannot tell what would block */
+    /* Detected at run time, from any thread; atomic. */
+    gint no_nowait;             /* preadv2() does not support RWF_NOWAIT */
     gint no_punch_hole;
     gint no_zero_range;
     gint no_zeroout;
     gint no_discard;
 } BDRVFileState;
 
-/* The part of opening that file and host_device have in common. */
+/* The part of opening that file and host_device share. */
 bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFile *options, bool device,
                                    Error **errp);
 
-/* Bytes up to the end of the file, which need not be whole sectors, or -errno. */
+/* Bytes up to the end of the file, not necessarily whole sectors, or -errno. */
 int64_t file_real_length(const BDRVFileState *s);
 
-/* Fill the alignments of @s; may block. */
+/* Set the alignments of @s; may block. */
 void file_probe_limits(BDRVFileState *s);
 void file_refresh_limits(BlockDriverState *bs);
 
-/* One system call's worth of reading or writing. */
+/* A read or write of one system call. */
 typedef struct FileRequest {
     int fd;
     bool write;
@@ -88,7 +88,7 @@ typedef struct FileRequest {
     unsigned max_batch;
 } FileRequest;
 
-/* Bytes transferred (fewer than asked for, possibly) or -errno; -EAGAIN: try again by other means. */
+/* Bytes transferred (possibly fewer than requested) or -errno; -EAGAIN: try another way. */
 int coroutine_fn file_uring_transfer(FileRequest *req);
 
 /* Callbacks */
@@ -117,12 +117,12 @@ bool coroutine_fn file_co_create(const BlockdevCreateOptions *options, Job *job,
 void coroutine_fn file_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                      BdrvEraseInfo *info);
 
-/* Put the part of @filename behind "PROTOCOL:" into @options. */
+/* Put the part of @filename after "PROTOCOL:" into @options. */
 bool file_parse_filename(const char *filename, struct json_object *options, Error **errp);
 
 /*
- * Change the length of the regular file @fd, at @old_bytes now. Where it fails, or @job is cancelled, the file has its
- * old length. What was preallocated is not flushed. @job (NULL: nobody watches) sees the progress of preallocation.
+ * Change the length of the regular file @fd from @old_bytes. If it fails, or @job is cancelled, the length does not
+ * change. Preallocated space is not flushed. @job, which may be NULL, shows the progress of preallocation.
  */
 bool coroutine_fn file_resize(int fd, int64_t old_bytes, int64_t new_bytes, PreallocMode prealloc, Job *job,
                               Error **errp);

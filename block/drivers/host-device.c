@@ -56,7 +56,7 @@ static int coroutine_fn host_device_co_secure_discard(BlockDriverState *bs, int6
     if (!s->is_blkdev) {
         return -ENOTSUP;
     }
-    /* The kernel says EINVAL for a range that is not whole blocks, and that is not what was asked for. */
+    /* The kernel returns EINVAL for a range of partial blocks, which is not possible here. */
     int ret = thread_pool_submit_co(THREAD_POOL_IO, secure_discard_worker, &work);
     return ret == -EOPNOTSUPP || ret == -ENOTTY || ret == -EINVAL ? -ENOTSUP : ret;
 }

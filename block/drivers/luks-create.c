@@ -1,5 +1,5 @@
 /*
- * Making LUKS volumes: a new image, a new format for a volume that exists, and how large they get
+ * Creating LUKS volumes: new images, formatting existing volumes, and measuring
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,10 +11,10 @@
 #include "crypto/secret.h"
 #include "qapi/qapi.h"
 
-/* Where the superblocks of other formats are found: they must not outlive the data that they are about. */
+/* Superblocks of other formats are found within this range. They must not outlive the data that they describe. */
 #define OLD_SUPERBLOCK_BYTES (1 * MiB)
 
-/* A header that is about to be written: all that can be known to be wrong is found before the first write. */
+/* A header that is ready to be written: everything that can be checked is checked before the first write. */
 typedef struct NewHeader {
     const QCryptoBlockCreateOptionsLUKS *options;
     SecretBuffer *password;
@@ -27,7 +27,7 @@ static void new_header_cleanup(NewHeader *n)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NewHeader, new_header_cleanup)
 
-/* What can be made, because QEMU makes it, but hardly is what anybody wants. */
+/* Warn about options that are accepted for compatibility with QEMU, but are probably a mistake. */
 static void warn_weak_options(const QCryptoBlockCreateOptionsLUKS *options)
 {
     if (options->has_hash_alg && options->hash_alg == QCRYPTO_HASH_ALGO_MD5) {
@@ -76,8 +76,8 @@ static bool coroutine_fn new_header_write(const NewHeader *n, BlockBackend *blk,
     return luks;
 }
 
-/* Takes effect on @ref's node as its one user that writes. */
-static BlockBackend *coroutine_fn open_volume(const BlockdevRef *ref, const char *name, Job *job, Error **errp)
+/* Open the node of @ref as its only writer. */
+static BlockBackend *coroutine_fn luks_open_volume(const BlockdevRef *ref, const char *name, Job *job, Error **errp)
 {
     BlockDriverState *bs = bdrv_co_open_blockdev_ref(ref, 0, job, errp);
 
@@ -94,7 +94,7 @@ static BlockBackend *coroutine_fn open_volume(const BlockdevRef *ref, const char
     return blk;
 }
 
-static bool check_create_options(const BlockdevCreateOptionsLUKS *o, int64_t header_bytes, Error **errp)
+static bool luks_check_create_options(const BlockdevCreateOptionsLUKS *o, int64_t header_bytes, Error **errp)
 {
     if (!o->file && !o->header) {
         error_setg(errp, "Parameter 'file' or 'header' is required");
@@ -111,10 +111,10 @@ static bool check_create_options(const BlockdevCreateOptionsLUKS *o, int64_t hea
     return true;
 }
 
-/* @header or @file may be missing, not both. The header comes last: before it, there is no volume. */
-static bool coroutine_fn create_in(BlockBackend *file, BlockBackend *header,
-                                   const BlockdevCreateOptionsLUKS *o, const NewHeader *n, Job *job,
-                                   Error **errp)
+/* Either @header or @file may be NULL. The header is written last: without it, there is no volume. */
+static bool coroutine_fn luks_create_in(BlockBackend *file, BlockBackend *header,
+                                        const BlockdevCreateOptionsLUKS *o, const NewHeader *n, Job *job,
+                                        Error **errp)
 {
     int64_t size = ROUND_UP(o->size, QCRYPTO_LUKS_SECTOR_SIZE);
     PreallocMode prealloc = o->has_preallocation ? o->preallocation : PREALLOC_MODE_OFF;
@@ -136,20 +136,20 @@ bool coroutine_fn luks_co_create(const BlockdevCreateOptions *options, Job *job,
     bool ok = false;
 
     if (!new_header_init(&n, qapi_BlockdevCreateOptionsLUKS_base(o), errp) ||
-        !check_create_options(o, n.bytes, errp)) {
+        !luks_check_create_options(o, n.bytes, errp)) {
         return false;
     }
-    if ((!o->file || (file = open_volume(o->file, "creation of a LUKS volume", job, errp))) &&
-        (!o->header || (header = open_volume(o->header, "creation of a LUKS header", job, errp)))) {
-        ok = create_in(file, header, o, &n, job, errp);
+    if ((!o->file || (file = luks_open_volume(o->file, "creation of a LUKS volume", job, errp))) &&
+        (!o->header || (header = luks_open_volume(o->header, "creation of a LUKS header", job, errp)))) {
+        ok = luks_create_in(file, header, o, &n, job, errp);
     }
     blk_co_unref(header);
     blk_co_unref(file);
     return ok;
 }
 
-/* The payload's volume keeps its bytes, but must not go on looking like what it was. */
-static bool coroutine_fn wipe_superblocks(BlockBackend *file, Error **errp)
+/* The payload's volume keeps its data, but must no longer look like what it was. */
+static bool coroutine_fn luks_wipe_superblocks(BlockBackend *file, Error **errp)
 {
     int64_t bytes = MIN(blk_getlength(file), OLD_SUPERBLOCK_BYTES);
     int ret = blk_co_pwrite_zeroes(file, 0, bytes, BDRV_REQ_FUA);
@@ -183,8 +183,8 @@ bool coroutine_fn luks_co_format(BlockBackend *file, BlockBackend *header,
         !blk_co_truncate(header, n.bytes, false, PREALLOC_MODE_OFF, job, errp)) {
         return false;
     }
-    /* Until there is a header, whoever cancels keeps what the volume held. */
-    return new_header_write(&n, header, true, job, errp) && wipe_superblocks(file, errp);
+    /* As long as there is no header, a cancel keeps what the volume held. */
+    return new_header_write(&n, header, true, job, errp) && luks_wipe_superblocks(file, errp);
 }
 
 BlockMeasureInfo *luks_measure(const BlockdevCreateOptions *options, int64_t size, Error **errp)

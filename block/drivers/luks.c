@@ -1,5 +1,5 @@
 /*
- * The luks driver: the payload of a LUKS volume as a node of plain text
+ * luks: the payload of a LUKS volume as a node with plain text
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,10 +12,10 @@ typedef struct BDRVLuksState {
     BlockCrypto crypto;
     BdrvChild *header;              /* NULL: the header is at the start of bs->file */
 
-    /* While an operation changes the header: the permissions that it needs. */
+    /* The permissions needed while an operation changes the header. */
     bool updating_header;
     bool updating_payload;
-    bool updating_shared;           /* beside others who write */
+    bool updating_shared;           /* beside other writers */
 } BDRVLuksState;
 
 static void luks_header_volume(BlockDriverState *bs, BlockCryptoVolume *volume)
@@ -31,7 +31,7 @@ static void luks_payload_volume(BlockDriverState *bs, BlockCryptoVolume *volume)
     *volume = (BlockCryptoVolume){ .child = bs->file, .length = bdrv_getlength(bs->file->bs) };
 }
 
-static void set_updating(BDRVLuksState *s, bool header, bool payload, bool shared)
+static void luks_set_updating(BDRVLuksState *s, bool header, bool payload, bool shared)
 {
     s->updating_header = header;
     s->updating_payload = payload;
@@ -40,7 +40,7 @@ static void set_updating(BDRVLuksState *s, bool header, bool payload, bool share
 
 static void set_updating_abort(void *opaque)
 {
-    set_updating(opaque, false, false, false);
+    luks_set_updating(opaque, false, false, false);
 }
 
 static bool luks_update_begin(BlockDriverState *bs, bool payload, bool shared, Error **errp)
@@ -49,15 +49,15 @@ static bool luks_update_begin(BlockDriverState *bs, bool payload, bool shared, E
     BDRVLuksState *s = bs->opaque;
     Transaction *tran = tran_new();
 
-    set_updating(s, true, payload, shared);
+    luks_set_updating(s, true, payload, shared);
     tran_add(tran, &drv, s);
     return bdrv_refresh_perms(bs, tran, errp);
 }
 
 static void luks_update_end(BlockDriverState *bs)
 {
-    set_updating(bs->opaque, false, false, false);
-    /* Fewer permissions than before: no conflict can come of that. */
+    luks_set_updating(bs->opaque, false, false, false);
+    /* Fewer permissions than before: this cannot conflict. */
     bdrv_refresh_perms(bs, tran_new(), NULL);
 }
 
@@ -68,7 +68,7 @@ static const BlockCryptoOps luks_crypto_ops = {
     .update_end = luks_update_end,
 };
 
-static bool coroutine_fn open_children(BlockDriverState *bs, Error **errp)
+static bool coroutine_fn luks_open_children(BlockDriverState *bs, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
     const BlockdevOptionsLUKS *o = &bs->options->u.luks;
@@ -101,7 +101,7 @@ static bool coroutine_fn luks_co_open(BlockDriverState *bs, Error **errp)
         error_setg(errp, "Parameter 'max-pbkdf-iterations' must be at least 1");
         return false;
     }
-    if (!open_children(bs, errp)) {
+    if (!luks_open_children(bs, errp)) {
         return false;
     }
     s->crypto = (BlockCrypto){ .bs = bs, .ops = &luks_crypto_ops, .separate_header = s->header };
@@ -113,7 +113,10 @@ static bool coroutine_fn luks_co_open(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-/* Whole sectors, since part of one cannot be decrypted. The file node rounds up; larger sectors than its own do not. */
+/*
+ * Whole sectors, since a partial one cannot be decrypted. The file node rounds up to its own sectors, which may be
+ * smaller.
+ */
 static int64_t coroutine_fn luks_co_getlength(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;
@@ -126,7 +129,7 @@ static void luks_refresh_limits(BlockDriverState *bs)
 {
     BDRVLuksState *s = bs->opaque;
 
-    /* Also above a volume of larger blocks: it is cheaper to fill those up with ciphertext, down there. */
+    /* Also above a volume with larger blocks: filling those up is cheaper down there, with ciphertext. */
     bs->bl.request_alignment = s->crypto.sector_size;
 }
 
@@ -147,9 +150,9 @@ static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, 
 }
 
 /*
- * The header is read when the node is opened, and written during an operation on it only. Otherwise the driver
- * needs of its children what is needed of itself, and lets others write where its users do; not, though, next
- * to writes of its own, nor resize the payload, whose length it knows.
+ * The header is read only when the node is opened, and written only during an operation on it. Apart from that, the
+ * driver needs of its children what is needed of itself, and allows others to write if its users do. Exceptions: others
+ * may not write beside it, nor resize the payload, whose length it knows.
  */
 static void luks_child_perm(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm,
                             uint64_t shared, uint64_t *nperm, uint64_t *nshared)
@@ -274,7 +277,7 @@ static int luks_probe(const uint8_t *buf, size_t len)
 }
 
 /*
- * There is no block status: a hole in the volume below decrypts to noise, so all is data. Zeroes have to be
+ * There is no block status: a hole in the volume below decrypts to noise, so everything is data. Zeroes have to be
  * encrypted, so they are written out.
  */
 const BlockDriver bdrv_luks = {

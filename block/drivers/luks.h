@@ -4,7 +4,7 @@
  *     luks.c          opening, length, permissions, requests; the BlockDriver table
  *     luks-create.c   create, format, measure
  *
- * All that is not about where header and payload lie is in block/crypto/.
+ * Everything except the location of header and payload is in block/crypto/.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,7 +1,8 @@
 /*
- * null-co and null-aio: volumes that forget what is written, for tests and measurements
+ * null-co and null-aio: volumes that discard what is written, for tests and benchmarks
  *
- * QEMU has two, one of which answers through its event loop. Here every request is a coroutine: only the names differ.
+ * QEMU has two drivers, one of which completes requests through its event loop. Here every request is a coroutine: only
+ * the names differ.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,7 +21,7 @@ typedef struct NullSleeper {
 
 typedef struct BDRVNullState {
     GMutex lock;
-    NullSleeper *sleepers;      /* requests that wait for their latency to pass; under lock */
+    NullSleeper *sleepers;      /* requests waiting for their latency to pass; under lock */
     int64_t length;
     int64_t latency_ns;
     bool read_zeroes;
@@ -70,7 +71,7 @@ static int64_t coroutine_fn null_co_getlength(BlockDriverState *bs)
     return s->length;
 }
 
-static int coroutine_fn wait_latency(BDRVNullState *s)
+static int coroutine_fn null_wait_latency(BDRVNullState *s)
 {
     NullSleeper sleeper = { .cancelled = false };
 
@@ -112,24 +113,24 @@ static int coroutine_fn null_co_preadv(BlockDriverState *bs, int64_t offset, int
     if (s->read_zeroes) {
         qemu_iovec_memset(qiov, 0, 0, bytes);
     }
-    return wait_latency(s);
+    return null_wait_latency(s);
 }
 
 static int coroutine_fn null_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                         QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
-    return wait_latency(bs->opaque);
+    return null_wait_latency(bs->opaque);
 }
 
 static int coroutine_fn null_co_flush(BlockDriverState *bs)
 {
-    return wait_latency(bs->opaque);
+    return null_wait_latency(bs->opaque);
 }
 
 static int coroutine_fn null_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                               BdrvRequestFlags flags)
 {
-    return wait_latency(bs->opaque);
+    return null_wait_latency(bs->opaque);
 }
 
 static int coroutine_fn null_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -149,7 +150,7 @@ static int64_t coroutine_fn null_co_get_allocated_file_size(BlockDriverState *bs
     return 0;
 }
 
-/* The protocol alone: there is nothing to name. */
+/* Only the protocol is allowed: there is nothing to name. */
 static bool null_parse_filename(const char *filename, struct json_object *options, Error **errp)
 {
     const char *rest = strchr(filename, ':');

@@ -1,8 +1,8 @@
 /*
  * raw: the bytes of the child as they are, or a window of them
  *
- * A node whose format was guessed must stay raw: whoever can write to the volume (a guest) could otherwise make it look
- * like another format, and have the next guess open other files of the host. So a write that would give the first
+ * A node whose format was guessed must stay raw. Otherwise anyone who can write to the volume (a guest) could make it
+ * look like another format, and have the next guess open other files of the host. So a write that would give the first
  * sector the header of another format fails, and writes come in whole sectors, so that no header arrives in pieces.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -14,12 +14,12 @@
 
 typedef struct BDRVRawState {
     int64_t offset;
-    int64_t size;       /* of the window; -1: up to the end of the child */
+    int64_t size;       /* size of the window; -1: up to the end of the child */
     bool probed;        /* the format was guessed */
 } BDRVRawState;
 
-/* The window as it lies in the child now. */
-static int64_t window_length(BlockDriverState *bs)
+/* The current length of the window. */
+static int64_t raw_window_length(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
     int64_t rest = MAX(bdrv_getlength(bs->file->bs) - s->offset, 0);
@@ -27,7 +27,7 @@ static int64_t window_length(BlockDriverState *bs)
     return s->size >= 0 ? MIN(s->size, rest) : rest;
 }
 
-static bool check_window(BlockDriverState *bs, Error **errp)
+static bool raw_check_window(BlockDriverState *bs, Error **errp)
 {
     BDRVRawState *s = bs->opaque;
     int64_t length = bdrv_getlength(bs->file->bs);
@@ -49,7 +49,7 @@ static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
 {
     BDRVRawState *s = bs->opaque;
     const BlockdevOptionsRaw *o = &bs->options->u.raw;
-    /* The whole child: users of the two can share it as if there were one node. A window shifts its content. */
+    /* The whole child: users can share it as if the two were one node. A window has its content at other offsets. */
     uint32_t role = o->has_offset || o->has_size ? BDRV_CHILD_DATA : BDRV_CHILD_FILTERED;
 
     s->offset = o->has_offset ? (int64_t)o->offset : 0;
@@ -63,7 +63,7 @@ static bool coroutine_fn raw_co_open(BlockDriverState *bs, Error **errp)
         return false;
     }
     s->probed = bs->open_flags & BDRV_O_PROBED;
-    if (!bdrv_co_open_child(bs, "file", o->file, role, errp) || !check_window(bs, errp)) {
+    if (!bdrv_co_open_child(bs, "file", o->file, role, errp) || !raw_check_window(bs, errp)) {
         return false;
     }
     if (s->probed && !bs->read_only) {
@@ -80,11 +80,12 @@ static void coroutine_fn raw_co_close(BlockDriverState *bs)
 
 static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
 {
-    return window_length(bs);
+    return raw_window_length(bs);
 }
 
 /*
- * The child rounds to its blocks by itself: rounded here, a request could leave the window. A probed node has none.
+ * The child aligns requests itself. If they were aligned here, they could leave the window. A probed node has no
+ * window.
  */
 static void raw_refresh_limits(BlockDriverState *bs)
 {
@@ -101,8 +102,10 @@ static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int6
     return bdrv_co_preadv(bs->file, s->offset + offset, bytes, qiov, flags);
 }
 
-/* Whether a probed node stays raw when @bytes at @offset become what @qiov holds (NULL: zeroes): 0 or -EPERM. */
-static int check_first_sector(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+/*
+ * Check that a probed node stays raw when @bytes at @offset become the contents of @qiov (NULL: zeroes): 0 or -EPERM.
+ */
+static int raw_check_first_sector(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
 {
     BDRVRawState *s = bs->opaque;
     uint8_t sector[BDRV_SECTOR_SIZE];
@@ -124,7 +127,7 @@ static int coroutine_fn raw_co_pwritev(BlockDriverState *bs, int64_t offset, int
                                        QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
     BDRVRawState *s = bs->opaque;
-    int ret = check_first_sector(bs, offset, bytes, qiov);
+    int ret = raw_check_first_sector(bs, offset, bytes, qiov);
 
     if (ret < 0) {
         return ret;
@@ -136,7 +139,7 @@ static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offse
                                              BdrvRequestFlags flags)
 {
     BDRVRawState *s = bs->opaque;
-    int ret = check_first_sector(bs, offset, bytes, NULL);
+    int ret = raw_check_first_sector(bs, offset, bytes, NULL);
 
     if (ret < 0) {
         return ret;
@@ -147,7 +150,7 @@ static int coroutine_fn raw_co_pwrite_zeroes(BlockDriverState *bs, int64_t offse
 static int coroutine_fn raw_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     BDRVRawState *s = bs->opaque;
-    int ret = check_first_sector(bs, offset, bytes, NULL);
+    int ret = raw_check_first_sector(bs, offset, bytes, NULL);
 
     if (ret < 0) {
         return ret;
@@ -189,7 +192,7 @@ static bool coroutine_fn raw_co_truncate(BlockDriverState *bs, int64_t offset, b
     return bdrv_co_truncate(bs->file, s->offset + offset, exact, prealloc, job, errp);
 }
 
-/* Every image is raw if nothing better is known. */
+/* Any image can be raw if nothing better is known. */
 static int raw_probe(const uint8_t *buf, size_t len)
 {
     return 0;

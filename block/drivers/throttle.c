@@ -1,8 +1,8 @@
 /*
- * throttle: a filter whose requests keep to the limits of a throttle group
+ * throttle: a filter whose requests obey the limits of a throttle group
  *
- * What changes data counts as a write of that many bytes, as in QEMU: discards and zeroes, too. Flushes, and questions
- * about the data, pass freely.
+ * Every request that changes data counts as a write of that many bytes, as in QEMU, including discards and zero writes.
+ * Flushes and block status are not limited.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 
 typedef struct BDRVThrottleState {
     ThrottleGroupMember *member;
-    ThrottleGroupMember *new_member;    /* of the other group, during blockdev-reopen */
+    ThrottleGroupMember *new_member;    /* of the new group, during blockdev-reopen */
 } BDRVThrottleState;
 
 static bool coroutine_fn throttle_co_open(BlockDriverState *bs, Error **errp)
@@ -69,20 +69,20 @@ static void throttle_drain_begin(BlockDriverState *bs)
     throttle_group_drain(s->member);
 }
 
-/* The child rounds to its blocks by itself: rounded here, a request could go beyond its end. */
+/* The child aligns requests itself. If they were aligned here, they could go beyond its end. */
 static void throttle_refresh_limits(BlockDriverState *bs)
 {
     bs->bl.request_alignment = 1;
 }
 
-static void coroutine_fn wait_to_read(BlockDriverState *bs, int64_t bytes)
+static void coroutine_fn throttle_wait_read(BlockDriverState *bs, int64_t bytes)
 {
     BDRVThrottleState *s = bs->opaque;
 
     throttle_group_co_wait(s->member, bytes, THROTTLE_READ);
 }
 
-static void coroutine_fn wait_to_write(BlockDriverState *bs, int64_t bytes)
+static void coroutine_fn throttle_wait_write(BlockDriverState *bs, int64_t bytes)
 {
     BDRVThrottleState *s = bs->opaque;
 
@@ -92,33 +92,33 @@ static void coroutine_fn wait_to_write(BlockDriverState *bs, int64_t bytes)
 static int coroutine_fn throttle_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                            BdrvRequestFlags flags)
 {
-    wait_to_read(bs, bytes);
+    throttle_wait_read(bs, bytes);
     return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
 }
 
 static int coroutine_fn throttle_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                             BdrvRequestFlags flags)
 {
-    wait_to_write(bs, bytes);
+    throttle_wait_write(bs, bytes);
     return bdrv_co_pwritev(bs->file, offset, bytes, qiov, flags);
 }
 
 static int coroutine_fn throttle_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                                   BdrvRequestFlags flags)
 {
-    wait_to_write(bs, bytes);
+    throttle_wait_write(bs, bytes);
     return bdrv_co_pwrite_zeroes(bs->file, offset, bytes, flags);
 }
 
 static int coroutine_fn throttle_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
-    wait_to_write(bs, bytes);
+    throttle_wait_write(bs, bytes);
     return bdrv_co_pdiscard(bs->file, offset, bytes);
 }
 
 static int coroutine_fn throttle_co_secure_discard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
-    wait_to_write(bs, bytes);
+    throttle_wait_write(bs, bytes);
     return bdrv_co_secure_discard(bs->file, offset, bytes);
 }
 
