@@ -30,6 +30,12 @@ void aio_co_wake(Coroutine *co)
     }
 }
 
+void coroutine_fn aio_co_yield(void)
+{
+    aio_co_schedule(qemu_coroutine_self());
+    qemu_coroutine_yield();
+}
+
 typedef struct Start {
     CoroutineEntry *entry;
     void *opaque;
@@ -51,30 +57,82 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque)
 }
 
 typedef struct Visit {
+    gint refcnt;            /* atomic: the visitor, and a cancel on its way */
     CoroutineEntry *entry;
     void *opaque;
+    AioContext *ctx;
     Coroutine *visitor;
+    Coroutine *co;          /* that runs @entry; NULL: no longer. Of the thread of @ctx */
+    bool cancelled;         /* the visitor is, since before */
+    bool abandoned;         /* the same, or a cancel on its way says so */
 } Visit;
+
+static void visit_unref(Visit *visit)
+{
+    if (g_atomic_int_dec_and_test(&visit->refcnt)) {
+        g_free(visit);
+    }
+}
+
+static void visit_cancel(Visit *visit)
+{
+    if (visit->abandoned) {
+        qemu_co_abandon(visit->co);
+    } else {
+        qemu_co_cancel(visit->co);
+    }
+}
 
 static void coroutine_fn visit_entry(void *opaque)
 {
     Visit *visit = opaque;
 
+    visit->co = qemu_coroutine_self();
+    if (visit->cancelled) {
+        visit_cancel(visit);
+    }
     visit->entry(visit->opaque);
+    visit->co = NULL;
     /* Frees @visit, soon. */
     aio_co_schedule(visit->visitor);
 }
 
+static void cancel_arrived(void *opaque)
+{
+    Visit *visit = opaque;
+
+    if (visit->co) {
+        visit_cancel(visit);
+    }
+    visit_unref(visit);
+}
+
+static void send_cancel(void *opaque)
+{
+    Visit *visit = opaque;
+
+    g_atomic_int_inc(&visit->refcnt);
+    visit->abandoned = qemu_co_is_abandoned(visit->visitor);
+    aio_bh_schedule_oneshot(visit->ctx, cancel_arrived, visit);
+}
+
 void coroutine_fn aio_co_run_in(AioContext *ctx, CoroutineEntry *entry, void *opaque)
 {
-    Visit visit = { .entry = entry, .opaque = opaque, .visitor = qemu_coroutine_self() };
+    Coroutine *self = qemu_coroutine_self();
 
     if (ctx == qemu_get_current_aio_context()) {
         entry(opaque);
         return;
     }
-    aio_co_start(ctx, visit_entry, &visit);
+    Visit *visit = g_new(Visit, 1);
+    *visit = (Visit){
+        .refcnt = 1, .entry = entry, .opaque = opaque, .ctx = ctx, .visitor = self,
+        .cancelled = !qemu_co_cancel_begin(send_cancel, visit), .abandoned = qemu_co_is_abandoned(self),
+    };
+    aio_co_start(ctx, visit_entry, visit);
     qemu_coroutine_yield();
+    qemu_co_cancel_end();
+    visit_unref(visit);
 }
 
 Coroutine *qemu_co_sleep_claim(CoSleep *sleep)
@@ -128,11 +186,16 @@ static void end_sleep(void *sleep)
     qemu_co_sleep_wake(sleep);
 }
 
+bool coroutine_fn qemu_co_cancel_begin_sleep(CoSleep *sleep)
+{
+    return qemu_co_cancel_begin(end_sleep, sleep);
+}
+
 bool coroutine_fn co_sleep_ns_cancellable(int64_t ns)
 {
     CoSleep sleep = { NULL };
 
-    if (qemu_co_cancel_begin(end_sleep, &sleep)) {
+    if (qemu_co_cancel_begin_sleep(&sleep)) {
         co_sleep_ns_wakeable(&sleep, ns, NULL);
         qemu_co_cancel_end();
     }
@@ -152,7 +215,7 @@ bool coroutine_mixed_fn qemu_co_wait_readable(int fd)
         }
         return true;
     }
-    if (!qemu_co_cancel_begin(end_sleep, &sleep)) {
+    if (!qemu_co_cancel_begin_sleep(&sleep)) {
         return false;
     }
     sleep.co = qemu_coroutine_self();

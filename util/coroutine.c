@@ -39,6 +39,7 @@ struct Coroutine {
     sigjmp_buf env;
     bool ended;
     bool cancelled;
+    bool abandoned;
     CoroutineCancelFunc *cancel;    /* ends what it waits for; NULL: not that kind of wait */
     void *cancel_opaque;
     Coroutine *next;        /* in the pool */
@@ -228,6 +229,7 @@ Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque)
     co->opaque = opaque;
     co->ended = false;
     co->cancelled = false;
+    co->abandoned = false;
     co->ctx = NULL;
     return co;
 }
@@ -311,4 +313,15 @@ void qemu_co_cancel(Coroutine *co)
             co->cancel(co->cancel_opaque);
         }
     }
+}
+
+void qemu_co_abandon(Coroutine *co)
+{
+    co->abandoned = true;
+    qemu_co_cancel(co);
+}
+
+bool qemu_co_is_abandoned(const Coroutine *co)
+{
+    return co->abandoned;
 }

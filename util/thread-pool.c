@@ -82,9 +82,8 @@ static void coroutine_fn run_here(ThreadPoolFunc *func, Work *work, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         work[i].ret = func(work[i].opaque);
-        /* Yield to the loop, as if the work had run on another thread. */
-        aio_co_schedule(qemu_coroutine_self());
-        qemu_coroutine_yield();
+        /* As if the work had run on another thread. */
+        aio_co_yield();
     }
 }
 

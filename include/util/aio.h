@@ -55,12 +55,16 @@ void aio_co_wake(Coroutine *co);
 /* As aio_co_wake(), but never at once. */
 void aio_co_schedule(Coroutine *co);
 
+/* Let the loop see to others, then go on. */
+void coroutine_fn aio_co_yield(void);
+
 /* Begin @entry(@opaque) as a coroutine in @ctx, soon. From any thread. */
 void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 
 /*
  * Run @entry(@opaque), a coroutine function, in @ctx, and return once it has ended; a plain call where this is @ctx's
- * thread. How drivers call a library whose handle belongs to one loop: see docs/threads.md.
+ * thread. How drivers call a library whose handle belongs to one loop: see docs/threads.md. Where the caller is
+ * cancelled or abandoned, so is @entry.
  */
 void coroutine_fn aio_co_run_in(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 

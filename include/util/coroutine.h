@@ -65,9 +65,19 @@ typedef void CoroutineCancelFunc(void *opaque);
 bool coroutine_fn qemu_co_cancel_begin(CoroutineCancelFunc *func, void *opaque);
 void coroutine_fn qemu_co_cancel_end(void);
 bool coroutine_mixed_fn qemu_co_is_cancelled(void);
+/* As qemu_co_cancel_begin(), where the wait is @sleep. */
+bool coroutine_fn qemu_co_cancel_begin_sleep(CoSleep *sleep);
 
 /* Cancel @co, which has not ended. Once is enough. */
 void qemu_co_cancel(Coroutine *co);
+
+/*
+ * Cancel @co, whose requests to nodes nobody waits for any more: block/io then fails them with -ECANCELED, between one
+ * piece and the next (docs/data-path.md). Those of a coroutine that was only cancelled are carried out. For coroutines
+ * that serve a client; what must not end half-way, such as a change of metadata, runs in one that nobody abandons.
+ */
+void qemu_co_abandon(Coroutine *co);
+bool qemu_co_is_abandoned(const Coroutine *co);
 
 /* The event loop that @co was first entered in. */
 AioContext *qemu_coroutine_get_aio_context(Coroutine *co);

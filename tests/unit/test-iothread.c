@@ -266,6 +266,69 @@ static void test_run_in(void)
     }
 }
 
+/* Sleeps "for ever" in another loop; which is where it learns that it is cancelled. */
+typedef struct Visitor {
+    AioContext *ctx;
+    bool abandon;
+    bool slept;         /* to the end */
+    bool abandoned;     /* the visit was */
+    bool done;
+    gint begun;
+} Visitor;
+
+static void coroutine_fn sleep_there(void *opaque)
+{
+    Visitor *v = opaque;
+
+    g_atomic_int_set(&v->begun, 1);
+    v->slept = co_sleep_ns_cancellable(1000 * NANOSECONDS_PER_SECOND);
+    v->abandoned = qemu_co_is_abandoned(qemu_coroutine_self());
+}
+
+static void coroutine_fn visit(void *opaque)
+{
+    Visitor *v = opaque;
+
+    aio_co_run_in(v->ctx, sleep_there, v);
+    v->done = true;
+}
+
+/* Cancelled before the visit, at its beginning, and in the middle. */
+static void coroutine_fn cancel_visit_entry(void *opaque)
+{
+    IOThread *thread = iothread_new("test", &error_abort);
+
+    for (int i = 0; i < 6; i++) {
+        Visitor v = { .ctx = iothread_get_aio_context(thread), .abandon = i % 2, .slept = true };
+        Coroutine *co = qemu_coroutine_create(visit, &v);
+        void (*cancel)(Coroutine *) = v.abandon ? qemu_co_abandon : qemu_co_cancel;
+
+        if (i / 2 == 0) {
+            cancel(co);
+        }
+        qemu_coroutine_enter(co);
+        if (i / 2 == 2) {
+            while (!g_atomic_int_get(&v.begun)) {
+                co_sleep_ns(SCALE_MS);
+            }
+        }
+        if (i / 2 > 0) {
+            cancel(co);
+        }
+        while (!v.done) {
+            co_sleep_ns(SCALE_MS);
+        }
+        g_assert_false(v.slept);
+        g_assert_cmpint(v.abandoned, ==, v.abandon);
+    }
+    iothread_unref(thread);
+}
+
+static void test_cancel_visit(void)
+{
+    aio_context_run(cancel_visit_entry, NULL);
+}
+
 /* A library's request, which a thread of the library completes. */
 typedef struct Completion {
     Coroutine *co;
@@ -322,6 +385,7 @@ int main(int argc, char **argv)
     g_test_add_func("/iothread/wake", test_wake);
     g_test_add_func("/iothread/mutex", test_mutex);
     g_test_add_func("/iothread/run-in", test_run_in);
+    g_test_add_func("/iothread/run-in/cancel", test_cancel_visit);
     g_test_add_func("/iothread/foreign", test_foreign);
     return g_test_run();
 }
