@@ -42,7 +42,7 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
     int64_t start = ROUND_DOWN(offset, align);
     int64_t end = MIN(ROUND_UP(offset + bytes, align), bs->length);
     bdrv_inc_in_flight(bs);
-    ret = driver_status(bs, start, end - start, pnum, &local_map, &local_file);
+    ret = bdrv_check_abandoned() ?: driver_status(bs, start, end - start, pnum, &local_map, &local_file);
     bdrv_dec_in_flight(bs);
     if (ret < 0) {
         *pnum = 0;

@@ -20,9 +20,9 @@ static bool is_repeated(GPtrArray *children, guint i)
 
 static int coroutine_fn flush_node(BlockDriverState *bs)
 {
-    int ret = 0;
+    int ret = bdrv_check_abandoned();
 
-    if (bs->drv->bdrv_co_flush && !bs->no_flush) {
+    if (ret == 0 && bs->drv->bdrv_co_flush && !bs->no_flush) {
         ret = bdrv_driver_flush(bs);
         if (ret < 0) {
             bdrv_set_flush_error(bs, ret);

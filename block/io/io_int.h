@@ -21,6 +21,15 @@ static inline int64_t bdrv_max_piece(int64_t max, int64_t align)
     return MAX(ROUND_DOWN(max, align), align);
 }
 
+/*
+ * -ECANCELED once the client that a request serves has gone, else 0. Asked before each piece of a request, so that
+ * nothing more of it begins; not between two calls that belong together.
+ */
+static inline int bdrv_check_abandoned(void)
+{
+    return qemu_co_is_abandoned(qemu_coroutine_self()) ? -ECANCELED : 0;
+}
+
 /* Flags that writes of data and of zeroes share: they stay when one becomes the other. */
 #define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_SERIALISING)
 

@@ -52,8 +52,11 @@ static int coroutine_fn rw_piece(BlockDriverState *bs, int64_t offset, QEMUIOVec
                                  BdrvRequestFlags flags)
 {
     QEMUIOVector linear;
-    int ret;
+    int ret = bdrv_check_abandoned();
 
+    if (ret < 0) {
+        return ret;
+    }
     if (!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov) {
         return write ? write_piece(bs, offset, qiov, flags)
                      : bdrv_driver_preadv(bs, offset, qiov->size, qiov, flags);

@@ -5,9 +5,19 @@
  */
 #include "util/osdep.h"
 #include "block/io/io_int.h"
+#include "util/aio.h"
 
 /* Zeroes are written out from a buffer of at most this size. */
 #define ZERO_BUFFER_BYTES (1 * MiB)
+
+/* Zeroes and discards go to drivers in pieces of this, so that a request of gigabytes can end early. */
+#define PIECE_MAX_BYTES (64 * MiB)
+
+/* The most bytes that a driver whose own limit is @max (0: none) is asked for at once. */
+static int64_t max_piece(int64_t max, int64_t align)
+{
+    return bdrv_max_piece(MIN(max ?: PIECE_MAX_BYTES, PIECE_MAX_BYTES), align);
+}
 
 static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
 {
@@ -22,6 +32,10 @@ static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, i
         n = MIN(bytes, size);
         qemu_iovec_init_buf(&qiov, buf, n);
         ret = bdrv_aligned_pwritev(bs, offset, n, &qiov, flags);
+        if (bytes > n) {
+            /* Fast storage would have us write everything in one go. */
+            aio_co_yield();
+        }
     }
     qemu_vfree(buf);
     return ret;
@@ -37,7 +51,7 @@ static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (start != offset) {
         return MIN(bytes, start - offset);
     }
-    return *aligned ? MIN(ROUND_DOWN(bytes, align), bdrv_max_piece(bs->bl.max_pwrite_zeroes, align)) : bytes;
+    return *aligned ? MIN(ROUND_DOWN(bytes, align), max_piece(bs->bl.max_pwrite_zeroes, align)) : bytes;
 }
 
 static int coroutine_fn zeroes_by_driver(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
@@ -66,8 +80,8 @@ static int coroutine_fn aligned_pwrite_zeroes(BlockDriverState *bs, int64_t offs
         bool aligned;
 
         n = zeroes_piece(bs, offset, bytes, &aligned);
-        ret = -ENOTSUP;
-        if (drv->bdrv_co_pwrite_zeroes && aligned) {
+        ret = bdrv_check_abandoned() ?: -ENOTSUP;
+        if (ret == -ENOTSUP && drv->bdrv_co_pwrite_zeroes && aligned) {
             ret = zeroes_by_driver(bs, offset, n, flags & supported);
         }
         if (ret == -ENOTSUP && !(flags & BDRV_REQ_NO_FALLBACK)) {
@@ -130,7 +144,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     BlockDriverState *bs = child->bs;
     const BlockDriver *drv = bs->drv;
     int64_t align = MAX(bs->bl.pdiscard_alignment, bs->bl.request_alignment);
-    int64_t max = bdrv_max_piece(bs->bl.max_pdiscard, align);
+    int64_t max = max_piece(bs->bl.max_pdiscard, align);
     BdrvTrackedRequest req;
     int ret = bdrv_check_write(child, offset, bytes, 0);
 
@@ -146,7 +160,7 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     bdrv_tracked_request_begin(&req, bs, start, end - start, BDRV_TRACKED_DISCARD, false);
     for (int64_t n; ret == 0 && start < end; start += n) {
         n = MIN(end - start, max);
-        ret = bdrv_driver_pdiscard(bs, start, n);
+        ret = bdrv_check_abandoned() ?: bdrv_driver_pdiscard(bs, start, n);
     }
     bdrv_tracked_request_end(&req);
     return ret == -ENOTSUP ? 0 : ret;

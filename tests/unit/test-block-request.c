@@ -7,6 +7,7 @@
 
 #include <sys/resource.h>
 
+#include "block/dirty-bitmap.h"
 #include "block/io/io_int.h"
 #include "fake-driver.h"
 #include "qapi/qapi.h"
@@ -405,6 +406,133 @@ static void test_huge(void)
     aio_context_run(huge_entry, NULL);
 }
 
+/* A request whose client goes while the driver handles its first piece, or before that. */
+typedef struct Abandoned {
+    BlockBackend *blk;
+    const char *op;
+    int ret;
+} Abandoned;
+
+static bool abandon_before;
+
+static int coroutine_fn abandon_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    qemu_co_abandon(qemu_coroutine_self());
+    return flags & BDRV_REQ_FUA ? -EIO : 0;
+}
+
+static int coroutine_fn abandon_no_zeroes_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
+{
+    qemu_co_cancel(qemu_coroutine_self());
+    return op == FAKE_ZEROES ? -ENOTSUP : abandon_hook(op, offset, bytes, flags);
+}
+
+static void coroutine_fn abandoned_entry(void *opaque)
+{
+    Abandoned *a = opaque;
+    g_autofree uint8_t *buf = g_malloc(2 * MiB);
+    int64_t pnum;
+
+    memset(buf, 1, 2 * MiB);
+    if (abandon_before) {
+        qemu_co_abandon(qemu_coroutine_self());
+    }
+    switch (*a->op) {
+    case 'r':
+        a->ret = blk_co_pread(a->blk, 0, 2 * MiB, buf);
+        break;
+    case 'w':
+        a->ret = blk_co_pwrite(a->blk, 0, 2 * MiB, buf, 0);
+        break;
+    case 'W':
+        a->ret = blk_co_pwrite(a->blk, 0, 512, buf, BDRV_REQ_FUA);
+        break;
+    case 'm':       /* less than a block is read, modified and written */
+        a->ret = blk_co_pwrite(a->blk, 1, 1, buf, 0);
+        break;
+    case 'z':
+        a->ret = blk_co_pwrite_zeroes(a->blk, 0, GiB, 0);
+        break;
+    case 'd':
+        a->ret = blk_co_pdiscard(a->blk, 0, GiB);
+        break;
+    case 'f':
+        a->ret = blk_co_flush(a->blk);
+        break;
+    case 's':
+        a->ret = blk_co_block_status(a->blk, 0, GiB, &pnum);
+        break;
+    }
+}
+
+/* Let a client make a request: its result, and what the driver saw in fake_calls. */
+static int coroutine_fn abandon(BlockBackend *blk, const char *op)
+{
+    Abandoned a = { .blk = blk, .op = op, .ret = 1 };
+
+    g_string_truncate(fake_calls, 0);
+    qemu_coroutine_enter(qemu_coroutine_create(abandoned_entry, &a));
+    while (a.ret == 1) {
+        co_sleep_ns(SCALE_MS);
+    }
+    return a.ret;
+}
+
+/* Nothing more begins; what was done counts, and keeps nobody else out. */
+static void coroutine_fn abandon_entry(void *opaque)
+{
+    fake.alignment = 512;
+    fake.max_transfer = MiB;
+    BlockBackend *blk = fake_open_blk("driver=null-co,size=1G,discard=unmap");
+    static const char *const ops[] = { "r", "w", "m", "z", "d", "f", "s" };
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 0, 512, 0), ==, 0);
+    abandon_before = true;
+    for (size_t i = 0; i < G_N_ELEMENTS(ops); i++) {
+        g_assert_cmpint(abandon(blk, ops[i]), ==, -ECANCELED);
+        g_assert_cmpstr(fake_calls->str, ==, "");
+    }
+    abandon_before = false;
+    fake_hook = abandon_hook;
+    g_assert_cmpint(abandon(blk, "r"), ==, -ECANCELED);
+    g_assert_cmpstr(fake_calls->str, ==, "r");
+    g_assert_cmpint(abandon(blk, "m"), ==, -ECANCELED);
+    g_assert_cmpstr(fake_calls->str, ==, "r");
+    for (size_t i = 0; i < 2; i++) {
+        BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), 512, "b", &error_abort);
+
+        g_assert_cmpint(abandon(blk, i ? "z" : "w"), ==, -ECANCELED);
+        g_assert_cmpstr(fake_calls->str, ==, i ? "z" : "w");
+        g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, i ? GiB : 2 * MiB);
+        bdrv_release_dirty_bitmap(bitmap);
+        /* The next flush of anybody has something to do; only then is that of a client that goes. */
+        fake_hook = NULL;
+        g_assert_cmpint(blk_co_flush(blk), ==, 0);
+        g_assert_cmpstr(fake_calls->str, ==, i ? "zf" : "wf");
+        fake_hook = abandon_hook;
+    }
+    g_assert_cmpint(abandon(blk, "d"), ==, -ECANCELED);
+    g_assert_cmpstr(fake_calls->str, ==, "d");
+    BdrvRangeLock *lock = bdrv_co_range_lock(blk_bs(blk), 0, GiB);
+    bdrv_range_unlock(lock);
+    /* Being cancelled is no reason: the first piece is carried out. */
+    fake_hook = abandon_no_zeroes_hook;
+    g_assert_cmpint(abandon(blk, "z"), ==, -ECANCELED);
+    g_assert_cmpstr(fake_calls->str, ==, "zw");
+    /* Whose fault a failed write with FUA is gets asked to the end. */
+    fake_hook = abandon_hook;
+    g_assert_cmpint(abandon(blk, "W"), ==, -EIO);
+    g_assert_cmpstr(fake_calls->str, ==, "Ww");
+    fake_hook = NULL;
+    g_assert_cmpint(blk_co_flush(blk), ==, -EIO);
+    blk_co_unref(blk);
+    fake_reset();
+}
+
+static void test_abandon(void)
+{
+    aio_context_run(abandon_entry, NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -416,6 +544,7 @@ int main(int argc, char **argv)
     g_test_add_func("/request/flush-error", test_flush_error);
     g_test_add_func("/request/zeroes-fua", test_zeroes_fua);
     g_test_add_func("/request/huge", test_huge);
+    g_test_add_func("/request/abandon", test_abandon);
     int ret = g_test_run();
     g_string_free(fake_calls, true);
     return ret;
