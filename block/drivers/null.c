@@ -79,19 +79,20 @@ static int coroutine_fn null_wait_latency(BDRVNullState *s)
         return 0;
     }
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
-    if (bdrv_must_not_wait()) {
+    if (bdrv_must_not_wait() || !qemu_co_cancel_begin_sleep(&sleeper.sleep)) {
         return -ECANCELED;
     }
     sleeper.next = s->sleepers;
     s->sleepers = &sleeper;
     co_sleep_ns_wakeable(&sleeper.sleep, s->latency_ns, &s->lock);
+    qemu_co_cancel_end();
     for (NullSleeper **p = &s->sleepers; *p; p = &(*p)->next) {
         if (*p == &sleeper) {
             *p = sleeper.next;
             break;
         }
     }
-    return sleeper.cancelled ? -ECANCELED : 0;
+    return sleeper.cancelled || qemu_co_is_cancelled() ? -ECANCELED : 0;
 }
 
 static void null_cancel_in_flight(BlockDriverState *bs)

@@ -32,8 +32,15 @@ typedef struct ThrottleGroup {
 struct ThrottleGroupMember {
     ThrottleGroup *group;
     BlockDriverState *bs;
-    GQueue waiting[THROTTLE_MAX];   /* of Coroutine; under the group's lock */
+    GQueue waiting[THROTTLE_MAX];   /* of Waiter; under the group's lock */
 };
+
+/* A request that waits for the turn. */
+typedef struct Waiter {
+    CoSleep sleep;          /* claimed by whoever ends the wait */
+    GList link;
+    bool queued;
+} Waiter;
 
 /* Each bucket has three limits, named as in ThrottleLimits. */
 #define FOR_EACH_BUCKET(X)          \
@@ -257,6 +264,22 @@ void throttle_group_leave(ThrottleGroupMember *member)
     g_free(member);
 }
 
+/* The first waiting request, for the caller to schedule; NULL: none. */
+static Coroutine *pop_waiter(ThrottleGroupMember *member, ThrottleDirection direction)
+{
+    Coroutine *co = NULL;
+    GList *link;
+
+    /* Skip those that were just cancelled. */
+    while (!co && (link = g_queue_pop_head_link(&member->waiting[direction]))) {
+        Waiter *waiter = link->data;
+
+        waiter->queued = false;
+        co = qemu_co_sleep_claim(&waiter->sleep);
+    }
+    return co;
+}
+
 /* Pass the turn to the next member with a waiting request. */
 static void pass_turn(ThrottleGroup *tg, ThrottleDirection direction)
 {
@@ -267,30 +290,46 @@ static void pass_turn(ThrottleGroup *tg, ThrottleDirection direction)
     turn->co = NULL;
     for (guint i = 1; !turn->co && i <= n; i++) {
         ThrottleGroupMember *member = g_ptr_array_index(tg->members, (last + i) % n);
-        GList *link = g_queue_pop_head_link(&member->waiting[direction]);
 
-        if (link) {
-            turn->co = link->data;
-            turn->member = member;
-            aio_co_schedule(turn->co);
-        }
+        turn->co = pop_waiter(member, direction);
+        turn->member = member;
+    }
+    if (turn->co) {
+        aio_co_schedule(turn->co);
     }
 }
 
-static bool is_drained(const ThrottleGroupMember *member)
+/* Whether a request may not be kept waiting: the member is drained, or nobody waits for the request any more. */
+static bool must_not_wait(const ThrottleGroupMember *member)
 {
-    return bdrv_must_not_delay(member->bs);
+    return bdrv_must_not_delay(member->bs) || qemu_co_is_cancelled();
 }
 
-/* Wait for our turn, or until the member is drained. */
+/* Wait for our turn, or until we must not wait. */
 static void coroutine_fn wait_for_turn(ThrottleGroupMember *member, ThrottleDirection direction)
 {
-    GList link = { .data = qemu_coroutine_self() };
+    Waiter waiter = { .sleep.co = qemu_coroutine_self(), .link.data = &waiter, .queued = true };
 
-    g_queue_push_tail_link(&member->waiting[direction], &link);
+    if (!qemu_co_cancel_begin_sleep(&waiter.sleep)) {
+        return;
+    }
+    g_queue_push_tail_link(&member->waiting[direction], &waiter.link);
     g_mutex_unlock(&member->group->lock);
     qemu_coroutine_yield();
+    qemu_co_cancel_end();
     g_mutex_lock(&member->group->lock);
+    if (waiter.queued) {
+        g_queue_unlink(&member->waiting[direction], &waiter.link);
+    }
+}
+
+/* Keep the turn for @wait_ns, unless the limits change or we must not wait. */
+static void coroutine_fn sleep_in_turn(ThrottleGroup *tg, Turn *turn, int64_t wait_ns)
+{
+    if (qemu_co_cancel_begin_sleep(&turn->sleep)) {
+        co_sleep_ns_wakeable(&turn->sleep, wait_ns, &tg->lock);
+        qemu_co_cancel_end();
+    }
 }
 
 void coroutine_fn throttle_group_co_wait(ThrottleGroupMember *member, int64_t bytes, ThrottleDirection direction)
@@ -300,10 +339,10 @@ void coroutine_fn throttle_group_co_wait(ThrottleGroupMember *member, int64_t by
     Coroutine *self = qemu_coroutine_self();
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&tg->lock);
 
-    if (turn->co && !is_drained(member)) {
+    if (turn->co && !must_not_wait(member)) {
         wait_for_turn(member, direction);
     }
-    while ((!turn->co || turn->co == self) && !is_drained(member)) {
+    while ((!turn->co || turn->co == self) && !must_not_wait(member)) {
         int64_t wait_ns = throttle_compute_wait(&tg->ts, direction, qemu_clock_get_ns());
 
         if (wait_ns == 0) {
@@ -311,9 +350,11 @@ void coroutine_fn throttle_group_co_wait(ThrottleGroupMember *member, int64_t by
         }
         turn->co = self;
         turn->member = member;
-        co_sleep_ns_wakeable(&turn->sleep, wait_ns, &tg->lock);
+        sleep_in_turn(tg, turn, wait_ns);
     }
-    throttle_account(&tg->ts, direction, bytes);
+    if (!qemu_co_is_abandoned(self)) {
+        throttle_account(&tg->ts, direction, bytes);
+    }
     if (turn->co == self) {
         pass_turn(tg, direction);
     }
@@ -325,10 +366,10 @@ void throttle_group_drain(ThrottleGroupMember *member)
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&tg->lock);
 
     for (int i = 0; i < THROTTLE_MAX; i++) {
-        GList *link;
+        Coroutine *co;
 
-        while ((link = g_queue_pop_head_link(&member->waiting[i]))) {
-            aio_co_schedule(link->data);
+        while ((co = pop_waiter(member, i))) {
+            aio_co_schedule(co);
         }
         qemu_co_sleep_wake(&tg->turns[i].sleep);
     }

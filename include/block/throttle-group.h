@@ -13,7 +13,8 @@
  * thread; all other functions are for the main thread.
  *
  * Requests of a member that is being drained do not wait, because the drained section waits for them. They are counted,
- * so that later requests make up for them.
+ * so that later requests make up for them. Requests of a cancelled coroutine do not wait, either; they are not counted
+ * if it was abandoned, because they go no further.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -54,8 +54,10 @@ static void coroutine_fn read_one(void *opaque)
     Requests *r = opaque;
     uint8_t buf[BLOCK];
 
-    g_assert_cmpint(blk_co_pread(r->blk, 0, BLOCK, buf), ==, 0);
-    g_string_append_c(r->log, r->name);
+    int ret = blk_co_pread(r->blk, 0, BLOCK, buf);
+
+    g_assert_cmpint(ret, ==, qemu_co_is_abandoned(qemu_coroutine_self()) ? -ECANCELED : 0);
+    g_string_append_c(r->log, ret == 0 ? r->name : 'x');
     r->done++;
 }
 
@@ -149,6 +151,41 @@ static void coroutine_fn drain_entry(void *opaque)
     g_assert_true(user_creatable_del("g", &error_abort));
 }
 
+/* Requests of a client that goes, with the turn and in the queue: they do not wait, and count for nobody. */
+static void coroutine_fn abandon_entry(void *opaque)
+{
+    g_autoptr(GString) log = g_string_new(NULL);
+    Coroutine *gone[6];
+
+    make_group("g", "limits.bps-total=1");
+    Requests a = { open_throttled("g"), 'a', log, 0 };
+    Requests b = { open_throttled("g"), 'b', log, 0 };
+
+    make_requests(&a, 1);
+    g_assert_cmpint(a.done, ==, 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(gone); i++) {
+        gone[i] = qemu_coroutine_create(read_one, i % 2 ? &b : &a);
+        qemu_coroutine_enter(gone[i]);
+        if (i < 2) {
+            make_requests(i % 2 ? &b : &a, 1);
+        }
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(gone); i++) {
+        qemu_co_abandon(gone[i]);
+    }
+    g_assert_cmpint(a.done + b.done, ==, 1);
+    wait_for(&a, 4);
+    wait_for(&b, 3);
+    g_assert_cmpstr(log->str, ==, "axxxxxx");
+    /* The bucket holds the first request, and no other one. */
+    set_limits("g", "{'bps-total': 5120, 'bps-total-max': 5120}");
+    wait_for(&a, 5);
+    wait_for(&b, 4);
+    blk_co_unref(a.blk);
+    blk_co_unref(b.blk);
+    g_assert_true(user_creatable_del("g", &error_abort));
+}
+
 /* One of several who read as fast as they may, on their threads. */
 typedef struct Reader {
     BlockBackend *blk;
@@ -219,6 +256,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/throttle-group/turns", turns_entry, run);
     g_test_add_data_func("/throttle-group/set", set_entry, run);
     g_test_add_data_func("/throttle-group/drain", drain_entry, run);
+    g_test_add_data_func("/throttle-group/abandon", abandon_entry, run);
     g_test_add_data_func("/throttle-group/threads", threads_entry, run);
     int ret = g_test_run();
     user_creatable_cleanup();
