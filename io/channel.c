@@ -421,11 +421,22 @@ bool io_channel_is_shut(const IOChannel *ch)
     return ch->shut;
 }
 
+/* Whether the descriptor is in a state of @events, POLL*, or in error. */
+static bool has_event(const IOChannel *ch, short events)
+{
+    struct pollfd pfd = { .fd = ch->fd, .events = events };
+
+    return poll(&pfd, 1, 0) > 0;
+}
+
 bool io_channel_peer_is_gone(const IOChannel *ch)
 {
-    struct pollfd pfd = { .fd = ch->fd };
+    return has_event(ch, 0);
+}
 
-    return poll(&pfd, 1, 0) > 0 && pfd.revents & (POLLERR | POLLHUP);
+bool io_channel_peer_has_ended(const IOChannel *ch)
+{
+    return has_event(ch, POLLRDHUP);
 }
 
 void io_channel_shutdown(IOChannel *ch)

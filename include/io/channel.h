@@ -94,6 +94,8 @@ void io_channel_set_cork(IOChannel *ch, bool cork);
 /* Whether io_channel_shutdown() was called; whether the peer can neither send nor receive any more. */
 bool io_channel_is_shut(const IOChannel *ch);
 bool io_channel_peer_is_gone(const IOChannel *ch);
+/* Whether the peer sends no more, though some of what it has sent may not have been read yet. */
+bool io_channel_peer_has_ended(const IOChannel *ch);
 
 /* Shut down both directions and wake waiting coroutines, whose requests fail. May be called again. */
 void io_channel_shutdown(IOChannel *ch);

@@ -170,6 +170,16 @@ def test_never_reads_data(server):
         wire.sock.close()
 
 
+def test_never_reads_errors(server):
+    """Reads that are longer than allowed need no memory, but neither do they run without end."""
+    with server.connect().greet().go() as wire:
+        wire.sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            for _ in range(5000):
+                wire.request(READ, 0, SIZE)
+        check_service(server)
+
+
 def test_slow_writer(server):
     """A write that trickles in does not hold up others of the same server."""
     with server.connect().greet().go() as slow:

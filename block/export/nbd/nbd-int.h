@@ -14,6 +14,7 @@
 #include "block/nbd-proto.h"
 #include "crypto/tls-creds.h"
 #include "io/channel.h"
+#include "util/aio.h"
 
 /* Requests of one client under way at once; the rest waits in its socket. */
 #define NBD_MAX_REQUESTS 16
@@ -61,7 +62,10 @@ typedef struct NBDClient {
     /* Transmission, in the loop of the export: */
     CoMutex send_lock;
     CoQueue receiver;           /* waits until there is room for one more request, or none is left */
-    unsigned requests;          /* under way */
+    bool gone;                  /* nobody waits for answers: no request begins any more */
+    bool leaving;               /* the client has said so: what it asked for before is done */
+    AioTimer *gone_timer;       /* looks whether it has gone, while there is no room; NULL: need not */
+    GQueue requests;            /* of NBDRequest, under way */
     size_t buffer_bytes;        /* that they hold */
     size_t ahead_start, ahead_end;  /* what is not used yet of: */
     uint8_t *ahead;             /* NULL while the client is idle */
@@ -69,6 +73,8 @@ typedef struct NBDClient {
 
 typedef struct NBDRequest {
     NBDClient *client;
+    GList link;                 /* in client->requests */
+    Coroutine *co;
     uint16_t flags;
     uint16_t type;
     uint64_t cookie;
@@ -137,7 +143,9 @@ char *nbd_option_string(const NBDOption *opt, size_t *pos);
 
 /* transmission.c: serves the client until it leaves; one of its requests is no longer under way */
 void coroutine_fn nbd_transmission(void *client);
-void nbd_request_done(const NBDRequest *req);
+void nbd_request_done(NBDRequest *req);
+/* Nobody waits for answers any more: end the connection, and requests under way as soon as that goes; in its loop. */
+void nbd_client_abandon(NBDClient *client);
 
 /* request.c: memory for data, to be freed with free(), NULL where there is none; carry out and answer, freeing @req */
 void *nbd_buffer_new(size_t bytes);

@@ -33,13 +33,13 @@ static uint32_t nbd_errno(int err)
     }
 }
 
-/* One answer is sent whole before the next. A client that cannot be sent to is let go. */
+/* One answer is sent whole before the next. A client that cannot be sent to has gone. */
 static void coroutine_fn send_iov(NBDClient *client, struct iovec *iov, int niov)
 {
     QEMU_CO_LOCK_GUARD(&client->send_lock);
 
     if (io_channel_co_writev_all(client->ch, iov, niov) < 0) {
-        io_channel_shutdown(client->ch);
+        nbd_client_abandon(client);
     }
 }
 

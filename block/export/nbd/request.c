@@ -140,8 +140,8 @@ void coroutine_fn nbd_request_run(void *opaque)
     } else {
         if (ret == 0) {
             ret = carry_out(req);
-            /* That there are no fast zeroes, or not enough memory here, is no error of the storage. */
-            if (ret < 0 && ret != -ENOTSUP && ret != -ENOMEM) {
+            /* That there are no fast zeroes, not enough memory here, or no client is no error of the storage. */
+            if (ret < 0 && ret != -ENOTSUP && ret != -ENOMEM && ret != -ECANCELED) {
                 bool is_read = req->type == NBD_CMD_READ || req->type == NBD_CMD_CACHE;
                 blk_exp_report_error(&client->exp->common, !is_read, ret);
             }

@@ -72,11 +72,11 @@ static void client_unref(void *opaque)
     g_free(client);
 }
 
-static void shutdown_in_ctx(void *opaque)
+static void abandon_in_ctx(void *opaque)
 {
     NBDClient *client = opaque;
 
-    io_channel_shutdown(client->ch);
+    nbd_client_abandon(client);
     aio_bh_schedule_oneshot(qemu_get_aio_context(), client_unref, client);
 }
 
@@ -84,10 +84,10 @@ static void shutdown_in_ctx(void *opaque)
 static void client_disconnect(NBDClient *client)
 {
     if (client->ctx == qemu_get_aio_context()) {
-        io_channel_shutdown(client->ch);
+        nbd_client_abandon(client);
     } else {
         g_atomic_int_inc(&client->refcnt);
-        aio_bh_schedule_oneshot(client->ctx, shutdown_in_ctx, client);
+        aio_bh_schedule_oneshot(client->ctx, abandon_in_ctx, client);
     }
 }
 
@@ -130,6 +130,7 @@ static void new_client(IOChannel *ch, void *opaque)
     client->ctx = qemu_get_aio_context();
     qemu_co_mutex_init(&client->send_lock);
     qemu_co_queue_init(&client->receiver);
+    g_queue_init(&client->requests);
     g_ptr_array_add(server->clients, client);
     update_accepting();
     qemu_coroutine_enter(qemu_coroutine_create(client_co_start, client));

@@ -6,6 +6,9 @@
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
+/* How often to look whether a client has left that has more requests under way than we receive. */
+#define GONE_CHECK_NS (NANOSECONDS_PER_SECOND / 4)
+
 /* Wait for bytes and receive ahead what there is. Who only waits costs no buffer. */
 static bool coroutine_fn fill_ahead(NBDClient *client)
 {
@@ -53,7 +56,7 @@ static bool coroutine_fn receive_header(NBDClient *client, NBDRequest *req)
 {
     uint8_t buf[NBD_REQUEST_SIZE];
 
-    if (!receive(client, buf, sizeof(buf)) || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
+    if (client->gone || !receive(client, buf, sizeof(buf)) || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
         return false;
     }
     *req = (NBDRequest){
@@ -71,25 +74,65 @@ static gint all_requests;       /* under way, of all clients; atomic */
 
 static bool has_room(const NBDClient *client, size_t data_bytes)
 {
-    return client->requests == 0 ||
-           (client->requests < NBD_MAX_REQUESTS &&
+    return client->requests.length == 0 ||
+           (client->requests.length < NBD_MAX_REQUESTS &&
             client->buffer_bytes + data_bytes <= NBD_MAX_CLIENT_BUFFERS &&
             g_atomic_int_get(&all_requests) < NBD_MAX_ALL_REQUESTS);
 }
 
-/* Wait until a request with @data_bytes may be begun. One of the client's own ends before that. */
-static void coroutine_fn wait_for_room(NBDClient *client, size_t data_bytes)
+void nbd_client_abandon(NBDClient *client)
 {
-    while (!has_room(client, data_bytes)) {
-        qemu_co_queue_wait(&client->receiver, NULL);
+    client->gone = true;
+    io_channel_shutdown(client->ch);
+    for (const GList *l = client->requests.head; l; l = l->next) {
+        qemu_co_abandon(((NBDRequest *)l->data)->co);
+    }
+    qemu_co_queue_restart_all(&client->receiver);
+}
+
+static void check_gone(void *client);
+
+static void arm_gone_timer(NBDClient *client)
+{
+    client->gone_timer = aio_timer_new(client->ctx, check_gone, client);
+    aio_timer_mod_ns(client->gone_timer, qemu_clock_get_ns() + GONE_CHECK_NS);
+}
+
+/* Behind requests that were not received yet, a client's leaving is not seen by reading. */
+static void check_gone(void *opaque)
+{
+    NBDClient *client = opaque;
+
+    g_clear_pointer(&client->gone_timer, aio_timer_free);
+    if (!qemu_co_queue_empty(&client->receiver)) {
+        if (io_channel_peer_has_ended(client->ch)) {
+            nbd_client_abandon(client);
+        } else {
+            arm_gone_timer(client);
+        }
     }
 }
 
-void nbd_request_done(const NBDRequest *req)
+/*
+ * Wait until a request with @data_bytes may be begun: one of the client's own ends before that. False where the client
+ * leaves before.
+ */
+static bool coroutine_fn wait_for_room(NBDClient *client, size_t data_bytes)
+{
+    while (!client->gone && !has_room(client, data_bytes)) {
+        if (!client->gone_timer) {
+            arm_gone_timer(client);
+        }
+        qemu_co_queue_wait(&client->receiver, NULL);
+    }
+    return !client->gone;
+}
+
+void nbd_request_done(NBDRequest *req)
 {
     NBDClient *client = req->client;
 
-    client->requests--;
+    g_queue_unlink(&client->requests, &req->link);
     client->buffer_bytes -= req->data_bytes;
     g_atomic_int_dec_and_test(&all_requests);
     qemu_co_queue_next(&client->receiver);
@@ -102,10 +145,12 @@ static bool coroutine_fn receive_data(NBDClient *client, NBDRequest *req)
 
     if (req->len > NBD_MAX_BUFFER) {
         /* A read is refused later. Who sends more than anybody may will not stop to listen to an answer. */
-        return !is_write;
+        return !is_write && wait_for_room(client, 0);
     }
     req->data_bytes = req->len;
-    wait_for_room(client, req->data_bytes);
+    if (!wait_for_room(client, req->data_bytes)) {
+        return false;
+    }
     req->data = nbd_buffer_new(req->data_bytes);
     if (is_write && (!req->data || !receive(client, req->data, req->len))) {
         free(req->data);
@@ -119,21 +164,27 @@ static NBDRequest *coroutine_fn receive_request(NBDClient *client)
 {
     NBDRequest req;
 
-    if (!receive_header(client, &req) || req.type == NBD_CMD_DISC) {
+    if (!receive_header(client, &req)) {
+        return NULL;
+    }
+    if (req.type == NBD_CMD_DISC) {
+        client->leaving = true;
         return NULL;
     }
     if (req.type == NBD_CMD_READ || req.type == NBD_CMD_WRITE) {
         if (!receive_data(client, &req)) {
             return NULL;
         }
-    } else {
-        wait_for_room(client, 0);
+    } else if (!wait_for_room(client, 0)) {
+        return NULL;
     }
-    client->requests++;
     g_atomic_int_inc(&all_requests);
     client->buffer_bytes += req.data_bytes;
     NBDRequest *copy = g_new(NBDRequest, 1);
     *copy = req;
+    copy->co = qemu_coroutine_create(nbd_request_run, copy);
+    copy->link.data = copy;
+    g_queue_push_tail_link(&client->requests, &copy->link);
     return copy;
 }
 
@@ -148,9 +199,13 @@ void coroutine_fn nbd_transmission(void *opaque)
     NBDRequest *req;
 
     while ((req = receive_request(client))) {
-        qemu_coroutine_enter(qemu_coroutine_create(nbd_request_run, req));
+        qemu_coroutine_enter(req->co);
     }
-    while (client->requests > 0) {
+    g_clear_pointer(&client->gone_timer, aio_timer_free);
+    if (!client->leaving) {
+        nbd_client_abandon(client);
+    }
+    while (client->requests.length > 0) {
         qemu_co_queue_wait(&client->receiver, NULL);
     }
     io_channel_shutdown(client->ch);
