@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 SOURCE_DIR = pathlib.Path(__file__).resolve().parent.parent
@@ -46,6 +47,15 @@ def run(*argv, status=0, text=True, timeout=120, **kwargs):
     fine = 0 <= done.returncode < 99 if status is None else done.returncode == status
     assert fine, f'exit status {done.returncode}: {" ".join(argv)}\n{done.stdout}\n{done.stderr}'
     return done
+
+
+def copy_sources(directory):
+    """Copy the files that belong to the project."""
+    for name in run('git', '-C', SOURCE_DIR, 'ls-files', '-z').stdout.rstrip('\0').split('\0'):
+        if (SOURCE_DIR / name).is_file():
+            target = pathlib.Path(directory) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(SOURCE_DIR / name, target)
 
 
 def qemu_img(*args, **kwargs):

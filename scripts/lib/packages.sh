@@ -11,14 +11,14 @@ build_packages=(
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
   btrfs-progs e2fsprogs fdisk fio gdb keyutils libc6-dbg libnbd-bin libvirt-clients libvirt-daemon nbdkit openssl
-  procps python3-libnbd python3-pytest python3-pytest-xdist util-linux valgrind xfsprogs
+  procps python3-libnbd python3-pytest python3-pytest-xdist socat util-linux valgrind xfsprogs
 )
 
 # The same for other systems: programs to look for, and pkg-config modules.
 build_programs=(cc meson ninja pkg-config python3)
 build_modules=(glib-2.0 gnutls json-c nettle)
 witness_programs=(cryptsetup qemu-img)
-test_programs=(fio gdb keyctl nbdinfo nbdkit openssl unshare valgrind)
+test_programs=(fio gdb keyctl nbdinfo nbdkit openssl socat unshare valgrind)
 
 # Print which of the packages named are not installed.
 missing_packages() {

@@ -2,41 +2,61 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import json
 import os
+import pathlib
 import re
+import shlex
 import time
 
 import pytest
 
-from programs import BUILD_DIR, SOURCE_DIR, run
+from programs import BUILD_DIR, SOURCE_DIR, copy_sources, run
 
 README = (SOURCE_DIR / 'README.md').read_text(encoding='utf-8')
 
 
 @pytest.mark.slow
 def test_examples(tmp_path):
-    """The examples, one after the other in one directory."""
+    """All examples, one after the other, typed into one shell at the top of the source."""
     blocks = re.findall(r'^```sh\n(.*?)^```$', README, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
-    env = {**os.environ, 'PATH': f'{BUILD_DIR}:{os.environ["PATH"]}'}
-    output = [run('sh', '-e', '-c', block, cwd=tmp_path, env=env).stdout for block in blocks]
-    assert 'encrypted: yes' in output[0]
-    assert 'Images are identical.' in output[1]
-    assert 'active' in output[2]
-    assert (tmp_path / 'vault.backup').stat().st_mode & 0o777 == 0o600
-    assert 'Assurance:' in output[3]
-    assert "'disk'" in output[4] and 'size: ' in output[4]
-    while (tmp_path / 'daemon.pid').exists():
+    assert len(blocks) == 6
+    (tmp_path / 'build').symlink_to(BUILD_DIR)
+    new = tmp_path / 'new'
+    new.mkdir()
+    script = '\necho -- next\n'.join(blocks) + '\ncommand -v qemu-img; pwd'
+    done = run('sh', '-e', '-c', script, cwd=tmp_path, env={**os.environ, 'TMPDIR': str(new)})
+    output = done.stdout.split('-- next\n')
+    assert 'encrypted: yes' in output[1]
+    assert 'Images are identical.' in output[2]
+    assert 'active' in output[3]
+    assert 'Assurance:' in output[4]
+    assert "'disk'" in output[5] and 'size: ' in output[5]
+    *daemon, qemu_img, directory = output[5].splitlines()
+    answers = [json.loads(line) for line in daemon if line.startswith('{')]
+    assert answers[1] == {'return': {}}
+    assert [export['node-name'] for export in answers[2]['return']] == ['disk']
+    assert qemu_img == str(tmp_path / 'build' / 'qemu-img')
+    assert made.parent == new
+    made = pathlib.Path(directory)
+    assert (made / 'vault.backup').stat().st_mode & 0o777 == 0o600
+    while (made / 'daemon.pid').exists():
         time.sleep(0.01)
-    assert not (tmp_path / 'qmp.sock').exists()
+    assert not (made / 'qmp.sock').exists()
+    assert '--force' not in README
+
+
+def test_set_up(tmp_path):
+    """The commands that build: the scripts exist, and without them meson has all that it needs."""
+    *scripts, by_hand = re.findall(r'^\$ (.+)', README, re.MULTILINE)
+    for script in scripts:
+        assert os.access(SOURCE_DIR / script, os.X_OK), script
+    set_up, build = by_hand.split(' && ')
+    copy_sources(tmp_path)
+    run(*shlex.split(set_up), cwd=tmp_path)
+    assert 'Linking target qemu-img' in run(*shlex.split(build), '-n', cwd=tmp_path).stdout
 
 
 def test_links():
     for target in re.findall(r'\]\(([^)]+)\)', README):
         assert (SOURCE_DIR / target).exists(), target
-
-
-def test_commands():
-    """The scripts that it names."""
-    for script in re.findall(r'^\$ (\S+)', README, re.MULTILINE):
-        assert os.access(SOURCE_DIR / script, os.X_OK), script
