@@ -12,7 +12,7 @@
 #include "crypto/random.h"
 #include "util/secret-buffer.h"
 
-/* What the chain of stripes carries along: followed by a block of the key's length. */
+/* State of the hash chain over the stripes, followed by a block of the key's length. */
 typedef struct AFChain {
     const struct nettle_hash *hash;
     QCryptoHashState state;
@@ -30,8 +30,8 @@ static AFChain *af_chain_new(QCryptoHashAlgo hash, size_t blocklen, SecretBuffer
 }
 
 /*
- * Hash each digest-sized piece of the block with its number before it. A last, shorter piece is
- * hashed as it is, and the digest cut to its length.
+ * Hash each digest-sized piece of the block, with its number in front. A shorter last piece is hashed as it is, and the
+ * digest truncated to its length.
  */
 static void af_diffuse(AFChain *chain, size_t blocklen)
 {
@@ -50,7 +50,7 @@ static void af_diffuse(AFChain *chain, size_t blocklen)
     }
 }
 
-/* Run all stripes but the last through the chain, which begins as zeroes. */
+/* Run all stripes but the last through the chain, which starts as zeroes. */
 static void af_absorb(AFChain *chain, size_t blocklen, uint32_t stripes, const uint8_t *split)
 {
     for (uint32_t i = 0; i + 1 < stripes; i++) {

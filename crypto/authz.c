@@ -20,7 +20,7 @@ static void authz_free(void *obj)
     qapi_free_ObjectOptions(obj);
 }
 
-static bool rule_matches(const QAuthZListRule *rule, const char *identity)
+static bool authz_rule_matches(const QAuthZListRule *rule, const char *identity)
 {
     if (rule->has_format && rule->format == QAUTHZ_LIST_FORMAT_GLOB) {
         return fnmatch(rule->match, identity, 0) == 0;
@@ -28,10 +28,10 @@ static bool rule_matches(const QAuthZListRule *rule, const char *identity)
     return g_str_equal(rule->match, identity);
 }
 
-static bool list_allows(const AuthZListProperties *list, const char *identity)
+static bool authz_list_allows(const AuthZListProperties *list, const char *identity)
 {
     for (size_t i = 0; list->rules && i < list->rules->n; i++) {
-        if (rule_matches(list->rules->items[i], identity)) {
+        if (authz_rule_matches(list->rules->items[i], identity)) {
             return list->rules->items[i]->policy == QAUTHZ_LIST_POLICY_ALLOW;
         }
     }
@@ -73,7 +73,7 @@ bool qauthz_is_allowed_by_id(const char *authzid, const char *identity, Error **
     if (authz->qom_type == OBJECT_TYPE_AUTHZ_SIMPLE) {
         allowed = g_str_equal(authz->u.authz_simple.identity, identity);
     } else {
-        allowed = list_allows(&authz->u.authz_list, identity);
+        allowed = authz_list_allows(&authz->u.authz_list, identity);
     }
     if (!allowed) {
         error_setg(errp, "'%s' is not allowed by '%s'", identity, authzid);

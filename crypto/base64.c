@@ -7,20 +7,20 @@
 
 #include "crypto/base64.h"
 
-/* All ones where @low <= @c <= @high, else 0; without a branch. */
-static int in_range(int c, int low, int high)
+/* All ones if @low <= @c <= @high, else 0; without a branch. */
+static int base64_in_range(int c, int low, int high)
 {
     return ~((c - low) >> 8 | (high - c) >> 8);
 }
 
-/* The six bits that @c stands for; -1 where it is not in the alphabet. */
-static int sextet(uint8_t c)
+/* The six bits that @c encodes; -1 if it is not in the alphabet. */
+static int base64_sextet(uint8_t c)
 {
-    return (in_range(c, 'A', 'Z') & (c - 'A' + 1)) +
-           (in_range(c, 'a', 'z') & (c - 'a' + 27)) +
-           (in_range(c, '0', '9') & (c - '0' + 53)) +
-           (in_range(c, '+', '+') & 63) +
-           (in_range(c, '/', '/') & 64) - 1;
+    return (base64_in_range(c, 'A', 'Z') & (c - 'A' + 1)) +
+           (base64_in_range(c, 'a', 'z') & (c - 'a' + 27)) +
+           (base64_in_range(c, '0', '9') & (c - '0' + 53)) +
+           (base64_in_range(c, '+', '+') & 63) +
+           (base64_in_range(c, '/', '/') & 64) - 1;
 }
 
 SecretBuffer *qcrypto_base64_decode(const void *text, size_t len, Error **errp)
@@ -39,7 +39,7 @@ SecretBuffer *qcrypto_base64_decode(const void *text, size_t len, Error **errp)
             padding++;
             continue;
         }
-        int value = sextet(in[i]);
+        int value = base64_sextet(in[i]);
         if (value < 0 || padding) {
             error_setg(errp, "Not base64: unexpected character at position %zu", i + 1);
             return NULL;
@@ -53,7 +53,7 @@ SecretBuffer *qcrypto_base64_decode(const void *text, size_t len, Error **errp)
         bits &= (1U << nbits) - 1;
     }
 
-    /* What is left of the last character: 4 bits come with two '=', 2 bits with one. */
+    /* Leftover bits of the last character: 4 with two '=', 2 with one. */
     if (nbits == 6 || nbits != padding * 2 || bits != 0) {
         error_setg(errp, "Not base64: it ends in the middle of a byte or with wrong padding");
         return NULL;

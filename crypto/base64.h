@@ -1,6 +1,5 @@
 /*
- * base64 (RFC 4648) of secrets: decoded into a SecretBuffer, without tables that a secret would
- * index
+ * base64 (RFC 4648) of secrets: decoded into a SecretBuffer, without tables that would be indexed by a secret
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,9 +10,8 @@
 #include "util/secret-buffer.h"
 
 /*
- * The bytes that the @len characters at @text stand for. Line ends may come anywhere, as tools
- * insert them; everything else must be as the RFC has it: no other characters, padding complete and
- * last, unused bits zero. The error does not quote @text.
+ * Decode @len characters at @text. Line ends may be anywhere, since tools insert them. Everything else must follow the
+ * RFC: no other characters, padding complete and last, unused bits zero. The error does not quote @text.
  */
 SecretBuffer *qcrypto_base64_decode(const void *text, size_t len, Error **errp);
 

@@ -1,5 +1,5 @@
 /*
- * Hashes inside this library: the nettle implementation by name, and room for its state
+ * Hashes, for use in this library: the nettle implementation by name, and space for its state
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 
 #include "crypto/hash.h"
 
-/* The state of any supported hash; where the input is secret it belongs into a SecretBuffer. */
+/* The state of any supported hash. If the input is secret, put it in a SecretBuffer. */
 typedef union QCryptoHashState {
     struct md5_ctx md5;
     struct sha1_ctx sha1;
@@ -26,7 +26,7 @@ typedef union QCryptoHashState {
 /* The longest block of any supported hash. */
 #define QCRYPTO_HASH_MAX_BLOCK_LEN SHA512_BLOCK_SIZE
 
-/* NULL where @alg is not supported. */
+/* NULL if @alg is not supported. */
 const struct nettle_hash *qcrypto_hash_impl(QCryptoHashAlgo alg);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Hash: the digests of nettle, under QAPI names
+ * Hash: nettle's digests by QAPI name
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * The types of objects that this library makes
+ * The object types that this library implements
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -31,7 +31,7 @@ static const UserCreatableType *types[OBJECT_TYPE__MAX] = {
 
 static GPtrArray *objects;      /* of Object, in the order of creation */
 
-/* An object that is being made, whose coroutine may wait for a file. */
+/* An object that is being created by a coroutine, which may wait for a file. */
 typedef struct Creation {
     const char *id;
     Coroutine *co;
@@ -79,7 +79,7 @@ static Creation *creation_find(const char *id)
     return c;
 }
 
-static bool id_is_free(const char *id, Error **errp)
+static bool object_id_is_free(const char *id, Error **errp)
 {
     if (object_find(id) || creation_find(id)) {
         error_setg(errp, "There is an object with id '%s' already", id);
@@ -88,7 +88,7 @@ static bool id_is_free(const char *id, Error **errp)
     return true;
 }
 
-static bool id_is_wellformed(const char *id, Error **errp)
+static bool object_id_check(const char *id, Error **errp)
 {
     bool ok = id_wellformed(id);
 
@@ -100,8 +100,8 @@ static bool id_is_wellformed(const char *id, Error **errp)
     return ok;
 }
 
-/* A copy for those who ask later, without what nobody shall be told. */
-static ObjectOptions *public_options(const ObjectOptions *options)
+/* A copy without secrets, for later queries. */
+static ObjectOptions *object_public_options(const ObjectOptions *options)
 {
     ObjectOptions *copy = QAPI_CLONE(ObjectOptions, options);
 
@@ -112,7 +112,7 @@ static ObjectOptions *public_options(const ObjectOptions *options)
     return copy;
 }
 
-static void *coroutine_mixed_fn create(const UserCreatableType *type, const ObjectOptions *options, Error **errp)
+static void *coroutine_mixed_fn object_create(const UserCreatableType *type, const ObjectOptions *options, Error **errp)
 {
     Creation creation = { .id = options->id, .co = qemu_coroutine_self(), .next = creations };
 
@@ -132,7 +132,7 @@ bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error *
     ERRP_GUARD();
     const UserCreatableType *type = types[options->qom_type];
 
-    if (!id_is_wellformed(options->id, errp) || !id_is_free(options->id, errp)) {
+    if (!object_id_check(options->id, errp) || !object_id_is_free(options->id, errp)) {
         return false;
     }
     if (!type) {
@@ -141,14 +141,14 @@ bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error *
         return false;
     }
 
-    void *obj = create(type, options, errp);
+    void *obj = object_create(type, options, errp);
     if (!obj) {
         return false;
     }
 
     Object *object = g_new(Object, 1);
     *object = (Object) {
-        .id = g_strdup(options->id), .type = type, .obj = obj, .options = public_options(options),
+        .id = g_strdup(options->id), .type = type, .obj = obj, .options = object_public_options(options),
     };
     if (!objects) {
         objects = g_ptr_array_new_with_free_func(object_free);
@@ -174,24 +174,23 @@ bool user_creatable_is_help(const char *arg)
         qapi_print_help(&qapi_type_ObjectOptions, stdout);
         return true;
     }
-    /* No such type: leave the error to user_creatable_parse(). */
+    /* No such type: user_creatable_parse() reports it. */
     return qapi_print_branch_help(&qapi_type_ObjectOptions, json_object_get_string(type), stdout,
                                   NULL);
 }
 
 /*
- * What follows an undoubled comma in "data=..." is taken for a key: an error that quotes it would show a part
- * of the secret.
+ * In "data=...", text after a single comma is taken for a key: an error that quotes it would reveal part of the secret.
  */
-static void hide_secret(const char *arg, Error **errp)
+static void object_hide_secret(const char *arg, Error **errp)
 {
     if (*errp && strstr(arg, "data") && (strstr(error_get_pretty(*errp), "Invalid parameter") ||
                                          strstr(error_get_pretty(*errp), "Expected"))) {
         error_free(*errp);
         *errp = NULL;
         error_setg(errp, "Invalid object definition");
-        error_append_hint(errp, "What is wrong is not shown, as it may belong to the secret: write a comma in "
-                          "data= twice, or use file=.\n");
+        error_append_hint(errp, "The details are not shown, since they may contain the secret. Double a comma "
+                          "in data=, or use file=.\n");
     }
 }
 
@@ -205,8 +204,8 @@ bool coroutine_mixed_fn user_creatable_parse(char *arg, Error **errp)
     if (in) {
         options = QAPI_FROM_JSON(ObjectOptions, in, mode, errp);
     }
-    hide_secret(arg, errp);
-    /* What could not be parsed may hold a secret, too. */
+    object_hide_secret(arg, errp);
+    /* Text that could not be parsed may contain a secret, too. */
     if (!options || (options->qom_type == OBJECT_TYPE_SECRET && options->u.secret.data)) {
         memset(arg, 'x', strlen(arg));
     }
@@ -241,7 +240,7 @@ bool coroutine_mixed_fn user_creatable_del(const char *id, Error **errp)
     return true;
 }
 
-static bool is_writable(const UserCreatableType *type, const char *name)
+static bool object_property_is_writable(const UserCreatableType *type, const char *name)
 {
     return type->writable && g_strv_contains(type->writable, name);
 }
@@ -250,7 +249,7 @@ bool user_creatable_set(const char *id, const char *name, struct json_object *va
 {
     Object *object = object_find(id);
 
-    if (!is_writable(object->type, name)) {
+    if (!object_property_is_writable(object->type, name)) {
         error_setg(errp, "Property '%s.%s' is not writable", ObjectType_str(object->type->type), name);
         return false;
     }
@@ -274,7 +273,7 @@ const ObjectOptions *user_creatable_next(const ObjectOptions *options)
 
     while (options && i < objects->len &&
            ((Object *)g_ptr_array_index(objects, i++))->options != options) {
-        /* until behind it */
+        /* past it */
     }
     return objects && i < objects->len ? ((Object *)g_ptr_array_index(objects, i))->options : NULL;
 }

@@ -1,8 +1,8 @@
 /*
- * PBKDF2: HMAC from two prepared hash states, and how fast this machine is at it
+ * PBKDF2: HMAC from two prepared hash states, and a benchmark of this machine
  *
- * The states after the padded password are computed once; an iteration then costs two compressions
- * and nothing that depends on the password's length. All of it lives in a SecretBuffer.
+ * The states after the padded password are computed once. An iteration then costs two compressions, no matter how long
+ * the password is. All of it is in a SecretBuffer.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #include "crypto/pbkdf.h"
 #include "util/secret-buffer.h"
 
-/* What must stay secret. */
+/* Everything that must stay secret. */
 typedef struct PBKDF2 {
     const struct nettle_hash *hash;
     QCryptoHashState inner;         /* after the password xor ipad */
@@ -26,7 +26,7 @@ typedef struct PBKDF2 {
     uint8_t t[QCRYPTO_HASH_MAX_DIGEST_LEN];
 } PBKDF2;
 
-/* The clock is looked at so often: after 0.3 ms with sha256. */
+/* Iterations between looks at the clock: 0.3 ms with sha256. */
 #define STRETCH_ITERATIONS 2048
 
 struct QCryptoPBKDF2 {
@@ -67,7 +67,7 @@ static void pbkdf2_set_password(PBKDF2 *p, const void *pass, size_t npass)
     hash->update(&p->outer, hash->block_size, p->pad);
 }
 
-/* Ends the inner hash in @p->work, and puts the HMAC into @p->u. */
+/* End the inner hash in @p->work, and put the HMAC into @p->u. */
 static void pbkdf2_finish_hmac(PBKDF2 *p)
 {
     const struct nettle_hash *hash = p->hash;
@@ -78,7 +78,7 @@ static void pbkdf2_finish_hmac(PBKDF2 *p)
     hash->digest(&p->work, hash->digest_size, p->u);
 }
 
-/* The function F of RFC 8018, which leaves block @index of the derived key in @p->t: how it begins. */
+/* Begin the function F of RFC 8018, which leaves block @index of the derived key in @p->t. */
 static void pbkdf2_first_iteration(const QCryptoPBKDF2 *kdf)
 {
     PBKDF2 *p = kdf->p;
@@ -91,7 +91,7 @@ static void pbkdf2_first_iteration(const QCryptoPBKDF2 *kdf)
     memcpy(p->t, p->u, p->hash->digest_size);
 }
 
-/* And how it goes on. */
+/* Continue it. */
 static void pbkdf2_iterate(PBKDF2 *p, uint64_t iterations)
 {
     const struct nettle_hash *hash = p->hash;
@@ -202,16 +202,14 @@ bool qcrypto_pbkdf2(QCryptoHashAlgo hash, const void *pass, size_t npass,
 }
 
 /*
- * A run of at least this long is measured; with the shorter ones before it, at most four times
- * that.
+ * Only a run of at least this length counts. Together with the shorter ones before it, it takes at most four times as
+ * long.
  */
 #define CALIBRATE_NS (20 * 1000 * 1000)
 #define CALIBRATE_FIRST_ITERATIONS 256
 #define MAX_ITERATIONS_PER_SEC (UINT64_C(1) << 31)
 
-/*
- * Nanoseconds of this thread that @iterations take for one block: processor time where it is known.
- */
+/* Nanoseconds that this thread needs for @iterations of one block; processor time if available. */
 static int64_t pbkdf2_measure_ns(QCryptoHashAlgo hash, uint64_t iterations)
 {
     uint8_t out[QCRYPTO_HASH_MAX_DIGEST_LEN];

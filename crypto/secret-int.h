@@ -1,5 +1,5 @@
 /*
- * Where secrets come from
+ * Sources of secrets
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,19 +12,19 @@
 
 typedef enum SecretFileKind {
     SECRET_FILE_REQUIRED,
-    SECRET_FILE_OPTIONAL,       /* that there is no such file is no error */
-    SECRET_FILE_REGULAR,        /* neither is that it is no regular file, which nobody would wait for then */
+    SECRET_FILE_OPTIONAL,       /* a missing file is not an error */
+    SECRET_FILE_REGULAR,        /* nor is a file of another type, which is not read */
 } SecretFileKind;
 
 /*
- * All bytes of the regular file or pipe @filename, NULL with @errp, or NULL without where @kind allows it. A coroutine
- * does not block its loop, and can be cancelled while it waits for somebody to write into a pipe.
+ * Read the regular file or pipe @filename to its end. NULL with @errp; NULL without it in the cases that @kind allows.
+ * A coroutine does not block its loop, and can be cancelled while it waits for a writer to the pipe.
  */
 SecretBuffer *coroutine_mixed_fn secret_read_file(const char *filename, SecretFileKind kind, Error **errp);
 
 /*
- * The object @id from what its source gave: undoes the encryption and the encoding that @props tell
- * of. Takes @raw, which is NULL where the source failed with @errp set; puts @id before an error.
+ * Create the object @id from what its source returned, undoing the encryption and encoding that @props describe. Takes
+ * ownership of @raw, which is NULL if the source failed with @errp set; puts @id before an error.
  */
 void *secret_new(const char *id, const SecretCommonProperties *props, SecretBuffer *raw,
                  Error **errp);

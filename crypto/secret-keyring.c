@@ -16,14 +16,14 @@ typedef struct KeyringWork {
     Error **errp;
 } KeyringWork;
 
-/* On a worker, as the kernel may have to wait for the key. */
-static int read_key(void *opaque)
+/* On a worker, since the kernel may have to wait for the key. */
+static int keyring_read_key(void *opaque)
 {
     KeyringWork *work = opaque;
     SecretBuffer *buf = work->buf;
     long len;
 
-    /* The key may grow between asking for its length and reading it. */
+    /* The key may grow between the query for its length and reading it. */
     while ((len = keyctl_read(work->serial, (char *)buf->data, buf->capacity)) > (long)buf->capacity) {
         if (len > QCRYPTO_SECRET_MAX_BYTES) {
             error_setg(work->errp, "Key %" PRId32 " has more than %d bytes", work->serial, QCRYPTO_SECRET_MAX_BYTES);
@@ -44,7 +44,7 @@ static SecretBuffer *coroutine_mixed_fn secret_read_keyring(int32_t serial, Erro
     g_autoptr(SecretBuffer) buf = secret_buffer_new(0);
     KeyringWork work = { .serial = serial, .buf = buf, .errp = errp };
 
-    return thread_pool_submit_co(THREAD_POOL_IO, read_key, &work) ? g_steal_pointer(&buf) : NULL;
+    return thread_pool_submit_co(THREAD_POOL_IO, keyring_read_key, &work) ? g_steal_pointer(&buf) : NULL;
 }
 
 static void *coroutine_mixed_fn secret_keyring_create(const ObjectOptions *options, Error **errp)

@@ -1,5 +1,5 @@
 /*
- * Secret objects: decoding, decryption under another secret, and lookup
+ * Secret objects: decoding, decryption with another secret, and lookup
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 #define AES_256_KEY_LEN 32
 
 /* RFC 5652, section 6.3: n bytes of value n, at least one. */
-static bool remove_padding(SecretBuffer *buf, Error **errp)
+static bool secret_remove_padding(SecretBuffer *buf, Error **errp)
 {
     uint8_t npad = buf->data[buf->len - 1];
     bool valid = npad >= 1 && npad <= AES_BLOCK_LEN;
@@ -44,7 +44,7 @@ static bool secret_decrypt(SecretBuffer *buf, const char *keyid, const char *iv_
         return false;
     }
     if (iv->len != AES_BLOCK_LEN) {
-        error_setg(errp, "Option 'iv' must stand for %d bytes, not %zu", AES_BLOCK_LEN, iv->len);
+        error_setg(errp, "Option 'iv' must decode to %d bytes, not %zu", AES_BLOCK_LEN, iv->len);
         return false;
     }
     g_autoptr(SecretBuffer) key = qcrypto_secret_lookup(keyid, errp);
@@ -69,7 +69,7 @@ static bool secret_decrypt(SecretBuffer *buf, const char *keyid, const char *iv_
         return false;
     }
     qcrypto_cipher_decrypt(cipher, iv->data, buf->data, buf->data, buf->len);
-    return remove_padding(buf, errp);
+    return secret_remove_padding(buf, errp);
 }
 
 static SecretBuffer *secret_decode(const SecretCommonProperties *props, SecretBuffer *raw,

@@ -1,5 +1,5 @@
 /*
- * QCryptoSectorCipher: IV generation, and the choice between an XTS kernel and sector by sector
+ * QCryptoSectorCipher: IV generation, and a choice between an XTS kernel and one sector at a time
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 
 struct QCryptoSectorCipher {
     size_t sector_size;
-    uint64_t sector_mask;       /* the bits of a sector's number that get into its IV */
+    uint64_t sector_mask;       /* the bits of the sector number that enter its IV */
 
     /* Either a kernel with an XTSKeys ... */
     const XTSKernel *kernel;
@@ -25,7 +25,7 @@ struct QCryptoSectorCipher {
     size_t essiv_block_len;
 };
 
-/* Ciphers that can encrypt IVs, with the families that they belong to. */
+/* Ciphers that can encrypt IVs, and their families. */
 static const struct {
     QCryptoCipherAlgo first, last;
 } essiv_families[] = {
@@ -79,7 +79,7 @@ static bool sector_cipher_init_essiv(QCryptoSectorCipher *sc, QCryptoCipherAlgo 
     return sc->essiv != NULL;
 }
 
-static bool is_aes(QCryptoCipherAlgo alg)
+static bool cipher_is_aes(QCryptoCipherAlgo alg)
 {
     return alg == QCRYPTO_CIPHER_ALGO_AES_128 || alg == QCRYPTO_CIPHER_ALGO_AES_192 ||
            alg == QCRYPTO_CIPHER_ALGO_AES_256;
@@ -95,13 +95,13 @@ QCryptoSectorCipher *qcrypto_sector_cipher_new_with(const XTSKernel *kernel,
 
     if (sector_size < QCRYPTO_SECTOR_SIZE || sector_size > QCRYPTO_MAX_SECTOR_SIZE ||
         (sector_size & (sector_size - 1)) != 0) {
-        error_setg(errp, "Sectors of %zu bytes are not supported: they have %d to %d, a power of two", sector_size,
+        error_setg(errp, "Sector size %zu is not supported: it must be a power of two from %d to %d", sector_size,
                    QCRYPTO_SECTOR_SIZE, QCRYPTO_MAX_SECTOR_SIZE);
         return NULL;
     }
     sc->sector_size = sector_size;
 
-    /* Checks the key's length, for a kernel too. */
+    /* Checks the key's length, also for a kernel. */
     sc->cipher = qcrypto_cipher_new(alg, mode, key, nkey, errp);
     if (!sc->cipher) {
         return NULL;
@@ -112,7 +112,7 @@ QCryptoSectorCipher *qcrypto_sector_cipher_new_with(const XTSKernel *kernel,
         if (!sector_cipher_init_essiv(sc, alg, ivhash, key, nkey, errp)) {
             return NULL;
         }
-    } else if (kernel && is_aes(alg) && mode == QCRYPTO_CIPHER_MODE_XTS) {
+    } else if (kernel && cipher_is_aes(alg) && mode == QCRYPTO_CIPHER_MODE_XTS) {
         sc->kernel = kernel;
         sc->kernel_keys = secret_buffer_new(sizeof(XTSKeys));
         kernel->expand((XTSKeys *)sc->kernel_keys->data, key, nkey);
@@ -135,7 +135,7 @@ size_t qcrypto_sector_cipher_get_sector_size(const QCryptoSectorCipher *sc)
     return sc->sector_size;
 }
 
-static void sector_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *iv)
+static void sector_cipher_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *iv)
 {
     uint64_t sector_le = GUINT64_TO_LE(sector & sc->sector_mask);
 
@@ -146,8 +146,8 @@ static void sector_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *i
     }
 }
 
-static void sectors_crypt(const QCryptoSectorCipher *sc, bool encrypt, uint64_t first_sector,
-                          const uint8_t *in, uint8_t *out, size_t sectors)
+static void sector_cipher_crypt_each(const QCryptoSectorCipher *sc, bool encrypt, uint64_t first_sector,
+                                     const uint8_t *in, uint8_t *out, size_t sectors)
 {
     size_t size = sc->sector_size;
     uint8_t iv[QCRYPTO_CIPHER_MAX_BLOCK_LEN];
@@ -158,7 +158,7 @@ static void sectors_crypt(const QCryptoSectorCipher *sc, bool encrypt, uint64_t 
         return;
     }
     for (size_t i = 0; i < sectors; i++) {
-        sector_iv(sc, first_sector + i * (size / QCRYPTO_SECTOR_SIZE), iv);
+        sector_cipher_iv(sc, first_sector + i * (size / QCRYPTO_SECTOR_SIZE), iv);
         qcrypto_cipher_crypt_nowipe(sc->cipher, encrypt, iv, in + i * size, out + i * size, size);
     }
     secret_wipe_stack();
@@ -167,13 +167,13 @@ static void sectors_crypt(const QCryptoSectorCipher *sc, bool encrypt, uint64_t 
 void qcrypto_sectors_encrypt(const QCryptoSectorCipher *sc, uint64_t first_sector,
                              const void *in, void *out, size_t sectors)
 {
-    sectors_crypt(sc, true, first_sector, in, out, sectors);
+    sector_cipher_crypt_each(sc, true, first_sector, in, out, sectors);
 }
 
 void qcrypto_sectors_decrypt(const QCryptoSectorCipher *sc, uint64_t first_sector,
                              const void *in, void *out, size_t sectors)
 {
-    sectors_crypt(sc, false, first_sector, in, out, sectors);
+    sector_cipher_crypt_each(sc, false, first_sector, in, out, sectors);
 }
 
 void qcrypto_sector_cipher_free(QCryptoSectorCipher *sc)

@@ -1,5 +1,5 @@
 /*
- * TLS credentials: mistakes in certificates, told when they are loaded rather than by a failed handshake
+ * TLS credentials: mistakes in certificates, reported when they are loaded instead of by a failed handshake
  *
  * Rules: RFC 5280, sections 4.1.2.5 (time), 4.2.1.3 (key usage), 4.2.1.9 (basic constraints) and 4.2.1.12
  * (purpose).
@@ -36,7 +36,7 @@ static bool cert_list_load(CertList *list, const TlsFile *file, Error **errp)
                                   "the certificate", file->path, errp);
 }
 
-static bool check_times(gnutls_x509_crt_t cert, const char *path, Error **errp)
+static bool cert_check_times(gnutls_x509_crt_t cert, const char *path, Error **errp)
 {
     time_t now = time(NULL);
 
@@ -51,29 +51,29 @@ static bool check_times(gnutls_x509_crt_t cert, const char *path, Error **errp)
     return true;
 }
 
-static bool check_basic_constraints(gnutls_x509_crt_t cert, const char *path, bool is_ca, Error **errp)
+static bool cert_check_basic_constraints(gnutls_x509_crt_t cert, const char *path, bool is_ca, Error **errp)
 {
     int rc = gnutls_x509_crt_get_basic_constraints(cert, NULL, NULL, NULL);
 
     if (rc > 0 && !is_ca) {
-        error_setg(errp, "The certificate '%s' is that of a CA, but one of a server or client is needed",
+        error_setg(errp, "'%s' is a CA certificate, but a server or client certificate is needed",
                    path);
         return false;
     }
     if (rc == 0 && is_ca) {
-        error_setg(errp, "The certificate '%s' is not that of a CA", path);
+        error_setg(errp, "'%s' is not a CA certificate", path);
         return false;
     }
     if (rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE && is_ca) {
-        error_setg(errp, "The certificate '%s' does not say that it is that of a CA", path);
+        error_setg(errp, "'%s' does not say that it is a CA certificate", path);
         return false;
     }
     return rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE ||
            tls_creds_check_gnutls(rc, "the basic constraints of", path, errp);
 }
 
-/* What the key may be used for. A certificate without the extension may do everything. */
-static bool check_usage(gnutls_x509_crt_t cert, const char *path, bool is_ca, Error **errp)
+/* Check what the key may be used for. A certificate without the extension may be used for everything. */
+static bool cert_check_usage(gnutls_x509_crt_t cert, const char *path, bool is_ca, Error **errp)
 {
     unsigned usage, critical;
     int rc = gnutls_x509_crt_get_key_usage(cert, &usage, &critical);
@@ -94,8 +94,8 @@ static bool check_usage(gnutls_x509_crt_t cert, const char *path, bool is_ca, Er
     return true;
 }
 
-/* "TLS server", "TLS client": what the certificate is for. One without the extension is for everything. */
-static bool check_purpose(gnutls_x509_crt_t cert, const char *path, bool is_server, Error **errp)
+/* Check the purpose: "TLS server" or "TLS client". A certificate without the extension is for everything. */
+static bool cert_check_purpose(gnutls_x509_crt_t cert, const char *path, bool is_server, Error **errp)
 {
     const char *wanted = is_server ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
     bool any_critical = false;
@@ -124,7 +124,7 @@ static bool check_purpose(gnutls_x509_crt_t cert, const char *path, bool is_serv
     }
 }
 
-static bool check_chain(const CertList *cert, const CertList *ca, Error **errp)
+static bool cert_check_chain(const CertList *cert, const CertList *ca, Error **errp)
 {
     unsigned status;
     int rc = gnutls_x509_crt_list_verify(cert->certs, cert->n, ca->certs, ca->n, NULL, 0, 0, &status);
@@ -137,7 +137,7 @@ static bool check_chain(const CertList *cert, const CertList *ca, Error **errp)
         return true;
     }
     gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &why, 0);
-    error_setg(errp, "The certificate '%s' is not one that '%s' vouches for", cert->path, ca->path);
+    error_setg(errp, "The certificate '%s' is not signed by '%s'", cert->path, ca->path);
     if (why.data) {
         error_append_hint(errp, "%s\n", why.data);
         gnutls_free(why.data);
@@ -156,9 +156,9 @@ bool tls_creds_check_certs(const TlsFile *ca_file, const TlsFile *cert_file, boo
         return false;
     }
     for (unsigned i = 0; i < ca.n; i++) {
-        if (!check_times(ca.certs[i], ca_path, errp) ||
-            !check_basic_constraints(ca.certs[i], ca_path, true, errp) ||
-            !check_usage(ca.certs[i], ca_path, true, errp)) {
+        if (!cert_check_times(ca.certs[i], ca_path, errp) ||
+            !cert_check_basic_constraints(ca.certs[i], ca_path, true, errp) ||
+            !cert_check_usage(ca.certs[i], ca_path, true, errp)) {
             return false;
         }
     }
@@ -166,9 +166,9 @@ bool tls_creds_check_certs(const TlsFile *ca_file, const TlsFile *cert_file, boo
         return true;
     }
     return cert_list_load(&cert, cert_file, errp) &&
-           check_times(cert.certs[0], cert_path, errp) &&
-           check_basic_constraints(cert.certs[0], cert_path, false, errp) &&
-           check_usage(cert.certs[0], cert_path, false, errp) &&
-           check_purpose(cert.certs[0], cert_path, is_server, errp) &&
-           check_chain(&cert, &ca, errp);
+           cert_check_times(cert.certs[0], cert_path, errp) &&
+           cert_check_basic_constraints(cert.certs[0], cert_path, false, errp) &&
+           cert_check_usage(cert.certs[0], cert_path, false, errp) &&
+           cert_check_purpose(cert.certs[0], cert_path, is_server, errp) &&
+           cert_check_chain(&cert, &ca, errp);
 }

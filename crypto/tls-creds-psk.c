@@ -9,10 +9,8 @@
 
 #define KEYS_FILE "keys.psk"
 
-/*
- * The key of @username in a file of lines USER:HEX, as a view into @file; false where it has none.
- */
-static bool find_key(const SecretBuffer *file, const char *username, gnutls_datum_t *key)
+/* Find the key of @username in a file with lines USER:HEX. @key points into @file. False if there is none. */
+static bool psk_find_key(const SecretBuffer *file, const char *username, gnutls_datum_t *key)
 {
     const uint8_t *line = file->data, *end = file->data + file->len;
     size_t n = strlen(username);
@@ -34,11 +32,11 @@ static bool find_key(const SecretBuffer *file, const char *username, gnutls_datu
     return false;
 }
 
-static bool load_client(QCryptoTLSCreds *creds, const TlsFile *file, const char *username, Error **errp)
+static bool psk_load_client(QCryptoTLSCreds *creds, const TlsFile *file, const char *username, Error **errp)
 {
     gnutls_datum_t key;
 
-    if (!find_key(file->data, username, &key)) {
+    if (!psk_find_key(file->data, username, &key)) {
         error_setg(errp, "'%s' has no key for user '%s'", file->path, username);
         return false;
     }
@@ -49,26 +47,28 @@ static bool load_client(QCryptoTLSCreds *creds, const TlsFile *file, const char 
                                   "the key in", file->path, errp);
 }
 
-/* For GnuTLS, in a handshake. 1: there is no such user; it goes on with a random key then, and fails later. */
-static int find_server_key(gnutls_session_t handle, const char *username, gnutls_datum_t *key)
+/*
+ * Called by GnuTLS in a handshake. 1: there is no such user; GnuTLS then continues with a random key and fails later.
+ */
+static int psk_find_server_key(gnutls_session_t handle, const char *username, gnutls_datum_t *key)
 {
     const QCryptoTLSCreds *creds = gnutls_session_get_ptr(handle);
     gnutls_datum_t hex;
 
-    if (!find_key(creds->psk_keys, username, &hex)) {
+    if (!psk_find_key(creds->psk_keys, username, &hex)) {
         return 1;
     }
     return gnutls_hex_decode2(&hex, key) < 0 ? -1 : 0;
 }
 
-static bool load_server(QCryptoTLSCreds *creds, TlsFile *file, Error **errp)
+static bool psk_load_server(QCryptoTLSCreds *creds, TlsFile *file, Error **errp)
 {
     creds->psk_keys = g_steal_pointer(&file->data);
     if (!tls_creds_check_gnutls(gnutls_psk_allocate_server_credentials(&creds->u.psk_server), "the keys",
                                 file->path, errp)) {
         return false;
     }
-    gnutls_psk_set_server_credentials_function(creds->u.psk_server, find_server_key);
+    gnutls_psk_set_server_credentials_function(creds->u.psk_server, psk_find_server_key);
     return true;
 }
 
@@ -88,7 +88,7 @@ bool coroutine_mixed_fn qcrypto_tls_creds_refresh(QCryptoTLSCreds *creds, Error 
     return !*errp;
 }
 
-static bool coroutine_mixed_fn load(QCryptoTLSCreds *creds, const char *username, Error **errp)
+static bool coroutine_mixed_fn psk_load(QCryptoTLSCreds *creds, const char *username, Error **errp)
 {
     g_auto(TlsFile) file = { NULL };
 
@@ -96,13 +96,13 @@ static bool coroutine_mixed_fn load(QCryptoTLSCreds *creds, const char *username
         return false;
     }
     if (creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
-        return load_client(creds, &file, username ?: "qemu", errp);
+        return psk_load_client(creds, &file, username ?: "qemu", errp);
     }
     if (username) {
         error_setg(errp, "Option 'username' is for clients: a server takes every user in '%s'", file.path);
         return false;
     }
-    return load_server(creds, &file, errp);
+    return psk_load_server(creds, &file, errp);
 }
 
 static void *coroutine_mixed_fn psk_create(const ObjectOptions *options, Error **errp)
@@ -111,7 +111,7 @@ static void *coroutine_mixed_fn psk_create(const ObjectOptions *options, Error *
     const TlsCredsPskProperties *props = &options->u.tls_creds_psk;
     g_autoptr(QCryptoTLSCreds) creds = tls_creds_new((const TlsCredsProperties *)props, true, errp);
 
-    if (!creds || !load(creds, props->username, errp)) {
+    if (!creds || !psk_load(creds, props->username, errp)) {
         error_prepend(errp, "TLS credentials '%s': ", options->id);
         return NULL;
     }

@@ -17,7 +17,7 @@ typedef struct Files {
     TlsFile dh_params;
 } Files;
 
-static void files_cleanup(Files *f)
+static void x509_files_cleanup(Files *f)
 {
     tls_file_cleanup(&f->ca_cert);
     tls_file_cleanup(&f->ca_crl);
@@ -25,23 +25,23 @@ static void files_cleanup(Files *f)
     tls_file_cleanup(&f->key);
     tls_file_cleanup(&f->dh_params);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Files, files_cleanup)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Files, x509_files_cleanup)
 
-static bool coroutine_mixed_fn read_files(const QCryptoTLSCreds *creds, Files *f, Error **errp)
+static bool coroutine_mixed_fn x509_read_files(const QCryptoTLSCreds *creds, Files *f, Error **errp)
 {
     bool is_server = creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
 
     return tls_file_read(creds, "ca-cert.pem", true, &f->ca_cert, errp) &&
            tls_file_read(creds, "ca-crl.pem", false, &f->ca_crl, errp) &&
            tls_file_read(creds, is_server ? "server-cert.pem" : "client-cert.pem", is_server, &f->cert, errp) &&
-           /* A certificate is of no use without its key, nor the other way round. */
+           /* A certificate needs its key, and a key its certificate. */
            (!f->cert.data ||
             tls_file_read(creds, is_server ? "server-key.pem" : "client-key.pem", true, &f->key, errp)) &&
            (!is_server || tls_file_read(creds, "dh-params.pem", false, &f->dh_params, errp));
 }
 
-/* The password of the private key, with a NUL behind it; NULL with @errp. */
-static SecretBuffer *key_password(const char *passwordid, Error **errp)
+/* The password of the private key, NUL-terminated; NULL with @errp. */
+static SecretBuffer *x509_key_password(const char *passwordid, Error **errp)
 {
     SecretBuffer *password = qcrypto_secret_lookup(passwordid, errp);
 
@@ -51,7 +51,7 @@ static SecretBuffer *key_password(const char *passwordid, Error **errp)
     return password;
 }
 
-static bool load_dh_params(QCryptoTLSCreds *creds, const TlsFile *file, Error **errp)
+static bool x509_load_dh_params(QCryptoTLSCreds *creds, const TlsFile *file, Error **errp)
 {
     int rc = gnutls_dh_params_init(&creds->dh_params);
 
@@ -65,7 +65,7 @@ static bool load_dh_params(QCryptoTLSCreds *creds, const TlsFile *file, Error **
     return true;
 }
 
-static bool load_key(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer *password, Error **errp)
+static bool x509_load_key(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer *password, Error **errp)
 {
     int rc = gnutls_certificate_set_x509_key_mem2(creds->u.cert, &f->cert.datum, &f->key.datum, GNUTLS_X509_FMT_PEM,
                                                   password ? (const char *)password->data : NULL, 0);
@@ -78,7 +78,7 @@ static bool load_key(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer 
     return tls_creds_check_gnutls(rc, "the certificate and key", f->cert.path, errp);
 }
 
-static bool load_files(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer *password, Error **errp)
+static bool x509_load_files(QCryptoTLSCreds *creds, const Files *f, const SecretBuffer *password, Error **errp)
 {
     int rc = gnutls_certificate_allocate_credentials(&creds->u.cert);
 
@@ -89,7 +89,7 @@ static bool load_files(QCryptoTLSCreds *creds, const Files *f, const SecretBuffe
     if (!tls_creds_check_gnutls(rc, "the CA's certificate", f->ca_cert.path, errp)) {
         return false;
     }
-    if (f->cert.data && !load_key(creds, f, password, errp)) {
+    if (f->cert.data && !x509_load_key(creds, f, password, errp)) {
         return false;
     }
     if (f->ca_crl.data) {
@@ -98,7 +98,7 @@ static bool load_files(QCryptoTLSCreds *creds, const Files *f, const SecretBuffe
             return false;
         }
     }
-    return !f->dh_params.data || load_dh_params(creds, &f->dh_params, errp);
+    return !f->dh_params.data || x509_load_dh_params(creds, &f->dh_params, errp);
 }
 
 typedef struct LoadWork {
@@ -109,28 +109,28 @@ typedef struct LoadWork {
     Error **errp;
 } LoadWork;
 
-/* On a worker: the key may be encrypted with a key that takes time to derive. */
-static int check_and_load(void *opaque)
+/* On a worker: the key may be encrypted with a key that is slow to derive. */
+static int x509_check_and_load(void *opaque)
 {
     LoadWork *work = opaque;
     const Files *f = work->files;
     bool is_server = work->creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
 
     return (!work->sanity_check || tls_creds_check_certs(&f->ca_cert, &f->cert, is_server, work->errp)) &&
-           load_files(work->creds, f, work->password, work->errp);
+           x509_load_files(work->creds, f, work->password, work->errp);
 }
 
-static bool coroutine_mixed_fn load(QCryptoTLSCreds *creds, const TlsCredsX509Properties *props, Error **errp)
+static bool coroutine_mixed_fn x509_load(QCryptoTLSCreds *creds, const TlsCredsX509Properties *props, Error **errp)
 {
     ERRP_GUARD();
     g_auto(Files) files = { .ca_cert.path = NULL };
     g_autoptr(SecretBuffer) password = NULL;
 
-    if (!read_files(creds, &files, errp)) {
+    if (!x509_read_files(creds, &files, errp)) {
         return false;
     }
-    /* What a certificate's key may need, others have no use for. */
-    if (files.cert.data && props->passwordid && !(password = key_password(props->passwordid, errp))) {
+    /* Only a certificate's key needs a password. */
+    if (files.cert.data && props->passwordid && !(password = x509_key_password(props->passwordid, errp))) {
         error_prepend(errp, "Option 'passwordid': ");
         return false;
     }
@@ -138,7 +138,7 @@ static bool coroutine_mixed_fn load(QCryptoTLSCreds *creds, const TlsCredsX509Pr
         .creds = creds, .files = &files, .password = password,
         .sanity_check = !props->has_sanity_check || props->sanity_check, .errp = errp,
     };
-    return thread_pool_submit_co(THREAD_POOL_LONG, check_and_load, &work);
+    return thread_pool_submit_co(THREAD_POOL_LONG, x509_check_and_load, &work);
 }
 
 static void *coroutine_mixed_fn x509_create(const ObjectOptions *options, Error **errp)
@@ -147,7 +147,7 @@ static void *coroutine_mixed_fn x509_create(const ObjectOptions *options, Error 
     const TlsCredsX509Properties *props = &options->u.tls_creds_x509;
     g_autoptr(QCryptoTLSCreds) creds = tls_creds_new((const TlsCredsProperties *)props, false, errp);
 
-    if (!creds || !load(creds, props, errp)) {
+    if (!creds || !x509_load(creds, props, errp)) {
         error_prepend(errp, "TLS credentials '%s': ", options->id);
         return NULL;
     }

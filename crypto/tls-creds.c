@@ -1,5 +1,5 @@
 /*
- * TLS credentials: what all kinds of them share
+ * TLS credentials: what all types share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 #include "crypto/authz.h"
 #include "crypto/tls-creds-int.h"
 
-/* Older versions than these are broken; RFC 8996. */
+/* Older versions are broken; RFC 8996. */
 #define DEFAULT_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 /* Key exchanges that a pre-shared key needs. */
 #define PSK_PRIORITY ":+ECDHE-PSK:+DHE-PSK:+PSK"
@@ -30,7 +30,7 @@ QCryptoTLSCreds *tls_creds_new(const TlsCredsProperties *props, bool is_psk, Err
     gnutls_priority_t cache;
     const char *where;
     if (gnutls_priority_init(&cache, creds->priority, &where) < 0) {
-        error_setg(errp, "Option 'priority': GnuTLS does not understand '%s'", where);
+        error_setg(errp, "Option 'priority': GnuTLS does not accept '%s'", where);
         qcrypto_tls_creds_unref(creds);
         return NULL;
     }
@@ -106,7 +106,7 @@ QCryptoTLSCreds *qcrypto_tls_creds_lookup(const char *id, QCryptoTLSCredsEndpoin
         return NULL;
     }
     if (type != OBJECT_TYPE_TLS_CREDS_X509 && type != OBJECT_TYPE_TLS_CREDS_PSK) {
-        error_setg(errp, "Object '%s' is of type '%s', which is no TLS credentials", id,
+        error_setg(errp, "Object '%s' is of type '%s', which is not TLS credentials", id,
                    ObjectType_str(type));
         return NULL;
     }
@@ -128,7 +128,7 @@ bool qcrypto_tls_options_lookup(const char *creds_id, const char *authz_id, QCry
     }
     if (authz_id && (!found || endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT)) {
         error_setg(errp, "Option 'tls-authz' %s", found ? "is for servers, which decide about their clients"
-                   : "needs 'tls-creds': without TLS nobody can tell who connects");
+                   : "needs 'tls-creds': only TLS identifies clients");
         return false;
     }
     if (authz_id && !qauthz_check_id(authz_id, errp)) {

@@ -46,7 +46,7 @@ static ssize_t transport_pull(gnutls_transport_ptr_t opaque, void *buf, size_t l
     return transport_result(session, session->pull(session->opaque, buf, len));
 }
 
-static int set_credentials(QCryptoTLSSession *session, bool is_server)
+static int session_set_credentials(QCryptoTLSSession *session, bool is_server)
 {
     QCryptoTLSCreds *creds = session->creds;
 
@@ -60,8 +60,8 @@ static int set_credentials(QCryptoTLSSession *session, bool is_server)
                                   is_server ? (void *)creds->u.psk_server : (void *)creds->u.psk_client);
 }
 
-/* Servers with several certificates choose by name (RFC 6066); addresses are no names. */
-static void send_server_name(QCryptoTLSSession *session)
+/* Servers with several certificates choose by name (RFC 6066). Addresses are not names. */
+static void session_send_server_name(QCryptoTLSSession *session)
 {
     if (session->hostname && !g_hostname_is_ip_address(session->hostname)) {
         gnutls_server_name_set(session->handle, GNUTLS_NAME_DNS, session->hostname,
@@ -85,7 +85,7 @@ QCryptoTLSSession *qcrypto_tls_session_new(QCryptoTLSCreds *creds, const char *h
         session->handle = NULL;
     }
     if (rc >= 0) {
-        rc = set_credentials(session, is_server);
+        rc = session_set_credentials(session, is_server);
     }
     if (rc < 0) {
         error_setg(errp, "Could not begin a TLS session: %s", gnutls_strerror(rc));
@@ -93,7 +93,7 @@ QCryptoTLSSession *qcrypto_tls_session_new(QCryptoTLSCreds *creds, const char *h
         return NULL;
     }
     if (!is_server) {
-        send_server_name(session);
+        session_send_server_name(session);
     }
     gnutls_session_set_ptr(session->handle, creds);
     gnutls_transport_set_ptr(session->handle, session);
@@ -125,8 +125,8 @@ void qcrypto_tls_session_set_callbacks(QCryptoTLSSession *session, QCryptoTLSPus
     session->opaque = opaque;
 }
 
-/* Is the chain good, up to date, signed by the CA, not revoked, and (for clients) for the right host? */
-static bool verify_chain(QCryptoTLSSession *session, Error **errp)
+/* Check that the chain is valid, current, signed by the CA, not revoked, and (for clients) for the right host. */
+static bool session_verify_chain(QCryptoTLSSession *session, Error **errp)
 {
     unsigned status;
     gnutls_datum_t why = { NULL };
@@ -155,8 +155,8 @@ static bool verify_chain(QCryptoTLSSession *session, Error **errp)
     return false;
 }
 
-/* The distinguished name in the peer's certificate, in the order that QEMU's rules are written in. */
-static char *certificate_name(QCryptoTLSSession *session)
+/* The distinguished name in the peer's certificate, in the order used by QEMU's rules. */
+static char *session_certificate_name(QCryptoTLSSession *session)
 {
     unsigned n;
     const gnutls_datum_t *chain = gnutls_certificate_get_peers(session->handle, &n);
@@ -176,30 +176,30 @@ static char *certificate_name(QCryptoTLSSession *session)
     return name;
 }
 
-/* After the handshake: who is the peer, and may it come in? */
-static QCryptoTLSState check_peer(QCryptoTLSSession *session, Error **errp)
+/* After the handshake: identify and authorize the peer. */
+static QCryptoTLSState session_check_peer(QCryptoTLSSession *session, Error **errp)
 {
     if (session->creds->is_psk) {
-        /* NULL for a client: the server is who has the key. */
+        /* NULL for a client: knowing the key identifies the server. */
         session->peer_name = g_strdup(gnutls_psk_server_get_username(session->handle));
     } else {
-        if (session->creds->verify_peer && !verify_chain(session, errp)) {
+        if (session->creds->verify_peer && !session_verify_chain(session, errp)) {
             return QCRYPTO_TLS_FAILED;
         }
-        session->peer_name = session->creds->verify_peer ? certificate_name(session) : NULL;
+        session->peer_name = session->creds->verify_peer ? session_certificate_name(session) : NULL;
     }
     if (!session->authzid) {
         return QCRYPTO_TLS_DONE;
     }
     if (!session->peer_name) {
-        error_setg(errp, "'%s' cannot authorize a peer that has not proved who it is", session->authzid);
+        error_setg(errp, "'%s' cannot authorize a peer that is not authenticated", session->authzid);
         return QCRYPTO_TLS_FAILED;
     }
     return qauthz_is_allowed_by_id(session->authzid, session->peer_name, errp) ? QCRYPTO_TLS_DONE : QCRYPTO_TLS_REFUSED;
 }
 
-/* What GnuTLS says that is no reason to stop. */
-static bool is_harmless(int rc)
+/* Results of GnuTLS that are not errors. */
+static bool session_is_harmless(int rc)
 {
     return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
 }
@@ -210,7 +210,7 @@ QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error 
 
     do {
         rc = gnutls_handshake(session->handle);
-    } while (is_harmless(rc));
+    } while (session_is_harmless(rc));
 
     if (rc == GNUTLS_E_AGAIN) {
         return qcrypto_tls_session_wants_write(session) ? QCRYPTO_TLS_WANTS_WRITE : QCRYPTO_TLS_WANTS_READ;
@@ -220,13 +220,13 @@ QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error 
             error_setg(errp, "TLS handshake failed: the peer says '%s'",
                        gnutls_alert_get_name(gnutls_alert_get(session->handle)));
         } else {
-            /* Let the peer know why, as far as one attempt goes. */
+            /* Tell the peer why, in one attempt. */
             gnutls_alert_send_appropriate(session->handle, rc);
             error_setg(errp, "TLS handshake failed: %s", gnutls_strerror(rc));
         }
         return QCRYPTO_TLS_FAILED;
     }
-    QCryptoTLSState state = check_peer(session, errp);
+    QCryptoTLSState state = session_check_peer(session, errp);
     if (state != QCRYPTO_TLS_DONE) {
         gnutls_alert_send(session->handle, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE);
     }
@@ -256,7 +256,7 @@ ssize_t qcrypto_tls_session_read(QCryptoTLSSession *session, void *buf, size_t l
 
     do {
         rc = gnutls_record_recv(session->handle, buf, len);
-    } while (rc < 0 && is_harmless(rc));
+    } while (rc < 0 && session_is_harmless(rc));
     return session_result(rc);
 }
 
@@ -266,7 +266,7 @@ ssize_t qcrypto_tls_session_write(QCryptoTLSSession *session, const void *buf, s
 
     do {
         rc = gnutls_record_send(session->handle, buf, len);
-    } while (rc < 0 && is_harmless(rc));
+    } while (rc < 0 && session_is_harmless(rc));
     return session_result(rc);
 }
 

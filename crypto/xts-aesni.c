@@ -15,13 +15,13 @@
 #define LANES 8
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* SubWord() of FIPS 197; the instruction gives it in its lowest word. */
+/* SubWord() of FIPS 197, which the instruction returns in its lowest word. */
 INLINE uint32_t sub_word(uint32_t word)
 {
     return _mm_cvtsi128_si32(_mm_aeskeygenassist_si128(_mm_set1_epi32(word), 0));
 }
 
-/* FIPS 197, section 5.2; words in memory order, so RotWord() turns right. */
+/* FIPS 197, section 5.2. Words are in memory order, so RotWord() rotates right. */
 TARGET static void expand_encrypt(uint32_t *w, const uint8_t *key, unsigned nk, unsigned rounds)
 {
     uint32_t rcon = 1;
@@ -106,7 +106,7 @@ TARGET void xts_aesni_tweak(const XTSKeys *keys, XTSTweaks *tweaks)
     }
 }
 
-/* Times x in GF(2^128), as IEEE 1619 orders the bits: what leaves the top comes back as 0x87. */
+/* Multiply by x in GF(2^128), in the bit order of IEEE 1619: the bit shifted out at the top comes back as 0x87. */
 INLINE __m128i times_x(__m128i t)
 {
     __m128i carry = _mm_srai_epi32(_mm_shuffle_epi32(t, 0x13), 31);

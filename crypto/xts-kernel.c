@@ -1,5 +1,5 @@
 /*
- * XTS kernels: which there are, which one this processor is given, and the loop over sectors
+ * XTS kernels: the list, the best one for this processor, and the loop over sectors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,8 +42,8 @@ const XTSKernel *xts_kernel_best(void)
 }
 
 /*
- * The tweak of the block behind a unit: times x^32 in GF(2^128). What leaves the top comes back times 0x87 (IEEE 1619,
- * section 5.2).
+ * The tweak of the block after a unit: times x^32 in GF(2^128). The bits shifted out at the top come back times 0x87
+ * (IEEE 1619, section 5.2).
  */
 static void next_unit_tweak(uint8_t *tweak)
 {

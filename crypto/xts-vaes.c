@@ -1,8 +1,8 @@
 /*
- * XTS kernel for VAES with AVX2: two blocks a register, eight registers in flight
+ * XTS kernel for VAES with AVX2: two blocks per register, eight registers in flight
  *
- * Every tweak of a sector is computed from the first one alone, by a shift and a carry-less
- * product, so that no chain of doublings holds up the rounds.
+ * Every tweak of a sector is computed from the first one, with a shift and a carry-less product, so that no chain of
+ * doublings delays the rounds.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,8 +24,8 @@ INLINE __m256i round_key(const uint32_t *schedule, unsigned round)
 }
 
 /*
- * AES over all lanes, with @t added before and after: the second time as a part of the last key,
- * which the last round adds anyway.
+ * AES over all lanes, with @t added before and after. The second time it is part of the last key, which the last round
+ * adds anyway.
  */
 INLINE void aes(__m256i *b, const __m256i *t, bool encrypt, const uint32_t *schedule,
                 unsigned rounds)
@@ -66,9 +66,9 @@ TARGET void xts_vaes_tweak(const XTSKeys *keys, XTSTweaks *tweaks)
 }
 
 /*
- * @tweak, which is the same in both halves, times x^n in GF(2^128) in the low half and times
- * x^(n+1) in the high half; @n is at most 30. The bits that leave either 64-bit word go into the
- * one above; those that leave the top one come back times 0x87 (IEEE 1619, section 5.2).
+ * Multiply @tweak, which is the same in both halves, by x^n in GF(2^128) in the low half and by x^(n+1) in the high
+ * half; @n is at most 30. Bits shifted out of either 64-bit word go into the next one; those from the top word come
+ * back times 0x87 (IEEE 1619, section 5.2).
  */
 INLINE __m256i times_x_pow(__m256i tweak, unsigned n)
 {
