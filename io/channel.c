@@ -1,5 +1,5 @@
 /*
- * IOChannel: a byte stream on a descriptor that coroutines read and write without blocking their loop
+ * IOChannel: a byte stream on a descriptor, which coroutines read and write without blocking their loop
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
-/* Descriptors received from a peer and not taken yet. */
+/* Maximum number of descriptors received from a peer but not taken yet. */
 #define FDS_MAX 16
 
 typedef struct Waiter {
@@ -26,8 +26,8 @@ typedef struct Waiter {
 struct IOChannel {
     int refcnt;
     int fd;
-    int old_flags;              /* of the descriptor, -1: nothing to restore */
-    bool is_file;               /* a regular one, which is always ready, and may keep us waiting all the same */
+    int old_flags;              /* flags of the descriptor; -1: nothing to restore */
+    bool is_file;               /* a regular file: always ready, but may block all the same */
     bool is_socket;
     bool is_unix;
     bool is_tcp;
@@ -35,7 +35,7 @@ struct IOChannel {
     const IOChannelFilter *filter;
     void *filter_opaque;
 
-    AioContext *ctx;            /* that has the handlers; NULL: none */
+    AioContext *ctx;            /* where the handlers are; NULL: none */
     Waiter waiters[2];          /* reader, writer */
     bool polled[2];             /* IO_WAIT_* */
 
@@ -63,7 +63,7 @@ IOChannel *io_channel_new(int fd)
         ch->is_tcp = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
     }
     if (ch->is_tcp) {
-        /* Our writers write whole messages; io_channel_set_cork() joins those. */
+        /* Our writers write whole messages, or join them with io_channel_set_cork(). */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
     if (flags >= 0 && !(flags & O_NONBLOCK)) {
@@ -81,8 +81,8 @@ IOChannel *io_channel_ref(IOChannel *ch)
     return ch;
 }
 
-/* Have the loop watch for what @polled says. */
-static void update_handlers(IOChannel *ch);
+/* Make the loop watch for the events in @polled. */
+static void channel_update_handlers(IOChannel *ch);
 
 void io_channel_unref(IOChannel *ch)
 {
@@ -124,7 +124,7 @@ void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *o
 }
 
 /* The descriptor is ready for @wait: wake the waiter, or stop watching if there is none. */
-static void ready(IOChannel *ch, IOWait wait)
+static void channel_ready(IOChannel *ch, IOWait wait)
 {
     Coroutine *ready[G_N_ELEMENTS(ch->waiters)];
     unsigned n = 0;
@@ -138,7 +138,7 @@ static void ready(IOChannel *ch, IOWait wait)
     }
     if (n == 0) {
         ch->polled[wait] = false;
-        update_handlers(ch);
+        channel_update_handlers(ch);
     }
     /* The woken coroutine may free the channel or hand it to another thread: do not touch it from here on. */
     for (unsigned i = 0; i < n; i++) {
@@ -146,22 +146,22 @@ static void ready(IOChannel *ch, IOWait wait)
     }
 }
 
-static void ready_in(void *opaque)
+static void channel_ready_in(void *opaque)
 {
-    ready(opaque, IO_WAIT_IN);
+    channel_ready(opaque, IO_WAIT_IN);
 }
 
-static void ready_out(void *opaque)
+static void channel_ready_out(void *opaque)
 {
-    ready(opaque, IO_WAIT_OUT);
+    channel_ready(opaque, IO_WAIT_OUT);
 }
 
-static void update_handlers(IOChannel *ch)
+static void channel_update_handlers(IOChannel *ch)
 {
     bool in = ch->polled[IO_WAIT_IN], out = ch->polled[IO_WAIT_OUT];
 
     if (ch->ctx) {
-        aio_set_fd_handler(ch->ctx, ch->fd, in ? ready_in : NULL, out ? ready_out : NULL, ch);
+        aio_set_fd_handler(ch->ctx, ch->fd, in ? channel_ready_in : NULL, out ? channel_ready_out : NULL, ch);
         if (!in && !out) {
             ch->ctx = NULL;
         }
@@ -172,7 +172,7 @@ void io_channel_detach(IOChannel *ch)
 {
     assert(!ch->waiters[0].co && !ch->waiters[1].co);
     ch->polled[IO_WAIT_IN] = ch->polled[IO_WAIT_OUT] = false;
-    update_handlers(ch);
+    channel_update_handlers(ch);
 }
 
 int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait)
@@ -185,18 +185,18 @@ int coroutine_fn io_channel_co_wait(IOChannel *ch, bool is_writer, IOWait wait)
     }
     assert(!w->co && (!ch->ctx || ch->ctx == ctx));
     *w = (Waiter){ .co = qemu_coroutine_self(), .wait = wait };
-    /* The watch stays on when the wait is over: most readers are back soon. */
+    /* Keep watching when the wait is over: most readers are back soon. */
     if (!ch->polled[wait]) {
         ch->ctx = ctx;
         ch->polled[wait] = true;
-        update_handlers(ch);
+        channel_update_handlers(ch);
     }
     qemu_coroutine_yield();
     return ch->shut ? -ESHUTDOWN : 0;
 }
 
-/* Keep the descriptors that a message carried. */
-static void collect_fds(IOChannel *ch, struct msghdr *msg)
+/* Keep the descriptors that came with a message. */
+static void channel_collect_fds(IOChannel *ch, struct msghdr *msg)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
@@ -217,10 +217,10 @@ static void collect_fds(IOChannel *ch, struct msghdr *msg)
 }
 
 /*
- * How much to read at once, so that descriptors come with the byte that they were sent with: a read may join messages,
- * up to and including one with descriptors, and does not tell where that begins. 0: the end, or -errno.
+ * How many bytes to read at once so that descriptors come with the byte they were sent with. A read may join messages,
+ * up to and including one with descriptors, and does not tell where that one begins. 0: the end, or -errno.
  */
-static ssize_t peek_len(IOChannel *ch, void *buf, size_t len)
+static ssize_t channel_peek_len(IOChannel *ch, void *buf, size_t len)
 {
     struct iovec iov = { .iov_base = buf, .iov_len = len };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -229,13 +229,13 @@ static ssize_t peek_len(IOChannel *ch, void *buf, size_t len)
     if (n < 0) {
         return -errno;
     }
-    /* There is no room for descriptors, so some are ahead, or arrived just now: look for them byte by byte. */
+    /* There is no room for descriptors here, so some are ahead or arrived just now: look for them byte by byte. */
     return msg.msg_flags & MSG_CTRUNC ? 1 : n;
 }
 
-static ssize_t read_with_fds(IOChannel *ch, void *buf, size_t len)
+static ssize_t channel_read_with_fds(IOChannel *ch, void *buf, size_t len)
 {
-    ssize_t next = peek_len(ch, buf, len);
+    ssize_t next = channel_peek_len(ch, buf, len);
 
     if (next <= 0) {
         return next;
@@ -253,20 +253,20 @@ static ssize_t read_with_fds(IOChannel *ch, void *buf, size_t len)
     if (n < 0) {
         return -errno;
     }
-    collect_fds(ch, &msg);
+    channel_collect_fds(ch, &msg);
     return n;
 }
 
 ssize_t io_channel_raw_read(IOChannel *ch, void *buf, size_t len)
 {
     if (ch->accept_fds) {
-        return read_with_fds(ch, buf, len);
+        return channel_read_with_fds(ch, buf, len);
     }
     ssize_t n = RETRY_ON_EINTR(read(ch->fd, buf, len));
     return n < 0 ? -errno : n;
 }
 
-static ssize_t raw_writev(IOChannel *ch, struct iovec *iov, int niov)
+static ssize_t channel_raw_writev(IOChannel *ch, struct iovec *iov, int niov)
 {
     ssize_t n;
 
@@ -284,7 +284,7 @@ ssize_t io_channel_raw_write(IOChannel *ch, const void *buf, size_t len)
 {
     struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
 
-    return raw_writev(ch, &iov, 1);
+    return channel_raw_writev(ch, &iov, 1);
 }
 
 ssize_t io_channel_try_read(IOChannel *ch, void *buf, size_t len, IOWait *wait)
@@ -303,7 +303,7 @@ typedef struct FileWork {
     ssize_t n;
 } FileWork;
 
-static int read_file(void *opaque)
+static int channel_read_file(void *opaque)
 {
     FileWork *work = opaque;
 
@@ -311,16 +311,16 @@ static int read_file(void *opaque)
     return 0;
 }
 
-static int write_file(void *opaque)
+static int channel_write_file(void *opaque)
 {
     FileWork *work = opaque;
 
-    work->n = raw_writev(work->ch, work->iov, work->niov);
+    work->n = channel_raw_writev(work->ch, work->iov, work->niov);
     return 0;
 }
 
-/* Have a worker read from, or write to, a regular file. */
-static ssize_t coroutine_fn use_file(ThreadPoolFunc *func, IOChannel *ch, struct iovec *iov, int niov)
+/* Read or write a regular file on a worker. */
+static ssize_t coroutine_fn channel_use_file(ThreadPoolFunc *func, IOChannel *ch, struct iovec *iov, int niov)
 {
     FileWork work = { .ch = ch, .iov = iov, .niov = niov };
 
@@ -335,7 +335,7 @@ ssize_t coroutine_fn io_channel_co_read(IOChannel *ch, void *buf, size_t len)
     ssize_t n;
 
     if (ch->is_file) {
-        return ch->shut ? 0 : use_file(read_file, ch, &iov, 1);
+        return ch->shut ? 0 : channel_use_file(channel_read_file, ch, &iov, 1);
     }
     while ((n = io_channel_try_read(ch, buf, len, &wait)) == -EAGAIN) {
         io_channel_co_wait(ch, false, wait);
@@ -376,8 +376,8 @@ int coroutine_fn io_channel_co_writev_all(IOChannel *ch, struct iovec *iov, int 
             return -ESHUTDOWN;
         }
         n = ch->filter ? ch->filter->write(ch->filter_opaque, iov->iov_base, iov->iov_len, &wait)
-            : ch->is_file ? use_file(write_file, ch, iov, niov)
-            : raw_writev(ch, iov, niov);
+            : ch->is_file ? channel_use_file(channel_write_file, ch, iov, niov)
+            : channel_raw_writev(ch, iov, niov);
         if (n == -EAGAIN) {
             io_channel_co_wait(ch, true, wait);
             continue;

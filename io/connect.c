@@ -12,15 +12,15 @@
 #define BACKLOG_WAIT_NS (10 * SCALE_MS)
 #define BACKLOG_TRIES 100
 
-static void give_up(void *ch)
+static void connect_give_up(void *ch)
 {
     io_channel_shutdown(ch);
 }
 
-/* Wait for the end of a connect() under way: 0 or -errno. */
-static int coroutine_fn wait_connected(IOChannel *ch, int64_t timeout_ns)
+/* Wait for a connect() under way: 0 or -errno. */
+static int coroutine_fn connect_wait(IOChannel *ch, int64_t timeout_ns)
 {
-    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), give_up, ch);
+    AioTimer *timer = aio_timer_new(qemu_get_current_aio_context(), connect_give_up, ch);
     socklen_t len = sizeof(int);
     int err = 0;
 
@@ -28,7 +28,7 @@ static int coroutine_fn wait_connected(IOChannel *ch, int64_t timeout_ns)
         aio_timer_mod_ns(timer, qemu_clock_get_ns() + timeout_ns);
     }
     int ret = -ESHUTDOWN;
-    if (qemu_co_cancel_begin(give_up, ch)) {
+    if (qemu_co_cancel_begin(connect_give_up, ch)) {
         ret = io_channel_co_wait(ch, true, IO_WAIT_OUT);
         qemu_co_cancel_end();
     }
@@ -59,7 +59,7 @@ static IOChannel *coroutine_fn connect_one(const SocketName *name, int64_t timeo
         }
     }
     if (*ret == -EINPROGRESS) {
-        *ret = wait_connected(ch, timeout_ns);
+        *ret = connect_wait(ch, timeout_ns);
     }
     return *ret == 0 ? g_steal_pointer(&ch) : NULL;
 }

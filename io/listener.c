@@ -13,35 +13,35 @@
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
-/* Without descriptors left, accept() fails and the socket stays readable: leave it alone for this long. */
+/* If no descriptors are left, accept() fails and the socket stays readable: pause for this long. */
 #define ACCEPT_PAUSE_NS (100 * SCALE_MS)
 
 struct NetListener {
     SocketAddress *addr;
     int backlog;
     GArray *fds;                /* of int */
-    char *path;                 /* of a unix socket with a file that we made; NULL: none */
+    char *path;                 /* of a unix socket whose file we created; NULL: none */
     dev_t dev;                  /* of that file */
     ino_t ino;
-    AioContext *ctx;            /* accepts there; NULL: does not */
+    AioContext *ctx;            /* the loop that accepts; NULL: not accepting */
     AioTimer *pause;
     void (*func)(IOChannel *ch, void *opaque);
     void *opaque;
 };
 
-static void watch(NetListener *l, bool on);
+static void listener_watch(NetListener *l, bool on);
 
-static void resume(void *opaque)
+static void listener_resume(void *opaque)
 {
-    watch(opaque, true);
+    listener_watch(opaque, true);
 }
 
-/* One round over all descriptors; those without a connection waiting say -EAGAIN. */
-static void accept_ready(void *opaque)
+/* Go over all descriptors once. Those without a waiting connection return -EAGAIN. */
+static void listener_accept(void *opaque)
 {
     NetListener *l = opaque;
 
-    /* @func may stop or free the listener: one connection a call, then back to the loop. */
+    /* @func may stop or free the listener, so accept one connection per call. */
     for (guint i = 0; i < l->fds->len; i++) {
         int fd = RETRY_ON_EINTR(accept4(g_array_index(l->fds, int, i), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 
@@ -51,24 +51,24 @@ static void accept_ready(void *opaque)
             return;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            watch(l, false);
+            listener_watch(l, false);
             aio_timer_mod_ns(l->pause, qemu_clock_get_ns() + ACCEPT_PAUSE_NS);
             return;
         }
     }
 }
 
-static void watch(NetListener *l, bool on)
+static void listener_watch(NetListener *l, bool on)
 {
     for (guint i = 0; i < l->fds->len; i++) {
-        aio_set_fd_handler(l->ctx, g_array_index(l->fds, int, i), on ? accept_ready : NULL, NULL, l);
+        aio_set_fd_handler(l->ctx, g_array_index(l->fds, int, i), on ? listener_accept : NULL, NULL, l);
     }
 }
 
 void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, void *opaque), void *opaque)
 {
     if (l->ctx) {
-        watch(l, false);
+        listener_watch(l, false);
         aio_timer_free(l->pause);
         l->pause = NULL;
         l->ctx = NULL;
@@ -77,12 +77,12 @@ void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, vo
     l->opaque = opaque;
     if (func) {
         l->ctx = qemu_get_current_aio_context();
-        l->pause = aio_timer_new(l->ctx, resume, l);
-        watch(l, true);
+        l->pause = aio_timer_new(l->ctx, listener_resume, l);
+        listener_watch(l, true);
     }
 }
 
-static void close_all(NetListener *l)
+static void listener_close_fds(NetListener *l)
 {
     for (guint i = 0; i < l->fds->len; i++) {
         close(g_array_index(l->fds, int, i));
@@ -91,7 +91,7 @@ static void close_all(NetListener *l)
 }
 
 /* Remove our socket's file, unless another program has replaced it. */
-static void remove_path(NetListener *l)
+static void listener_remove_path(NetListener *l)
 {
     struct stat st;
 
@@ -106,17 +106,17 @@ void net_listener_free(NetListener *l)
         return;
     }
     net_listener_set_client_func(l, NULL, NULL);
-    /* As long as the socket is open, no other file can have its number. */
-    remove_path(l);
-    close_all(l);
+    /* While the socket is open, no other file can have its inode number. */
+    listener_remove_path(l);
+    listener_close_fds(l);
     g_array_unref(l->fds);
     g_free(l->path);
     qapi_free_SocketAddress(l->addr);
     g_free(l);
 }
 
-/* A new socket with that name, or -errno. */
-static int create_and_bind(const SocketName *name)
+/* Create a socket with that name; its descriptor, or -errno. */
+static int socket_create_and_bind(const SocketName *name)
 {
     g_auto_fd int fd = socket_create(name);
     int on = 1;
@@ -136,7 +136,7 @@ static int create_and_bind(const SocketName *name)
     return g_steal_auto_fd(&fd);
 }
 
-/* Listen on the socket @fd, which is then the listener's. 0 or -errno */
+/* Listen on the socket @fd, which the listener then owns. 0 or -errno. */
 static int listen_on(NetListener *l, int fd)
 {
     if (listen(fd, l->backlog) < 0) {
@@ -151,18 +151,18 @@ static int listen_on(NetListener *l, int fd)
 
 static int listen_one(NetListener *l, const SocketName *name)
 {
-    int fd = create_and_bind(name);
+    int fd = socket_create_and_bind(name);
 
     return fd < 0 ? fd : listen_on(l, fd);
 }
 
-static in_port_t *port_of(SocketName *name)
+static in_port_t *socket_port(SocketName *name)
 {
     return name->addr.ss_family == AF_INET6 ? &((struct sockaddr_in6 *)&name->addr)->sin6_port
                                             : &((struct sockaddr_in *)&name->addr)->sin_port;
 }
 
-/* Listen on @port at every address; those that the host does not have are left out. 0 or -errno. */
+/* Listen on @port at every address that the host has. 0 or -errno. */
 static int listen_on_port(NetListener *l, GArray *names, in_port_t port)
 {
     int ret = -EADDRNOTAVAIL;
@@ -170,16 +170,16 @@ static int listen_on_port(NetListener *l, GArray *names, in_port_t port)
     for (guint i = 0; i < names->len; i++) {
         SocketName name = g_array_index(names, SocketName, i);
 
-        *port_of(&name) = port;
+        *socket_port(&name) = port;
         int err = listen_one(l, &name);
         if (err == 0 && port == 0) {
-            /* The kernel chose: the same for the other addresses. */
+            /* The kernel chose a port: use it for the other addresses, too. */
             socklen_t len = sizeof(name.addr);
             getsockname(g_array_index(l->fds, int, 0), (struct sockaddr *)&name.addr, &len);
-            port = *port_of(&name);
+            port = *socket_port(&name);
         }
         if (err != 0 && err != -EADDRNOTAVAIL && err != -EAFNOSUPPORT) {
-            close_all(l);
+            listener_close_fds(l);
             return err;
         }
         ret = l->fds->len ? 0 : err;
@@ -190,7 +190,7 @@ static int listen_on_port(NetListener *l, GArray *names, in_port_t port)
 static int listen_inet(NetListener *l, GArray *names)
 {
     const InetSocketAddress *inet = &l->addr->u.inet;
-    uint32_t first = names->len ? ntohs(*port_of(&g_array_index(names, SocketName, 0))) : 0;
+    uint32_t first = names->len ? ntohs(*socket_port(&g_array_index(names, SocketName, 0))) : 0;
     uint32_t last = inet->has_to ? MAX(inet->to, first) : first;
     int ret = -EADDRINUSE;
 
@@ -201,10 +201,10 @@ static int listen_inet(NetListener *l, GArray *names)
 }
 
 /*
- * Whether the unix socket @name is one that its process has left behind. A socket of another type is told that the type
- * is wrong where there is a process; the server does not notice.
+ * Whether the unix socket @name was left behind by a dead process. If there is a process but the socket is of another
+ * type, connecting fails because of the type, and the server does not notice.
  */
-static bool is_left_behind(const SocketName *name)
+static bool socket_is_stale(const SocketName *name)
 {
     g_auto_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -217,10 +217,10 @@ static int listen_unix(NetListener *l, const SocketName *name)
     bool abstract = un->has_abstract && un->abstract;
     struct stat st;
 
-    if (!abstract && lstat(un->path, &st) == 0 && S_ISSOCK(st.st_mode) && is_left_behind(name)) {
+    if (!abstract && lstat(un->path, &st) == 0 && S_ISSOCK(st.st_mode) && socket_is_stale(name)) {
         unlink(un->path);
     }
-    int fd = create_and_bind(name);
+    int fd = socket_create_and_bind(name);
     if (fd < 0) {
         return fd;
     }

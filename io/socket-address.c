@@ -139,14 +139,14 @@ typedef struct Lookup {
     struct addrinfo *result;
 } Lookup;
 
-static int lookup_run(void *opaque)
+static int inet_lookup_run(void *opaque)
 {
     Lookup *l = opaque;
 
     return getaddrinfo(*l->host ? l->host : NULL, l->port, &l->hints, &l->result);
 }
 
-static void lookup_free(void *opaque)
+static void inet_lookup_free(void *opaque)
 {
     Lookup *l = opaque;
 
@@ -174,15 +174,15 @@ static bool inet_family(const InetSocketAddress *addr, int *family, Error **errp
     return true;
 }
 
-/* Look up host and port of @addr; NULL with @errp. A server that does not answer may keep it waiting for long. */
-static Lookup *coroutine_fn look_up(const InetSocketAddress *addr, int family, int flags, Error **errp)
+/* Look up host and port of @addr; NULL with @errp. May take long if a server does not answer. */
+static Lookup *coroutine_fn inet_lookup(const InetSocketAddress *addr, int family, int flags, Error **errp)
 {
     Lookup *l = g_new0(Lookup, 1);
 
     l->host = g_strdup(addr->host);
     l->port = g_strdup(addr->port);
     l->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM, .ai_family = family, .ai_flags = flags };
-    int ret = thread_run_co_cancellable(lookup_run, l, lookup_free);
+    int ret = thread_run_co_cancellable(inet_lookup_run, l, inet_lookup_free);
     if (ret == 0) {
         return l;
     }
@@ -191,7 +191,7 @@ static Lookup *coroutine_fn look_up(const InetSocketAddress *addr, int family, i
         return NULL;
     }
     error_setg(errp, "address resolution failed for %s:%s: %s", addr->host, addr->port, gai_strerror(ret));
-    lookup_free(l);
+    inet_lookup_free(l);
     return NULL;
 }
 
@@ -224,7 +224,7 @@ static bool coroutine_fn inet_names(const InetSocketAddress *addr, bool passive,
     if (!socket_check_port(addr->port, errp)) {
         return false;
     }
-    Lookup *l = look_up(addr, family, flags, errp);
+    Lookup *l = inet_lookup(addr, family, flags, errp);
     if (!l) {
         return false;
     }
@@ -238,7 +238,7 @@ static bool coroutine_fn inet_names(const InetSocketAddress *addr, bool passive,
             g_array_append_val(names, name);
         }
     }
-    lookup_free(l);
+    inet_lookup_free(l);
     return true;
 }
 

@@ -1,5 +1,5 @@
 /*
- * What connecting and listening share
+ * Sockets: what connecting and listening share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,16 +18,19 @@ typedef struct SocketName {
     int protocol;               /* for socket(): 0, or multi-path TCP */
 } SocketName;
 
-/* The addresses that @addr stands for, an array of SocketName; NULL with @errp. Looks names up. */
+/* Resolve @addr to an array of SocketName; NULL with @errp. Looks names up. */
 GArray *coroutine_fn socket_resolve(const SocketAddress *addr, bool passive, Error **errp);
 
-/* A new non-blocking socket for @name, or -errno. */
+/* Create a non-blocking socket for @name; its descriptor, or -errno. */
 int socket_create(const SocketName *name);
 
-/* What the address asks of an established connection. */
+/* Apply the options in the address to an established connection. */
 void socket_apply_options(int fd, const SocketAddress *addr);
 
-/* The descriptor that an address of type fd names, which must be a socket, listening or not. -1 with @errp. */
+/*
+ * The descriptor named by an address of type fd. It must be a socket, listening or not as @listening says. -1 with
+ * @errp.
+ */
 int socket_get_fd(const SocketAddress *addr, bool listening, Error **errp);
 
 #endif

@@ -1,57 +1,57 @@
 /*
- * TLS on a channel: a filter that is a TLS session
+ * TLS on a channel: a channel filter with a TLS session
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "io/tls.h"
 
-static ssize_t push(void *opaque, const void *buf, size_t len)
+static ssize_t tls_push(void *opaque, const void *buf, size_t len)
 {
     return io_channel_raw_write(opaque, buf, len);
 }
 
-static ssize_t pull(void *opaque, void *buf, size_t len)
+static ssize_t tls_pull(void *opaque, void *buf, size_t len)
 {
     return io_channel_raw_read(opaque, buf, len);
 }
 
-static IOWait session_wait(QCryptoTLSSession *session)
+static IOWait tls_session_wait(QCryptoTLSSession *session)
 {
     return qcrypto_tls_session_wants_write(session) ? IO_WAIT_OUT : IO_WAIT_IN;
 }
 
-static ssize_t filter_read(void *opaque, void *buf, size_t len, IOWait *wait)
+static ssize_t tls_filter_read(void *opaque, void *buf, size_t len, IOWait *wait)
 {
     ssize_t ret = qcrypto_tls_session_read(opaque, buf, len);
 
-    *wait = session_wait(opaque);
+    *wait = tls_session_wait(opaque);
     return ret;
 }
 
-static ssize_t filter_write(void *opaque, const void *buf, size_t len, IOWait *wait)
+static ssize_t tls_filter_write(void *opaque, const void *buf, size_t len, IOWait *wait)
 {
     ssize_t ret = qcrypto_tls_session_write(opaque, buf, len);
 
-    *wait = session_wait(opaque);
+    *wait = tls_session_wait(opaque);
     return ret;
 }
 
-static void filter_bye(void *opaque)
+static void tls_filter_bye(void *opaque)
 {
     qcrypto_tls_session_bye(opaque);
 }
 
-static void filter_free(void *opaque)
+static void tls_filter_free(void *opaque)
 {
     qcrypto_tls_session_free(opaque);
 }
 
 static const IOChannelFilter tls_filter = {
-    .read = filter_read,
-    .write = filter_write,
-    .bye = filter_bye,
-    .free = filter_free,
+    .read = tls_filter_read,
+    .write = tls_filter_write,
+    .bye = tls_filter_bye,
+    .free = tls_filter_free,
 };
 
 QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
@@ -66,7 +66,7 @@ QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoT
     if (!session) {
         return QCRYPTO_TLS_FAILED;
     }
-    qcrypto_tls_session_set_callbacks(session, push, pull, ch);
+    qcrypto_tls_session_set_callbacks(session, tls_push, tls_pull, ch);
     while ((state = qcrypto_tls_session_handshake(session, errp)) > QCRYPTO_TLS_DONE) {
         IOWait wait = state == QCRYPTO_TLS_WANTS_WRITE ? IO_WAIT_OUT : IO_WAIT_IN;
 
