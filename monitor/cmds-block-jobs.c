@@ -1,5 +1,5 @@
 /*
- * Commands for operations on whole images, each of them a job
+ * Commands for operations on whole images, each run as a job
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,12 +10,12 @@
 #include "qapi/qapi-commands.h"
 #include "qapi/qapi-events.h"
 
-/* A job that does what a command asks for, with a copy of the command's arguments. */
+/* A job that executes a command, with a copy of the command's arguments. */
 typedef struct CommandJob {
     Job common;
     const QAPIType *type;
     void *arg;
-    BlockBackend *blk;          /* holds the node that the arguments name until the job is concluded; NULL: none */
+    BlockBackend *blk;          /* holds the node in the arguments until the job is concluded; NULL: none */
     SecureEraseReport *report;
 } CommandJob;
 
@@ -41,9 +41,9 @@ static void command_job_query(const Job *job, JobInfo *info)
     info->report = cj->report ? QAPI_CLONE(SecureEraseReport, cj->report) : NULL;
 }
 
-/* Start a job of kind @driver on the node @node_name (NULL: none in particular). */
-static bool coroutine_fn start_job(const JobDriver *driver, const char *job_id, const char *node_name,
-                                   const QAPIType *type, const void *arg, Error **errp)
+/* Start a job with @driver on the node @node_name (NULL: no particular node). */
+static bool coroutine_fn command_job_start(const JobDriver *driver, const char *job_id, const char *node_name,
+                                           const QAPIType *type, const void *arg, Error **errp)
 {
     BlockDriverState *bs = NULL;
 
@@ -73,14 +73,14 @@ static bool coroutine_fn start_job(const JobDriver *driver, const char *job_id, 
 }
 
 #define START_JOB(driver, T, arg, node_name, errp) \
-    start_job(driver, (arg)->job_id, node_name, &qapi_type_##T, arg, errp)
+    command_job_start(driver, (arg)->job_id, node_name, &qapi_type_##T, arg, errp)
 
 static int number_or_minus_one(bool present, int64_t value)
 {
     return present ? (int)value : -1;
 }
 
-/* Numbers from the wire that do not fit an int, or mean nothing. */
+/* Check a number from a client that becomes an int. */
 static bool check_range(const char *name, bool present, int64_t value, int64_t min, Error **errp)
 {
     if (present && (value < min || value > INT_MAX)) {

@@ -1,5 +1,5 @@
 /*
- * Commands that show the nodes of the block graph
+ * Commands that query the nodes of the block graph
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -9,7 +9,7 @@
 #include "monitor/blockdev.h"
 #include "qapi/qapi-commands.h"
 
-static GPtrArray *owned;        /* of BlockDriverState that blockdev-add has made */
+static GPtrArray *owned;        /* of BlockDriverState, created by blockdev-add */
 
 BlockDriverState *blockdev_find(const char *node_name, Error **errp)
 {
@@ -56,7 +56,7 @@ bool coroutine_fn qmp_x_blockdev_set_iothread(const XBlockdevSetIothreadArg *arg
 
 bool coroutine_fn qmp_blockdev_del(const BlockdevDelArg *arg, Error **errp)
 {
-    /* A node that another monitor is still adding. */
+    /* Another monitor may still be adding the node. */
     if (bdrv_co_cancel_open(arg->node_name)) {
         return true;
     }
@@ -65,7 +65,7 @@ bool coroutine_fn qmp_blockdev_del(const BlockdevDelArg *arg, Error **errp)
         error_setg(errp, "Failed to find node with node-name='%s'", arg->node_name);
         return false;
     }
-    /* Out of the list while we wait, so that nobody else deletes it, too. */
+    /* Remove it from the list before we wait, so that nobody else deletes it, too. */
     if (!owned || !g_ptr_array_remove(owned, bs)) {
         error_setg(errp, "Node %s is not owned by the monitor", arg->node_name);
         return false;
@@ -110,7 +110,7 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
         error_setg(errp, "Parameter 'size' expects a >= 0 size");
         return false;
     }
-    /* Who writes to the node would lose data beyond a nearer end. */
+    /* Shrinking would lose the data of users that write to the node. */
     bool shrinks = arg->size < bdrv_getlength(bs);
     BlockBackend *blk = blk_new("block_resize", BLK_PERM_RESIZE, BLK_PERM_ALL & ~(shrinks ? BLK_PERM_WRITE : 0));
     bool ok = blk_insert_bs(blk, bs, errp);

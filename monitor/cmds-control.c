@@ -1,5 +1,5 @@
 /*
- * Commands of the protocol itself: capabilities, version, the list of commands, the schema, quit
+ * Commands of the protocol: capabilities, version, the list of commands, the schema, quit
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@ bool coroutine_fn qmp_qmp_capabilities(const QmpCapabilitiesArg *arg, Error **er
 {
     QmpSession *s = qmp_request_cur()->s;
 
-    s->oob = arg->enable && arg->enable->n;    /* there is no other capability */
+    s->oob = arg->enable && arg->enable->n;    /* the only capability */
     s->negotiated = true;
     return true;
 }

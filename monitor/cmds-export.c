@@ -24,7 +24,7 @@ bool coroutine_fn qmp_nbd_server_start(const NbdServerOptionsLegacy *arg, Error 
     return nbd_server_start(options, errp);
 }
 
-static bool check_running(Error **errp)
+static bool nbd_server_check_running(Error **errp)
 {
     if (!nbd_server_is_running()) {
         error_setg(errp, "The NBD server is not running");
@@ -34,7 +34,7 @@ static bool check_running(Error **errp)
 
 bool coroutine_fn qmp_nbd_server_stop(Error **errp)
 {
-    if (!check_running(errp)) {
+    if (!nbd_server_check_running(errp)) {
         return false;
     }
     nbd_server_stop();
@@ -60,7 +60,7 @@ bool coroutine_fn qmp_nbd_server_remove(const NbdServerRemoveArg *arg, Error **e
 {
     BlockExport *exp = blk_exp_find(arg->name);
 
-    if (!check_running(errp)) {
+    if (!nbd_server_check_running(errp)) {
         return false;
     }
     if (!exp || exp->drv->type != BLOCK_EXPORT_TYPE_NBD) {

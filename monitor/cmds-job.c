@@ -1,5 +1,5 @@
 /*
- * Commands that steer jobs, and the events of jobs
+ * Commands that control jobs, and the events of jobs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,7 +9,7 @@
 #include "qapi/qapi-commands.h"
 #include "qapi/qapi-events.h"
 
-static Job *find_job(const char *id, Error **errp)
+static Job *job_find(const char *id, Error **errp)
 {
     Job *job = job_get(id);
 
@@ -19,7 +19,7 @@ static Job *find_job(const char *id, Error **errp)
     return job;
 }
 
-/* The handler of a command that is a verb of a job, which @find looks up by the member @id of its argument. */
+/* Define the handler of a command for a job, which @find looks up by the member @id of the argument. */
 #define JOB_COMMAND(name, ArgType, find, id, verb)                              \
     bool coroutine_fn qmp_##name(const ArgType *arg, Error **errp)              \
     {                                                                           \
@@ -28,15 +28,15 @@ static Job *find_job(const char *id, Error **errp)
         return job && verb(job, errp);                                          \
     }
 
-JOB_COMMAND(job_pause, JobPauseArg, find_job, id, job_user_pause)
-JOB_COMMAND(job_resume, JobResumeArg, find_job, id, job_user_resume)
-JOB_COMMAND(job_complete, JobCompleteArg, find_job, id, job_complete)
-JOB_COMMAND(job_finalize, JobFinalizeArg, find_job, id, job_finalize)
-JOB_COMMAND(job_dismiss, JobDismissArg, find_job, id, job_dismiss)
+JOB_COMMAND(job_pause, JobPauseArg, job_find, id, job_user_pause)
+JOB_COMMAND(job_resume, JobResumeArg, job_find, id, job_user_resume)
+JOB_COMMAND(job_complete, JobCompleteArg, job_find, id, job_complete)
+JOB_COMMAND(job_finalize, JobFinalizeArg, job_find, id, job_finalize)
+JOB_COMMAND(job_dismiss, JobDismissArg, job_find, id, job_dismiss)
 
 bool coroutine_fn qmp_job_cancel(const JobCancelArg *arg, Error **errp)
 {
-    Job *job = find_job(arg->id, errp);
+    Job *job = job_find(arg->id, errp);
 
     return job && job_user_cancel(job, true, errp);
 }
@@ -51,8 +51,8 @@ JobInfoList *coroutine_fn qmp_query_jobs(Error **errp)
     return list;
 }
 
-/* The older commands and events are for jobs that copy data. */
-static bool copies_data(const Job *job)
+/* The older commands and events are only for jobs that copy data. */
+static bool job_copies_data(const Job *job)
 {
     switch (job->driver->type) {
     case JOB_TYPE_COMMIT:
@@ -65,26 +65,26 @@ static bool copies_data(const Job *job)
     }
 }
 
-static Job *find_block_job(const char *id, Error **errp)
+static Job *block_job_find(const char *id, Error **errp)
 {
     Job *job = job_get(id);
 
-    if (!job || !copies_data(job)) {
+    if (!job || !job_copies_data(job)) {
         error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE, "Block job '%s' not found", id);
         return NULL;
     }
     return job;
 }
 
-JOB_COMMAND(block_job_pause, BlockJobPauseArg, find_block_job, device, job_user_pause)
-JOB_COMMAND(block_job_resume, BlockJobResumeArg, find_block_job, device, job_user_resume)
-JOB_COMMAND(block_job_complete, BlockJobCompleteArg, find_block_job, device, job_complete)
-JOB_COMMAND(block_job_finalize, BlockJobFinalizeArg, find_block_job, id, job_finalize)
-JOB_COMMAND(block_job_dismiss, BlockJobDismissArg, find_block_job, id, job_dismiss)
+JOB_COMMAND(block_job_pause, BlockJobPauseArg, block_job_find, device, job_user_pause)
+JOB_COMMAND(block_job_resume, BlockJobResumeArg, block_job_find, device, job_user_resume)
+JOB_COMMAND(block_job_complete, BlockJobCompleteArg, block_job_find, device, job_complete)
+JOB_COMMAND(block_job_finalize, BlockJobFinalizeArg, block_job_find, id, job_finalize)
+JOB_COMMAND(block_job_dismiss, BlockJobDismissArg, block_job_find, id, job_dismiss)
 
 bool coroutine_fn qmp_block_job_cancel(const BlockJobCancelArg *arg, Error **errp)
 {
-    Job *job = find_block_job(arg->device, errp);
+    Job *job = block_job_find(arg->device, errp);
     bool force = arg->has_force && arg->force;
 
     if (!job) {
@@ -99,7 +99,7 @@ bool coroutine_fn qmp_block_job_cancel(const BlockJobCancelArg *arg, Error **err
 
 bool coroutine_fn qmp_block_job_set_speed(const BlockJobSetSpeedArg *arg, Error **errp)
 {
-    Job *job = find_block_job(arg->device, errp);
+    Job *job = block_job_find(arg->device, errp);
 
     return job && job_set_speed(job, arg->speed, errp);
 }
@@ -132,22 +132,22 @@ BlockJobInfoList *coroutine_fn qmp_query_block_jobs(Error **errp)
     BlockJobInfoList *list = NULL;
 
     for (Job *job = job_next(NULL); job; job = job_next(job)) {
-        if (copies_data(job)) {
+        if (job_copies_data(job)) {
             QAPI_LIST_APPEND(list, block_job_info(job));
         }
     }
     return list;
 }
 
-/* The older event, if any, for the status that @job has come to from @before. */
-static void send_block_job_event(Job *job, JobStatus before)
+/* Send the older event, if any, for the status that @job has reached from @before. */
+static void block_job_send_event(Job *job, JobStatus before)
 {
     BlockJobCompletion report = {
         .type = job->driver->type, .device = job->id, .len = job->progress_total, .offset = job->progress_current,
         .speed = job->speed,
     };
 
-    /* Undone with a transaction. */
+    /* The job was undone with a transaction. */
     if (!job->started) {
         return;
     }
@@ -175,21 +175,21 @@ static void send_block_job_event(Job *job, JobStatus before)
     }
 }
 
-/* The order is QEMU's: clients know how a job has ended before they see that it is concluded. */
-static void status_changed(Job *job, JobStatus before)
+/* In QEMU's order: clients learn how a job ended before they see that it is concluded. */
+static void job_status_changed(Job *job, JobStatus before)
 {
     bool concluded = job->status == JOB_STATUS_CONCLUDED;
 
-    if (copies_data(job) && concluded) {
-        send_block_job_event(job, before);
+    if (job_copies_data(job) && concluded) {
+        block_job_send_event(job, before);
     }
     qapi_event_send_job_status_change(&(JobStatusChangeArg){ .id = job->id, .status = job->status });
-    if (copies_data(job) && !concluded) {
-        send_block_job_event(job, before);
+    if (job_copies_data(job) && !concluded) {
+        block_job_send_event(job, before);
     }
 }
 
 void monitor_watch_jobs(void)
 {
-    job_set_status_hook(status_changed);
+    job_set_status_hook(job_status_changed);
 }

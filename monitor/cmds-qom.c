@@ -1,5 +1,5 @@
 /*
- * Commands for user-creatable objects, seen as a tree: /objects/ID/PROPERTY
+ * Commands for user-creatable objects, shown as a tree: /objects/ID/PROPERTY
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -64,7 +64,7 @@ static ObjectPropertyInfoList *list_objects(void)
     return list;
 }
 
-/* The descriptor of the properties that @o has by its type; NULL: none. */
+/* The descriptor of the properties of @o's type; NULL: none. */
 static const QAPIType *property_type(const ObjectOptions *o)
 {
     const QAPIType *type = &qapi_type_ObjectOptions;

@@ -1,9 +1,9 @@
 /*
- * The command transaction: actions that all take effect, or none of them
+ * The command transaction: a group of actions that all take effect, or none
  *
- * Each action has a function that prepares it: it does what may fail, and adds steps to a Transaction that make this
- * final or undo it. An action that starts a job also passes it to job_start_tran(), so that no job runs before all
- * actions are prepared, and none is left where one of them fails:
+ * Each action has a function that prepares it: it does everything that can fail, and adds steps to a Transaction that
+ * make this permanent or undo it. An action that starts a job also passes it to job_start_tran(), so that no job runs
+ * before all actions are prepared, and none is left if one of them fails:
  *
  *     static bool coroutine_fn prepare_backup(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
  *                                             Error **errp)
@@ -20,8 +20,8 @@
  *         return true;
  *     }
  *
- * What must not change from the first action to the last, such as the data of several disks, an action keeps so by
- * draining its node while it prepares, with a step whose clean ends that.
+ * If something must not change between the first action and the last, such as the data of several disks, an action
+ * drains its node while it prepares, with a step whose clean ends the drained section.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,7 +31,7 @@
 #include "util/transaction.h"
 
 typedef struct ActionOps {
-    /* @job_txn is where the action's job belongs; NULL: it depends on no other. False with @errp, as if never begun. */
+    /* @job_txn: the job transaction for the action's job; NULL: it has its own. False with @errp, and no effect. */
     bool coroutine_fn (*prepare)(const TransactionAction *action, Transaction *tran, JobTxn *job_txn, Error **errp);
     bool starts_job;
 } ActionOps;
@@ -47,7 +47,7 @@ static const ActionOps action_ops[TRANSACTION_ACTION_KIND__MAX] = {
     [TRANSACTION_ACTION_KIND_ABORT] = { .prepare = prepare_abort },
 };
 
-/* How jobs depend on each other says nothing about actions that start none. */
+/* The completion mode concerns jobs, so actions that start none do not support it. */
 static bool check_completion_mode(const TransactionArg *arg, Error **errp)
 {
     for (size_t i = 0; i < arg->actions->n; i++) {

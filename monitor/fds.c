@@ -1,5 +1,5 @@
 /*
- * Descriptors that a client passes over a unix socket, and names
+ * Descriptors that a client passes over a unix socket, and their names
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -12,7 +12,7 @@
 #include "qapi/json.h"
 #include "util/aio.h"
 
-/* As in QEMU: in-band commands that may wait while one runs; then reading pauses. */
+/* As in QEMU: how many in-band commands may wait while one runs. Beyond that, reading pauses. */
 #define QMP_REQ_QUEUE_LEN_MAX 8
 
 typedef struct QmpSession QmpSession;
@@ -20,14 +20,14 @@ typedef struct QmpSession QmpSession;
 typedef struct Monitor {
     Chardev *chr;
     bool pretty;
-    QmpSession *session;        /* with the client of now; NULL: none */
+    QmpSession *session;        /* with the current client; NULL: none */
 } Monitor;
 
-/* What a client asks for. */
+/* A request from a client. */
 typedef struct QmpRequest {
     QmpSession *s;              /* a reference */
     struct json_object *value;
-    GArray *fds;                /* of int: the descriptors that came with it; closed with the request */
+    GArray *fds;                /* of int: descriptors that came with it; closed with the request */
 } QmpRequest;
 
 /* A conversation with one client, from the greeting to the end of its last command. */
@@ -41,45 +41,45 @@ struct QmpSession {
     bool pretty;
 
     GQueue requests;            /* of QmpRequest: in-band, not begun yet */
-    bool executing;             /* a coroutine is at work on them */
+    bool executing;             /* a coroutine is executing them */
     CoQueue changed;            /* the reader waits here for room in requests or output */
 
-    GString *output;            /* not yet with the writer */
-    size_t writing_bytes;       /* with the writer */
+    GString *output;            /* not yet taken by the writer */
+    size_t writing_bytes;       /* being written */
     bool writer_runs;
 
     GHashTable *named_fds;      /* of getfd: char * -> int */
 };
 
 void qmp_sessions_init(void);
-/* Wait until nothing of any session is left; all have been ended. */
+/* Wait until no session is left. All of them have been ended. */
 void coroutine_fn qmp_sessions_cleanup(void);
 
-/* Have all commands under way give up waiting for what may never come (qemu_co_cancel()). */
+/* Make all commands under way give up waits without bounds (qemu_co_cancel()). */
 void qmp_cancel_commands(void);
 
-/* Begin a session; takes over references to @in and @out. (qmp-session.c) */
+/* Start a session. Takes over the references to @in and @out. (qmp-session.c) */
 void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out);
 
-/* The request whose command this coroutine runs, NULL where it runs none. */
+/* The request whose command this coroutine executes; NULL if it executes none. */
 QmpRequest *qmp_request_cur(void);
 
-/* Send @msg, which stays the caller's. A client that lets too much pile up is cut off. */
+/* Send @msg, which remains the caller's. A client that lets too much pile up is disconnected. */
 void qmp_session_send(QmpSession *s, struct json_object *msg);
 
-/* Let its monitor go on to the next client; the command that runs goes on, unheard. */
+/* Let the monitor serve the next client. A command under way runs to its end, without an answer. */
 void qmp_session_end(QmpSession *s);
 
-/* Execute a request, and send the answer to the client. (qmp-dispatch.c) */
+/* Execute a request and send the answer to the client. (qmp-dispatch.c) */
 void coroutine_fn qmp_dispatch(QmpSession *s, struct json_object *request);
 
-/* Answer @request, or something that is none (NULL where it is not even JSON), with an error. */
+/* Answer @request with an error, even if it is not a request (NULL: not even JSON). */
 void qmp_send_error(QmpSession *s, const Error *err, struct json_object *request);
 
-/* What @request is: whether it may overtake others; false with @errp where it is no request. */
+/* Check @request, and whether it is out-of-band. False with @errp if it is not a request. */
 bool qmp_check_request(QmpSession *s, struct json_object *request, bool *oob, Error **errp);
 
-/* Whether commands may still begin; false with @errp once the end of the program was asked for. (monitor.c) */
+/* Whether commands may still start; false with @errp once the program has been asked to end. (monitor.c) */
 bool monitor_may_execute(Error **errp);
 
 /* Call @fn for each monitor. (monitor.c) */

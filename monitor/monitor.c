@@ -8,7 +8,7 @@
 #include "monitor-int.h"
 #include "qapi/qapi-events.h"
 
-/* How long clients have at the end to read what is on its way to them. */
+/* How long clients have at the end of the program to read pending output. */
 #define GOODBYE_NS (1000 * SCALE_MS)
 
 static GPtrArray *monitors;     /* of Monitor */
@@ -31,7 +31,7 @@ void monitor_init(void)
     monitor_watch_jobs();
 }
 
-static void client_arrived(IOChannel *in, IOChannel *out, void *opaque)
+static void monitor_client_arrived(IOChannel *in, IOChannel *out, void *opaque)
 {
     qmp_session_start(opaque, in, out);
 }
@@ -55,7 +55,7 @@ void monitor_start(void)
     for (guint i = 0; i < monitors->len; i++) {
         Monitor *mon = g_ptr_array_index(monitors, i);
 
-        chardev_start(mon->chr, client_arrived, mon);
+        chardev_start(mon->chr, monitor_client_arrived, mon);
     }
 }
 
@@ -86,7 +86,7 @@ void coroutine_fn monitor_wait_shutdown(void)
     qapi_event_send_shutdown(&(ShutdownArg){ .guest = false, .reason = shutdown_cause });
 }
 
-static bool anything_to_write(void)
+static bool monitor_has_output(void)
 {
     for (guint i = 0; i < monitors->len; i++) {
         Monitor *mon = g_ptr_array_index(monitors, i);
@@ -102,7 +102,7 @@ void coroutine_fn monitor_cleanup(void)
 {
     int64_t deadline = qemu_clock_get_ns() + GOODBYE_NS;
 
-    while (anything_to_write() && qemu_clock_get_ns() < deadline) {
+    while (monitor_has_output() && qemu_clock_get_ns() < deadline) {
         co_sleep_ns(SCALE_MS);
     }
     qmp_events_cleanup();

@@ -1,5 +1,5 @@
 /*
- * From a request to its answer
+ * QMP requests: from a request to its answer
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -58,15 +58,15 @@ bool qmp_check_request(QmpSession *s, struct json_object *request, bool *oob, Er
     return true;
 }
 
-static int compare_name(const void *name, const void *command)
+static int command_compare(const void *name, const void *command)
 {
     return strcmp(name, ((const QAPICommand *)command)->name);
 }
 
 /* The command to execute, or NULL with @errp. */
-static const QAPICommand *find_command(QmpSession *s, const char *name, bool oob, Error **errp)
+static const QAPICommand *command_find(QmpSession *s, const char *name, bool oob, Error **errp)
 {
-    const QAPICommand *cmd = bsearch(name, qmp_commands, qmp_n_commands, sizeof(*cmd), compare_name);
+    const QAPICommand *cmd = bsearch(name, qmp_commands, qmp_n_commands, sizeof(*cmd), command_compare);
     bool is_negotiation = g_str_equal(name, "qmp_capabilities");
 
     if (!s->negotiated && !is_negotiation) {
@@ -88,12 +88,12 @@ static const QAPICommand *find_command(QmpSession *s, const char *name, bool oob
     return cmd;
 }
 
-/* Execute: false with @errp, or what goes into "return" in *@ret. */
-static bool coroutine_fn run_command(QmpSession *s, struct json_object *request, struct json_object **ret, Error **errp)
+/* Execute @request. False with @errp, or the value of "return" in *@ret. */
+static bool coroutine_fn command_run(QmpSession *s, struct json_object *request, struct json_object **ret, Error **errp)
 {
     static const QAPIType no_arguments = { .name = "no arguments", .kind = QAPI_KIND_STRUCT, .size = 1 };
     struct json_object *exec = get_member(request, "execute"), *oob = get_member(request, "exec-oob");
-    const QAPICommand *cmd = find_command(s, json_object_get_string(exec ?: oob), oob, errp);
+    const QAPICommand *cmd = command_find(s, json_object_get_string(exec ?: oob), oob, errp);
 
     if (!cmd || !monitor_may_execute(errp)) {
         return false;
@@ -109,7 +109,7 @@ static bool coroutine_fn run_command(QmpSession *s, struct json_object *request,
     return !*errp;
 }
 
-/* Send {KEY: VALUE} with the id of @request, where it has one; takes over @value. */
+/* Send {KEY: VALUE}, with the id of @request if it has one. Takes over @value. */
 static void send_answer(QmpSession *s, const char *key, struct json_object *value, struct json_object *request)
 {
     g_autoptr(json_object) msg = json_object_new_object();
@@ -136,7 +136,7 @@ void coroutine_fn qmp_dispatch(QmpSession *s, struct json_object *request)
     g_autoptr(Error) err = NULL;
     struct json_object *ret = NULL;
 
-    if (run_command(s, request, &ret, &err)) {
+    if (command_run(s, request, &ret, &err)) {
         send_answer(s, "return", ret, request);
     } else {
         qmp_send_error(s, err, request);

@@ -1,5 +1,5 @@
 /*
- * Events: to every client that has begun its session, some of them only so often
+ * QMP events: sent to every client in a session, some of them with a rate limit
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,8 +11,8 @@
 #include "qapi/qmp.h"
 
 /*
- * Events of which at most one a period is sent, for each value of the member @key of their data. What comes meanwhile
- * replaces what came before, and the last one is sent at the end of the period. The periods are QEMU's.
+ * Events of which at most one per period is sent, for each value of the member @key of their data. A later event
+ * replaces the pending one, which is sent at the end of the period. The periods are QEMU's.
  */
 typedef struct EventLimit {
     const char *event;
@@ -24,12 +24,12 @@ static const EventLimit limits[] = {
     { "BLOCK_IO_ERROR", "qom-path", 1000 * SCALE_MS },
 };
 
-/* A period that has begun with an event. */
+/* A period, which begins with an event. */
 typedef struct EventState {
-    char *name;                     /* event and key */
+    char *name;                     /* event and value of the key */
     const EventLimit *limit;
     AioTimer *timer;
-    struct json_object *pending;    /* the last one since; NULL: none */
+    struct json_object *pending;    /* the last event since then; NULL: none */
 } EventState;
 
 static GHashTable *states;          /* name -> EventState */
@@ -44,14 +44,14 @@ static void event_state_free(gpointer data)
     g_free(state);
 }
 
-static void send_to(Monitor *mon, void *msg)
+static void event_send_to(Monitor *mon, void *msg)
 {
     if (mon->session && mon->session->negotiated) {
         qmp_session_send(mon->session, msg);
     }
 }
 
-static struct json_object *new_message(const char *name, struct json_object *data)
+static struct json_object *event_new_message(const char *name, struct json_object *data)
 {
     struct json_object *msg = json_object_new_object(), *timestamp = json_object_new_object();
     gint64 now = g_get_real_time();
@@ -66,7 +66,7 @@ static struct json_object *new_message(const char *name, struct json_object *dat
     return msg;
 }
 
-static void period_over(void *opaque)
+static void event_period_over(void *opaque)
 {
     EventState *state = opaque;
 
@@ -74,14 +74,14 @@ static void period_over(void *opaque)
         g_autoptr(json_object) msg = g_steal_pointer(&state->pending);
 
         aio_timer_mod_ns(state->timer, qemu_clock_get_ns() + state->limit->period_ns);
-        monitor_foreach(send_to, msg);
+        monitor_foreach(event_send_to, msg);
     } else {
         g_hash_table_remove(states, state->name);
     }
 }
 
-/* Whether @msg may be sent now; else it waits for the end of the period. */
-static bool check_limit(const EventLimit *limit, struct json_object *data, struct json_object *msg)
+/* Whether @msg may be sent now. If not, it waits for the end of the period. */
+static bool event_check_limit(const EventLimit *limit, struct json_object *data, struct json_object *msg)
 {
     struct json_object *key = NULL;
 
@@ -95,29 +95,29 @@ static bool check_limit(const EventLimit *limit, struct json_object *data, struc
     }
     state = g_new0(EventState, 1);
     state->limit = limit;
-    state->timer = aio_timer_new(qemu_get_current_aio_context(), period_over, state);
+    state->timer = aio_timer_new(qemu_get_current_aio_context(), event_period_over, state);
     state->name = g_steal_pointer(&name);
     g_hash_table_insert(states, state->name, state);
     aio_timer_mod_ns(state->timer, qemu_clock_get_ns() + limit->period_ns);
     return true;
 }
 
-static void send_event(const char *name, struct json_object *data)
+static void event_send(const char *name, struct json_object *data)
 {
-    g_autoptr(json_object) msg = new_message(name, data);
+    g_autoptr(json_object) msg = event_new_message(name, data);
 
     for (size_t i = 0; i < G_N_ELEMENTS(limits); i++) {
-        if (g_str_equal(limits[i].event, name) && !check_limit(&limits[i], data, msg)) {
+        if (g_str_equal(limits[i].event, name) && !event_check_limit(&limits[i], data, msg)) {
             return;
         }
     }
-    monitor_foreach(send_to, msg);
+    monitor_foreach(event_send_to, msg);
 }
 
 void qmp_events_init(void)
 {
     states = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, event_state_free);
-    qapi_set_event_hook(send_event);
+    qapi_set_event_hook(event_send);
 }
 
 void qmp_events_cleanup(void)

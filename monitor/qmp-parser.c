@@ -1,5 +1,5 @@
 /*
- * QmpParser: cuts a stream of JSON values into values
+ * QmpParser: splits a stream into JSON values
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,11 +8,11 @@
 
 #define RESET_BYTE '\xFF'
 
-/* What a byte does to the value that we are in. */
+/* What a byte means for the current value. */
 typedef enum Step {
-    STEP_MORE,          /* it is part of the value */
-    STEP_LAST,          /* and ends it */
-    STEP_BEHIND,        /* the value ended before it */
+    STEP_MORE,          /* part of the value */
+    STEP_LAST,          /* the last byte of the value */
+    STEP_BEHIND,        /* after the end of the value */
     STEP_BAD,
 } Step;
 
@@ -27,7 +27,7 @@ void qmp_parser_cleanup(QmpParser *parser)
     parser->text = NULL;
 }
 
-static void reset(QmpParser *parser, bool recovering)
+static void parser_reset(QmpParser *parser, bool recovering)
 {
     qmp_parser_cleanup(parser);
     *parser = (QmpParser){ .recovering = recovering };
@@ -38,7 +38,7 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static Step step_in_string(QmpParser *parser, char c)
+static Step parser_step_in_string(QmpParser *parser, char c)
 {
     if ((unsigned char)c < 0x20) {
         return STEP_BAD;
@@ -54,13 +54,13 @@ static Step step_in_string(QmpParser *parser, char c)
     return STEP_MORE;
 }
 
-static Step step(QmpParser *parser, char c)
+static Step parser_step(QmpParser *parser, char c)
 {
     if (c == RESET_BYTE) {
         return STEP_BAD;
     }
     if (parser->quote) {
-        return step_in_string(parser, c);
+        return parser_step_in_string(parser, c);
     }
     bool scalar = parser->begun && !parser->depth;
     switch (c) {
@@ -89,8 +89,8 @@ static Step step(QmpParser *parser, char c)
     }
 }
 
-/* Add @len bytes to the value; false where it becomes too long. */
-static bool append(QmpParser *parser, const char *buf, size_t len)
+/* Add @len bytes to the value. False if it becomes too long. */
+static bool parser_append(QmpParser *parser, const char *buf, size_t len)
 {
     if (!parser->text) {
         parser->text = secret_buffer_new(0);
@@ -102,7 +102,7 @@ static bool append(QmpParser *parser, const char *buf, size_t len)
     return true;
 }
 
-static bool skip_garbage(QmpParser *parser, char c)
+static bool parser_skip_garbage(QmpParser *parser, char c)
 {
     if (parser->recovering && c != '\n' && c != '{' && c != RESET_BYTE) {
         return true;
@@ -111,27 +111,27 @@ static bool skip_garbage(QmpParser *parser, char c)
     return false;
 }
 
-/* Give back the value that is complete. */
-static void finish(QmpParser *parser, struct json_object **value, Error **errp)
+/* Return the complete value. */
+static void parser_finish(QmpParser *parser, struct json_object **value, Error **errp)
 {
     *value = qapi_parse_json((const char *)parser->text->data, parser->text->len, errp);
-    reset(parser, !*value);
+    parser_reset(parser, !*value);
 }
 
 size_t qmp_parser_feed(QmpParser *parser, const char *buf, size_t len, struct json_object **value, Error **errp)
 {
-    size_t start = 0;   /* of what is not in parser->text yet */
+    size_t start = 0;   /* of the bytes that are not in parser->text yet */
 
     *value = NULL;
     for (size_t i = 0; i < len; i++) {
-        if (!parser->begun && (skip_garbage(parser, buf[i]) || is_space(buf[i]))) {
+        if (!parser->begun && (parser_skip_garbage(parser, buf[i]) || is_space(buf[i]))) {
             start = i + 1;
             continue;
         }
-        Step s = step(parser, buf[i]);
+        Step s = parser_step(parser, buf[i]);
         parser->begun = true;
         if (s == STEP_BAD) {
-            reset(parser, buf[i] != RESET_BYTE);
+            parser_reset(parser, buf[i] != RESET_BYTE);
             error_setg(errp, "JSON parse error: stray or invalid byte 0x%02x", (unsigned char)buf[i]);
             return i + 1;
         }
@@ -139,16 +139,16 @@ size_t qmp_parser_feed(QmpParser *parser, const char *buf, size_t len, struct js
             continue;
         }
         size_t end = s == STEP_LAST ? i + 1 : i;
-        if (append(parser, buf + start, end - start)) {
-            finish(parser, value, errp);
+        if (parser_append(parser, buf + start, end - start)) {
+            parser_finish(parser, value, errp);
         } else {
-            reset(parser, true);
+            parser_reset(parser, true);
             error_setg(errp, "JSON value is longer than %d bytes", QMP_MESSAGE_MAX_BYTES);
         }
         return end;
     }
-    if (len > start && !append(parser, buf + start, len - start)) {
-        reset(parser, true);
+    if (len > start && !parser_append(parser, buf + start, len - start)) {
+        parser_reset(parser, true);
         error_setg(errp, "JSON value is longer than %d bytes", QMP_MESSAGE_MAX_BYTES);
     }
     return len;

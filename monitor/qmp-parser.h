@@ -1,5 +1,5 @@
 /*
- * QmpParser: cuts a stream of JSON values into values
+ * QmpParser: splits a stream into JSON values
  *
  *     QmpParser parser;
  *     qmp_parser_init(&parser);
@@ -12,9 +12,9 @@
  *     }
  *     qmp_parser_cleanup(&parser);
  *
- * Values may follow each other without anything between them and spread over lines. After an error everything up to
- * the next line, object, or byte 0xFF is dropped. A byte 0xFF always is an error, so that a client that has lost its
- * place can begin anew.
+ * Values may follow each other without a separator, and span lines. After an error, everything up to the next line,
+ * object, or byte 0xFF is dropped. A byte 0xFF is always an error, so that a client that has lost track can
+ * resynchronize.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,15 +24,15 @@
 #include "qapi/json.h"
 #include "util/secret-buffer.h"
 
-/* The longest value; secrets pass in them. */
+/* Maximum length of a value. Secrets are passed in values. */
 #define QMP_MESSAGE_MAX_BYTES (16 * 1024 * 1024)
 
 typedef struct QmpParser {
-    bool begun;                 /* in a value */
-    SecretBuffer *text;         /* of the value so far, but for what came last; NULL: nothing */
-    unsigned depth;             /* of objects and arrays */
-    char quote;                 /* of the string that we are in, or 0 */
-    bool escape;                /* behind a backslash in it */
+    bool begun;                 /* inside a value */
+    SecretBuffer *text;         /* the value so far, without the last piece; NULL: nothing */
+    unsigned depth;             /* of nested objects and arrays */
+    char quote;                 /* of the current string, or 0 */
+    bool escape;                /* after a backslash in it */
     bool recovering;
 } QmpParser;
 
@@ -40,8 +40,8 @@ void qmp_parser_init(QmpParser *parser);
 void qmp_parser_cleanup(QmpParser *parser);
 
 /*
- * Take in up to @len bytes at @buf, no more than to the end of a value, and return how many. *@value is the value that
- * is complete now (the caller's), or *@errp says what is wrong; both stay NULL where more has to come.
+ * Parse up to @len bytes at @buf, at most to the end of a value, and return how many. If a value is complete, *@value
+ * is set to it (the caller's); if there is an error, *@errp. Both stay NULL if more input is needed.
  */
 size_t qmp_parser_feed(QmpParser *parser, const char *buf, size_t len, struct json_object **value, Error **errp);
 

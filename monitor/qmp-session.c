@@ -1,5 +1,5 @@
 /*
- * QmpSession: reads what a client sends, keeps its commands in order, writes what is for it
+ * QmpSession: reads from a client, queues its commands, and writes to it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,15 +12,15 @@
 #include "qmp-parser.h"
 
 #define READ_BYTES 4096
-/* With more than this to be written, nothing new is read from the client. */
+/* With more than this to write, nothing new is read from the client. */
 #define OUTPUT_PAUSE_BYTES (1 * MiB)
-/* A client that does not read its events and lets this much pile up is cut off. */
+/* A client that does not read its events and lets this much pile up is disconnected. */
 #define OUTPUT_MAX_BYTES (64 * MiB)
 
-static GHashTable *running;     /* Coroutine -> QmpRequest whose command it runs */
+static GHashTable *running;     /* Coroutine -> the QmpRequest that it executes */
 
-static unsigned n_sessions;     /* that are not freed yet */
-static CoQueue all_done = { .last = &all_done.first };     /* wait here for both to become empty */
+static unsigned n_sessions;     /* sessions that are not freed yet */
+static CoQueue all_done = { .last = &all_done.first };     /* waits until both are empty */
 
 void qmp_sessions_init(void)
 {
@@ -74,8 +74,8 @@ static void close_fds(GArray *fds)
     g_array_unref(fds);
 }
 
-/* Take over the descriptors that came with what was read last: whatever ends in it first is what they came with. */
-static GArray *take_fds(QmpSession *s)
+/* Take the descriptors that came with the last read: they belong to the first request that ends in it. */
+static GArray *session_take_fds(QmpSession *s)
 {
     GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
     int fd;
@@ -91,7 +91,7 @@ static QmpRequest *request_new(QmpSession *s, struct json_object *value)
 {
     QmpRequest *r = g_new(QmpRequest, 1);
 
-    *r = (QmpRequest){ .s = qmp_session_ref(s), .value = value, .fds = take_fds(s) };
+    *r = (QmpRequest){ .s = qmp_session_ref(s), .value = value, .fds = session_take_fds(s) };
     return r;
 }
 
@@ -103,7 +103,7 @@ static void request_free(QmpRequest *r)
     g_free(r);
 }
 
-static void drop_requests(QmpSession *s)
+static void session_drop_requests(QmpSession *s)
 {
     QmpRequest *r;
 
@@ -112,13 +112,13 @@ static void drop_requests(QmpSession *s)
     }
 }
 
-static size_t pending_bytes(const QmpSession *s)
+static size_t session_pending_bytes(const QmpSession *s)
 {
     return s->output->len + s->writing_bytes;
 }
 
-/* Nothing more is read or written. */
-static void shut_down(QmpSession *s)
+/* Stop reading and writing. */
+static void session_shut_down(QmpSession *s)
 {
     if (s->in) {
         io_channel_shutdown(s->in);
@@ -129,13 +129,13 @@ static void shut_down(QmpSession *s)
     qemu_co_queue_restart_all(&s->changed);
 }
 
-static void begin_coroutine(CoroutineEntry *entry, void *opaque)
+static void session_begin_coroutine(CoroutineEntry *entry, void *opaque)
 {
     qemu_coroutine_enter(qemu_coroutine_create(entry, opaque));
 }
 
-/* Write what there is, then end. */
-static void coroutine_fn writer(void *opaque)
+/* Write pending output, then end. */
+static void coroutine_fn session_writer(void *opaque)
 {
     QmpSession *s = opaque;
     int ret = 0;
@@ -154,7 +154,7 @@ static void coroutine_fn writer(void *opaque)
     qemu_co_queue_restart_all(&s->changed);
     if (ret < 0) {
         g_string_truncate(s->output, 0);
-        shut_down(s);
+        session_shut_down(s);
     }
     qmp_session_unref(s);
 }
@@ -166,13 +166,13 @@ void qmp_session_send(QmpSession *s, struct json_object *msg)
     }
     g_autofree char *text = qapi_print_json(msg, s->pretty);
     if (!g_utf8_validate(text, -1, NULL)) {
-        /* File names may be any bytes; JSON may not. */
+        /* File names may contain any bytes, JSON may not. */
         char *valid = g_utf8_make_valid(text, -1);
         g_free(text);
         text = valid;
     }
-    if (pending_bytes(s) + strlen(text) > OUTPUT_MAX_BYTES) {
-        shut_down(s);
+    if (session_pending_bytes(s) + strlen(text) > OUTPUT_MAX_BYTES) {
+        session_shut_down(s);
         return;
     }
     g_string_append(s->output, text);
@@ -180,12 +180,12 @@ void qmp_session_send(QmpSession *s, struct json_object *msg)
     if (!s->writer_runs) {
         s->writer_runs = true;
         qmp_session_ref(s);
-        begin_coroutine(writer, s);
+        session_begin_coroutine(session_writer, s);
     }
 }
 
-/* Execute @r, which is used up. A client that has gone has no more interest in it. */
-static void coroutine_fn execute(QmpRequest *r)
+/* Execute and free @r, unless its client is gone. */
+static void coroutine_fn session_execute(QmpRequest *r)
 {
     if (!io_channel_is_shut(r->s->in) && !(r->s->out && io_channel_peer_is_gone(r->s->out))) {
         g_hash_table_insert(running, qemu_coroutine_self(), r);
@@ -216,28 +216,28 @@ void coroutine_fn monitor_wait_commands(void)
     }
 }
 
-static void coroutine_fn execute_oob(void *opaque)
+static void coroutine_fn session_execute_oob(void *opaque)
 {
-    execute(opaque);
+    session_execute(opaque);
 }
 
 /* Execute queued requests one after the other, until none is left. */
-static void coroutine_fn execute_queue(void *opaque)
+static void coroutine_fn session_execute_queue(void *opaque)
 {
     QmpSession *s = opaque;
     QmpRequest *r;
 
     while ((r = g_queue_pop_head(&s->requests))) {
         qemu_co_queue_restart_all(&s->changed);
-        execute(r);
+        session_execute(r);
     }
     s->executing = false;
     qemu_co_queue_restart_all(&s->changed);
     qmp_session_unref(s);
 }
 
-/* Execute @r now, or once those before it are done. */
-static void coroutine_fn handle_request(QmpSession *s, QmpRequest *r)
+/* Execute @r now, or after those before it. */
+static void coroutine_fn session_handle_request(QmpSession *s, QmpRequest *r)
 {
     g_autoptr(Error) err = NULL;
     bool oob;
@@ -246,26 +246,27 @@ static void coroutine_fn handle_request(QmpSession *s, QmpRequest *r)
         qmp_send_error(s, err, r->value);
         request_free(r);
     } else if (oob) {
-        begin_coroutine(execute_oob, r);
+        session_begin_coroutine(session_execute_oob, r);
     } else {
         g_queue_push_tail(&s->requests, r);
         if (!s->executing) {
             s->executing = true;
-            begin_coroutine(execute_queue, qmp_session_ref(s));
+            session_begin_coroutine(session_execute_queue, qmp_session_ref(s));
         }
     }
 }
 
-/* Read from the client no faster than it lets us work and write. */
-static void coroutine_fn wait_for_room(QmpSession *s)
+/* Wait until there is room for more requests and output. */
+static void coroutine_fn session_wait_for_room(QmpSession *s)
 {
     while (s->mon && !io_channel_is_shut(s->in) &&
-           (g_queue_get_length(&s->requests) >= QMP_REQ_QUEUE_LEN_MAX || pending_bytes(s) > OUTPUT_PAUSE_BYTES)) {
+           (g_queue_get_length(&s->requests) >= QMP_REQ_QUEUE_LEN_MAX ||
+            session_pending_bytes(s) > OUTPUT_PAUSE_BYTES)) {
         qemu_co_queue_wait(&s->changed, NULL);
     }
 }
 
-static void coroutine_fn handle_input(QmpSession *s, QmpParser *parser, const char *buf, size_t len)
+static void coroutine_fn session_handle_input(QmpSession *s, QmpParser *parser, const char *buf, size_t len)
 {
     while (len && s->mon && !io_channel_is_shut(s->in)) {
         g_autoptr(Error) err = NULL;
@@ -274,18 +275,18 @@ static void coroutine_fn handle_input(QmpSession *s, QmpParser *parser, const ch
 
         if (err) {
             qmp_send_error(s, err, NULL);
-            close_fds(take_fds(s));
+            close_fds(session_take_fds(s));
         } else if (value) {
-            handle_request(s, request_new(s, value));
+            session_handle_request(s, request_new(s, value));
         }
-        wait_for_room(s);
+        session_wait_for_room(s);
         buf += used;
         len -= used;
     }
 }
 
-/* The session, from its first byte to its last. */
-static void coroutine_fn reader(void *opaque)
+/* The session from its first byte to its last. */
+static void coroutine_fn session_reader(void *opaque)
 {
     QmpSession *s = opaque;
     QmpParser parser;
@@ -297,13 +298,13 @@ static void coroutine_fn reader(void *opaque)
 
         n = io_channel_co_read(s->in, buf, sizeof(buf));
         if (n > 0) {
-            handle_input(s, &parser, buf, n);
+            session_handle_input(s, &parser, buf, n);
             secret_wipe(buf, n);
         }
     } while (n > 0);
     qmp_parser_cleanup(&parser);
 
-    /* A client that only has nothing more to say still waits for answers, and for the news that the program ends. */
+    /* A client that has only closed its sending side still waits for answers, and for the event SHUTDOWN. */
     while (!io_channel_is_shut(s->in) && (s->executing || s->writer_runs || !monitor_may_execute(NULL)) &&
            !(s->out && io_channel_peer_is_gone(s->out))) {
         qemu_co_queue_wait(&s->changed, NULL);
@@ -317,8 +318,8 @@ void qmp_session_end(QmpSession *s)
     Monitor *mon = g_steal_pointer(&s->mon);
 
     if (mon) {
-        drop_requests(s);
-        shut_down(s);
+        session_drop_requests(s);
+        session_shut_down(s);
         mon->session = NULL;
         qmp_session_unref(s);
         chardev_disconnected(mon->chr);
@@ -326,7 +327,7 @@ void qmp_session_end(QmpSession *s)
 }
 
 /* {"QMP": {"version": ..., "capabilities": ["oob"]}} */
-static void greet(QmpSession *s)
+static void session_greet(QmpSession *s)
 {
     g_autoptr(json_object) msg = json_object_new_object();
     struct json_object *qmp = json_object_new_object(), *capabilities = json_object_new_array();
@@ -353,8 +354,8 @@ void qmp_session_start(Monitor *mon, IOChannel *in, IOChannel *out)
     if (in) {
         io_channel_accept_fds(in);
     }
-    greet(s);
+    session_greet(s);
     if (in) {
-        begin_coroutine(reader, qmp_session_ref(s));
+        session_begin_coroutine(session_reader, qmp_session_ref(s));
     }
 }

@@ -1,5 +1,5 @@
 /*
- * Character devices, for the files that implement the kinds of them
+ * Character devices, for the files that implement their types
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,9 +11,9 @@
 
 typedef struct ChardevDriver {
     size_t instance_size;       /* of a structure that begins with a Chardev */
-    /* Make the device, from the branch of @backend that is the driver's; on failure free what was made. */
+    /* Create the device from its branch of @backend. On failure free what was allocated. */
     bool coroutine_fn (*open)(Chardev *chr, const ChardevBackend *backend, Error **errp);
-    /* Call chardev_connected() for connections from now on, or no more. A front end has come, or leaves. */
+    /* Start or stop calling chardev_connected() for connections: a front end has been attached, or leaves. */
     void (*start)(Chardev *chr);
     void (*stop)(Chardev *chr);
     /* The front end is done with the last connection. Optional. */
@@ -24,19 +24,19 @@ typedef struct ChardevDriver {
 struct Chardev {
     const ChardevDriver *drv;
     char *id;
-    char *filename;     /* what it is, for people */
+    char *filename;     /* description, for messages */
     bool attached;
     bool connected;
     ChardevOpened *opened;
     void *opaque;
 };
 
-Chardev *chardev_find(const char *id);      /* NULL where there is none */
+Chardev *chardev_find(const char *id);      /* NULL if there is none */
 
-/* Hand a new connection over to the front end. Takes over the references. */
+/* Pass a new connection to the front end. Takes over the references. */
 void chardev_connected(Chardev *chr, IOChannel *in, IOChannel *out);
 
-/* Wait for the first client of a server. False with @errp: the program is to end. */
+/* Wait for the first client of a server. False with @errp if the program is ending. */
 bool coroutine_fn chardev_socket_wait(Chardev *chr, Error **errp);
 
 extern const ChardevDriver chardev_file;

@@ -1,5 +1,5 @@
 /*
- * Character devices: the list of them, and their front ends
+ * Character devices: the list of devices, and their front ends
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,7 +29,7 @@ Chardev *chardev_find(const char *id)
     return NULL;
 }
 
-static bool id_is_free(const char *id, Error **errp)
+static bool chardev_id_is_free(const char *id, Error **errp)
 {
     if (chardev_find(id)) {
         error_setg(errp, "Chardev with id '%s' already exists", id);
@@ -45,7 +45,7 @@ static void chardev_free(Chardev *chr)
     g_free(chr);
 }
 
-static char *describe(const ChardevBackend *backend)
+static char *chardev_describe(const ChardevBackend *backend)
 {
     if (backend->type != CHARDEV_BACKEND_KIND_SOCKET) {
         return g_strdup(ChardevBackendKind_str(backend->type));
@@ -66,19 +66,19 @@ bool coroutine_fn chardev_add(const char *id, const ChardevBackend *backend, Err
         error_append_hint(errp, "An id begins with a letter, followed by letters, digits, '-', '.' and '_'.\n");
         return false;
     }
-    if (!id_is_free(id, errp)) {
+    if (!chardev_id_is_free(id, errp)) {
         return false;
     }
     Chardev *chr = g_malloc0(drv->instance_size);
     chr->drv = drv;
     chr->id = g_strdup(id);
-    chr->filename = describe(backend);
+    chr->filename = chardev_describe(backend);
     if (!drv->open(chr, backend, errp)) {
         chardev_free(chr);
         return false;
     }
-    /* Opening may have waited, and let others run. */
-    if (!id_is_free(id, errp)) {
+    /* Opening may have waited, so others may have run. */
+    if (!chardev_id_is_free(id, errp)) {
         drv->close(chr);
         chardev_free(chr);
         return false;
@@ -90,7 +90,7 @@ bool coroutine_fn chardev_add(const char *id, const ChardevBackend *backend, Err
     return true;
 }
 
-static void coroutine_fn remove_chardev(Chardev *chr)
+static void coroutine_fn chardev_delete(Chardev *chr)
 {
     g_ptr_array_remove(chardevs, chr);
     if (chardevs->len == 0) {
@@ -112,7 +112,7 @@ bool coroutine_fn chardev_remove(const char *id, Error **errp)
         error_setg(errp, "Chardev '%s' is busy", id);
         return false;
     }
-    remove_chardev(chr);
+    chardev_delete(chr);
     return true;
 }
 
@@ -135,7 +135,7 @@ ChardevInfoList *chardev_query(void)
 void coroutine_fn chardev_cleanup(void)
 {
     while (chardevs) {
-        remove_chardev(g_ptr_array_index(chardevs, chardevs->len - 1));
+        chardev_delete(g_ptr_array_index(chardevs, chardevs->len - 1));
     }
 }
 

@@ -1,5 +1,5 @@
 /*
- * The argument of --chardev, whose names are older than the schema's
+ * The argument of --chardev, whose names predate the schema's
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 #include "io/sockets.h"
 #include "qapi/keyval.h"
 
-/* Options of one kind of device that are named, or nested, differently in the schema. */
+/* Options of a device type that have another name, or nesting, in the schema. */
 typedef struct Rename {
     const char *from;
     const char *to;
@@ -27,7 +27,7 @@ static const Rename unix_members[] = {
 };
 static const Rename fd_members[] = { { "fd", "str" }, { NULL, NULL } };
 
-/* Move members that @renames names from @from to @to. */
+/* Move the members listed in @renames from @from to @to. */
 static void move_members(struct json_object *from, struct json_object *to, const Rename *renames)
 {
     for (; renames->from; renames++) {
@@ -46,7 +46,7 @@ static void add_string(struct json_object *obj, const char *key, const char *val
     json_object_object_add(obj, key, json_object_new_string(value));
 }
 
-static void set_default(struct json_object *obj, const char *key, const char *value)
+static void chardev_set_default(struct json_object *obj, const char *key, const char *value)
 {
     if (!json_object_object_get_ex(obj, key, NULL)) {
         add_string(obj, key, value);
@@ -63,8 +63,11 @@ static struct json_object *new_wrapper(const char *type, struct json_object *dat
     return out;
 }
 
-/* The options of a socket: its address apart, and the defaults of the command line. */
-static void convert_socket(struct json_object *data)
+/*
+ * Convert the options of a socket: the address goes into an object of its own, and the defaults are those of the
+ * command line.
+ */
+static void chardev_convert_socket(struct json_object *data)
 {
     struct json_object *addr = json_object_new_object();
     const char *type = "inet";
@@ -77,15 +80,15 @@ static void convert_socket(struct json_object *data)
         move_members(data, addr, fd_members);
     } else {
         move_members(data, addr, inet_members);
-        set_default(addr, "host", "");
+        chardev_set_default(addr, "host", "");
     }
     json_object_object_add(data, "addr", new_wrapper(type, addr));
-    set_default(data, "server", "off");
-    set_default(data, "wait", "on");
+    chardev_set_default(data, "server", "off");
+    chardev_set_default(data, "wait", "on");
 }
 
-/* What the schema says of a device, from @options as the command line has them, which are used up. */
-static ChardevAddArg *convert(struct json_object *options, Error **errp)
+/* Convert command line @options, which are freed, to those of the schema. */
+static ChardevAddArg *chardev_convert(struct json_object *options, Error **errp)
 {
     static const Rename common[] = { { "id", "id" }, { NULL, NULL } };
     static const Rename backend_type[] = { { "backend", "type" }, { NULL, NULL } };
@@ -97,7 +100,7 @@ static ChardevAddArg *convert(struct json_object *options, Error **errp)
     move_members(options, backend, backend_type);
     const char *name = json_object_object_get_ex(backend, "type", &type) ? json_object_get_string(type) : "";
     if (g_str_equal(name, "socket")) {
-        convert_socket(options);
+        chardev_convert_socket(options);
     } else if (g_str_equal(name, "file")) {
         move_members(options, options, file_renames);
     }
@@ -152,7 +155,7 @@ bool chardev_is_help(const char *arg)
     return help;
 }
 
-static bool coroutine_fn wait_for_client(const char *id, const ChardevSocket *socket, Error **errp)
+static bool coroutine_fn chardev_wait_for_client(const char *id, const ChardevSocket *socket, Error **errp)
 {
     g_autoptr(SocketAddress) addr = socket_address_flatten(socket->addr);
     g_autofree char *where = socket_address_to_string(addr);
@@ -168,11 +171,11 @@ bool coroutine_fn chardev_parse(const char *arg, Error **errp)
     if (!options) {
         return false;
     }
-    g_autoptr(ChardevAddArg) add = convert(options, errp);
+    g_autoptr(ChardevAddArg) add = chardev_convert(options, errp);
     if (!add || !chardev_add(add->id, add->backend, errp)) {
         return false;
     }
     const ChardevSocket *socket = add->backend->u.socket.data;
     return add->backend->type != CHARDEV_BACKEND_KIND_SOCKET || !socket->server || !socket->wait ||
-           wait_for_client(add->id, socket, errp);
+           chardev_wait_for_client(add->id, socket, errp);
 }

@@ -1,5 +1,5 @@
 /*
- * Character devices with one connection for life: files, standard input and output, and nothing
+ * Character devices with a single connection: files, standard input and output, and null
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 #include "chardev-int.h"
 #include "util/thread-pool.h"
 
-/* What was opened and waits for a front end, or its next one. */
+/* An open device that waits for its first or next front end. */
 typedef struct SimpleChardev {
     Chardev parent;
     IOChannel *in;
@@ -39,10 +39,10 @@ typedef struct OpenWork {
 } OpenWork;
 
 /*
- * On a worker: a new descriptor, or -errno. Nobody has to be at the other end of a pipe: opened for both directions it
- * keeps what is written until somebody reads it, and has no end while one writer comes after the other.
+ * On a worker: open a descriptor, or return -errno. A pipe does not need a peer: opened for both directions, it keeps
+ * what is written until somebody reads it, and does not end between one writer and the next.
  */
-static int open_work(void *opaque)
+static int simple_open_work(void *opaque)
 {
     OpenWork *work = opaque;
     struct stat st;
@@ -54,11 +54,11 @@ static int open_work(void *opaque)
     return fd < 0 ? -errno : fd;
 }
 
-/* NULL with @errp. */
-static IOChannel *coroutine_fn open_file(const char *name, int flags, Error **errp)
+/* Open a file on a worker; NULL with @errp. */
+static IOChannel *coroutine_fn simple_open_file(const char *name, int flags, Error **errp)
 {
     OpenWork work = { .name = name, .flags = flags };
-    int fd = thread_pool_submit_co(THREAD_POOL_IO, open_work, &work);
+    int fd = thread_pool_submit_co(THREAD_POOL_IO, simple_open_work, &work);
 
     if (fd < 0) {
         error_setg_errno(errp, -fd, "Could not open '%s'", name);
@@ -74,12 +74,12 @@ static bool coroutine_fn file_open(Chardev *chr, const ChardevBackend *backend, 
     bool append = file->has_append && file->append;
 
     if (file->in) {
-        s->in = open_file(file->in, O_RDONLY, errp);
+        s->in = simple_open_file(file->in, O_RDONLY, errp);
         if (!s->in) {
             return false;
         }
     }
-    s->out = open_file(file->out, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), errp);
+    s->out = simple_open_file(file->out, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), errp);
     if (!s->out) {
         io_channel_unref(s->in);
         return false;

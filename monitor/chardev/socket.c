@@ -1,5 +1,5 @@
 /*
- * Character devices on stream sockets: one client after the other, or a connection that comes back
+ * Character devices on stream sockets: servers with one client at a time, and clients that reconnect
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,33 +10,33 @@
 #include "io/tls.h"
 #include "util/aio.h"
 
-/* Clients that may wait for their turn. */
+/* How many clients may wait for their turn. */
 #define CLIENTS_WAITING 16
 
-/* How long a TLS handshake may take, in which nobody else is served. */
+/* Timeout of a TLS handshake, during which no other client is served. */
 #define HANDSHAKE_NS (10 * NANOSECONDS_PER_SECOND)
-/* Failed handshakes are reported this often at most. */
+/* Failed handshakes are reported at most once per interval. */
 #define REPORT_INTERVAL_NS (1000 * SCALE_MS)
 
 typedef struct SocketChardev {
     Chardev parent;
     NetListener *listener;      /* of a server */
-    IOChannel *waiting;         /* a connection that nobody has taken yet */
+    IOChannel *waiting;         /* a connection that the front end has not taken yet */
 
     QCryptoTLSCreds *tls_creds; /* NULL: no TLS */
     char *tls_authz;
-    IOChannel *greeting;        /* a connection, for the coroutine that shakes hands with it */
-    int64_t reported_ns;        /* when a client was last reported as turned away; 0: never */
+    IOChannel *greeting;        /* the connection whose handshake is in progress */
+    int64_t reported_ns;        /* when a refused client was last reported; 0: never */
 
     SocketAddress *addr;
-    int64_t reconnect_ns;       /* of a client; 0: it does not */
+    int64_t reconnect_ns;       /* of a client; 0: does not reconnect */
 
-    Coroutine *busy;            /* shakes hands, or reconnects */
+    Coroutine *busy;            /* in a handshake, or reconnecting */
     CoQueue idle;
     bool closing;
 } SocketChardev;
 
-/* The device that the program waits for the first client of, before it goes on with its command line. */
+/* The device whose first client the program waits for before it continues with its command line. */
 static SocketChardev *awaited;
 static CoQueue arrived = { .last = &arrived.first };
 
@@ -45,7 +45,7 @@ static SocketChardev *to_socket(Chardev *chr)
     return container_of(chr, SocketChardev, parent);
 }
 
-static void hand_over(SocketChardev *s, IOChannel *ch)
+static void socket_hand_over(SocketChardev *s, IOChannel *ch)
 {
     if (s->parent.opened) {
         chardev_connected(&s->parent, io_channel_ref(ch), ch);
@@ -56,24 +56,24 @@ static void hand_over(SocketChardev *s, IOChannel *ch)
     }
 }
 
-/* The handshake takes too long, or is cancelled. */
-static void end_handshake(void *opaque)
+/* The handshake timed out or was cancelled. */
+static void socket_end_handshake(void *opaque)
 {
     io_channel_shutdown(opaque);
 }
 
-/* The TLS handshake, where there is TLS. On failure the channel is let go of. */
-static QCryptoTLSState coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch, Error **errp)
+/* Perform the TLS handshake, if TLS is used. Releases the channel on failure. */
+static QCryptoTLSState coroutine_fn socket_handshake(SocketChardev *s, IOChannel *ch, Error **errp)
 {
     if (!s->tls_creds) {
         return QCRYPTO_TLS_DONE;
     }
     const char *host = s->addr->type == SOCKET_ADDRESS_TYPE_INET ? s->addr->u.inet.host : NULL;
-    AioTimer *timer = aio_timer_new(qemu_get_aio_context(), end_handshake, ch);
+    AioTimer *timer = aio_timer_new(qemu_get_aio_context(), socket_end_handshake, ch);
 
     aio_timer_mod_ns(timer, qemu_clock_get_ns() + HANDSHAKE_NS);
     QCryptoTLSState state = QCRYPTO_TLS_FAILED;
-    if (qemu_co_cancel_begin(end_handshake, ch)) {
+    if (qemu_co_cancel_begin(socket_end_handshake, ch)) {
         state = io_channel_co_tls_handshake(ch, s->tls_creds, s->listener ? NULL : host, s->tls_authz, errp);
         qemu_co_cancel_end();
     } else {
@@ -86,28 +86,28 @@ static QCryptoTLSState coroutine_fn shake_hands(SocketChardev *s, IOChannel *ch,
     return state;
 }
 
-static void begin_busy(SocketChardev *s, CoroutineEntry *entry)
+static void socket_begin_busy(SocketChardev *s, CoroutineEntry *entry)
 {
     s->busy = qemu_coroutine_create(entry, s);
     qemu_coroutine_enter(s->busy);
 }
 
-/* A coroutine of @s is at its end, with a connection or NULL. */
-static void end_busy(SocketChardev *s, IOChannel *ch)
+/* The coroutine of @s ends, with a connection or NULL. */
+static void socket_end_busy(SocketChardev *s, IOChannel *ch)
 {
     s->busy = NULL;
     if (ch && !s->closing) {
-        hand_over(s, ch);
+        socket_hand_over(s, ch);
     } else {
         io_channel_unref(ch);
     }
     qemu_co_queue_restart_all(&s->idle);
 }
 
-static void new_client(IOChannel *ch, void *opaque);
+static void socket_new_client(IOChannel *ch, void *opaque);
 
-/* Report that a client was turned away. Anybody may fail over and over, and is not to flood the log. */
-static void report_refusal(SocketChardev *s, QCryptoTLSState state, const Error *err)
+/* Report that a client was refused. Anyone can fail repeatedly, and must not flood the log. */
+static void socket_report_refusal(SocketChardev *s, QCryptoTLSState state, const Error *err)
 {
     int64_t now = qemu_clock_get_ns();
 
@@ -119,84 +119,84 @@ static void report_refusal(SocketChardev *s, QCryptoTLSState state, const Error 
     }
 }
 
-static void coroutine_fn greet_client(void *opaque)
+static void coroutine_fn socket_greet_client(void *opaque)
 {
     SocketChardev *s = opaque;
     IOChannel *ch = g_steal_pointer(&s->greeting);
     Error *err = NULL;
-    QCryptoTLSState state = shake_hands(s, ch, &err);
+    QCryptoTLSState state = socket_handshake(s, ch, &err);
     bool ok = state == QCRYPTO_TLS_DONE;
 
     if (!ok && !s->closing) {
-        report_refusal(s, state, err);
+        socket_report_refusal(s, state, err);
     }
     error_free(err);
     if (!ok && (s->parent.opened || s == awaited)) {
-        net_listener_set_client_func(s->listener, new_client, s);
+        net_listener_set_client_func(s->listener, socket_new_client, s);
     }
-    end_busy(s, ok ? ch : NULL);
+    socket_end_busy(s, ok ? ch : NULL);
 }
 
 /* One client at a time: the next waits in the kernel's backlog. */
-static void new_client(IOChannel *ch, void *opaque)
+static void socket_new_client(IOChannel *ch, void *opaque)
 {
     SocketChardev *s = opaque;
 
     net_listener_set_client_func(s->listener, NULL, NULL);
     if (s->tls_creds) {
         s->greeting = ch;
-        begin_busy(s, greet_client);
+        socket_begin_busy(s, socket_greet_client);
     } else {
-        hand_over(s, ch);
+        socket_hand_over(s, ch);
     }
 }
 
-static IOChannel *coroutine_fn connect_to_server(SocketChardev *s, int64_t timeout_ns, Error **errp)
+static IOChannel *coroutine_fn socket_connect_to_server(SocketChardev *s, int64_t timeout_ns, Error **errp)
 {
     IOChannel *ch = socket_connect(s->addr, timeout_ns, errp);
 
-    return ch && shake_hands(s, ch, errp) == QCRYPTO_TLS_DONE ? ch : NULL;
+    return ch && socket_handshake(s, ch, errp) == QCRYPTO_TLS_DONE ? ch : NULL;
 }
 
-static void coroutine_fn reconnect(void *opaque)
+static void coroutine_fn socket_reconnect(void *opaque)
 {
     SocketChardev *s = opaque;
     IOChannel *ch = NULL;
 
     while (!ch && co_sleep_ns_cancellable(s->reconnect_ns)) {
-        ch = connect_to_server(s, s->reconnect_ns, NULL);
+        ch = socket_connect_to_server(s, s->reconnect_ns, NULL);
     }
-    end_busy(s, ch);
+    socket_end_busy(s, ch);
 }
 
-static void begin_reconnect(SocketChardev *s)
+static void socket_begin_reconnect(SocketChardev *s)
 {
     if (!s->busy) {
-        begin_busy(s, reconnect);
+        socket_begin_busy(s, socket_reconnect);
     }
 }
 
-static bool coroutine_fn open_server(SocketChardev *s, Error **errp)
+static bool coroutine_fn socket_open_server(SocketChardev *s, Error **errp)
 {
     s->listener = net_listener_open(s->addr, CLIENTS_WAITING, errp);
     return s->listener;
 }
 
-static bool coroutine_fn open_client(SocketChardev *s, Error **errp)
+static bool coroutine_fn socket_open_client(SocketChardev *s, Error **errp)
 {
     Error *err = NULL;
 
-    s->waiting = connect_to_server(s, 0, &err);
+    s->waiting = socket_connect_to_server(s, 0, &err);
     if (!s->waiting && s->reconnect_ns && !qemu_co_is_cancelled()) {
         error_free(err);
-        begin_reconnect(s);
+        socket_begin_reconnect(s);
         return true;
     }
     error_propagate(errp, err);
     return s->waiting;
 }
 
-static void free_options(SocketChardev *s)
+static void socket_free_options(SocketChardev *s)
 {
     qcrypto_tls_creds_unref(s->tls_creds);
     g_free(s->tls_authz);
@@ -224,14 +224,14 @@ static bool coroutine_fn socket_open(Chardev *chr, const ChardevBackend *backend
     s->tls_authz = g_strdup(options->tls_authz);
     s->addr = socket_address_flatten(options->addr);
     qemu_co_queue_init(&s->idle);
-    if (server ? open_server(s, errp) : open_client(s, errp)) {
+    if (server ? socket_open_server(s, errp) : socket_open_client(s, errp)) {
         return true;
     }
-    free_options(s);
+    socket_free_options(s);
     return false;
 }
 
-static void end_wait(void *opaque)
+static void socket_end_wait(void *opaque)
 {
     qemu_co_queue_restart_all(&arrived);
 }
@@ -239,8 +239,8 @@ static void end_wait(void *opaque)
 bool coroutine_fn chardev_socket_wait(Chardev *chr, Error **errp)
 {
     awaited = to_socket(chr);
-    net_listener_set_client_func(awaited->listener, new_client, awaited);
-    while (!awaited->waiting && qemu_co_cancel_begin(end_wait, NULL)) {
+    net_listener_set_client_func(awaited->listener, socket_new_client, awaited);
+    while (!awaited->waiting && qemu_co_cancel_begin(socket_end_wait, NULL)) {
         qemu_co_queue_wait(&arrived, NULL);
         qemu_co_cancel_end();
     }
@@ -258,9 +258,9 @@ static void socket_start(Chardev *chr)
     SocketChardev *s = to_socket(chr);
 
     if (s->waiting) {
-        hand_over(s, g_steal_pointer(&s->waiting));
+        socket_hand_over(s, g_steal_pointer(&s->waiting));
     } else if (s->listener && !s->busy) {
-        net_listener_set_client_func(s->listener, new_client, s);
+        net_listener_set_client_func(s->listener, socket_new_client, s);
     }
 }
 
@@ -278,9 +278,9 @@ static void socket_disconnected(Chardev *chr)
     SocketChardev *s = to_socket(chr);
 
     if (s->listener) {
-        net_listener_set_client_func(s->listener, new_client, s);
+        net_listener_set_client_func(s->listener, socket_new_client, s);
     } else if (s->reconnect_ns) {
-        begin_reconnect(s);
+        socket_begin_reconnect(s);
     }
 }
 
@@ -297,7 +297,7 @@ static void coroutine_fn socket_close(Chardev *chr)
     }
     net_listener_free(s->listener);
     io_channel_unref(s->waiting);
-    free_options(s);
+    socket_free_options(s);
 }
 
 const ChardevDriver chardev_socket = {
