@@ -1,6 +1,6 @@
 /*
- * A block driver that does as a test says, and a filter: they take the places of null-co and raw in a table of their
- * own, so that block/drivers/drivers.c is not linked. Nothing is stored.
+ * A block driver that a test controls, and a filter: they replace null-co and raw with a table of their own, so that
+ * block/drivers/drivers.c is not linked. Nothing is stored.
  *
  *     fake_hook = my_hook;
  *     BlockBackend *blk = fake_open_blk("driver=null-co");
@@ -30,13 +30,13 @@ typedef enum FakeOp {
     FAKE_FLUSH,
 } FakeOp;
 
-/* What the driver is asked, and answers: 0 without a hook. */
+/* Called for each request; returns its result. Without a hook the result is 0. */
 static int coroutine_fn (*fake_hook)(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags);
-static GString *fake_calls;     /* main() makes it; a letter for each request: r w z d f, capital with FUA */
-static bool fake_silent;        /* nothing is noted there, since requests come from several threads */
+static GString *fake_calls;     /* created by main(); a letter for each request: r w z d f, capital with FUA */
+static bool fake_silent;        /* nothing is logged there, for requests from several threads */
 static struct {
     uint32_t alignment;
-    uint32_t zeroes_alignment;      /* also of discards */
+    uint32_t zeroes_alignment;      /* also for discards */
     int64_t max_transfer;
     int status;
     int64_t pnum;
@@ -131,7 +131,7 @@ static const BlockDriver fake_driver = {
     .bdrv_co_block_status = fake_co_block_status,
 };
 
-/* A node on top of another. */
+/* A node above another one. */
 static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
 {
     return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);

@@ -8,7 +8,7 @@
 
 #include <glib.h>
 
-/* The bytes that @hex spells; *@len is set to how many. */
+/* Convert @hex to bytes, whose number goes to *@len. */
 static inline uint8_t *unhex(const char *hex, size_t *len)
 {
     size_t n = strlen(hex) / 2;
@@ -22,7 +22,7 @@ static inline uint8_t *unhex(const char *hex, size_t *len)
     return bytes;
 }
 
-/* Fails the test unless @data is what @hex spells. */
+/* Check that @data equals @hex. */
 static inline void assert_hex(const void *data, size_t len, const char *hex)
 {
     size_t nexpected;

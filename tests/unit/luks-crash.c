@@ -1,5 +1,5 @@
 /*
- * What a power cut can leave of an operation on a Volume
+ * The states in which a power cut can leave an operation on a Volume
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 #define MAX_EXHAUSTIVE 10
 #define SAMPLES 22
 
-/* One sector of one write; two writes of the same sector between two flushes are two units. */
+/* One sector of one write. Two writes of the same sector between two flushes are two units. */
 typedef struct Unit {
     uint64_t offset;
     const uint8_t *data;
@@ -28,7 +28,7 @@ static void apply(Volume *v, const GArray *units, const bool *landed)
     }
 }
 
-/* Each state starts at @base, what is durable for sure. */
+/* Build a state from @base, the durable contents, and check it. */
 static void try_state(Volume *state, const uint8_t *base, const GArray *units, const bool *landed,
                       CrashCheck *check, void *opaque)
 {
@@ -50,7 +50,7 @@ static void all_subsets(Volume *state, const uint8_t *base, const GArray *units,
     }
 }
 
-/* None, all, all but one, the first or last part, and random ones. */
+/* Try none, all, all but one, the first or last part, and random ones. */
 static void some_subsets(Volume *state, const uint8_t *base, const GArray *units, CrashCheck *check,
                          void *opaque)
 {

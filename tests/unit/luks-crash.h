@@ -1,9 +1,9 @@
 /*
- * What a power cut can leave of an operation on a Volume, state by state
+ * The states in which a power cut can leave an operation on a Volume
  *
- * Between two flushes, each 512-byte sector may have reached the disk or not, in any order. For
- * every flush in the log, all these states are made from those that could be before it: all
- * subsets where there are at most 2^10, else a sample that prints its seed.
+ * Between two flushes, each 512-byte sector may have reached the disk or not, in any order. For every flush in the log,
+ * all these states are generated from those possible before it: all subsets if there are at most 2^10, otherwise a
+ * sample whose seed is printed.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,12 +12,12 @@
 
 #include "luks-volume.h"
 
-/* Fails the test where @v, a state that a cut can leave, breaks what the operation promises. */
+/* Fail the test if @v, a possible state after a power cut, breaks a promise of the operation. */
 typedef void CrashCheck(Volume *v, void *opaque);
 
 /*
- * @before: bytes of the volume before the operation, as many as it has now
- * Calls @check for each state. The log must end with a flush.
+ * Call @check for each state. @before: contents of the volume before the operation, of the same length as now. The log
+ * must end with a flush.
  */
 void crash_enumerate(const Volume *v, const uint8_t *before, CrashCheck *check, void *opaque);
 

@@ -8,7 +8,7 @@
 
 #include "crypto/luks.h"
 
-/* What tests create keyslots with; few, since they open thousands of volumes. */
+/* Iterations for the keyslots of tests; few, since they open thousands of volumes. */
 #define TEST_ITERATIONS 10
 
 /* A write of @bytes at @data; a flush has none. */
@@ -24,9 +24,9 @@ typedef struct Volume {
     GArray *log;                /* of VolumeOp */
     unsigned n_reads;
     unsigned n_writes;
-    int fail_write;             /* return -EIO from that write on, counted from 1; 0: never */
+    int fail_write;             /* return -EIO from this write on, counted from 1; 0: never */
     bool forget_writes;         /* report success, but change nothing */
-    int cancel_at;              /* the pause point at which to be cancelled, counted from 1; 0: never */
+    int cancel_at;              /* cancel at this pause point, counted from 1; 0: never */
     int n_pause_points;
     uint64_t last_done, last_total;
     QCryptoLUKSIO io;
@@ -36,19 +36,19 @@ Volume *volume_new(uint64_t bytes);
 void volume_free(Volume *v);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Volume, volume_free)
 
-/* Change the length; what is new is zero. */
+/* Change the length; the new part is zero. */
 void volume_resize(Volume *v, uint64_t bytes);
 
-/* Begin a new log. */
+/* Start a new log. */
 void volume_clear_log(Volume *v);
 
 SecretBuffer *password_new(const char *text);
 
-/* A volume with a header and @extra bytes of payload; @password opens it. */
+/* Create a volume with a header, @extra bytes of payload, and @password. */
 Volume *volume_create(const QCryptoBlockCreateOptionsLUKS *options, const char *password,
                       uint64_t extra);
 
-/* Open with @password; NULL (with *@failure, if not NULL, and @errp set) where it does not open. */
+/* Open with @password; NULL (with *@failure, if not NULL, and @errp set) on failure. */
 QCryptoLUKS *volume_open(Volume *v, const char *password, QCryptoLUKSFailure *failure,
                          Error **errp);
 

@@ -1,6 +1,6 @@
 /*
- * A block driver over memory for the tests of the block layer, and a filter: they take the places of null-co and raw in
- * a table of their own, so that block/drivers/drivers.c is not linked. Asserts what block/io promises to drivers.
+ * A block driver on memory for the tests of the block layer, and a filter: they replace null-co and raw with a table of
+ * their own, so that block/drivers/drivers.c is not linked. Asserts what block/io guarantees to drivers.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,10 +13,10 @@
 typedef struct MemoryState {
     uint8_t *data;
     int64_t length;
-    GMutex lock;        /* tests may read what others are just writing */
+    GMutex lock;        /* tests may read what others are writing */
     int busy;           /* requests inside the driver; atomic */
     int flushes;
-    int64_t bytes_read;     /* these three under lock */
+    int64_t bytes_read;     /* all three under lock */
     int64_t bytes_written;
     int64_t bytes_zeroed;
 } MemoryState;
@@ -26,14 +26,14 @@ static uint32_t memory_alignment = 1;
 static int64_t memory_max_transfer;
 static int64_t memory_latency_ns;
 static int memory_max_iov;
-/* Requests that touch this byte fail, while there are failures left; writes half done. Set at any time. */
+/* Requests that touch this byte fail as long as there are failures left; writes half done. Can be set at any time. */
 static int64_t memory_bad_byte;
 static int memory_read_failures;
 static int memory_write_failures;
-/* Whether blocks of 4 KiB that are zero show as such, and can be made so without writing them. */
+/* Whether zero blocks of 4 KiB are reported as such, and can be created without writing them. */
 static bool memory_sparse;
 #define MEMORY_BLOCK_BYTES 4096
-/* What the driver says that its length is, without having so much memory; 0: the truth. */
+/* The length that the driver reports, without allocating so much memory; 0: the real one. */
 static int64_t memory_length;
 
 static bool coroutine_fn memory_co_open(BlockDriverState *bs, Error **errp)
@@ -83,7 +83,7 @@ static void coroutine_fn memory_check(BlockDriverState *bs, int64_t offset, int6
     g_atomic_int_add(&s->busy, -1);
 }
 
-/* Whether this request is to fail. */
+/* Whether this request must fail. */
 static bool memory_fails(int *failures, int64_t offset, int64_t bytes)
 {
     if (*failures && memory_bad_byte >= offset && memory_bad_byte < offset + bytes) {
@@ -118,7 +118,7 @@ static int coroutine_fn memory_co_pwritev(BlockDriverState *bs, int64_t offset, 
     qemu_iovec_to_buf(qiov, 0, s->data + offset, fails ? bytes / 2 : bytes);
     s->bytes_written += bytes;
     if (flags & BDRV_REQ_OWN_BUFFER) {
-        /* Nobody may rely on what is in it any more. */
+        /* Nobody may use its contents any more. */
         qemu_iovec_memset(qiov, 0, 0xee, bytes);
     }
     return fails ? -EIO : 0;
@@ -219,7 +219,7 @@ static const BlockDriver memory_driver = {
     .bdrv_co_truncate = memory_co_truncate,
 };
 
-/* A node on top of another. */
+/* A node above another one. */
 static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
 {
     return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);

@@ -1,5 +1,5 @@
 /*
- * Loops with an io_uring: requests, descriptors, wake-ups, and what happens where the kernel refuses
+ * Event loops with io_uring: requests, descriptors, wake-ups, and a kernel that refuses
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,10 +13,10 @@
 #include "util/iothread.h"
 #include "util/thread-pool.h"
 
-static int refuse_setup;        /* errno that making a ring fails with */
+static int refuse_setup;        /* errno with which creating a ring fails */
 static int refuse_submits;      /* this many calls of io_uring_submit() fail */
 
-/* These take the place of the library's. */
+/* These replace the library's functions. */
 int io_uring_queue_init_params(unsigned entries, struct io_uring *ring, struct io_uring_params *p)
 {
     typeof(io_uring_queue_init_params) *real = dlsym(RTLD_NEXT, "io_uring_queue_init_params");
@@ -48,7 +48,7 @@ static void prep_nop(struct io_uring_sqe *sqe, void *opaque)
     io_uring_prep_nop(sqe);
 }
 
-/* Run @test in a loop of its own, with a ring. */
+/* Run @test in an event loop of its own, with a ring. */
 static gpointer run_thread(gpointer test)
 {
     AioContext *ctx = aio_context_new(&error_abort);
@@ -89,7 +89,7 @@ static void coroutine_fn one_of_many(void *opaque)
     --*left;
 }
 
-/* More than the ring holds. */
+/* More requests than the ring holds. */
 static void coroutine_fn many_entry(void *opaque)
 {
     int left = MANY;
@@ -102,14 +102,14 @@ static void coroutine_fn many_entry(void *opaque)
     }
 }
 
-/* The kernel does not take what it is given: the request is made later. */
+/* The kernel rejects submissions: the request is submitted later. */
 static void coroutine_fn refused_entry(void *opaque)
 {
     refuse_submits = 1;
     g_assert_cmpint(aio_co_uring(prep_nop, NULL, 1), ==, 0);
     g_assert_cmpint(refuse_submits, ==, 0);
 
-    /* Where the queue is full, too. */
+    /* The same with a full queue. */
     refuse_submits = 300;
     many_entry(NULL);
     refuse_submits = 0;
@@ -158,7 +158,7 @@ static void watch_write(void *opaque)
     }
 }
 
-/* A descriptor that stays ready is reported again and again, until nobody wants to know. */
+/* A descriptor that stays ready is reported until its handler is removed. */
 static void coroutine_fn level_entry(void *opaque)
 {
     AioContext *ctx = qemu_get_current_aio_context();
@@ -214,7 +214,7 @@ static void coroutine_fn remove_entry(void *opaque)
     }
 }
 
-/* Once the handler is gone the ring keeps the file open no longer, and the descriptor may stand for another file. */
+/* Without a handler, the ring no longer keeps the file open, and the descriptor may be reused for another file. */
 static void coroutine_fn close_entry(void *opaque)
 {
     AioContext *ctx = qemu_get_current_aio_context();
@@ -255,7 +255,7 @@ static int work(void *opaque)
     return 42;
 }
 
-/* What was watched before there was a ring is watched by it. */
+/* Descriptors that were watched before the ring was created are then watched by it. */
 static void test_late(void)
 {
     g_autoptr(AioContext) ctx = aio_context_new(&error_abort);
@@ -289,7 +289,7 @@ static void coroutine_fn wake_entry(void *opaque)
     }
 }
 
-/* A loop that may have no ring does without: the answer stays the same. */
+/* If creating a ring is forbidden, the loop works without one. */
 static void coroutine_fn forbidden_entry(void *opaque)
 {
     refuse_setup = EPERM;

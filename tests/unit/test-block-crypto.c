@@ -1,5 +1,5 @@
 /*
- * BlockCrypto apart from the luks driver: sectors of any size, and a header in the middle of a file
+ * BlockCrypto without the luks driver: sectors of any size, and a header in the middle of a file
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@ static void fill_random(uint8_t *buf, size_t len)
     }
 }
 
-/* Cut @buf into areas of any length. */
+/* Split @buf into buffers of any length. */
 static void cut_randomly(QEMUIOVector *qiov, uint8_t *buf, size_t len)
 {
     qemu_iovec_init(qiov, 16);
@@ -32,7 +32,7 @@ static void cut_randomly(QEMUIOVector *qiov, uint8_t *buf, size_t len)
     }
 }
 
-/* Encrypt part of a cut buffer, in place or not, on one processor or several; then the same backwards. */
+/* Encrypt part of a split buffer, in place or not, on one processor or several; then decrypt it. */
 static void coroutine_fn crypt_and_compare(const BlockCrypto *c, bool in_place)
 {
     g_autofree uint8_t *plain = g_malloc(CRYPT_BYTES), *buf = g_malloc(CRYPT_BYTES);
@@ -83,7 +83,7 @@ static void coroutine_fn crypt_entry(void *opaque)
     }
 }
 
-/* A raw node stands for a format that keeps a LUKS header somewhere in its file, and its data all over the place. */
+/* A raw node in place of a format that keeps a LUKS header somewhere in its file, and its data in any order. */
 #define HEADER_OFFSET (1 * MiB)
 #define HEADER_BYTES 2068480
 #define FILE_BYTES (8 * MiB)
@@ -129,7 +129,7 @@ static bool coroutine_fn format_opens(const char *key_secret)
     return blk;
 }
 
-/* A file of random bytes, with the header of a volume that "pw0" opens. */
+/* Create a file of random bytes, with the header of a volume that "pw0" opens. */
 static void coroutine_fn make_format(void)
 {
     g_autofree uint8_t *bytes = g_malloc(FILE_BYTES);
@@ -142,7 +142,7 @@ static void coroutine_fn make_format(void)
     scratch_write("format.img", 0, bytes, FILE_BYTES);
 }
 
-/* Whether the two files are the same but for the header. */
+/* Check that the two files are equal except for the header. */
 static void assert_rest_unchanged(GBytes *a, GBytes *b)
 {
     const uint8_t *x = g_bytes_get_data(a, NULL), *y = g_bytes_get_data(b, NULL);
@@ -186,7 +186,7 @@ static void coroutine_fn header_entry(void *opaque)
     g_assert_cmpint(memcmp((const uint8_t *)g_bytes_get_data(after, NULL) + HEADER_OFFSET, "LUKS", 4), !=, 0);
 }
 
-/* Sectors are numbered by where they are in the payload, not by where they are stored. */
+/* Sectors are numbered by their position in the payload, not in the file. */
 static void coroutine_fn payload_entry(void *opaque)
 {
     g_autofree uint8_t *plain = g_malloc(64 * KiB), *want = g_malloc(64 * KiB), *back = g_malloc0(64 * KiB);

@@ -54,7 +54,7 @@ static void coroutine_fn write_op(void *opaque)
     g_free(op);
 }
 
-/* Neighbours that share blocks are written at the same time: each must keep what the other wrote. */
+/* Adjacent ranges that share blocks are written at the same time: neither write may be lost. */
 static void coroutine_fn unaligned_entry(void *opaque)
 {
     g_autofree uint8_t *shadow = g_malloc0(SIZE);
@@ -220,7 +220,7 @@ static void coroutine_fn drain_entry(void *opaque)
     bdrv_co_drained_begin(blk_bs(blk));
     g_assert_cmpint(s->busy, ==, 0);
     g_assert_cmpint(pending, ==, 1);
-    /* What comes now waits for the end of the section. */
+    /* A new request waits for the end of the section. */
     qemu_coroutine_enter(qemu_coroutine_create(write_op, second));
     co_sleep_ns(5 * memory_latency_ns);
     g_assert_cmpint(pending, ==, 1);
@@ -241,7 +241,7 @@ static void test_drain(void)
 }
 
 /*
- * Users that come and go within drained sections: none gets through that would reach the drained node, and none is left
+ * Users are added and removed within drained sections: no request reaches the drained node, and no user remains
  * stopped.
  */
 static void coroutine_fn drain_change_entry(void *opaque)
@@ -266,7 +266,7 @@ static void coroutine_fn drain_change_entry(void *opaque)
     g_assert_cmpint(pending, ==, 2);
     g_assert_cmpint(s->data[0] + s->data[512], ==, 0);
     g_assert_cmpint(parent->quiesce_counter, ==, 1);
-    /* A second section goes on above, and the first user goes. */
+    /* A second section continues above, and the first user is removed. */
     bdrv_co_drained_begin(parent);
     blk_co_unref(blk);
     bdrv_co_drained_end(bs);

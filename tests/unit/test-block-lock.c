@@ -1,5 +1,5 @@
 /*
- * Requests that keep others out: serialising ones, and range locks
+ * Requests that exclude others: serialising ones, and range locks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 #include "fake-driver.h"
 #include "util/iothread.h"
 
-/* Each request takes so long. */
+/* Duration of each request. */
 #define LATENCY_NS (2 * SCALE_MS)
 
 static gint busy;           /* requests in the driver */
@@ -26,7 +26,7 @@ static int coroutine_fn slow_hook(FakeOp op, int64_t offset, int64_t bytes, Bdrv
     return 0;
 }
 
-/* One who makes a request, or takes a lock, and notes when it begins and ends. */
+/* An actor makes a request or takes a lock, and logs when it begins and ends. */
 typedef struct Actor {
     BlockBackend *blk;
     char name;
@@ -34,7 +34,7 @@ typedef struct Actor {
     int64_t offset;
     int64_t bytes;
     BdrvRequestFlags flags;
-    GString *log;           /* the name at the end of a request; of a lock when it is taken, in capitals at its end */
+    GString *log;           /* name at the end of a request; of a lock when it is taken, in capitals at its end */
     int *running;
 } Actor;
 
@@ -78,7 +78,7 @@ static void coroutine_fn actor_run(void *opaque)
     --*a->running;
 }
 
-/* All of them begin at once, in this order; in which do they end? */
+/* Start all actors at once, in this order. Returns the order in which they end. */
 static char *coroutine_fn run_actors(BlockBackend *blk, Actor *actors, size_t n)
 {
     g_autoptr(GString) log = g_string_new(NULL);
@@ -150,7 +150,7 @@ static void coroutine_fn lock_entry(void *opaque)
 {
     BlockBackend *blk = open_slow();
 
-    /* Who writes there first ends first, and who comes later waits; reads, and who writes elsewhere, do not care. */
+    /* A write that came earlier ends first, and one that comes later waits. Reads and other ranges are not affected. */
     g_autofree char *order = RUN_ACTORS(blk, { .name = 'w', .what = WRITE, .bytes = 512 },
                                         { .name = 'l', .what = LOCK, .bytes = 1024 },
                                         { .name = 'r', .what = READ, .bytes = 512 },
@@ -176,7 +176,7 @@ static void test_lock(void)
     aio_context_run(lock_entry, NULL);
 }
 
-/* Who has the lock reads and writes there, past those who wait for it: here a write that fills up a block. */
+/* The owner of the lock reads and writes there, ahead of waiters: here a write that fills up a block. */
 static void coroutine_fn owner_entry(void *opaque)
 {
     BlockBackend *blk = open_slow();
@@ -205,10 +205,10 @@ static void test_owner(void)
     aio_context_run(owner_entry, NULL);
 }
 
-/* One of several on threads of their own who count in turns. */
+/* One of several threads that take turns counting. */
 typedef struct Counter {
     BlockBackend *blk;
-    unsigned *count;        /* under the range lock alone: ThreadSanitizer watches */
+    unsigned *count;        /* protected by the range lock only: ThreadSanitizer watches */
     gint *running;
 } Counter;
 

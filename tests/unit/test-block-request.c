@@ -1,5 +1,5 @@
 /*
- * Requests and drivers: what each side promises the other, over a driver that does as a test says
+ * Requests and drivers: the contract between them, with a driver that a test controls
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@
 #include "fake-driver.h"
 #include "qapi/qapi.h"
 
-/* Promises of drivers, and to drivers: each case breaks one, which must end the program. */
+/* The contract of drivers: each case violates it, which must end the program. */
 
 static int coroutine_fn positive_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
 {
@@ -49,7 +49,7 @@ static void coroutine_fn ask_status(BlockBackend *blk, int status, int64_t pnum)
     blk_co_block_status(blk, 0, 8192, &n);
 }
 
-/* A driver that breaks its promises. */
+/* A driver that violates the contract. */
 static void coroutine_fn break_as_driver(BlockBackend *blk, Broken what, uint8_t *buf)
 {
     switch (what) {
@@ -81,7 +81,7 @@ static void coroutine_fn break_as_driver(BlockBackend *blk, Broken what, uint8_t
     }
 }
 
-/* A caller that does. */
+/* A caller that violates the contract. */
 static void coroutine_fn break_as_caller(BlockBackend *blk, Broken what, uint8_t *buf)
 {
     BlockDriverState *bs = blk_bs(blk);
@@ -164,7 +164,7 @@ static void test_boundary(void)
     }
 }
 
-/* What users can bring about is an error: a node may become inactive under a user that was allowed to write. */
+/* What users can cause is an error: a node may become inactive under a user that was allowed to write. */
 static void coroutine_fn refused_entry(void *opaque)
 {
     BlockBackend *blk = fake_open_blk("driver=null-co,discard=unmap");
@@ -189,7 +189,7 @@ static void test_refused(void)
     aio_context_run(refused_entry, NULL);
 }
 
-/* Who may only write what is there already says so with each write, down to the storage. */
+/* A user that may only write unchanged data says so with each write, down to the storage. */
 static void coroutine_fn unchanged_entry(void *opaque)
 {
     fake.alignment = 512;
@@ -207,12 +207,12 @@ static void coroutine_fn unchanged_entry(void *opaque)
     g_assert_cmpstr(fake_calls->str, ==, "w");
     g_assert_cmpint(blk_co_pwrite(blk, 1, 512, buf, BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_FUA), ==, 0);
     g_assert_cmpstr(fake_calls->str, ==, "wrrW");
-    /* As zeroes, and zeroes that are written out, in whole blocks or not. */
+    /* With zeroes, and with zeroes that are written out, in whole blocks or not. */
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1024, zeroes, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
     g_assert_cmpint(blk_co_pwrite_zeroes(blk, 0, 1024, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
     g_assert_cmpint(blk_co_pwrite_zeroes(blk, 1, 1024, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
     g_assert_cmpstr(fake_calls->str, ==, "wrrWwwrwrww");
-    /* Who may change data may, of course, leave it. */
+    /* A user that may change data may also leave it unchanged. */
     g_assert_true(blk_set_perm(reader, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL, &error_abort));
     g_assert_true(blk_set_perm(blk, BLK_PERM_WRITE, BLK_PERM_ALL, &error_abort));
     g_assert_cmpint(blk_co_pwrite(blk, 0, 512, buf, BDRV_REQ_WRITE_UNCHANGED), ==, 0);
@@ -221,7 +221,7 @@ static void coroutine_fn unchanged_entry(void *opaque)
     fake_reset();
 }
 
-/* Not beyond the end of the node where that is within a block, and not what was only read or discarded. */
+/* Not beyond the end of the node if that is within a block, and not after reads or discards. */
 static void coroutine_fn highest_entry(void *opaque)
 {
     fake.alignment = 512;
@@ -249,10 +249,10 @@ static void test_unchanged(void)
     aio_context_run(unchanged_entry, NULL);
 }
 
-/* Storage that has lost what was written before, and reports that once. */
+/* Storage that has lost earlier writes, and reports that once. */
 static struct {
-    bool lost;              /* data is lost, and it was not yet reported */
-    bool full;              /* whatever is written fails */
+    bool lost;              /* data was lost, which has not been reported yet */
+    bool full;              /* every write fails */
 } disk;
 
 static int coroutine_fn disk_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
@@ -288,7 +288,7 @@ static void coroutine_fn flush_error_entry(void *opaque)
 
     fake_hook = disk_hook;
     for (int who = 0; who < 3; who++) {
-        /* Whoever sees it first: a write, a write of zeroes, or a flush. */
+        /* No matter which request sees it first: a write, a zero write, or a flush. */
         g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
         disk.lost = true;
         g_assert_cmpint(who == 0 ? blk_co_pwrite(blk, 0, 1, &byte, BDRV_REQ_FUA) :
@@ -298,20 +298,20 @@ static void coroutine_fn flush_error_entry(void *opaque)
         g_assert_cmpint(blk_co_flush(blk), ==, -EIO);
         g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
         g_assert_cmpint(blk_co_flush(blk), ==, -EIO);
-        /* Not what stands above it, but the storage has to be reopened. */
+        /* Reopening a node above does not help: the storage itself has to be reopened. */
         g_assert_false(reopen("driver=raw,node-name=f,file=s", &err));
         g_assert_nonnull(strstr(error_get_pretty(err), "could not flush"));
         g_clear_pointer(&err, error_free);
         g_assert_true(reopen(storage, &error_abort));
         g_assert_cmpint(blk_co_flush(blk), ==, 0);
     }
-    /* A write that fails by itself says nothing of others. */
+    /* The failure of a write says nothing about others. */
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
     disk.full = true;
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, BDRV_REQ_FUA), ==, -ENOSPC);
     disk.full = false;
     g_assert_cmpint(blk_co_flush(blk), ==, 0);
-    /* Reopening itself is told first: it fails once. */
+    /* Reopening sees the error first, and fails once. */
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1, &byte, 0), ==, 0);
     disk.lost = true;
     g_assert_false(reopen(storage, NULL));
@@ -327,7 +327,7 @@ static void test_flush_error(void)
     aio_context_run(flush_error_entry, NULL);
 }
 
-/* Zeroes with FUA that are written out, since the driver cannot write these as such, are flushed. */
+/* Zeroes with FUA that are written out, because the driver lacks zero writes, are flushed. */
 static int coroutine_fn no_zeroes_hook(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
 {
     return op == FAKE_ZEROES ? -ENOTSUP : 0;
@@ -349,10 +349,10 @@ static void test_zeroes_fua(void)
     aio_context_run(zeroes_fua_entry, NULL);
 }
 
-/* Ranges of many TiB, and at the end of the longest node that there may be. */
+/* Ranges of many TiB, and at the end of a node of maximum length. */
 static struct {
     int64_t start;
-    int64_t end;            /* of the last request, which the next one continues */
+    int64_t end;            /* end of the last request, where the next one continues */
     uint64_t requests;
 } sum;
 

@@ -50,7 +50,7 @@ static void coroutine_fn many(void *opaque)
     }
 }
 
-/* More than the pool keeps, twice: recycled ones work like new ones. */
+/* More than the pool keeps, twice: reused ones work like new ones. */
 static void test_many(void)
 {
     for (int round = 0; round < 2; round++) {
@@ -83,7 +83,7 @@ static void coroutine_fn short_sleeps_entry(void *opaque)
     }
 }
 
-/* The time may be up between two looks at the clock. */
+/* The time may expire between two looks at the clock. */
 static void test_short_sleeps(void)
 {
     aio_context_run(short_sleeps_entry, NULL);
@@ -94,7 +94,7 @@ static void wake(void *opaque)
     qemu_co_sleep_wake(opaque);
 }
 
-/* Somebody wakes the sleeper in the moment in which its time is up: it goes on once. */
+/* The sleeper is woken just as its time expires: it resumes once. */
 static void coroutine_fn both_entry(void *opaque)
 {
     CoSleep sleep = { NULL };
@@ -172,7 +172,7 @@ static void test_mutex(void)
 typedef struct Waiting {
     CoMutex mutex;
     CoSleep sleep[3];
-    GString *order;     /* who got the mutex, in lower case where the wait was ended */
+    GString *order;     /* who got the mutex, in lower case if the wait was ended */
 } Waiting;
 
 static void coroutine_fn wait_wakeable(Waiting *w, int i)
@@ -214,7 +214,7 @@ static void coroutine_fn wakeable_entry(void *opaque)
     qemu_co_sleep_wake(&w->sleep[1]);
     co_sleep_ns(SCALE_MS);
     g_assert_cmpstr(w->order->str, ==, "b");
-    /* In the same round as the hand-over: the mutex goes to the next. */
+    /* In the same iteration as the hand-over: the mutex goes to the next waiter. */
     qemu_co_sleep_wake(&w->sleep[0]);
     qemu_co_mutex_unlock(&w->mutex);
     qemu_co_sleep_wake(&w->sleep[2]);       /* too late */
@@ -224,7 +224,7 @@ static void coroutine_fn wakeable_entry(void *opaque)
     qemu_co_mutex_unlock(&w->mutex);
 }
 
-/* A wait for a mutex can be ended, and others get the mutex in their order. */
+/* A wait for a mutex can be ended; others get the mutex in order. */
 static void test_mutex_wakeable(void)
 {
     Waiting w = { .order = g_string_new(NULL) };
@@ -270,7 +270,7 @@ static void test_map(void)
 
 static bool no_threads;
 
-/* Takes the place of the C library's: the system has no more threads, if the test says so. */
+/* Replaces the C library's function: the system has no more threads if the test says so. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
     typeof(pthread_create) *real = dlsym(RTLD_NEXT, "pthread_create");
@@ -284,7 +284,7 @@ static int which_thread(void *opaque)
     return 42;
 }
 
-/* What cannot run on a thread runs all the same, and on threads as soon as there can be some. */
+/* Work runs even without a thread, and on threads as soon as they are available. */
 static void coroutine_fn no_threads_entry(void *opaque)
 {
     GThread *thread = NULL;
@@ -299,7 +299,7 @@ static void coroutine_fn no_threads_entry(void *opaque)
 
 static void test_no_threads(void)
 {
-    /* at its end, nobody empties the queue */
+    /* without it, nothing would empty the queue */
     no_threads = true;
     aio_context_run(map_entry, NULL);
     thread_pool_cleanup();
@@ -335,7 +335,7 @@ static void test_fd(void)
     close(fds[1]);
 }
 
-/* Waits for a pipe, then sleeps "for ever": how many of both came to their end. */
+/* Waits for a pipe, then sleeps "forever"; counts how many of both ended. */
 static void coroutine_fn wait_twice(void *opaque)
 {
     int *pipe_fds = opaque;
@@ -344,7 +344,7 @@ static void coroutine_fn wait_twice(void *opaque)
     pipe_fds[1] += co_sleep_ns_cancellable(pipe_fds[1] ? 1000 * NANOSECONDS_PER_SECOND : 1);
 }
 
-/* Cancelled before it waits, while it waits for the pipe, and while it sleeps; then the next user of the coroutine. */
+/* Cancel it before it waits, while it waits for the pipe, and while it sleeps; then reuse the coroutine. */
 static void coroutine_fn cancel_main(void *opaque)
 {
     for (int when = 0; when < 3; when++) {
@@ -384,7 +384,7 @@ static void test_cancel(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    /* first: other tests leave threads, which GLib would use again */
+    /* first, because other tests leave threads that GLib would reuse */
     g_test_add_func("/coroutine/no-threads", test_no_threads);
     g_test_add_func("/coroutine/yield", test_yield);
     g_test_add_func("/coroutine/many", test_many);

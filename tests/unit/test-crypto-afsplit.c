@@ -1,5 +1,5 @@
 /*
- * Anti-forensic splitter: known joins, round trips, and that every stripe counts
+ * Anti-forensic splitter: known results, round trips, and that every stripe counts
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -81,7 +81,7 @@ static void test_round_trip(void)
             qcrypto_afsplit_decode(hash, len, n, split, out, &error_abort);
             g_assert_cmpmem(key, len, out, len);
 
-            if (len > 4) {      /* a byte alone comes out right by chance */
+            if (len > 4) {      /* a single byte may be right by chance */
                 split[g_test_rand_int_range(0, len * n)] ^= 1;
                 qcrypto_afsplit_decode(hash, len, n, split, out, &error_abort);
                 g_assert_cmpint(memcmp(key, out, len), !=, 0);
@@ -90,7 +90,7 @@ static void test_round_trip(void)
     }
 }
 
-/* A key is split anew each time. */
+/* Each split of a key is different. */
 static void test_random(void)
 {
     static const uint8_t key[32];

@@ -1,5 +1,5 @@
 /*
- * QCryptoCipher: published vectors of every cipher and mode, and refusal of what does not fit
+ * QCryptoCipher: published vectors of every cipher and mode, and invalid parameters
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -121,7 +121,7 @@ static void test_vector(const void *opaque)
     qcrypto_cipher_decrypt(cipher, iv, out, out, len);
     g_assert_cmpmem(out, len, plain, len);
 
-    /* The IV is not used up: a second time gives the same. */
+    /* The IV is not changed: a second call gives the same result. */
     qcrypto_cipher_encrypt(cipher, iv, out, out, len);
     g_assert_cmpmem(out, len, crypted, len);
 }

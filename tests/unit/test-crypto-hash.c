@@ -1,5 +1,5 @@
 /*
- * Hash: known digests, lengths, and refusal of what is not supported
+ * Hash: known digests, lengths, and unsupported algorithms
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * User-creatable objects: ids, types, --object arguments and what is left of them
+ * User-creatable objects: ids, types, and wiping --object arguments
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 #include "crypto/object.h"
 #include "crypto/secret.h"
 
-/* Makes an object from text that need not be writable. */
+/* Create an object from read-only text. */
 static bool parse(const char *text, Error **errp)
 {
     g_autofree char *arg = g_strdup(text);
@@ -16,7 +16,7 @@ static bool parse(const char *text, Error **errp)
     return user_creatable_parse(arg, errp);
 }
 
-/* Fails the test unless @text is refused with a message that has @expected in it. */
+/* Check that @text is refused with a message that contains @expected. */
 static void assert_refused(const char *text, const char *expected)
 {
     g_autoptr(Error) err = NULL;
@@ -96,7 +96,7 @@ static void test_ids(void)
     user_creatable_cleanup();
 }
 
-/* A list of processes must not show a password; what is no secret stays readable. */
+/* A list of processes must not show a password; everything else stays readable. */
 static void test_wiped_argument(void)
 {
     char keyval[] = "secret,id=a,data=hidden";

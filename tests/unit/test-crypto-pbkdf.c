@@ -1,5 +1,5 @@
 /*
- * PBKDF2: known keys, limits, and a calibration that is cheap, sane and aware of the key's length
+ * PBKDF2: known keys, limits, and a calibration that is cheap and plausible, and depends on the key's length
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,10 +25,7 @@ typedef struct PBKDFCase {
 #define X16 "xxxxxxxxxxxxxxxx"
 #define X128 X16 X16 X16 X16 X16 X16 X16 X16
 
-/*
- * RFC 6070 for sha1; the same inputs, and passwords of a block and more, through OpenSSL for the
- * others.
- */
+/* RFC 6070 for sha1. The same inputs, and passwords of a block and more, with OpenSSL for the others. */
 static const PBKDFCase cases[] = {
     { QCRYPTO_HASH_ALGO_SHA1, TEXT("password"), TEXT("salt"), 1,
       "0c60c80f961f0e71f3a9b524af6012062fe037a6" },
@@ -78,7 +75,7 @@ static void test_vectors(void)
     }
 }
 
-/* In steps as short as there are. */
+/* In the shortest possible steps. */
 static void test_steps(void)
 {
     uint8_t whole[100], in_steps[100];
@@ -141,7 +138,7 @@ static void test_calibration(void)
     g_assert_cmpuint(qcrypto_pbkdf2_count_iters_per_sec(QCRYPTO_HASH_ALGO_SM3, 32), ==, 1);
 }
 
-/* Twice the digests, half the rate; with room for a noisy machine. */
+/* Twice the digests, half the rate, with a margin for a noisy machine. */
 static void test_calibration_blocks(void)
 {
     double one = qcrypto_pbkdf2_count_iters_per_sec(QCRYPTO_HASH_ALGO_SHA256, 32);

@@ -1,5 +1,5 @@
 /*
- * Secrets: every source, encoding and encryption, and what is refused
+ * Secrets: every source, encoding and encryption, and errors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -35,7 +35,7 @@ static bool G_GNUC_PRINTF(2, 3) add(Error **errp, const char *fmt, ...)
     return user_creatable_parse(arg, errp);
 }
 
-/* Fails the test unless @err says something with @expected in it; frees it. */
+/* Check that *@err contains @expected; frees it. */
 static void assert_error(Error **err, const char *expected)
 {
     g_assert_nonnull(*err);
@@ -74,7 +74,7 @@ static void test_any_bytes(void)
     add(&error_abort, "secret,id=d,data=%s", "p\xc3\xa4ss\xff");
     assert_secret("d", "p\xc3\xa4ss\xff", 6);
 
-    /* Line ends are content in a raw file, and decoration in base64. */
+    /* Line ends are content in a raw file, but ignored in base64. */
     g_autofree char *lines = write_file("lines", "YWJj\nZGVm\r\n", -1);
     add(&error_abort, "secret,id=e,file=%s", lines);
     assert_secret("e", "YWJj\nZGVm\r\n", 11);
@@ -133,7 +133,7 @@ static void test_pipe(void)
     user_creatable_cleanup();
 }
 
-/* What libvirt's own tests expect of it. */
+/* From libvirt's own tests. */
 #define LIBVIRT_IV "AAECAwQFBgcICQoLDA0ODw=="
 #define LIBVIRT_DATA "9eao5F8qtkGt+seB1HYivWIxbtwUu6MQtg1zpj/oDtUsPr1q8wBYM91uEHCn6j/1"
 #define LIBVIRT_TEXT "AQCVn5hO6HzFAhAAq0NCv8jtJcIcE+HOBlMQ1A"
@@ -168,7 +168,7 @@ static void test_encrypted(void)
     add(&error_abort, "secret,id=U,keyid=masterKey0,iv=" LIBVIRT_IV ",file=%s", file);
     assert_secret("U", LIBVIRT_TEXT, strlen(LIBVIRT_TEXT));
 
-    /* It is a copy: the key may go. */
+    /* It is a copy: the key can be deleted. */
     user_creatable_del("masterKey0", &error_abort);
     assert_secret("S", LIBVIRT_TEXT, strlen(LIBVIRT_TEXT));
     user_creatable_cleanup();
@@ -211,10 +211,7 @@ static void test_encrypted_refused(void)
     user_creatable_cleanup();
 }
 
-/*
- * Each of the 16 paddings there are, and some that are none, made by OpenSSL with an all zero key
- * and iv.
- */
+/* All 16 valid paddings, and some invalid ones, created by OpenSSL with a zero key and IV. */
 static void test_padding(void)
 {
     static const struct {
@@ -297,7 +294,7 @@ static void test_base64(void)
     g_assert_null(qcrypto_base64_decode("Zm9\0", 4, NULL));
 }
 
-/* As many bytes as may come, against glib's encoder. */
+/* All lengths, compared with glib's encoder. */
 static void test_base64_lengths(void)
 {
     uint8_t bytes[100];

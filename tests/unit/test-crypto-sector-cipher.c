@@ -12,7 +12,7 @@
 
 #define MAX_SECTORS 40
 
-/* The kernels that this processor has, and NULL for the portable code. */
+/* The kernels that this processor supports, and NULL for the portable code. */
 static size_t list_kernels(const XTSKernel **list)
 {
     size_t n = 0;
@@ -111,7 +111,7 @@ typedef struct SectorCase {
     const char *digests[3];     /* sha256 of the crypted sectors 0, 1, 0x123456789 */
 } SectorCase;
 
-/* Made with OpenSSL, with IVs computed apart, from keys 00 01 02 ... and data 00 07 0e ... */
+/* Created with OpenSSL, with IVs computed separately, from keys 00 01 02 ... and data 00 07 0e ... */
 static const SectorCase sectors[] = {
     { QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_CBC, QCRYPTO_IV_GEN_ALGO_ESSIV, 32,
       { "8a4451dc800b605f0559dad299396d824ba4af06bf6f468b25078e49b5a8dc1a",
@@ -158,7 +158,7 @@ static void test_ivgen(void)
     }
 }
 
-/* A run of sectors, through @kernel and through plain cipher calls, in both directions. */
+/* Compare a run of sectors, with @kernel and with plain cipher calls, in both directions. */
 static void compare_run(const XTSKernel *kernel, QCryptoCipherAlgo alg, QCryptoIVGenAlgo ivgen,
                         size_t sector_size, uint64_t first, size_t count, size_t misalign)
 {
@@ -227,10 +227,7 @@ static void test_kernels(void)
     }
 }
 
-/*
- * The number wraps at 32 bits with plain, so that two sectors are encrypted alike; not with
- * plain64.
- */
+/* With plain the number wraps at 32 bits, so that two sectors are encrypted alike; not with plain64. */
 static void test_plain_wraps(void)
 {
     static const uint8_t key[64] = "key";
@@ -252,7 +249,7 @@ static void test_plain_wraps(void)
     }
 }
 
-/* Every algorithm that the library has, with every generator: crypts, or says why not. */
+/* Every algorithm of the library with every generator: works, or says why not. */
 static void test_all_combinations(void)
 {
     static const uint8_t key[64] = "key";

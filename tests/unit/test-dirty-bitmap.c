@@ -21,7 +21,7 @@ static BlockBackend *coroutine_fn open_blk(int64_t bytes)
     return blk_co_new_open("test", NULL, options, 0, BLK_PERM_ALL, BLK_PERM_ALL, &error_abort);
 }
 
-/* What a bitmap should be: one byte for each byte of the node. */
+/* A model of a bitmap: one byte for each byte of the node. */
 typedef struct Model {
     bool *dirty;
     int64_t length;
@@ -57,7 +57,7 @@ static void model_check(const Model *m, const BdrvDirtyBitmap *bitmap)
         for (; pos < start + bytes; pos++) {
             g_assert_true(m->dirty[pos]);
         }
-        /* No shorter than need be. */
+        /* Not shorter than necessary. */
         g_assert_true(bytes == max || pos == MIN(end, m->length) || !m->dirty[pos]);
     }
     for (; pos < MIN(end, m->length); pos++) {
@@ -99,7 +99,7 @@ static void test_random(void)
     }
 }
 
-/* Everything dirty, as "START+BYTES ..."; and clean again. */
+/* All dirty ranges as "START+BYTES ..."; then clear them. */
 static char *take_all(BdrvDirtyBitmap *bitmap)
 {
     GString *text = g_string_new(NULL);
@@ -136,7 +136,7 @@ static void coroutine_fn requests_entry(void *opaque)
     ASSERT_DIRTY(fine, "98816+1184");
     ASSERT_DIRTY(coarse, "65536+34464");
 
-    /* What failed may have changed something. */
+    /* A failed write may have changed something. */
     memory_bad_byte = 5000;
     memory_write_failures = 1;
     g_assert_cmpint(blk_co_pwrite(blk, 4096, 4096, buf, 0), ==, -EIO);
@@ -153,7 +153,7 @@ static void coroutine_fn requests_entry(void *opaque)
     g_assert_cmpint(blk_co_pwrite(blk, 0, 1, buf, 0), ==, 0);
     ASSERT_DIRTY(fine, "0+512");
     bdrv_release_dirty_bitmap(coarse);
-    blk_co_unref(blk);      /* the other goes with its node */
+    blk_co_unref(blk);      /* the other one is freed with its node */
 }
 
 static void test_requests(void)
@@ -268,7 +268,7 @@ static void coroutine_fn writer_entry(void *opaque)
     g_atomic_int_add(&w->running, -1);
 }
 
-/* Three threads write while what they wrote is copied: in the end nothing was missed. */
+/* Three threads write while another one copies: in the end nothing is missed. */
 static void coroutine_fn threads_entry(void *opaque)
 {
     Writers w = { .blk = open_blk(SIZE), .running = WRITERS };
@@ -282,7 +282,7 @@ static void coroutine_fn threads_entry(void *opaque)
         aio_co_start(iothread_get_aio_context(threads[i]), writer_entry, &w);
     }
     co_sleep_ns(SCALE_MS);
-    /* Made while they write. */
+    /* Created while they write. */
     BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(w.blk), 4096, NULL, &error_abort);
     bdrv_set_dirty_bitmap(bitmap, 0, SIZE);
     for (int pass = 0; running; pass++) {

@@ -1,5 +1,5 @@
 /*
- * file through the graph: data, holes, length, preallocation, read-only, locks, creation
+ * The file driver: data, holes, length, preallocation, read-only, locks, creation
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,7 +32,7 @@ static void coroutine_fn read_op(void *opaque)
     --*op->pending;
 }
 
-/* Reads and writes of all sizes, alone and many at once. */
+/* Reads and writes of all sizes, one or many at once. */
 static void coroutine_fn check_requests(BlockBackend *blk, const char *path)
 {
     g_autofree uint8_t *buf = g_malloc(SIZE);
@@ -75,7 +75,7 @@ static void coroutine_fn check_requests(BlockBackend *blk, const char *path)
         g_assert_cmphex(buf[pos], ==, pos / 4096 % 251);
     }
 
-    /* Memory that is not aligned, in areas that are not. */
+    /* Unaligned memory, in unaligned buffers. */
     QEMUIOVector qiov;
     qemu_iovec_init(&qiov, 2);
     qemu_iovec_add(&qiov, buf + 1, 3);
@@ -85,7 +85,7 @@ static void coroutine_fn check_requests(BlockBackend *blk, const char *path)
     g_assert_cmphex(buf[3], ==, 1);
     g_assert_cmphex(buf[5 + 4093], ==, 2);
 
-    /* Another program cuts the file short: what is gone reads as zeroes. */
+    /* Another program truncates the file: the missing part reads as zeroes. */
     g_assert_cmpint(truncate(path, 8192), ==, 0);
     assert_bytes(blk, 8192, 8192, 0);
     assert_bytes(blk, 4096, 4096, 1);
@@ -145,7 +145,7 @@ static void coroutine_fn holes_entry(void *opaque)
         check_status(blk, 64 * KiB, 64 * KiB, BDRV_BLOCK_ZERO);
         check_status(blk, 128 * KiB, 64 * KiB, BDRV_BLOCK_DATA);
     }
-    /* Zeroes that must take space, then zeroes that need not; odd ends. */
+    /* Zeroes that must be allocated, then zeroes that need not; unaligned ends. */
     g_assert_cmpint(blk_co_pwrite_zeroes(blk, 200001, 99999, 0), ==, 0);
     assert_bytes(blk, 200001, 99999, 0);
     assert_bytes(blk, 200000, 1, 0x33);
@@ -157,7 +157,7 @@ static void coroutine_fn holes_entry(void *opaque)
     g_assert_cmpint(bdrv_co_get_allocated_file_size(blk_bs(blk)), <=, SIZE - 448 * KiB);
     blk_co_unref(blk);
 
-    /* Without discard=unmap nothing is given back. */
+    /* Without discard=unmap nothing is deallocated. */
     blk = open_all("driver=file,filename=%s", path);
     g_assert_cmpint(blk_co_pdiscard(blk, 0, 64 * KiB), ==, 0);
     assert_bytes(blk, 0, 64 * KiB, 0x33);
@@ -189,7 +189,7 @@ static void coroutine_fn resize_entry(void *opaque)
     assert_error(&err, "shrinking");
     g_assert_false(blk_co_truncate(blk, 4 * SIZE, true, PREALLOC_MODE_METADATA, NULL, &err));
     assert_error(&err, "Unsupported preallocation mode 'metadata'");
-    /* More than there is anywhere: the old length comes back. */
+    /* More than any disk has: the old length is restored. */
     g_assert_false(blk_co_truncate(blk, INT64_C(1) << 60, true, PREALLOC_MODE_FALLOC, NULL, &err));
     assert_error(&err, "preallocate");
     g_assert_cmpint(file_length(path), ==, 3 * SIZE);
@@ -226,7 +226,7 @@ static void coroutine_fn open_entry(void *opaque)
     g_assert_null(open_as(0, BLK_PERM_ALL, &err, "driver=file,filename=%s,aio-max-batch=-1", path));
     assert_error(&err, "aio-max-batch");
 
-    /* The prefix, and a node without it. */
+    /* A filename with the prefix, and without. */
     g_autofree char *prefixed = g_strconcat("file:", path, NULL);
     BlockDriverState *bs = bdrv_co_open(prefixed, NULL, 0, &error_abort);
     g_assert_cmpstr(bs->drv->format_name, ==, "raw");
@@ -242,7 +242,7 @@ typedef struct Look {
     bool done;
 } Look;
 
-static gint looks;          /* how often the examination has come to fstat() */
+static gint looks;          /* how often the examination has called fstat() */
 static GMutex look_lock;    /* held: examinations wait there */
 static ino_t looked_at;
 
@@ -264,7 +264,7 @@ static void coroutine_fn look(void *opaque)
     l->done = true;
 }
 
-/* While erase looks at a file, the node is reopened, and its descriptor becomes that of another file. */
+/* While erase examines a file, the node is reopened, and its descriptor is reused for another file. */
 static void coroutine_fn erase_reopen_entry(void *opaque)
 {
     g_autofree char *path = make_file("erase", 4096, 0x11);
@@ -303,7 +303,7 @@ static void coroutine_fn erase_reopen_entry(void *opaque)
     g_unlink(path);
 }
 
-/* Root may write to a file of mode 0444, too, but not to one of these. */
+/* Root can write to a file of mode 0444, too, but not to these. */
 static void coroutine_fn read_only_entry(void *opaque)
 {
     g_autoptr(Error) err = NULL;
@@ -337,19 +337,19 @@ static void coroutine_fn locks_entry(void *opaque)
     g_assert_cmpstr(error_get_hint(err), ==, hint);
     g_clear_pointer(&err, error_free);
 
-    /* A reader that shares writes gets along, one that does not does not. */
+    /* A reader that shares writes is accepted, one that does not is refused. */
     BlockBackend *b = open_read("driver=file,filename=%s,read-only=on", path);
     g_assert_false(blk_set_perm(b, BLK_PERM_CONSISTENT_READ, shared, &err));
     assert_error(&err, "Failed to get shared \"write\" lock of");
 
-    /* The refused try has left nothing behind: the writer may do everything again. */
+    /* The refused attempt has left nothing behind: the writer may do everything again. */
     g_assert_true(blk_set_perm(a, rw | BLK_PERM_RESIZE, shared, &error_abort));
     g_assert_true(blk_set_perm(a, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL, &error_abort));
     g_assert_true(blk_set_perm(b, BLK_PERM_CONSISTENT_READ, shared, &error_abort));
     g_assert_false(blk_set_perm(a, rw, BLK_PERM_ALL, &err));
     assert_error(&err, "Failed to get \"write\" lock");
 
-    /* locking=off looks at nothing. */
+    /* locking=off ignores all locks. */
     BlockBackend *c = open_as(rw, shared, &error_abort, "driver=file,filename=%s,locking=off", path);
     blk_co_unref(c);
     blk_co_unref(b);
@@ -361,7 +361,7 @@ static void coroutine_fn locks_entry(void *opaque)
 
 #define QEMU_IO "/usr/bin/qemu-io"
 
-/* What QEMU's program says of opening @path; NULL: it could. */
+/* The error of QEMU's program for opening @path; NULL if it could. */
 static char *qemu_io_error(const char *path, const char *opts)
 {
     g_autofree char *cmd = g_strdup_printf(QEMU_IO " %s -f raw -c length %s", opts, path);
@@ -376,7 +376,7 @@ static char *qemu_io_error(const char *path, const char *opts)
     return text;
 }
 
-/* QEMU's programs see our locks and we see theirs. */
+/* QEMU's programs see our locks, and we see theirs. */
 static void coroutine_fn qemu_locks_entry(void *opaque)
 {
     g_autofree char *path = make_file("qemu-locks", 4096, 0);
@@ -432,7 +432,7 @@ static void coroutine_fn create_entry(void *opaque)
     g_assert_cmphex(st.st_mode & 07777, ==, 0640);
     g_assert_cmpint(st.st_size, ==, SIZE);
 
-    /* In use: refused, and left as it was. */
+    /* In use: refused and unchanged. */
     BlockBackend *blk = open_as(BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL & ~BLK_PERM_RESIZE, &error_abort,
                                 "driver=file,filename=%s", path);
     g_assert_false(create_file(path, 1, PREALLOC_MODE_OFF, &err));
@@ -447,7 +447,7 @@ static void coroutine_fn create_entry(void *opaque)
     g_assert_cmpint(stat(path, &st), ==, 0);
     g_assert_cmpint(st.st_blocks * 512, >=, 2 * SIZE);
 
-    /* What was there stays when it goes wrong, what was not does not. */
+    /* On failure, a file that existed stays, and a new one is removed. */
     g_assert_false(create_file(path, INT64_C(1) << 60, PREALLOC_MODE_FALLOC, &err));
     assert_error(&err, "preallocate");
     g_assert_cmpint(file_length(path), >=, 0);
@@ -488,7 +488,7 @@ static void coroutine_fn enospc_entry(void *opaque)
     g_assert_cmpint(file_length(path), ==, 1 * MiB);
     g_assert_cmpint(blk_getlength(blk), ==, 1 * MiB);
 
-    /* A sparse file that can be written in part only. */
+    /* A sparse file that can only be written in part. */
     g_assert_true(blk_co_truncate(blk, 4 * MiB, true, PREALLOC_MODE_OFF, NULL, &error_abort));
     g_autofree void *buf = g_malloc0(4 * MiB);
     g_assert_cmpint(blk_co_pwrite(blk, 0, 4 * MiB, buf, 0), ==, -ENOSPC);
@@ -538,7 +538,7 @@ static gpointer thread_entry(gpointer opaque)
     return NULL;
 }
 
-/* On a loop of its own, which takes its ring with it when it goes. */
+/* On an event loop of its own, which frees its ring. */
 static void test_thread(void)
 {
     ThreadTest t;

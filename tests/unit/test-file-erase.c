@@ -1,5 +1,5 @@
 /*
- * What overwriting is worth, on hosts made up for the purpose: file systems, extents, and trees of devices
+ * How reliably overwriting destroys data, on simulated hosts: file systems, extents, and trees of devices
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@
 #define MAY_SURVIVE SECURE_ERASE_ASSURANCE_MAY_SURVIVE
 #define UNKNOWN SECURE_ERASE_ASSURANCE_UNKNOWN
 
-/* The made-up host. Its files have extents of 4 KiB, all with the same flags but one. */
+/* The simulated host. Its files have extents of 4 KiB, all but one with the same flags. */
 static char *root;
 static uint32_t fs_type;
 static mode_t mode;
@@ -29,7 +29,7 @@ static dev_t device;
 static int attributes;
 static uint32_t xflags;
 static uint32_t extent_flags;
-static int extent_number;       /* the one that has them */
+static int extent_number;       /* the one with these flags */
 static int extent_count;
 static bool has_fiemap;
 
@@ -94,7 +94,7 @@ static void put(const char *path, const char *text)
     g_assert_true(g_file_set_contents(full, text, -1, NULL));
 }
 
-/* Device 1:@minor_nr with directory @path in sysfs. */
+/* Create device 1:@minor_nr with directory @path in sysfs. */
 static void put_device(unsigned minor_nr, const char *path)
 {
     g_autofree char *link = g_strdup_printf("%s/sys/dev/block/1:%u", root, minor_nr);
@@ -308,7 +308,7 @@ static void test_disks(void)
 static void test_mapped(void)
 {
     setup();
-    /* A volume of LVM on an encrypted partition of the disk. */
+    /* An LVM volume on an encrypted partition of the disk. */
     put_device(50, DM("0"));
     put("sys/" DM("0") "/dm/uuid", "CRYPT-LUKS2-0123-x\n");
     put("sys/" DM("0") "/dm/name", "x\n");
@@ -321,7 +321,7 @@ static void test_mapped(void)
     expect_device(51, OVERWRITTEN, "dm-0 (x): encrypted");
     expect_device(51, OVERWRITTEN, "sda: disk");
 
-    /* The same with flash below as well. */
+    /* The same with flash below, too. */
     put_slave(DM("1"), SSD);
     expect_device(51, MAY_SURVIVE, "sdb: flash");
 
@@ -348,7 +348,7 @@ static void test_mapped(void)
         expect_device(60 + i, parts[i].assurance, "LVM");
     }
 
-    /* Integrity has a journal; what has no known UUID may be anything. */
+    /* Integrity has a journal; an unknown UUID may be anything. */
     put_device(80, DM("80"));
     put("sys/" DM("80") "/dm/uuid", "CRYPT-INTEGRITY-x\n");
     put_slave(DM("80"), DISK);
@@ -364,7 +364,7 @@ static void test_mapped(void)
     put_slave(DM("83"), DISK);
     expect_device(83, OVERWRITTEN, "multipath");
 
-    /* A stack without a bottom */
+    /* An endless stack */
     put_device(84, DM("84"));
     put("sys/" DM("84") "/dm/uuid", "CRYPT-PLAIN-y\n");
     put_slave(DM("84"), DM("84"));

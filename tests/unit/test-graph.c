@@ -47,7 +47,7 @@ static void assert_error(Error **err, const char *part)
     *err = NULL;
 }
 
-/* Reads one block after the other until it is told to stop. */
+/* Reads one block after the other until it is stopped. */
 typedef struct Reader {
     BlockBackend *blk;
     bool stop;
@@ -88,7 +88,7 @@ static void coroutine_fn reader_wait_for(Reader *r, int more)
     }
 }
 
-/* A section on one of two nodes above a third waits for its own requests, and not for those of the other. */
+/* A drained section of one of two nodes above a third waits for its own requests, but not for those of the other. */
 static void coroutine_fn drain_shared_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -98,7 +98,7 @@ static void coroutine_fn drain_shared_entry(void *opaque)
 
     for (int i = 0; i < 4; i++) {
         reader_start(&readers[i], blk);
-        /* So that there is always one under way. */
+        /* So that one is always in flight. */
         co_sleep_ns(SCALE_MS / 4);
     }
     reader_wait_for(&readers[0], 2);
@@ -115,7 +115,7 @@ static void coroutine_fn drain_shared_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* Requests that are on their way below the drained node are waited for. */
+/* Requests in flight below the drained node are waited for. */
 static void coroutine_fn drain_below_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -138,7 +138,7 @@ static void coroutine_fn drain_below_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* A filter goes in above a node that is in use, and out again. */
+/* Insert a filter above a node in use, and remove it. */
 static void coroutine_fn filter_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -169,7 +169,7 @@ static void coroutine_fn filter_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* Whatever stands in the way of one edge undoes what was done to the others. */
+/* A conflict on one edge undoes the change of the others. */
 static void coroutine_fn replace_conflict_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -210,7 +210,7 @@ static void coroutine_fn replace_conflict_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* A node that is drained by somebody else: who moves there stops, and who leaves it goes on. */
+/* A node that is drained by another user: a parent that moves there stops, and one that leaves it resumes. */
 static void coroutine_fn replace_drained_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -235,7 +235,7 @@ static void coroutine_fn replace_drained_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* As many nodes as may be stacked serve a request; no more can be. */
+/* A stack of the maximum depth serves a request; a deeper one is refused. */
 static void coroutine_fn depth_entry(void *opaque)
 {
     BlockDriverState *nodes[BDRV_MAX_DEPTH + 1] = { open_node("driver=null-co,node-name=n0,size=65536") };
@@ -258,7 +258,7 @@ static void coroutine_fn depth_entry(void *opaque)
     g_assert_null(bdrv_co_open(NULL, json, 0, &err));
     assert_error(&err, "more than 100 nodes would be stacked");
 
-    /* The same where something is put in at the bottom. */
+    /* The same for nodes inserted at the bottom. */
     BlockDriverState *m = open_node("driver=null-co,node-name=m0,size=65536"), *m1 = open_above("m1", "m0");
     g_assert_true(bdrv_co_replace_child(nodes[1]->file, m, &error_abort));
     g_assert_false(bdrv_co_replace_child(nodes[1]->file, m1, &err));
@@ -299,7 +299,7 @@ static void count_call(void *opaque)
     ++*(int *)opaque;
 }
 
-/* All who are above a node that is resized know its new length, whoever resized it. */
+/* All users above a resized node see its new length, no matter who resized it. */
 static void coroutine_fn resize_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -320,7 +320,7 @@ static void coroutine_fn resize_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* A backing file is found by its name, is only read, and does not mind writers where our users do not. */
+/* A backing file is found by its name, is only read, and allows writers if our users do. */
 static void coroutine_fn backing_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -346,7 +346,7 @@ static void coroutine_fn backing_entry(void *opaque)
     bdrv_co_unref(n);
 }
 
-/* Where one node of several cannot become inactive none does. */
+/* If one of several nodes cannot become inactive, none does. */
 static void coroutine_fn inactive_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -379,7 +379,7 @@ static void coroutine_fn write_and_leave(void *opaque)
     blk_co_unref(blk);
 }
 
-/* What is written while a node is about to become inactive is flushed before it does. */
+/* Writes made while a node is about to become inactive are flushed first. */
 static void coroutine_fn inactive_flush_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");
@@ -421,7 +421,7 @@ static void coroutine_fn reopen_two_entry(void *opaque)
     --*r->pending;
 }
 
-/* Operations on the same nodes, named in another order, have their turns. */
+/* Operations on the same nodes, named in a different order, take turns. */
 static void coroutine_fn claim_entry(void *opaque)
 {
     BlockDriverState *n = open_node("driver=null-co,node-name=n,size=65536");

@@ -1,5 +1,5 @@
 /*
- * Channels and sockets: what is written arrives, waits end, errors are told apart
+ * Channels and sockets: data arrives, waits end, errors are distinguished
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -89,7 +89,7 @@ static void coroutine_fn ends(void *opaque)
     Pair p;
     char c = 'x';
 
-    /* the peer ends in the middle */
+    /* the peer closes in the middle */
     pair_init(&p);
     qemu_coroutine_enter(qemu_coroutine_create(read_one, &p));
     g_assert_cmpint(io_channel_co_write_all(p.a, &c, 1), ==, 0);
@@ -98,11 +98,11 @@ static void coroutine_fn ends(void *opaque)
     co_sleep_ns(10 * SCALE_MS);
     g_assert_true(p.done);
     g_assert_cmpint(p.ret, ==, -ECONNRESET);
-    /* it has gone: an error, not a signal */
+    /* the peer is gone: an error, not a signal */
     g_assert_cmpint(io_channel_co_write_all(p.b, &c, 1), ==, -EPIPE);
     pair_cleanup(&p);
 
-    /* we end while waiting */
+    /* we close while waiting */
     pair_init(&p);
     qemu_coroutine_enter(qemu_coroutine_create(read_one, &p));
     co_sleep_ns(SCALE_MS);
@@ -209,7 +209,7 @@ static void coroutine_fn fd_passing(void *opaque)
     unlink(path);
 }
 
-/* Descriptors come with the byte that they were sent with, whatever the kernel has joined. */
+/* Descriptors come with the byte they were sent with, even if the kernel joins messages. */
 static void coroutine_fn fd_positions(void *opaque)
 {
     g_autoptr(GString) seen = g_string_new(NULL);
@@ -305,7 +305,7 @@ static void coroutine_fn unix_sockets(void *opaque)
         net_listener_set_client_func(l, new_client, &clients);
         expect_greeting(addr);
         expect_greeting(addr);
-        /* That of a server that is alive stays, and the server does not notice. */
+        /* The socket of a running server stays, and the server does not notice. */
         assert_fails(addr, true, "Address already in use");
         expect_greeting(addr);
         net_listener_free(l);
@@ -331,7 +331,7 @@ static void coroutine_fn unix_sockets(void *opaque)
     assert_fails(too_long, true, "too long");
 }
 
-/* A socket that was left behind is replaced, others are not; somebody else's is not removed. */
+/* A stale socket is replaced, others are not; another program's socket is not removed. */
 static void coroutine_fn unix_sockets_of_others(void *opaque)
 {
     g_autofree char *path = g_strdup_printf("%s/sock", dir);

@@ -62,7 +62,7 @@ static void count(void *opaque)
     ++*(int *)opaque;
 }
 
-/* What was scheduled before the last reference went has run when the thread has ended. */
+/* Work scheduled before the last reference is dropped has run when the thread ends. */
 static void test_last_unref(void)
 {
     for (int i = 0; i < 200; i++) {
@@ -99,7 +99,7 @@ static void coroutine_fn sleeper_run(void *opaque)
     s->woken++;
 }
 
-/* Another thread ends a sleep: as soon as it sees, under the lock, that there is one. */
+/* Another thread ends a sleep as soon as it sees, under the lock, that there is one. */
 static void test_wake(void)
 {
     IOThread *iothread = iothread_new("test", &error_abort);
@@ -128,7 +128,7 @@ static void test_wake(void)
 typedef struct Contender {
     struct Contention *all;
     CoSleep sleep;
-    bool patient;           /* nobody ends its waits */
+    bool patient;           /* its waits are not ended */
 } Contender;
 
 typedef struct Contention {
@@ -161,7 +161,7 @@ static void coroutine_fn contend(void *opaque)
     g_atomic_int_dec_and_test(&all->left);
 }
 
-/* Coroutines of several threads share a mutex, while another thread ends their waits: nobody gets stuck. */
+/* Coroutines of several threads share a mutex while another thread ends their waits: none gets stuck. */
 static void test_mutex(void)
 {
     IOThread *threads[THREADS];
@@ -235,7 +235,7 @@ static void coroutine_fn make_calls(void *opaque)
     g_atomic_int_dec_and_test(caller->left);
 }
 
-/* Coroutines of all threads call into one loop, those of that loop itself as well. */
+/* Coroutines of all threads, including its own, call into one loop. */
 static void test_run_in(void)
 {
     IOThread *threads[THREADS];
@@ -266,7 +266,7 @@ static void test_run_in(void)
     }
 }
 
-/* Sleeps "for ever" in another loop; which is where it learns that it is cancelled. */
+/* Sleeps "forever" in another loop, where it is cancelled. */
 typedef struct Visitor {
     AioContext *ctx;
     bool abandon;
@@ -329,7 +329,7 @@ static void test_cancel_visit(void)
     aio_context_run(cancel_visit_entry, NULL);
 }
 
-/* A library's request, which a thread of the library completes. */
+/* A library's request, completed by a thread of the library. */
 typedef struct Completion {
     Coroutine *co;
     GThread *thread;

@@ -6,7 +6,7 @@
 #include "util/osdep.h"
 #include "qapi/keyval.h"
 
-/* Parse @params and compare with @expected, JSON text, or where @error is not NULL with the message. */
+/* Parse @params and compare with @expected, JSON text, or, if @error is not NULL, with the message. */
 static void check(const char *params, const char *implied, const char *expected, const char *error)
 {
     g_autoptr(Error) err = NULL;

@@ -28,12 +28,12 @@ static void test_round_trip(void)
     g_assert_cmpuint(backup->len, ==, 2068480);
     g_assert_cmpmem(backup->data, backup->len, v->data, backup->len);
 
-    /* nothing differs: nothing is written */
+    /* no difference: nothing is written */
     volume_clear_log(v);
     qcrypto_luks_restore(&v->io, backup, false, 0, false, &error_abort);
     g_assert_cmpuint(v->log->len, ==, 0);
 
-    /* the magic is lost, with all the rest */
+    /* the magic is lost, with everything else */
     memset(v->data, 0, 2068480);
     qcrypto_luks_restore(&v->io, backup, false, 0, false, &error_abort);
     g_assert_cmpmem(before, v->bytes, v->data, v->bytes);
@@ -147,7 +147,7 @@ static void test_detached(void)
     g_assert_cmpmem(before, v->bytes, v->data, v->bytes);
 }
 
-/* A payload far away, or keyslots far away, must not make us allocate all that. */
+/* A payload or keyslots far away must not make us allocate that much. */
 static void test_huge(void)
 {
     g_autoptr(Volume) v = volume_create(NULL, "pw", 32 * MiB);

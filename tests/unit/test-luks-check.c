@@ -1,5 +1,5 @@
 /*
- * LUKS1: every rule for a header has a generator here that breaks just that one
+ * LUKS1: for every rule about headers, a generator that breaks only that rule
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -237,7 +237,7 @@ static void offset_overlap_by_one(uint8_t *h)
 typedef struct Generator {
     const char *name;
     void (*break_header)(uint8_t *header);
-    const char *message;            /* how the error begins */
+    const char *message;            /* beginning of the error */
     QCryptoLUKSFailure failure;
     LUKSRuleUse use;
 } Generator;
@@ -337,7 +337,7 @@ static void test_rule(gconstpointer opaque)
         g_autoptr(Error) err = NULL;
         g_autoptr(QCryptoLUKS) luks = volume_open(v, with_password ? "pw" : NULL, &failure, &err);
 
-        /* The password would open it, too, but that the material was moved. */
+        /* The password would open it if the material had not moved. */
         if (g->break_header == offset_in_padding && with_password) {
             g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_WRONG_PASSWORD);
         } else if (g->use & needed) {
@@ -351,7 +351,7 @@ static void test_rule(gconstpointer opaque)
     g_assert_cmpuint(v->log->len, ==, 0);
 }
 
-/* All of them are found, and but for key material that is where another one's is, nothing else. */
+/* All are found, and nothing else, except for key material that overlaps another slot's. */
 static void test_check(gconstpointer opaque)
 {
     const Generator *g = opaque;
@@ -369,7 +369,7 @@ static void test_check(gconstpointer opaque)
     g_autoptr(QCryptoLUKSFindings) findings = qcrypto_luks_check(&v->io, &options, &error_abort);
     guint n = findings->damage->len + findings->unsupported->len + findings->remarks->len;
     if (g->break_header == payload_offset_zero) {
-        g_assert_cmpuint(n, ==, 0);         /* it is a detached header, then */
+        g_assert_cmpuint(n, ==, 0);         /* it is then a detached header */
         return;
     }
     GPtrArray *found = g->failure == QCRYPTO_LUKS_FAILURE_UNSUPPORTED ? findings->unsupported
@@ -378,7 +378,7 @@ static void test_check(gconstpointer opaque)
     g_assert_cmpuint(n, ==, 1);
 }
 
-/* Each rule in the table is broken by at least one generator, and is the first to notice. */
+/* Each rule in the table is broken by at least one generator, and is the first to report it. */
 static void test_all_rules_covered(void)
 {
     LUKSPlace place = { .header_volume_bytes = good->bytes };
@@ -427,7 +427,7 @@ static void test_encode(void)
     g_assert_cmpmem(raw, sizeof(raw), again, sizeof(again));
 }
 
-/* A volume cut off anywhere in front of its payload does not open; its header can be listed if all of that is there. */
+/* A volume truncated before its payload does not open. Its header can be listed if it is complete. */
 static void test_truncated(void)
 {
     for (uint64_t bytes = 0; bytes < 2068480; bytes += 512) {
@@ -453,7 +453,7 @@ static void test_truncated(void)
     good->n_reads = 0;
 }
 
-/* Several things are wrong: each is found, and a slot's place once. */
+/* Several faults: each is found, and the position of a slot once. */
 static void test_check_several(void)
 {
     g_autoptr(Volume) v = copy_good();
@@ -471,7 +471,7 @@ static void test_check_several(void)
     assert_begins(g_ptr_array_index(findings->damage, 2), F "'keyslot 2 key-material-offset'");
 }
 
-/* The UUID that others wrote is shown, whatever it is. */
+/* A UUID written by others is shown, whatever it is. */
 static void test_odd_uuid(void)
 {
     g_autoptr(Volume) v = copy_good();
@@ -482,7 +482,7 @@ static void test_odd_uuid(void)
     g_assert_cmpstr(info->uuid, ==, "a\\x5cb\\xff\\x0a\\x200123456789012345678901234567890123");
 }
 
-/* An algorithm that we lack keeps nobody from listing the header, removing keyslots, saving and restoring it. */
+/* With an unsupported algorithm, the header can still be listed, saved and restored, and keyslots removed. */
 static void test_unsupported_metadata(void)
 {
     g_autoptr(SecretBuffer) pw = password_new("pw");
@@ -515,7 +515,7 @@ static void test_unsupported_metadata(void)
     g_assert_cmpmem(v->data, backup->len, backup->data, backup->len);
 }
 
-/* No bytes behind the header matter; the payload may be empty. */
+/* Bytes after the header do not matter; the payload may be empty. */
 static void test_payload_may_be_empty(void)
 {
     g_autoptr(Volume) v = copy_good();
@@ -550,7 +550,7 @@ static void test_no_active_slot(void)
     g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_NO_ACTIVE_SLOT);
 }
 
-/* A hash behind plain64, which QEMU writes and dm-crypt ignores; and cryptsetup's bare ecb. */
+/* A hash after plain64, which QEMU writes and dm-crypt ignores; and cryptsetup's plain ecb. */
 static void test_accepted(void)
 {
     g_autoptr(Volume) v = copy_good();
@@ -563,7 +563,7 @@ static void test_accepted(void)
     qcrypto_luks_free(volume_open(v, NULL, NULL, &error_abort));
 }
 
-/* A detached header with an offset in its payload volume. */
+/* A detached header with an offset into its payload volume. */
 static void test_detached_offset(void)
 {
     g_autoptr(SecretBuffer) pw = password_new("pw");

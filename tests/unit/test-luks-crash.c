@@ -1,5 +1,5 @@
 /*
- * LUKS1: whatever a power cut or a failing write leaves, the passwords that should work do
+ * LUKS1: after a power cut or a failed write, the expected passwords still open the volume
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,13 +7,13 @@
 
 #include "luks-crash.h"
 
-/* What must hold in every state; passwords are strings of one-letter ones. */
+/* What must hold in every state. Passwords are single letters. */
 typedef struct Promise {
     const char *always;         /* each of these opens */
-    const char *one_of;         /* at least one of each of these groups does ("ab,ac"); NULL: no promise */
-    int slot;                   /* above 0: where that is active, @slot_password opens it */
+    const char *one_of;         /* at least one of each of these groups opens ("ab,ac"); NULL: no promise */
+    int slot;                   /* above 0: if active, @slot_password opens it */
     char slot_password;
-    bool or_no_header;          /* or the volume begins with no LUKS header */
+    bool or_no_header;          /* or the volume has no LUKS header */
     const uint8_t *fingerprint; /* NULL: several master keys are possible */
     unsigned states;
 } Promise;
@@ -66,7 +66,7 @@ typedef struct Fixture {
     uint8_t fingerprint[QCRYPTO_LUKS_SECTOR_SIZE];
 } Fixture;
 
-/* The shortest key, since its material is the quickest to read. */
+/* The shortest key, whose material is the quickest to read. */
 static const QCryptoBlockCreateOptionsLUKS small = {
     .has_cipher_alg = true, .cipher_alg = QCRYPTO_CIPHER_ALGO_AES_128,
     .has_cipher_mode = true, .cipher_mode = QCRYPTO_CIPHER_MODE_CBC,
@@ -107,7 +107,7 @@ static void fixture_cleanup(Fixture *f)
 
 typedef bool Operation(Fixture *f, const void *arg, Error **errp);
 
-/* Cuts at every point of @op, then errors of every write of it. */
+/* Cut the power at every point of @op, then fail every write of it. */
 static void run(const char *passwords, Operation *op, const void *arg, Promise promise,
                 const char *after, const char *not_after)
 {
@@ -179,7 +179,7 @@ static bool op_change(Fixture *f, const void *opaque, Error **errp)
     return qcrypto_luks_keyslot_change(f->luks, &f->v->io, old_pw, &ko, NULL, NULL, errp);
 }
 
-/* Keyslots 0 to 5 lie in the first sector, 7 in the second, and 6 in both. */
+/* Keyslots 0 to 5 are in the first sector, 7 in the second, and 6 in both. */
 static void test_add(void)
 {
     for (int slot = 5; slot < QCRYPTO_LUKS_KEYSLOTS; slot++) {
@@ -236,7 +236,7 @@ static void test_change_in_place(void)
     run("a     g", op_change, &arg, (Promise) { .one_of = "gn" }, "n", "ag");
 }
 
-/* Onto nothing, and onto a volume that has a header already. */
+/* On an empty volume, and on one that has a header already. */
 static bool op_create(Fixture *f, const void *opaque, Error **errp)
 {
     g_autoptr(SecretBuffer) pw = password_new("n");
@@ -280,9 +280,7 @@ static void test_create(void)
     fixture_cleanup(&f);
 }
 
-/*
- * Erase: after a cut, there is still something to run it on again, or all key material is gone.
- */
+/* Erase: after a cut, it can be repeated, or all key material is gone. */
 static void check_erase(Volume *v, void *opaque)
 {
     const Fixture *f = opaque;
@@ -333,7 +331,7 @@ static SecretBuffer *backup_of(const char *passwords, Fixture *f)
     return qcrypto_luks_backup(&f->v->io, false, &error_abort);
 }
 
-/* Turn the volume that @f's backup came from into one with @passwords, of the same master key. */
+/* Turn the volume of @f's backup into one with @passwords and the same master key. */
 static void rekey(Fixture *f, const char *passwords)
 {
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
@@ -371,7 +369,7 @@ static void check_restore(const char *backed_up, const char *now, const char *al
     g_assert_true(secret_buffer_equal(again, backup));
     g_test_message("%u states", promise.states);
 
-    /* An error leaves what a cut between two writes does, so a sample will do. */
+    /* An error leaves the same as a cut between two writes, so a sample is enough. */
     for (unsigned fail = 1; fail <= n_writes; fail += 5) {
         memcpy(f.v->data, f.before, f.v->bytes);
         volume_clear_log(f.v);
@@ -383,8 +381,8 @@ static void check_restore(const char *backed_up, const char *now, const char *al
 }
 
 /*
- * Every password of the volume opens until the one that the backup has in its keyslot does, and those that the backup
- * has no keyslot for open until all of the backup's do.
+ * Every password of the volume opens until the backup's password for its keyslot does. Those without a keyslot in the
+ * backup open until all passwords of the backup do.
  */
 static void test_restore(void)
 {
@@ -397,14 +395,14 @@ static void test_restore(void)
     check_restore("a     g", "b     h ", "", "ab,gh");
 }
 
-/* With eight passwords one that the backup has no keyslot for makes room; where there is none, seven stay. */
+/* With eight passwords, one without a keyslot in the backup makes room; if there is none, seven stay. */
 static void test_restore_full(void)
 {
     check_restore("a      b", "ijklmnop", "", "ai,bp,ak,bk,al,bl,am,bm,an,bn,ao,bo");
     check_restore("abcdefgh", "ijklmnop", "", "abij,cdkl,efmn,ghop");
 }
 
-/* Over another volume's header: no header, or the old one untouched, or the new one. */
+/* Over another volume's header: no header, or the old one unchanged, or the new one. */
 static void test_restore_other(void)
 {
     Fixture f, other;

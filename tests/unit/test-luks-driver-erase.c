@@ -1,5 +1,5 @@
 /*
- * Secure erase of LUKS nodes: what is gone afterwards, what is left, who is refused, and the report
+ * Secure erase of LUKS nodes: what is destroyed, what is left, refusals, and the report
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@ static BlockDriverState *coroutine_fn open_options(const char *text)
     return bdrv_co_open(NULL, json, BDRV_O_NO_IO | BDRV_O_DAMAGED, &error_abort);
 }
 
-/* Erase the volume in @name, and check the report as a whole. */
+/* Erase the volume in @name, and check the report. */
 static SecureEraseReport *coroutine_fn erase(const char *name, SecureEraseScope scope, unsigned passes)
 {
     BlockDriverState *bs = open_volume(name, "", BDRV_O_NO_IO | BDRV_O_DAMAGED, &error_abort);
@@ -51,7 +51,7 @@ static SecureEraseReport *coroutine_fn erase(const char *name, SecureEraseScope 
     return report;
 }
 
-/* Whether the bytes of two files differ anywhere in a range; every 512 of them must, or none may. */
+/* Whether the bytes of two files differ in a range: all blocks of 512 must, or none may. */
 static bool changed(GBytes *a, GBytes *b, size_t from, size_t to)
 {
     const uint8_t *x = g_bytes_get_data(a, NULL), *y = g_bytes_get_data(b, NULL);
@@ -97,7 +97,7 @@ static void coroutine_fn key_material_entry(void *opaque)
     g_assert_cmpint(memcmp(g_bytes_get_data(after, NULL), "LUKS\xba\xbe", 6), ==, 0);
     assert_opens("km.luks", false);
 
-    /* The header is still one, without keyslots. */
+    /* The header is still valid, without keyslots. */
     BlockDriverState *bs = open_volume("km.luks", "", BDRV_O_NO_IO, &error_abort);
     g_autoptr(ImageInfo) info = bdrv_query_image_info(bs);
     for (int i = 0; i < 8; i++) {
@@ -134,7 +134,7 @@ static void coroutine_fn image_entry(void *opaque)
     g_assert_cmpint(payload->passes, ==, 1);
 }
 
-/* Fields that make the header useless to open it do not protect the keys. */
+/* Damaged fields that make the header unusable do not protect the keys. */
 static void coroutine_fn damaged_entry(void *opaque)
 {
     make_volume("dm.luks", "");
@@ -169,14 +169,14 @@ static void coroutine_fn refused_entry(void *opaque)
     g_assert_true(changed(before, after, 0, HEADER_BYTES));
     blk_co_unref(writer);
 
-    /* Not there any more. */
+    /* The header is gone. */
     BlockDriverState *bs = open_volume("rf.luks", "", BDRV_O_NO_IO | BDRV_O_DAMAGED, &error_abort);
     g_assert_null(bdrv_secure_erase(bs, SECURE_ERASE_SCOPE_HEADER, 1, true, NULL, &err));
     assert_error(&err, "LUKS");
     bdrv_co_unref(bs);
 }
 
-/* A volume below, and one in a window of a larger one. */
+/* The layers of a volume, and of one in a window of a larger one. */
 static void coroutine_fn layers_entry(void *opaque)
 {
     g_autofree char *file = file_options("file.", "big.img");

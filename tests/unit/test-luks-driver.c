@@ -1,5 +1,5 @@
 /*
- * The luks driver besides its requests: opening, creating, passwords, headers, permissions, information
+ * The luks driver, except for requests: opening, creating, passwords, headers, permissions, information
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -60,7 +60,7 @@ static void coroutine_fn open_entry(void *opaque)
     g_assert_null(bdrv_co_open(NULL, json, 0, &err));
     assert_error(&err, "nobody");
 
-    /* Without a password: the header alone. */
+    /* Without a password: only the header. */
     BlockDriverState *bs = open_volume("open.luks", "", BDRV_O_NO_IO, &error_abort);
     g_assert_cmpint(bdrv_getlength(bs), ==, TEST_SIZE);
     BlockBackend *blk = blk_new("test", BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, BLK_PERM_ALL);
@@ -85,7 +85,7 @@ static void coroutine_fn probe_entry(void *opaque)
     g_assert_cmpstr(bdrv_get_format_name(bs), ==, "luks");
     bdrv_co_unref(bs);
 
-    /* LUKS2 is taken neither for LUKS1 nor for raw, but to show it; asked for by name it is refused by name. */
+    /* LUKS2 is not mistaken for LUKS1 or raw, except to describe it; if requested by name it is refused by name. */
     scratch_write("probe.luks", 7, "\2", 1);
     g_autoptr(Error) err = NULL;
     g_assert_null(bdrv_co_open(path, NULL, BDRV_O_NO_IO, &err));
@@ -184,7 +184,7 @@ static void coroutine_fn detached_entry(void *opaque)
     g_assert_cmpint(info->children->n, ==, 2);
     blk_co_unref(blk);
 
-    /* The header alone can be looked at; as a volume of its own it cannot be opened. */
+    /* The header can be inspected alone, but not opened as a volume. */
     BlockDriverState *bs = open_volume("header.img", "", BDRV_O_NO_IO, &error_abort);
     bdrv_co_unref(bs);
     assert_opens("header.img", "", "detached");
@@ -320,7 +320,7 @@ static void coroutine_fn keyslot_entry(void *opaque)
     assert_error(&err, "password");
     bdrv_co_unref(bs);
 
-    /* Metadata only: removing and changing need no volume key; adding gets it from a password. */
+    /* Metadata only: removing and changing passwords needs no volume key; adding gets it from a password. */
     bs = open_volume("keys.luks", "", BDRV_O_NO_IO, &error_abort);
     g_assert_false(bdrv_keyslot_add(bs, "pw8", -1, 1, false, NULL, &err));
     assert_error(&err, "without a password");
@@ -348,7 +348,7 @@ static void coroutine_fn header_entry(void *opaque)
     g_assert_cmpint(memcmp(backup->data, g_bytes_get_data(data, NULL), backup->len), ==, 0);
     bdrv_co_unref(bs);
 
-    /* A header that is lost comes back. */
+    /* A lost header is restored. */
     scratch_write("head.luks", 0, zeroes, sizeof(zeroes));
     assert_opens("head.luks", "", "");
     bs = open_volume("head.luks", "", BDRV_O_NO_IO | BDRV_O_DAMAGED, &error_abort);
@@ -358,7 +358,7 @@ static void coroutine_fn header_entry(void *opaque)
     bdrv_co_unref(bs);
     assert_opens("head.luks", "", NULL);
 
-    /* One of another volume is refused, unless forced. */
+    /* The header of another volume is refused, unless forced. */
     make_volume("other.luks", "");
     bs = open_volume("other.luks", "", BDRV_O_NO_IO | BDRV_O_DAMAGED, &error_abort);
     g_assert_false(bdrv_header_restore(bs, backup, false, NULL, &err));
@@ -367,7 +367,7 @@ static void coroutine_fn header_entry(void *opaque)
     bdrv_co_unref(bs);
 }
 
-/* Whoever reads the payload lets the keyslots be changed meanwhile; a second writer is kept out. */
+/* A reader of the payload allows changes to keyslots; a second writer is refused. */
 static void coroutine_fn permissions_entry(void *opaque)
 {
     g_autoptr(Error) err = NULL;
@@ -406,7 +406,7 @@ static void coroutine_fn slow_change(void *opaque)
     bdrv_co_unref(bs);
 }
 
-/* While the header is being changed nobody else writes the volume; another change of the same node waits. */
+/* While the header is being changed, nobody else may write the volume; another change of the same node waits. */
 static void coroutine_fn exclusive_entry(void *opaque)
 {
     g_autoptr(Error) err = NULL;
@@ -446,7 +446,7 @@ static void coroutine_fn run_change(void *opaque)
     c->done = true;
 }
 
-/* Requests to the header, too, stay away from a drained node. */
+/* Requests to the header also wait while the node is drained. */
 static void coroutine_fn drain_entry(void *opaque)
 {
     Change c = { 0 };
@@ -468,7 +468,7 @@ static void coroutine_fn drain_entry(void *opaque)
     bdrv_co_unref(c.bs);
 }
 
-/* A job's progress reaches its total; a job that is cancelled before it began changes nothing. */
+/* A job's progress reaches its total; a job cancelled before it starts changes nothing. */
 static void coroutine_fn job_entry(void *opaque)
 {
     static const JobDriver driver = { .instance_size = sizeof(Job), .type = JOB_TYPE_KEYSLOT };

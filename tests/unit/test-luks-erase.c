@@ -28,7 +28,7 @@ static const QCryptoLUKSRegion *region(const QCryptoLUKSErasePlan *plan, guint i
     return &g_array_index(plan->regions, QCryptoLUKSRegion, i);
 }
 
-/* All sectors in [@begin, @end) differ from what they were in @before. */
+/* Check that all sectors in [@begin, @end) differ from @before. */
 static void assert_gone(const Volume *v, const uint8_t *before, uint64_t begin, uint64_t end)
 {
     for (uint64_t at = begin; at < end; at += 512) {
@@ -181,7 +181,7 @@ static void test_detached(void)
     assert_gone(v, before, 0, PAYLOAD);
 }
 
-/* Bytes of the header to overwrite with 0xff, and how many notes that makes. */
+/* Bytes of the header to overwrite with 0xff, and the number of notes that this causes. */
 typedef struct Damage {
     const char *name;
     struct {
@@ -230,7 +230,7 @@ static void test_damaged(gconstpointer opaque)
     g_assert_cmpmem(v->data + PAYLOAD, 8192, before + PAYLOAD, 8192);
 }
 
-/* With too little left to tell the usual layout, what can be located is, and the rest is said. */
+/* If too little is left to recognize the usual layout, whatever can be located is erased, and the rest is reported. */
 static void test_unlocatable(void)
 {
     g_autoptr(Volume) v = volume_filled();
@@ -245,7 +245,7 @@ static void test_unlocatable(void)
     g_assert_cmpuint(plan->regions->len, ==, 3);
     g_assert_cmpuint(plan->notes->len, ==, 5);
     qcrypto_luks_erase_run(&v->io, plan, 1, &error_abort);
-    /* who could not be erased stays active, to be seen */
+    /* a keyslot that could not be erased stays active, so that it shows */
     g_assert_cmpint(v->data[SLOT(1) + 1], ==, 0xac);
     g_assert_cmpint(v->data[SLOT(0) + 2], ==, 0xde);
 
@@ -256,7 +256,7 @@ static void test_unlocatable(void)
     g_assert_nonnull(strstr(error_get_pretty(err), "no keyslot can be located"));
 }
 
-/* The volume was cut off: what is left of the keyslots is erased. */
+/* A truncated volume: the rest of the keyslots is erased. */
 static void test_truncated(void)
 {
     g_autoptr(Volume) v = volume_filled();
@@ -273,7 +273,7 @@ static void test_truncated(void)
     }
 }
 
-/* A header backup ends in front of the payload, and nothing is wrong with it. */
+/* A header backup ends before the payload, which is not an error. */
 static void test_header_backup(void)
 {
     g_autoptr(Volume) v = volume_filled();

@@ -1,5 +1,5 @@
 /*
- * A LUKS format for volumes that exist: what is refused, what is kept, what can be opened afterwards
+ * Formatting existing volumes with LUKS: what is refused, what is kept, and what opens afterwards
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -63,7 +63,7 @@ static void coroutine_fn in_place_entry(void *opaque)
     g_autoptr(GBytes) first = scratch_read("vol.img");
     g_assert_cmpint(g_bytes_get_size(first), ==, 8 * MiB);
 
-    /* It carries a signature now. */
+    /* It now has a signature. */
     g_assert_false(format("vol.img", NULL, "pw0", false, &err));
     assert_error(&err, "LUKS version 1");
     assert_unchanged("vol.img", first);
@@ -103,7 +103,7 @@ static void coroutine_fn errors_entry(void *opaque)
     blk_co_unref(user);
 }
 
-/* A header elsewhere: the volume keeps all of its size, but looks no more like what it was. */
+/* With a detached header, the volume keeps its size, but loses its old signature. */
 static void coroutine_fn detached_entry(void *opaque)
 {
     g_autofree char *path = scratch_path("fs.img");

@@ -1,5 +1,5 @@
 /*
- * The luks driver's requests: what is written comes back, however it is cut up, and lies encrypted below
+ * The luks driver's requests: data read equals data written, however it is split, and is encrypted below
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@ static void fill(uint8_t *buf, size_t len, unsigned seed)
     }
 }
 
-/* Cut @buf into areas of pseudo-random lengths up to @max. */
+/* Split @buf into buffers of pseudo-random lengths up to @max. */
 static void cut(QEMUIOVector *qiov, uint8_t *buf, size_t len, int max, GRand *rand)
 {
     qemu_iovec_init(qiov, 16);
@@ -35,7 +35,7 @@ static void coroutine_fn check_content(BlockBackend *blk, const uint8_t *shadow)
     g_assert_cmpint(memcmp(buf, shadow, TEST_SIZE), ==, 0);
 }
 
-/* Requests at any offset and of any length, in areas of any length, with and without the buffer for keeps. */
+/* Requests at any offset and of any length, in buffers of any length, with and without BDRV_REQ_OWN_BUFFER. */
 static void coroutine_fn random_requests(const char *options)
 {
     g_autofree uint8_t *shadow = g_malloc(TEST_SIZE);
@@ -91,7 +91,7 @@ static void coroutine_fn slow_cipher_entry(void *opaque)
     random_requests(",cipher-alg=twofish-128,cipher-mode=cbc,ivgen-alg=essiv");
 }
 
-/* A buffer that is given away holds afterwards what lies on the volume; whole sectors are not copied. */
+/* A buffer that is given away afterwards holds the ciphertext; whole sectors are not copied. */
 static void coroutine_fn own_buffer_entry(void *opaque)
 {
     g_autofree uint8_t *plain = g_malloc(1 * MiB);
@@ -117,7 +117,7 @@ static void coroutine_fn own_buffer_entry(void *opaque)
     blk_co_unref(blk);
 }
 
-/* Many at once share the worker threads. */
+/* Many requests at once share the worker threads. */
 typedef struct Parallel {
     BlockBackend *blk;
     unsigned seed;
@@ -156,7 +156,7 @@ static void coroutine_fn parallel_entry(void *opaque)
     blk_co_unref(blk);
 }
 
-/* All is data, zeroes are written encrypted, and discards go down only where the user said so. */
+/* Everything is data, zeroes are written encrypted, and discards are passed on only if the user enabled them. */
 static void coroutine_fn holes_entry(void *opaque)
 {
     g_autofree uint8_t *buf = g_malloc(TEST_SIZE);

@@ -7,7 +7,7 @@
 
 #include "luks-volume.h"
 
-/* A volume with password "0" in keyslot 0, and so on up to @n of them. */
+/* Create a volume with password "0" in keyslot 0, and so on up to @n of them. */
 static Volume *volume_with(int n, QCryptoLUKS **luks)
 {
     Volume *v = volume_create(NULL, "0", 4096);
@@ -84,7 +84,7 @@ static void test_add_refusals(void)
     qcrypto_luks_free(luks);
 }
 
-/* Overwriting an active keyslot passes through a free one and leaves that free again. */
+/* Overwriting an active keyslot goes through a free one, which is free again afterwards. */
 static void test_add_force(void)
 {
     QCryptoLUKS *luks;
@@ -134,7 +134,7 @@ static void test_remove(void)
     qcrypto_luks_free(luks);
 }
 
-/* A volume that loses writes keeps its keyslot active, since the material is still there. */
+/* On a volume that loses writes, the keyslot stays active, since the material is still there. */
 static void test_remove_read_back(void)
 {
     QCryptoLUKS *luks;
@@ -190,7 +190,7 @@ static void test_remove_password(void)
     qcrypto_luks_free(luks);
 }
 
-/* Only an unlocked handle knows the key that a new keyslot is for. */
+/* A new keyslot needs a handle that knows the key. */
 static void test_add_locked(void)
 {
     QCryptoLUKS *luks;
@@ -245,7 +245,7 @@ static void test_change(void)
     g_assert_cmpuint(v->last_total, ==, (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
     assert_opening(v, luks, "12");
 
-    /* to its own keyslot, with a handle that knows no key */
+    /* into the same keyslot, with a handle that has no key */
     change(v, locked, "2", "3", 2, false, &slot, &error_abort);
     g_assert_cmpint(slot, ==, 2);
     assert_opening(v, luks, "13");
@@ -283,7 +283,7 @@ static void test_change_full(void)
     qcrypto_luks_free(luks);
 }
 
-/* A change of "1" to "2" among @n passwords, cancelled at every point there is: either one opens, and the others do. */
+/* Change "1" to "2" among @n passwords, cancelled at every possible point: one of them opens, and all others do. */
 static void cancel_everywhere(int n, bool force)
 {
     QCryptoLUKS *luks;
@@ -312,7 +312,7 @@ static void cancel_everywhere(int n, bool force)
             g_assert_true(new_opens && !old_opens);
         }
     }
-    /* With a free keyslot there is a time when both open. */
+    /* With a free keyslot, both open for a while. */
     g_test_message("%d times the old one, %d times the new one", with_old, with_new);
     g_assert_cmpint(with_old, >, 5);
     g_assert_cmpint(with_new > 0, ==, n < QCRYPTO_LUKS_KEYSLOTS);
@@ -340,7 +340,7 @@ static void test_cancel_opening(void)
     }
 }
 
-/* Another program's keyslots are taken over; another program's volume is not touched. */
+/* Keyslots changed by another program are respected; a volume replaced by another program is not touched. */
 static void test_changed_meanwhile(void)
 {
     QCryptoLUKS *luks;
@@ -369,7 +369,7 @@ static void test_changed_meanwhile(void)
     qcrypto_luks_free(luks);
 }
 
-/* What is behind the fields in the second sector stays as it was. */
+/* The rest of the second sector, after the fields, does not change. */
 static void test_keeps_rest_of_sector(void)
 {
     QCryptoLUKS *luks;

@@ -32,7 +32,7 @@ static void round_trip(const QCryptoBlockCreateOptionsLUKS *options)
     g_assert_false(volume_opens(v, "open sesam", NULL));
 }
 
-/* Everything that the crypto library can do round-trips, everything else is refused politely. */
+/* All supported combinations round-trip, all others fail with an error. */
 static void test_matrix(gconstpointer opaque)
 {
     QCryptoBlockCreateOptionsLUKS o = {
@@ -48,7 +48,7 @@ static void test_matrix(gconstpointer opaque)
                 g_autoptr(Error) err = NULL;
                 uint64_t bytes;
 
-                /* essiv goes by the hash that fits the key, so let it vary with the other one */
+                /* essiv depends on the hash that fits the key, so vary it with the other one */
                 o.ivgen_hash_alg = o.hash_alg;
                 if (qcrypto_luks_create_bytes(&o, &bytes, &err)) {
                     round_trip(&o);
@@ -74,7 +74,7 @@ static void assert_header_bytes(QCryptoCipherAlgo alg, QCryptoCipherMode mode, u
     g_assert_cmpuint(bytes, ==, want);
 }
 
-/* Payload offsets that qemu-img 10.0 wrote. */
+/* Payload offsets written by qemu-img 10.0. */
 static void test_header_bytes(void)
 {
     assert_header_bytes(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_XTS, 4040 * 512);
@@ -169,7 +169,7 @@ static void test_detached(void)
     qcrypto_luks_free(volume_open(v, NULL, NULL, &error_abort));
 }
 
-/* Where the header says too much work, other keyslots are tried, and the limit can be raised. */
+/* If a keyslot has too many iterations, other keyslots are tried, and the limit can be raised. */
 static void test_iteration_limit(void)
 {
     g_autoptr(Volume) v = volume_create(NULL, "cheap", 0);
@@ -194,7 +194,7 @@ static void test_iteration_limit(void)
     oo.max_iterations = 3000;
     qcrypto_luks_free(qcrypto_luks_open(&v->io, &oo, NULL, &error_abort));
 
-    /* the digest is bounded, too, and nothing is derived when it is not */
+    /* the digest is limited, too: beyond the limit nothing is derived */
     memset(v->data + 164, 0xff, 4);
     oo.max_iterations = 0;
     g_clear_pointer(&err, error_free);
@@ -238,7 +238,7 @@ static void test_create_too_short(void)
     g_assert_cmpuint(v->log->len, ==, 0);
 }
 
-/* Nothing of what was in the header area stays, and nothing beyond it is touched. */
+/* All of the header area is overwritten, and nothing after it. */
 static void test_create_wipes(void)
 {
     QCryptoBlockCreateOptionsLUKS o = { 0 };
@@ -257,7 +257,7 @@ static void test_create_wipes(void)
     }
 }
 
-/* A volume that loses what is written is noticed before the header claims anything. */
+/* A volume that loses writes is detected before the header is written. */
 static void test_create_read_back(void)
 {
     QCryptoBlockCreateOptionsLUKS o = { 0 };

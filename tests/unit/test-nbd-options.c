@@ -7,7 +7,7 @@
 
 #include "tools/nbd/options.h"
 
-/* Parse words separated by spaces; whether there is work to do, with the exit status in *@status where not. */
+/* Parse words separated by spaces. Returns whether to continue; if not, *@status is the exit status. */
 static bool parse(NbdOptions *o, ToolArgs *args, char ***argv, const char *line, int *status)
 {
     g_autofree char *full = g_strconcat("qemu-nbd", *line ? " " : "", line, NULL);
@@ -108,7 +108,7 @@ static void test_refused(void)
     }
 }
 
-/* One socket, and only where it is for this very process. */
+/* One socket, and only if it is meant for this process. */
 static void test_socket_activation(void)
 {
     g_autofree char *pid = g_strdup_printf("%d", (int)getpid());

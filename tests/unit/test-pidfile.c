@@ -1,5 +1,5 @@
 /*
- * Pid files: whose they are, also where they change hands at the wrong moment
+ * Pid files: ownership, even if it changes at the wrong moment
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 static char *path;
 static void (*before_lock)(void);
 
-/* In place of the C library's: what others do between opening and locking. */
+/* Replaces the C library's function: simulates what others do between opening and locking. */
 int fcntl64(int fd, int cmd, ...);
 int fcntl64(int fd, int cmd, ...)
 {
@@ -36,7 +36,7 @@ int fcntl64(int fd, int cmd, ...)
     return syscall(SYS_fcntl, fd, cmd, arg);
 }
 
-/* Closing it here ends the lock, as it does with any descriptor of the file. */
+/* Closing it here ends the lock, as for any descriptor of the file. */
 static char *content(void)
 {
     char *text = NULL;
@@ -66,7 +66,7 @@ static Error *take_and_write(void)
     return pidfile_take(path, &err) ? write_taken() : err;
 }
 
-/* In a process of its own, which has lost its locks when it has ended: whether it gets the file. */
+/* Whether another process, whose locks end with it, gets the file. */
 static bool other_gets_it(void)
 {
     int status;
@@ -92,7 +92,7 @@ static void expect_ours(void)
     g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
 }
 
-/* Nothing is seen of it before everything is ready. */
+/* It does not appear before everything is ready. */
 static void test_new(void)
 {
     g_assert_true(pidfile_take(path, &error_abort));
@@ -121,7 +121,9 @@ static void remove_file(void)
     g_unlink(path);
 }
 
-/* The owner that ended just now removes the file that we have opened, and maybe somebody makes a new one. */
+/*
+ * The previous owner, just ending, removes the file that we have opened, and maybe another process creates a new one.
+ */
 static void expect_retry(void (*others)(void))
 {
     g_assert_true(g_file_set_contents(path, "", -1, NULL));
@@ -158,7 +160,7 @@ static void test_not_a_file(void)
     g_unlink(path);
 }
 
-/* Each test has a process of its own, since the file that was taken is the program's. */
+/* Each test has a process of its own, since the pid file belongs to the program. */
 static void run_test(gconstpointer test)
 {
     if (g_test_subprocess()) {

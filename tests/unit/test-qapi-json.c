@@ -10,13 +10,13 @@
 
 #define MARK "JuZ5gGhYq2"
 
-/* Stands in for libc's, to see what the code under test wipes. */
+/* Replaces libc's function, to see what the code under test wipes. */
 static unsigned n_marks_wiped;
 void explicit_bzero(void *data, size_t len)
 {
     const void *seen = data;
 
-    /* The compiler thinks that this function only writes. */
+    /* Keeps the compiler from assuming that this function only writes. */
     __asm__ volatile("" : "+r"(seen));
     n_marks_wiped += memmem(seen, len, MARK, strlen(MARK)) != NULL;
     memset(data, 0, len);
@@ -68,7 +68,7 @@ static void test_integers(void)
     good("9223372036854775807", "9223372036854775807");
     good("-9223372036854775808", "-9223372036854775808");
     good("18446744073709551615", "18446744073709551615");
-    /* beyond 64 bits they are floating-point numbers, which no integer member takes */
+    /* beyond 64 bits they become floating-point numbers, which integer members reject */
     good("18446744073709551616", "18446744073709551616e0");
     good("[1, -9223372036854775809]", "[1, -9223372036854775809e0]");
     good("{\"a\": 99999999999999999999999999999999}", "{\"a\": 99999999999999999999999999999999e0}");
@@ -138,7 +138,7 @@ static void test_depth(void)
     g_autoptr(json_object) val = qapi_parse_json(fits, strlen(fits), &error_abort);
 }
 
-/* Every prefix and every changed byte of a text must be parsed or refused, nothing else. */
+/* Every prefix of a text, and every change of one byte, must be parsed or refused, nothing else. */
 static void test_damaged(void)
 {
     static const char text[] = "{'driver': \"luks\", 'n': [1, -2.5e1, true, null], 'k\\u00e9': {'\\'': '\"'}}";

@@ -14,7 +14,7 @@ static void *from_text(const QAPIType *type, const char *text, Error **errp)
     return qapi_from_json(type, in, QAPI_INPUT_JSON, errp);
 }
 
-/* JSON text must come back as it was, also from a copy. */
+/* JSON text must come back unchanged, also from a copy. */
 static void check_round_trip(const QAPIType *type, const char *text)
 {
     void *obj = from_text(type, text, &error_abort);
@@ -275,7 +275,7 @@ static void test_strings(void)
     g_assert_null(QAPI_FROM_JSON(BlockdevOptions, in, QAPI_INPUT_JSON, &enum_err));
 }
 
-/* Nested beyond the bound, made without the parser that has the same bound. */
+/* Nested beyond the limit, created without the parser, which has the same limit. */
 static void test_depth(void)
 {
     struct json_object *in = qapi_json_new_string("n", 1);

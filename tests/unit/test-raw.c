@@ -15,7 +15,7 @@
 
 #define SIZE (1 * MiB)
 
-/* A device of 512 byte sectors over a file. */
+/* A device with 512-byte sectors on a file. */
 static void coroutine_fn host_device_entry(void *opaque)
 {
     g_autofree char *path = make_file("device", SIZE, 0x77);
@@ -75,7 +75,7 @@ static void coroutine_fn host_device_entry(void *opaque)
     g_unlink(path);
 }
 
-/* The kernel lets a read-only device be opened for writing, and fails each write. */
+/* The kernel allows opening a read-only device for writing, and fails each write. */
 static void coroutine_fn read_only_device_entry(void *opaque)
 {
     g_autofree char *path = make_file("read-only", SIZE, 0x77);
@@ -100,7 +100,7 @@ static void coroutine_fn read_only_device_entry(void *opaque)
     g_unlink(path);
 }
 
-/* A window that ends within the last block of a device whose blocks are larger. */
+/* A window that ends within the last block of a device with larger blocks. */
 static void coroutine_fn raw_block_entry(void *opaque)
 {
     g_autofree char *path = make_file("blocks", SIZE, 0x77);
@@ -179,7 +179,7 @@ static void coroutine_fn raw_entry(void *opaque)
         assert_error(&err, bad[i][1]);
     }
 
-    /* A child that cannot be written to. */
+    /* A child that is read-only. */
     blk = open_read("driver=raw,file.driver=file,file.filename=%s,file.read-only=on,auto-read-only=on", path);
     g_assert_true(blk_bs(blk)->read_only);
     blk_co_unref(blk);
@@ -236,7 +236,7 @@ static void coroutine_fn sleeper_entry(void *opaque)
     g_atomic_int_dec_and_test(s->left);
 }
 
-/* Requests that would take hours end, on all loops, unless others use the node that they wait in. */
+/* Requests that would take hours can be cancelled on all loops, unless others use the node that they wait in. */
 static void coroutine_fn cancel_entry(void *opaque)
 {
     IOThread *iothread = iothread_new("test", &error_abort);

@@ -35,7 +35,7 @@ static void test_equal(void)
     g_assert_false(secret_buffer_equal(a, c));
 }
 
-/* Small ones share pages, and are zero whoever had their place before; large ones do not. */
+/* Small buffers share pages and start as zeroes; large ones do not share. */
 static void test_sharing(void)
 {
     enum { N = 1000 };
@@ -50,7 +50,7 @@ static void test_sharing(void)
             g_assert_cmpmem(bufs[i]->data, i * 5, zeroes, i * 5);
             memset(bufs[i]->data, i, bufs[i]->capacity);
         }
-        /* Every third is replaced by one of another size, while the others stay as they are. */
+        /* Every third is replaced by one of another size, while the others do not change. */
         for (unsigned i = 0; i < N; i += 3) {
             secret_buffer_free(bufs[i]);
             bufs[i] = secret_buffer_new(i % 70);
@@ -65,7 +65,7 @@ static void test_sharing(void)
     }
 }
 
-/* What /proc/self/smaps says of the mapping that @data is in; free with g_free(). NULL where there is no such file. */
+/* The flags in /proc/self/smaps of the mapping with @data; free with g_free(). NULL if there is no such file. */
 static char *mapping_flags(const void *data)
 {
     g_autofree char *smaps = NULL;
@@ -105,11 +105,11 @@ static void test_not_dumped(void)
     }
 }
 
-/* Beyond RLIMIT_MEMLOCK secrets are not locked; one warning says so, and all else works as before. */
+/* Beyond RLIMIT_MEMLOCK secrets are not locked; one warning says so, and everything else works as before. */
 static void test_lock_limit(void)
 {
     if (g_test_subprocess()) {
-        /* The limit does not hold for root. */
+        /* The limit does not apply to root. */
         if (geteuid() == 0) {
             g_assert_cmpint(setuid(65534), ==, 0);
         }

@@ -1,5 +1,5 @@
 /*
- * Signatures: what programs that make file systems and partition tables leave, and the magics of images
+ * Signatures: file systems and partition tables created by their programs, and the magics of images
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -87,7 +87,7 @@ static void test_nothing(void)
     }
 }
 
-/* Of which nobody sees the real length. */
+/* Devices of odd length. */
 static void test_odd_lengths(void)
 {
     make_empty(0);
@@ -101,7 +101,7 @@ static void test_odd_lengths(void)
 static void test_blkid(gconstpointer data)
 {
 #ifdef CONFIG_BLKID
-    /* The command, then what is expected of it. */
+    /* The command, then the expected result. */
     const char *const *what = data;
     g_autofree char *shell = g_strdup_printf("PATH=$PATH:/sbin:/usr/sbin; %s %s >/dev/null 2>&1", what[0],
                                              path);

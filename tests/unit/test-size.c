@@ -1,5 +1,5 @@
 /*
- * Sizes as people write them
+ * Sizes as users write them
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Throttle groups: whose turn it is, limits that change, draining, and requests on several threads
+ * Throttle groups: turns, changed limits, draining, and requests on several threads
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 
 #define BLOCK 512
 
-/* Requests of one node, and the log of their ends. */
+/* Requests of one node, and the log of their completion. */
 typedef struct Requests {
     BlockBackend *blk;
     char name;
@@ -75,7 +75,7 @@ static void coroutine_fn wait_for(const Requests *r, int n)
     }
 }
 
-/* Members take turns, though one has more requests, and was first. */
+/* Members take turns, even if one has more requests and was first. */
 static void coroutine_fn turns_entry(void *opaque)
 {
     g_autoptr(GString) log = g_string_new(NULL);
@@ -98,7 +98,7 @@ static void coroutine_fn turns_entry(void *opaque)
     g_assert_true(user_creatable_del("g", &error_abort));
 }
 
-/* Other limits let requests go that would wait for ages. */
+/* New limits release requests that would wait for ages. */
 static void coroutine_fn set_entry(void *opaque)
 {
     g_autoptr(GString) log = g_string_new(NULL);
@@ -113,7 +113,7 @@ static void coroutine_fn set_entry(void *opaque)
     g_assert_cmpstr(log->str, ==, "a");
     g_assert_false(user_creatable_del("g", &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "used by node '#block"));
-    /* The buckets are empty again: one goes, and fills them. */
+    /* The buckets are empty again: one request starts and fills them. */
     set_limits("g", "{'bps-read': 2, 'iops-read': 1000}");
     wait_for(&a, 2);
     g_assert_cmpstr(log->str, ==, "aa");
@@ -125,7 +125,7 @@ static void coroutine_fn set_entry(void *opaque)
     g_assert_true(user_creatable_del("g", &error_abort));
 }
 
-/* Draining one member does not wait for its requests, and does not free those of others. */
+/* Draining one member releases its requests, but not those of others. */
 static void coroutine_fn drain_entry(void *opaque)
 {
     g_autoptr(GString) log = g_string_new(NULL);
@@ -135,7 +135,7 @@ static void coroutine_fn drain_entry(void *opaque)
     Requests b = { open_throttled("g"), 'b', log, 0 };
 
     for (int round = 0; round < 2; round++) {
-        /* The turn is with the member that is drained, then with the other. */
+        /* First the drained member has the turn, then the other. */
         make_requests(round ? &b : &a, 2);
         make_requests(round ? &a : &b, 2);
         bdrv_co_drained_begin(blk_bs(a.blk)->file->bs);
@@ -151,7 +151,7 @@ static void coroutine_fn drain_entry(void *opaque)
     g_assert_true(user_creatable_del("g", &error_abort));
 }
 
-/* Requests of a client that goes, with the turn and in the queue: they do not wait, and count for nobody. */
+/* Requests of a client that leaves, with the turn and in the queue: they do not wait, and do not count. */
 static void coroutine_fn abandon_entry(void *opaque)
 {
     g_autoptr(GString) log = g_string_new(NULL);
@@ -186,7 +186,7 @@ static void coroutine_fn abandon_entry(void *opaque)
     g_assert_true(user_creatable_del("g", &error_abort));
 }
 
-/* One of several who read as fast as they may, on their threads. */
+/* One of several readers without a delay, each on its thread. */
 typedef struct Reader {
     BlockBackend *blk;
     gint *stop;
@@ -206,7 +206,7 @@ static void coroutine_fn reader_run(void *opaque)
     g_atomic_int_add(r->running, -1);
 }
 
-/* Everything at once: requests on three threads, other limits, draining. */
+/* Everything at once: requests on three threads, new limits, draining. */
 static void coroutine_fn threads_entry(void *opaque)
 {
     IOThread *threads[3];

@@ -1,5 +1,5 @@
 /*
- * Leaky buckets, at times that the test makes up
+ * Leaky buckets, with simulated time
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@ typedef struct Limit {
     ThrottleBucketConfig cfg;
 } Limit;
 
-/* A user who always has one more request of @bytes. */
+/* A user that always has another request of @bytes. */
 typedef struct User {
     ThrottleState ts;
     int64_t now_ns;
@@ -76,7 +76,7 @@ static void test_no_limit(void)
     g_assert_cmpint(requests(&u, THROTTLE_WRITE, 1000), ==, 0);
 }
 
-/* A tenth of a second's worth is in the bucket. */
+/* The bucket holds a tenth of a second's worth. */
 static void test_average(void)
 {
     User u;
@@ -101,7 +101,7 @@ static void test_directions(void)
 
     USER_INIT(&u, 100, { THROTTLE_BPS_READ, { 100, 0, 1 } }, { THROTTLE_OPS_WRITE, { 10, 0, 1 } });
     g_assert_cmpint(requests(&u, THROTTLE_READ, 2), ==, 900000);
-    /* Writes have waited for nothing so far. */
+    /* Writes have not waited so far. */
     g_assert_cmpint(requests(&u, THROTTLE_WRITE, 2), ==, 0);
     g_assert_cmpint(requests(&u, THROTTLE_WRITE, 10), ==, 1000000);
 
@@ -119,7 +119,7 @@ static void test_burst(void)
     g_assert_cmpint(requests(&u, THROTTLE_READ, 51), ==, 0);
     g_assert_cmpint(requests(&u, THROTTLE_READ, 10), ==, 1000000);
 
-    /* For up to 2 seconds at 50, then 10 a second. */
+    /* Up to 2 seconds at 50 per second, then 10. */
     USER_INIT(&u, 1, { THROTTLE_OPS_TOTAL, { 10, 50, 2 } });
     g_assert_cmpint(requests(&u, THROTTLE_READ, 6), ==, 0);
     g_assert_cmpint(requests(&u, THROTTLE_READ, 50), ==, 1000000);
@@ -129,7 +129,7 @@ static void test_burst(void)
     g_assert_cmpint(within(&u, THROTTLE_READ, 10), ==, 100);
 }
 
-/* A request as large as several of iops-size counts as that many. */
+/* A request as large as several times iops-size counts as that many. */
 static void test_op_size(void)
 {
     User u;
@@ -142,7 +142,7 @@ static void test_op_size(void)
     g_assert_cmpint(requests(&u, THROTTLE_READ, 2), ==, 50000);
 }
 
-/* Even what would take ages fits into a clock. */
+/* Even very long waits fit into the clock. */
 static void test_ages(void)
 {
     User u;
@@ -150,7 +150,7 @@ static void test_ages(void)
     USER_INIT(&u, INT64_MAX, { THROTTLE_BPS_TOTAL, { 1, 0, 1 } });
     throttle_account(&u.ts, THROTTLE_READ, INT64_MAX);
     g_assert_cmpint(throttle_compute_wait(&u.ts, THROTTLE_READ, u.now_ns), ==, INT64_C(1) << 60);
-    /* Other limits begin with empty buckets. */
+    /* New limits start with empty buckets. */
     ThrottleConfig cfg = u.ts.cfg;
     cfg.buckets[THROTTLE_BPS_TOTAL].avg = 2;
     throttle_config(&u.ts, &cfg, u.now_ns);

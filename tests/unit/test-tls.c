@@ -1,6 +1,5 @@
 /*
- * TLS: credentials are checked when they are loaded, handshakes tell friends from strangers, and channels
- * carry data both ways
+ * TLS: credentials are checked when loaded, handshakes verify peers, and channels carry data both ways
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -72,7 +71,7 @@ static uint8_t bulk_byte(size_t i)
     return i * 7 + (i >> 8);
 }
 
-/* More than the socket holds, so that both sides wait in the middle of it. */
+/* More than the socket buffers hold, so that both sides have to wait. */
 static bool coroutine_fn send_bulk(IOChannel *ch)
 {
     g_autofree uint8_t *buf = g_malloc(BULK_BYTES);
@@ -106,7 +105,7 @@ static void coroutine_fn end_run(void *opaque)
     end->state = io_channel_co_tls_handshake(ch, creds, end->hostname, end->authzid, &end->err);
     end->ok = end->state == QCRYPTO_TLS_DONE;
     if (end->ok && end->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
-        /* With TLS 1.3 a client learns only now what the server thinks of its certificate. */
+        /* With TLS 1.3 the client learns only now whether the server accepts its certificate. */
         end->ok = io_channel_co_read_all(ch, &byte, 1) == 1 && receive_bulk(ch) && send_bulk(ch) &&
                   io_channel_co_read_all(ch, &byte, 1) == 0;
     } else if (end->ok) {
@@ -115,7 +114,7 @@ static void coroutine_fn end_run(void *opaque)
     --*end->running;
 }
 
-/* Connect "server" to "client"; what each thinks of it is in *@server and *@client. */
+/* Connect "server" to "client"; their results go to *@server and *@client. */
 static void handshake(End *server, End *client)
 {
     int fds[2], running = 2;
@@ -180,7 +179,7 @@ static void test_x509_no_client_cert(void)
     error_free(client.err);
     user_creatable_cleanup();
 
-    /* Where the server does not ask for it, that is fine; but then nobody can be authorized. */
+    /* If the server does not ask for a certificate, that is fine, but then nobody can be authorized. */
     server = (End){ 0 };
     client = (End){ .hostname = "localhost" };
     make_x509_pair(",verify-peer=off");

@@ -1,5 +1,5 @@
 /*
- * Certificates for tests, made with GnuTLS
+ * Certificates for tests, created with GnuTLS
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

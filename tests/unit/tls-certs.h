@@ -1,5 +1,5 @@
 /*
- * Certificates for tests, made with GnuTLS
+ * Certificates for tests, created with GnuTLS
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,10 +12,10 @@ typedef enum TlsCertFault {
     TLS_CERT_FINE,
     TLS_CERT_EXPIRED,
     TLS_CERT_NOT_YET_VALID,
-    TLS_CERT_CA_FLAG_WRONG,     /* a CA that is none, or the reverse */
-    TLS_CERT_USAGE_WRONG,       /* may not sign certificates, or may do nothing but that */
-    TLS_CERT_PURPOSE_WRONG,     /* for the other end */
-    TLS_CERT_OTHER_CA,          /* signed by a CA that nobody knows */
+    TLS_CERT_CA_FLAG_WRONG,     /* a CA certificate without the CA flag, or the reverse */
+    TLS_CERT_USAGE_WRONG,       /* not for signing certificates, or only for that */
+    TLS_CERT_PURPOSE_WRONG,     /* for the other end of a connection */
+    TLS_CERT_OTHER_CA,          /* signed by an unknown CA */
 } TlsCertFault;
 
 /*
