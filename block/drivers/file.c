@@ -188,7 +188,9 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
         return false;
     }
     thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
-    bs->filename = g_strdup(o->filename);
+    /* Before a slash, a colon would end the name of a protocol. */
+    bool has_protocol = o->filename[strcspn(o->filename, ":/")] == ':';
+    bs->filename = g_strconcat(has_protocol ? "./" : "", o->filename, NULL);
     return true;
 }
 

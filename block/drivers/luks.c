@@ -283,6 +283,7 @@ static int luks_probe(const uint8_t *buf, size_t len)
 const BlockDriver bdrv_luks = {
     .format_name = "luks",
     .driver = BLOCKDEV_DRIVER_LUKS,
+    .strong_runtime_opts = (const char *const[]){ "key-secret", "max-pbkdf-iterations", NULL },
     .instance_size = sizeof(BDRVLuksState),
 
     .bdrv_co_open = luks_co_open,

@@ -177,6 +177,7 @@ const BlockDriver bdrv_null_co = {
     .is_protocol = true,
     .protocol_names = (const char *const[]){ "null-co", NULL },
     .bdrv_parse_filename = null_parse_filename,
+    .strong_runtime_opts = (const char *const[]){ "size", "read-zeroes", NULL },
 
     .bdrv_co_open = null_co_open,
     .bdrv_co_close = null_co_close,
@@ -200,6 +201,7 @@ const BlockDriver bdrv_null_aio = {
     .is_protocol = true,
     .protocol_names = (const char *const[]){ "null-aio", NULL },
     .bdrv_parse_filename = null_parse_filename,
+    .strong_runtime_opts = (const char *const[]){ "size", "read-zeroes", NULL },
 
     .bdrv_co_open = null_aio_open,
     .bdrv_co_close = null_co_close,

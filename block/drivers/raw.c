@@ -210,6 +210,7 @@ static BlockMeasureInfo *raw_measure(const BlockdevCreateOptions *options, int64
 const BlockDriver bdrv_raw = {
     .format_name = "raw",
     .driver = BLOCKDEV_DRIVER_RAW,
+    .strong_runtime_opts = (const char *const[]){ "offset", "size", NULL },
     .instance_size = sizeof(BDRVRawState),
 
     .bdrv_co_open = raw_co_open,

@@ -130,6 +130,7 @@ const BlockDriver bdrv_throttle = {
     .instance_size = sizeof(BDRVThrottleState),
     .is_filter = true,
     .mutable_opts = mutable_opts,
+    .strong_runtime_opts = mutable_opts,
 
     .bdrv_co_open = throttle_co_open,
     .bdrv_co_close = throttle_co_close,

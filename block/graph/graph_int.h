@@ -9,6 +9,7 @@
  *     drain.c          drained sections
  *     replace.c        putting one node in the place of another
  *     open.c           from a filename or options to a node
+ *     filename.c       from a node to a filename that opens it again
  *     reopen.c         blockdev-reopen
  *     active.c         blockdev-set-active
  *     block-backend.c  BlockBackend, the parent at the top

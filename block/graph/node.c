@@ -280,11 +280,6 @@ const char *bdrv_get_node_name(const BlockDriverState *bs)
     return bs->node_name;
 }
 
-const char *bdrv_get_filename(const BlockDriverState *bs)
-{
-    return bs->filename;
-}
-
 const char *bdrv_get_format_name(const BlockDriverState *bs)
 {
     return bs->drv->format_name;

@@ -41,7 +41,7 @@ static void coroutine_fn fill_node_info(BlockDriverState *bs, BlockNodeInfo *inf
 {
     int64_t actual_size = bdrv_co_get_allocated_file_size(bs);
 
-    info->filename = g_strdup(bs->filename);
+    info->filename = bdrv_get_filename(bs);
     info->format = g_strdup(bdrv_get_format_name(bs));
     info->virtual_size = bdrv_getlength(bs);
     info->has_actual_size = actual_size >= 0;
@@ -104,7 +104,7 @@ BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs)
     BlockDeviceInfo *info = g_new0(BlockDeviceInfo, 1);
     const BlockdevCacheOptions *cache = bs->options->cache;
 
-    info->file = g_strdup(bs->filename);
+    info->file = bdrv_get_filename(bs);
     info->node_name = g_strdup(bs->node_name);
     info->ro = bs->read_only;
     info->drv = g_strdup(bdrv_get_format_name(bs));

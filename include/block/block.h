@@ -107,8 +107,11 @@ BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
 /* The child @name ("file", "header") of @bs; NULL if there is none. */
 BlockDriverState *bdrv_get_child(const BlockDriverState *bs, const char *name);
 const char *bdrv_get_node_name(const BlockDriverState *bs);
-/* For messages; never NULL. */
-const char *bdrv_get_filename(const BlockDriverState *bs);
+/*
+ * A filename that opens the same again, as bdrv_co_open() takes it: a plain name where that leads to this graph, once
+ * the node's format is known, else "json:{...}". Caller frees.
+ */
+char *bdrv_get_filename(const BlockDriverState *bs);
 const char *bdrv_get_format_name(const BlockDriverState *bs);
 /* As opened, or reopened since. */
 const BlockdevOptions *bdrv_get_options(const BlockDriverState *bs);

@@ -128,6 +128,8 @@ struct BlockDriver {
     /* A protocol with its own filenames ("nbd:...", "nbds:..."): the prefixes before the colon, and the parser. */
     const char *const *protocol_names;  /* NULL-terminated */
     bool (*bdrv_parse_filename)(const char *filename, struct json_object *options, Error **errp);
+    /* Options besides filename and children that decide what is read, NULL-terminated; NULL: none */
+    const char *const *strong_runtime_opts;
 
     /* Create an image: a protocol creates the volume, a format writes its header into the volume in @options. */
     bool coroutine_fn (*bdrv_co_create)(const BlockdevCreateOptions *options, Job *job, Error **errp);
@@ -214,7 +216,7 @@ struct BlockDriverState {
     const BlockDriver *drv;
     void *opaque;               /* the driver's state */
     char *node_name;
-    char *filename;             /* for messages; never NULL */
+    char *filename;             /* for messages; of a protocol: the plain name that opens it; never NULL */
     BlockdevOptions *options;   /* as opened */
     BdrvOpenFlags open_flags;
     bool is_open;               /* completely open, and not being closed */

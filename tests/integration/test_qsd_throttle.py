@@ -338,7 +338,8 @@ def test_filter(qmp, tmp_path):
     # unless the file system of the test has no holes
     assert extents[::2] == [256 * 1024] * 4 or os.stat(path).st_blocks * 512 >= MIB
     info, = [n for n in qmp.cmd('query-named-block-nodes') if n['node-name'] == 't']
-    assert info['drv'] == 'throttle' and info['file'] == str(path) and info['image']['virtual-size'] == MIB
+    assert info['drv'] == 'throttle' and info['image']['virtual-size'] == MIB
+    assert info['file'].startswith('json:') and str(path) in info['file']
     # it hands on what its users need and share
     qmp.cmd('blockdev-add', driver='raw', node_name='reader', file='f', read_only=True)
     # auto-read-only follows the file

@@ -14,6 +14,7 @@ typedef struct Map {
     uint64_t start;
     uint64_t max_bytes;
     MapEntry entry;     /* that is being put together; no length: none yet */
+    BlockDriverState *file; /* that holds it, where it has an offset */
     bool any;           /* one was printed */
 } Map;
 
@@ -46,23 +47,27 @@ static bool print_entry(Map *map, Error **errp)
         error_setg(errp, "File contains external, encrypted or compressed clusters.");
         return false;
     } else if (e->data && !e->zero) {
+        g_autofree char *filename = map->file ? bdrv_get_filename(map->file) : NULL;
+
         printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", e->start, e->length, e->offset,
-               e->filename ? e->filename : "");
+               filename ?: "");
     }
     return true;
 }
 
-static bool mergeable(const MapEntry *a, const MapEntry *b)
+static bool mergeable(const Map *map, const MapEntry *b, const BlockDriverState *file)
 {
+    const MapEntry *a = &map->entry;
+
     return a->zero == b->zero && a->data == b->data && a->has_offset == b->has_offset &&
-           !g_strcmp0(a->filename, b->filename) && (!a->has_offset || a->offset + a->length == b->offset);
+           map->file == file && (!a->has_offset || a->offset + a->length == b->offset);
 }
 
-static int coroutine_fn look_up(BlockDriverState *bs, int64_t start, int64_t bytes, MapEntry *e)
+static int coroutine_fn look_up(BlockDriverState *bs, int64_t start, int64_t bytes, MapEntry *e,
+                                BlockDriverState **file)
 {
-    BlockDriverState *file;
     int64_t n, offset;
-    int ret = bdrv_co_block_status(bs, start, bytes, &n, &offset, &file);
+    int ret = bdrv_co_block_status(bs, start, bytes, &n, &offset, file);
 
     if (ret < 0) {
         return ret;
@@ -75,8 +80,10 @@ static int coroutine_fn look_up(BlockDriverState *bs, int64_t start, int64_t byt
         .present = true,        /* there are no backing files */
         .has_offset = ret & BDRV_BLOCK_OFFSET_VALID,
         .offset = ret & BDRV_BLOCK_OFFSET_VALID ? offset : 0,
-        .filename = ret & BDRV_BLOCK_OFFSET_VALID && file ? (char *)bdrv_get_filename(file) : NULL,
     };
+    if (!e->has_offset) {
+        *file = NULL;
+    }
     return 0;
 }
 
@@ -90,14 +97,15 @@ static bool coroutine_fn map_image(Map *map, BlockBackend *blk, Error **errp)
     printf("%s", map->json ? "[" : "Offset          Length          Mapped to       File\n");
     for (int64_t at = map->start; at < end; ) {
         MapEntry next;
-        int ret = look_up(blk_bs(blk), at, end - at, &next);
+        BlockDriverState *file;
+        int ret = look_up(blk_bs(blk), at, end - at, &next, &file);
 
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Failed to read image metadata");
             return false;
         }
         at += next.length;
-        if (map->entry.length && mergeable(&map->entry, &next)) {
+        if (map->entry.length && mergeable(map, &next, file)) {
             map->entry.length += next.length;
             continue;
         }
@@ -105,6 +113,7 @@ static bool coroutine_fn map_image(Map *map, BlockBackend *blk, Error **errp)
             return false;
         }
         map->entry = next;
+        map->file = file;
     }
     if (!print_entry(map, errp)) {
         return false;
