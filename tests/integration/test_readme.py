@@ -37,8 +37,8 @@ def test_examples(tmp_path):
     assert answers[1] == {'return': {}}
     assert [export['node-name'] for export in answers[2]['return']] == ['disk']
     assert qemu_img == str(tmp_path / 'build' / 'qemu-img')
-    assert made.parent == new
     made = pathlib.Path(directory)
+    assert made.parent == new
     assert (made / 'vault.backup').stat().st_mode & 0o777 == 0o600
     while (made / 'daemon.pid').exists():
         time.sleep(0.01)
