@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "tools/common/command.h"
+#include "tools/common/startup.h"
 
 #define LINE_WIDTH 98
 #define OPTION_COLUMN 28
@@ -99,7 +100,9 @@ void tool_print_command_help(const ToolCommand *cmd)
     print_wrapped(usage, column, 11);
     printf("\n%c%s.\n", g_ascii_toupper(cmd->summary[0]), cmd->summary + 1);
     if (cmd->description) {
-        printf("\n%s\n", cmd->description);
+        printf("\n");
+        tool_print_text(cmd->description);
+        printf("\n");
     }
     printf("\nOptions:\n");
     for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {
@@ -109,7 +112,9 @@ void tool_print_command_help(const ToolCommand *cmd)
     }
     print_option(&help);
     if (cmd->examples) {
-        printf("\nExamples:\n%s\n", cmd->examples);
+        printf("\nExamples:\n");
+        tool_print_text(cmd->examples);
+        printf("\n");
     }
 }
 

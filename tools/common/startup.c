@@ -10,13 +10,26 @@
 #include "tools/common/progress.h"
 #include "tools/common/startup.h"
 
-void tool_startup(const char *name)
+static const char *own_name;
+
+void tool_startup(const char *argv0, const char *name)
 {
     struct sigaction note = { .sa_handler = tool_progress_note_signal, .sa_flags = SA_RESTART };
+    const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+    const char *called = slash ? slash + 1 : argv0;
 
     sigaction(SIGUSR1, &note, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    g_set_prgname(name);
-    error_set_progname(name);
+    own_name = name;
+    g_set_prgname(called && *called ? called : name);
+    error_set_progname(g_get_prgname());
+}
+
+void tool_print_text(const char *text)
+{
+    g_autoptr(GString) s = g_string_new(text);
+
+    g_string_replace(s, own_name, g_get_prgname(), 0);
+    fputs(s->str, stdout);
 }

@@ -140,8 +140,9 @@ bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Er
     ok = new_image_parse(&image, target->options, &help, errp);
     if (ok && new_image_is_detached(&image)) {
         error_setg(errp, "A header without a payload cannot be copied into");
-        error_append_hint(errp, "Make header and payload with 'qemu-img create', then use -n "
-                          "--target-image-opts driver=luks,file.filename=PAYLOAD,header.filename=HEADER\n");
+        error_append_hint(errp, "Make header and payload with '%s create', then use -n "
+                          "--target-image-opts driver=luks,file.filename=PAYLOAD,header.filename=HEADER\n",
+                          g_get_prgname());
         return false;
     }
     if (!ok || !new_image_prepare(&image, errp) || !new_image_create(&image, false, errp)) {

@@ -82,7 +82,7 @@ int main(int argc, char **argv)
 {
     ImgMain m = { .argc = argc, .argv = argv };
 
-    tool_startup("qemu-img");
+    tool_startup(argv[0], "qemu-img");
     throttle_group_register();
 
     if (argc > 1 && (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h"))) {

@@ -182,7 +182,7 @@ int main(int argc, char **argv)
 {
     IOMain m = { .argc = argc, .argv = argv };
 
-    tool_startup("qemu-io");
+    tool_startup(argv[0], "qemu-io");
     throttle_group_register();
 
     m.lines = g_ptr_array_new();

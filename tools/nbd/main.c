@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     NbdMain m = { .args = { .argc = argc, .argv = argv } };
     Error *err = NULL;
 
-    tool_startup("qemu-nbd");
+    tool_startup(argv[0], "qemu-nbd");
     throttle_group_register();
 
     if (!nbd_options_parse(&m.options, &m.args)) {

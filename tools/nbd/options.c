@@ -85,7 +85,7 @@ static const ToolCommand command = {
 
 static void print_version(void)
 {
-    printf("qemu-nbd %s (strongbox %s)\n", QEMU_VERSION, PACKAGE_VERSION);
+    printf("%s %s (strongbox %s)\n", g_get_prgname(), QEMU_VERSION, PACKAGE_VERSION);
     printf("Copyright (c) the strongbox authors. License GPL-2.0-or-later.\n");
 }
 

@@ -47,9 +47,9 @@ typedef struct Daemon {
 
 static void print_usage(void)
 {
-    printf("Usage: qemu-storage-daemon [OPTION]...\n"
+    printf("Usage: %s [OPTION]...\n"
            "Keeps disk images open, serves them, and is steered over QMP. Options that define something take effect\n"
-           "in the order in which they are given; with the argument help they say more.\n\n");
+           "in the order in which they are given; with the argument help they say more.\n\n", g_get_prgname());
     for (const DaemonOption *o = daemon_options; o->name; o++) {
         g_autofree char *option = g_strdup_printf("--%s %s", o->name, o->arg);
         printf("  %-22s %s\n", option, o->help);
@@ -102,7 +102,7 @@ static bool parse_early(Daemon *d, const struct option *options)
             d->pidfile = optarg;
             break;
         case '?':
-            fprintf(stderr, "Try 'qemu-storage-daemon --help'\n");
+            fprintf(stderr, "Try '%s --help'\n", g_get_prgname());
             d->status = 1;
             return false;
         default:
@@ -245,7 +245,7 @@ int main(int argc, char **argv)
     g_autofree struct option *options = long_options();
     Error *err = NULL;
 
-    tool_startup("qemu-storage-daemon");
+    tool_startup(argv[0], "qemu-storage-daemon");
     if (!parse_early(&d, options)) {
         return d.status;
     }
