@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import os
+import pathlib
 import re
 import resource
 import signal
@@ -21,6 +22,14 @@ LIMIT = 1 << 20
 def small_files():
     """In a child: no file may get longer than LIMIT."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
+
+
+def wait_until_started(proc):
+    """Until the program's own code runs, which is what catches SIGUSR1: loading libraries comes before it."""
+    def catches():
+        caught = re.search(r'^SigCgt:\t(\w+)$', pathlib.Path(f'/proc/{proc.pid}/status').read_text(), re.MULTILINE)
+        return int(caught.group(1), 16) >> (signal.SIGUSR1 - 1) & 1
+    wait_until(catches, 'the program')
 
 
 @pytest.fixture(name='pipe')
@@ -52,7 +61,7 @@ def test_sigusr1_before_anything_runs(tmp_path, pipe, volume, program):
         'qemu-storage-daemon': [QSD, *secret, '--pidfile', tmp_path / 'pid'],
     }[program]
     proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(0.3)
+    wait_until_started(proc)
     for _ in range(3):
         proc.send_signal(signal.SIGUSR1)
         time.sleep(0.05)
@@ -78,9 +87,10 @@ def test_sigusr1_while_a_password_is_tried(tmp_path):
     opts = f'driver=luks,key-secret=s0,file.filename={image}'
     with subprocess.Popen([QEMU_IMG, 'convert', *secret, '--image-opts', opts, '-O', 'raw', tmp_path / 'out'],
                           stderr=subprocess.PIPE) as proc:
+        wait_until_started(proc)
         for _ in range(20):
-            time.sleep(0.02)
             proc.send_signal(signal.SIGUSR1)
+            time.sleep(0.02)
         errors = proc.communicate(timeout=60)[1]
     assert proc.returncode == 0
     assert re.search(rb'^    \(\d+\.\d\d/100%\)\n', errors, re.MULTILINE)
