@@ -151,33 +151,30 @@ void blk_exp_ref(BlockExport *exp)
 }
 
 typedef struct IoError {
-    BlockIoErrorArg event;
-    char *id;
-    char *node_name;
+    BlockExport *exp;
+    bool is_write;
+    int ret;
 } IoError;
 
 static void send_io_error(void *opaque)
 {
-    IoError *e = opaque;
+    g_autofree IoError *e = opaque;
+    const BlockIoErrorArg event = {
+        .qom_path = e->exp->id, .device = (char *)"", .node_name = blk_bs(e->exp->blk)->node_name,
+        .operation = e->is_write ? IO_OPERATION_TYPE_WRITE : IO_OPERATION_TYPE_READ,
+        .action = BLOCK_ERROR_ACTION_REPORT, .has_nospace = true, .nospace = e->ret == -ENOSPC,
+        .reason = (char *)g_strerror(-e->ret),
+    };
 
-    qapi_event_send_block_io_error(&e->event);
-    g_free(e->id);
-    g_free(e->node_name);
-    g_free(e);
+    qapi_event_send_block_io_error(&event);
 }
 
 void blk_exp_report_error(BlockExport *exp, bool is_write, int ret)
 {
-    IoError *e = g_new0(IoError, 1);
+    IoError *e = g_new(IoError, 1);
 
-    e->id = g_strdup(exp->id);
-    e->node_name = g_strdup(blk_bs(exp->blk)->node_name);
-    e->event = (BlockIoErrorArg){
-        .qom_path = e->id, .device = (char *)"", .node_name = e->node_name,
-        .operation = is_write ? IO_OPERATION_TYPE_WRITE : IO_OPERATION_TYPE_READ,
-        .action = BLOCK_ERROR_ACTION_REPORT, .has_nospace = true, .nospace = ret == -ENOSPC,
-        .reason = (char *)g_strerror(-ret),
-    };
+    /* Only the main thread looks at the graph. The client's reference keeps the export until then. */
+    *e = (IoError){ .exp = exp, .is_write = is_write, .ret = ret };
     aio_bh_schedule_oneshot(qemu_get_aio_context(), send_io_error, e);
 }
 

@@ -63,7 +63,10 @@ BlockExportInfo *blk_exp_query(const BlockExport *exp);
 /* For protocols. */
 void blk_exp_ref(BlockExport *exp);
 void blk_exp_unref(BlockExport *exp);
-/* A request of a client failed below the export with @ret (-errno): notify the user. From any thread. */
+/*
+ * A request of a client failed below the export with @ret (-errno): notify the user. From any thread; the client drops
+ * its reference to the export on the main loop, later.
+ */
 void blk_exp_report_error(BlockExport *exp, bool is_write, int ret);
 /* As if the user had deleted the export with mode hard. */
 void blk_exp_request_shutdown(BlockExport *exp);
