@@ -13,8 +13,6 @@ struct BlockBackend {
     uint64_t perm;
     uint64_t shared_perm;
     bool follow;            /* change over where another node takes the place of ours */
-    BlkResizedFunc *resized;
-    void *resized_opaque;
     BdrvChild *root;
     gint in_flight;         /* atomic */
     gint quiesce_counter;   /* atomic */
@@ -62,15 +60,6 @@ static bool root_is_busy(const BdrvChild *child)
     return g_atomic_int_get(&((BlockBackend *)child->opaque)->in_flight) > 0;
 }
 
-static void coroutine_fn root_resized(BdrvChild *child)
-{
-    BlockBackend *blk = child->opaque;
-
-    if (blk->resized) {
-        blk->resized(blk->resized_opaque);
-    }
-}
-
 static bool root_check_inactive(const BdrvChild *child, Error **errp)
 {
     error_setg(errp, "Node '%s' is in use by %s", child->bs->node_name, ((BlockBackend *)child->opaque)->name);
@@ -87,7 +76,6 @@ static const BdrvChildClass child_root = {
     .drained_begin = root_drained_begin,
     .drained_end = root_drained_end,
     .is_busy = root_is_busy,
-    .resized = root_resized,
     .check_inactive = root_check_inactive,
     .stays = root_stays,
 };
@@ -95,12 +83,6 @@ static const BdrvChildClass child_root = {
 void blk_set_follow(BlockBackend *blk)
 {
     blk->follow = true;
-}
-
-void blk_set_resized_func(BlockBackend *blk, BlkResizedFunc *func, void *opaque)
-{
-    blk->resized = func;
-    blk->resized_opaque = opaque;
 }
 
 bool blk_insert_bs(BlockBackend *blk, BlockDriverState *bs, Error **errp)
@@ -346,4 +328,15 @@ bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
 int64_t blk_getlength(BlockBackend *blk)
 {
     return bdrv_getlength(blk_bs(blk));
+}
+
+int64_t coroutine_fn blk_co_getlength(BlockBackend *blk)
+{
+    int64_t ret = blk_begin_request(blk, 0);
+
+    if (ret == 0) {
+        ret = blk_getlength(blk);
+        blk_end_request(blk);
+    }
+    return ret;
 }

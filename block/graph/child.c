@@ -228,7 +228,9 @@ void coroutine_fn bdrv_co_resized(BlockDriverState *bs)
         for (guint j = 0; j < node->parents->len; j++) {
             BdrvChild *c = g_ptr_array_index(node->parents, j);
 
-            c->klass->resized(c);
+            if (c->klass->resized) {
+                c->klass->resized(c);
+            }
         }
     }
     for (guint i = 0; i < above->len; i++) {

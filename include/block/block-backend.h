@@ -37,13 +37,6 @@ BlockBackend *coroutine_fn blk_co_new_open(const char *name, const char *filenam
  */
 void blk_set_follow(BlockBackend *blk);
 
-/*
- * Call @func on the main loop whenever the length or the limits of the node have changed. @blk is drained during the
- * call.
- */
-typedef void BlkResizedFunc(void *opaque);
-void blk_set_resized_func(BlockBackend *blk, BlkResizedFunc *func, void *opaque);
-
 BlockBackend *blk_ref(BlockBackend *blk);
 /* The last reference waits for the requests in flight and releases the node. @blk may be NULL. */
 void coroutine_fn blk_co_unref(BlockBackend *blk);
@@ -72,6 +65,9 @@ int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t 
  */
 bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact, PreallocMode prealloc, Job *job,
                                   Error **errp);
+/* Bytes. Main thread only; elsewhere the node may be resized or replaced meanwhile. */
 int64_t blk_getlength(BlockBackend *blk);
+/* The same as a request, from any thread: waits for a drained section to end. -ENOMEDIUM if there is no node. */
+int64_t coroutine_fn blk_co_getlength(BlockBackend *blk);
 
 #endif

@@ -181,7 +181,7 @@ struct BdrvChildClass {
     void (*drained_end)(BdrvChild *child);
     /* Whether the parent has a request in flight. */
     bool (*is_busy)(const BdrvChild *child);
-    /* The node's length or limits have changed; the parent is drained. */
+    /* The node's length or limits have changed; the parent is drained. Optional: the parent asks when it needs them. */
     void coroutine_fn (*resized)(BdrvChild *child);
     /* The node is about to become inactive: false with @errp if the parent still uses it. */
     bool (*check_inactive)(const BdrvChild *child, Error **errp);

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import errno
+import json
 import os
 import subprocess
 
@@ -309,7 +310,7 @@ def test_writethrough(exports):
 
 @pytest.mark.parametrize('iothread', [False, True])
 def test_resize(exports, iothread):
-    """New clients see the new size. An old one keeps its own, and gets errors for what is not there any more."""
+    """Who asks sees the new size. Requests of all clients are held against that, whatever they were told before."""
     qmp = exports.qmp
     more = {}
     if iothread:
@@ -318,26 +319,39 @@ def test_resize(exports, iothread):
     exports.add('e0', **more)
     old = exports.connect('e0')
     client = exports.start_fio('e0', f'--size={SIZE // 2}')
-    qmp.cmd('block_resize', node_name='raw', size=2 * SIZE)
+    with exports.wire() as waiting:
+        qmp.cmd('block_resize', node_name='raw', size=2 * SIZE)
+        sizes = [data[2:10] for _, data in waiting.option(6, b'\0\0\0\2e0\0\0') if data[:2] == b'\0\0']
+        assert sizes == [(2 * SIZE).to_bytes(8, 'big')]
     assert old.get_size() == SIZE
     new = exports.connect('e0')
     assert new.get_size() == 2 * SIZE
+    assert json.loads(run('nbdinfo', '--json', exports.uri('e0')).stdout)['exports'][0]['export-size'] == 2 * SIZE
     new.pwrite(b'x' * 512, 2 * SIZE - 512)
+    assert old.pread(512, 2 * SIZE - 512) == b'x' * 512
     with pytest.raises(nbd.Error) as error:
-        old.pread(512, 2 * SIZE - 512)
-    assert error.value.errnum == errno.EINVAL
+        old.pwrite(b'x' * 512, 2 * SIZE)
+    assert error.value.errnum == errno.ENOSPC
     finish(client)
     old.shutdown()
     new.shutdown()
     exports.delete('e0', mode='hard')
 
     exports.add('e1', writable=False, **more)
-    reader = exports.connect('e1')
+    reader = nbd.NBD()
+    reader.set_strict_mode(0)
+    reader.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+    reader.connect_uri(exports.uri('e1'))
     qmp.cmd('block_resize', node_name='raw', size=SIZE)
-    with pytest.raises(nbd.Error):
-        reader.pread(512, 2 * SIZE - 512)
+    for beyond in (lambda: reader.pread(512, 2 * SIZE - 512), lambda: reader.pread(1024, SIZE - 512),
+                   lambda: reader.block_status(512, SIZE, lambda *_: 0), lambda: reader.cache(SIZE + 1, 0)):
+        with pytest.raises(nbd.Error) as error:
+            beyond()
+        assert error.value.errnum == errno.EINVAL
     assert reader.pread(512, SIZE - 512) == bytes(512)
     reader.shutdown()
+    qmp.cmd('query-version')
+    assert not [event for event in qmp.events if event['event'] == 'BLOCK_IO_ERROR']
 
 
 @pytest.mark.parametrize('node, above', [('file', 'file'), ('raw', 'raw'), ('raw', 'file'), ('luks', 'luks'),

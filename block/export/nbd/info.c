@@ -66,7 +66,7 @@ static int coroutine_fn send_export(NBDClient *client, const NBDOption *opt, con
     uint8_t buf[12], *p = buf;
 
     p = nbd_put16(p, NBD_INFO_EXPORT);
-    p = nbd_put64(p, nbd_client_tell_size(client, exp));
+    p = nbd_put64(p, blk_getlength(exp->common.blk));
     nbd_put16(p, nbd_export_flags(exp, client));
     return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, sizeof(buf));
 }

@@ -51,7 +51,6 @@ typedef struct NBDClient {
     AioContext *ctx;            /* who may use it: the main loop's, then the export's; main loop */
     NBDExport *exp;             /* once chosen, with a reference */
     IOThread *iothread;         /* that it is served in, with a reference; NULL: the main loop */
-    uint64_t size;              /* of the export, in bytes, as the client was told it */
     bool fixed_newstyle;
     bool no_zeroes;
     bool tls;                   /* the handshake took place */
@@ -130,9 +129,7 @@ int coroutine_fn nbd_send_rep_err(NBDClient *client, uint32_t option, uint32_t t
 int coroutine_fn nbd_handle_option(NBDClient *client, const NBDOption *opt);
 int coroutine_fn nbd_handle_info(NBDClient *client, const NBDOption *opt);
 int coroutine_fn nbd_handle_meta_context(NBDClient *client, const NBDOption *opt);
-/* The size of @exp, of which @client is about to be told. */
-uint64_t nbd_client_tell_size(NBDClient *client, const NBDExport *exp);
-/* Take the client to @exp, whose size it was told. */
+/* Take the client to @exp. */
 void nbd_client_choose(NBDClient *client, NBDExport *exp);
 
 /*

@@ -6,13 +6,6 @@
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
-uint64_t nbd_client_tell_size(NBDClient *client, const NBDExport *exp)
-{
-    /* Requests are held against this: they never look at the graph, which may change. */
-    client->size = blk_getlength(exp->common.blk);
-    return client->size;
-}
-
 void nbd_client_choose(NBDClient *client, NBDExport *exp)
 {
     client->exp = exp;
@@ -33,7 +26,7 @@ static int coroutine_fn handle_export_name(NBDClient *client, const NBDOption *o
     if (!exp) {
         return NBD_HANDSHAKE_ABORT;
     }
-    p = nbd_put64(p, nbd_client_tell_size(client, exp));
+    p = nbd_put64(p, blk_getlength(exp->common.blk));
     nbd_put16(p, nbd_export_flags(exp, client));
     nbd_client_choose(client, exp);
     int ret = io_channel_co_write_all(client->ch, buf, client->no_zeroes ? 10 : sizeof(buf));

@@ -29,19 +29,25 @@ static bool is_write(const NBDRequest *req)
     return req->type == NBD_CMD_WRITE || req->type == NBD_CMD_WRITE_ZEROES || req->type == NBD_CMD_TRIM;
 }
 
-/* 0, or -errno where the request must not be carried out. */
-static int check_request(const NBDRequest *req)
+/* 0, or -errno if the range is not within the node as it is now. */
+static int coroutine_fn check_range(const NBDRequest *req)
 {
-    uint64_t size = req->client->size;
+    int64_t size = blk_co_getlength(req->client->exp->common.blk);
 
+    if (req->offset > (uint64_t)size || req->len > (uint64_t)size - req->offset) {
+        return is_write(req) && req->type != NBD_CMD_TRIM ? -ENOSPC : -EINVAL;
+    }
+    return 0;
+}
+
+/* 0, or -errno where the request must not be carried out. */
+static int coroutine_fn check_request(const NBDRequest *req)
+{
     if (req->type > NBD_CMD_BLOCK_STATUS || req->flags & ~allowed_flags(req)) {
         return -EINVAL;
     }
     if (is_write(req) && !req->client->exp->common.writable) {
         return -EPERM;
-    }
-    if (req->type != NBD_CMD_FLUSH && (req->offset > size || req->len > size - req->offset)) {
-        return is_write(req) && req->type != NBD_CMD_TRIM ? -ENOSPC : -EINVAL;
     }
     if (req->type == NBD_CMD_READ && req->len > NBD_MAX_BUFFER) {
         return -EINVAL;
@@ -49,7 +55,7 @@ static int check_request(const NBDRequest *req)
     if (req->type == NBD_CMD_BLOCK_STATUS && (!req->client->contexts || req->len == 0)) {
         return -EINVAL;
     }
-    return 0;
+    return req->type == NBD_CMD_FLUSH ? 0 : check_range(req);
 }
 
 static BdrvRequestFlags fua(const NBDRequest *req)
