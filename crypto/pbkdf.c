@@ -183,6 +183,16 @@ bool qcrypto_pbkdf2_step(QCryptoPBKDF2 *kdf, int64_t ns)
     return kdf->nout == 0;
 }
 
+uint64_t qcrypto_pbkdf2_iterations_done(const QCryptoPBKDF2 *kdf)
+{
+    return (kdf->index - 1) * kdf->iterations + kdf->iterations_done;
+}
+
+uint64_t qcrypto_pbkdf2_iterations_total(QCryptoHashAlgo hash, uint64_t iterations, size_t nout)
+{
+    return iterations * DIV_ROUND_UP(nout, qcrypto_hash_digest_len(hash));
+}
+
 void qcrypto_pbkdf2_free(QCryptoPBKDF2 *kdf)
 {
     if (kdf) {

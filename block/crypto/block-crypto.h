@@ -119,13 +119,26 @@ typedef struct BlockCryptoIO {
     BlockCryptoVolume volume;
     BlockBackend *blk;
     Job *job;
-    uint64_t done;                  /* progress reported so far */
-    uint64_t total;
-    uint64_t after;                 /* progress left over when this volume is done */
+    uint64_t planned;               /* work, as QCryptoLUKSIO counts it */
+    uint64_t done;
+    uint64_t reserved;              /* what @planned is worth of the job's progress; 0: the same */
+    uint64_t reported;              /* of that */
 } BlockCryptoIO;
 void block_crypto_header_io_init(BlockCryptoIO *v, BlockCrypto *c, Job *job);
 void block_crypto_payload_io_init(BlockCryptoIO *v, BlockCrypto *c, Job *job);
 void block_crypto_blk_io_init(BlockCryptoIO *v, BlockBackend *blk, Job *job);
+
+/*
+ * Reserve @work of the job's progress for an operation on @v that comes after others, which would otherwise seem to
+ * finish the job. It may turn out to be less work, or more.
+ */
+void block_crypto_io_reserve(BlockCryptoIO *v, uint64_t work);
+
+/* The operation on @v has succeeded, perhaps with less work than was planned. */
+void block_crypto_io_finish(BlockCryptoIO *v);
+
+/* Work of deriving a key for @iter_time_ms (0: the default), before it is measured. */
+uint64_t block_crypto_derive_work(int64_t iter_time_ms);
 
 /* open.c: like qcrypto_luks_open(), for the header at @v */
 QCryptoLUKS *coroutine_fn block_crypto_co_open_luks(BlockCrypto *c, const BlockCryptoIO *v,

@@ -170,7 +170,7 @@ static bool coroutine_fn erase_by_plan(BlockCrypto *c, QCryptoLUKSErasePlan *pla
         block_crypto_payload_io_init(&payload_io, c, job);
         erase_add_layers(&payload_io.volume, payload, report);
         /* Counted as the library does: each pass, plus reading back. */
-        header_io.after = erase_plan_region(payload, 0)->length * (payload_passes + 1);
+        block_crypto_io_reserve(&payload_io, erase_plan_region(payload, 0)->length * (payload_passes + 1));
     }
     if (!erase_plan_run(&header_io, plan, passes, report, errp)) {
         erase_explain_header(plan, errp);

@@ -76,7 +76,7 @@ static bool coroutine_fn unlock_handle(BlockCrypto *c, const BlockCryptoIO *v, c
 bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret, const char *new_secret, int keyslot,
                                               int64_t iter_time_ms, bool force, Job *job, Error **errp)
 {
-    BlockCryptoIO v;
+    BlockCryptoIO unlock, add;
 
     if (!block_crypto_check_usable(c, errp) || !check_new_keyslot(keyslot, iter_time_ms, errp)) {
         return false;
@@ -95,8 +95,17 @@ bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret
     if (!block_crypto_co_update_begin(c, false, false, job, errp)) {
         return false;
     }
-    block_crypto_header_io_init(&v, c, job);
-    bool ok = unlock_handle(c, &v, secret, errp) && qcrypto_luks_keyslot_add(c->luks, &v.io, &options, NULL, errp);
+    block_crypto_header_io_init(&unlock, c, job);
+    block_crypto_header_io_init(&add, c, job);
+    block_crypto_io_reserve(&add, block_crypto_derive_work(iter_time_ms));
+    bool ok = unlock_handle(c, &unlock, secret, errp);
+    if (ok) {
+        block_crypto_io_finish(&unlock);
+        ok = qcrypto_luks_keyslot_add(c->luks, &add.io, &options, NULL, errp);
+    }
+    if (ok) {
+        block_crypto_io_finish(&add);
+    }
     block_crypto_co_update_end(c);
     return ok;
 }
@@ -105,17 +114,26 @@ bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret
 static bool coroutine_fn remove_keyslots(BlockCrypto *c, int keyslot,
                                          const SecretBuffer *old_password, bool force, Job *job, Error **errp)
 {
-    BlockCryptoIO v;
+    BlockCryptoIO find, remove;
+    bool ok;
 
-    block_crypto_header_io_init(&v, c, job);
+    block_crypto_header_io_init(&find, c, job);
+    block_crypto_header_io_init(&remove, c, job);
     if (keyslot < 0) {
-        return qcrypto_luks_keyslot_remove_password(c->luks, &v.io, old_password, 0, force, NULL, NULL, errp);
+        ok = qcrypto_luks_keyslot_remove_password(c->luks, &remove.io, old_password, 0, force, NULL, NULL, errp);
+    } else {
+        if (old_password) {
+            block_crypto_io_reserve(&remove, block_crypto_derive_work(1));
+            if (qcrypto_luks_keyslot_find(c->luks, &find.io, old_password, keyslot, NULL, errp) < 0) {
+                return false;
+            }
+        }
+        ok = qcrypto_luks_keyslot_remove(c->luks, &remove.io, keyslot, 0, force, errp);
     }
-    if (old_password &&
-        qcrypto_luks_keyslot_find(c->luks, &v.io, old_password, keyslot, NULL, errp) < 0) {
-        return false;
+    if (ok) {
+        block_crypto_io_finish(&remove);
     }
-    return qcrypto_luks_keyslot_remove(c->luks, &v.io, keyslot, 0, force, errp);
+    return ok;
 }
 
 bool coroutine_fn block_crypto_co_keyslot_remove(BlockCrypto *c, int keyslot, const char *old_secret, bool force,
@@ -167,6 +185,9 @@ bool coroutine_fn block_crypto_co_keyslot_change(BlockCrypto *c, const char *old
     };
     block_crypto_header_io_init(&v, c, job);
     bool ok = qcrypto_luks_keyslot_change(c->luks, &v.io, old_password, &options, NULL, NULL, errp);
+    if (ok) {
+        block_crypto_io_finish(&v);
+    }
     block_crypto_co_update_end(c);
     return ok;
 }

@@ -54,16 +54,56 @@ static int coroutine_fn volume_flush(void *opaque)
     return ret;
 }
 
-static void volume_progress(void *opaque, uint64_t done, uint64_t total)
+static void volume_report(BlockCryptoIO *v)
+{
+    uint64_t now = v->planned ? (double)v->done / v->planned * v->reserved : 0;
+
+    if (now > v->reported) {
+        job_progress_update(v->job, now - v->reported);
+        v->reported = now;
+    }
+}
+
+static void volume_plan(void *opaque, uint64_t work)
 {
     BlockCryptoIO *v = opaque;
 
-    if (total != v->total) {
-        v->total = total;
-        job_progress_set_remaining(v->job, total - v->done + v->after);
+    v->planned = work;
+    if (!v->reserved) {
+        block_crypto_io_reserve(v, work);
     }
-    job_progress_update(v->job, done - v->done);
-    v->done = done;
+}
+
+static void volume_advance(void *opaque, uint64_t work)
+{
+    BlockCryptoIO *v = opaque;
+
+    v->done = MIN(v->done + work, v->planned);
+    volume_report(v);
+}
+
+static void volume_activity(void *opaque, const char *what, int64_t ns)
+{
+    BlockCryptoIO *v = opaque;
+
+    job_set_activity(v->job, what, ns);
+}
+
+void block_crypto_io_reserve(BlockCryptoIO *v, uint64_t work)
+{
+    v->reserved = work;
+    job_progress_add_remaining(v->job, work);
+}
+
+void block_crypto_io_finish(BlockCryptoIO *v)
+{
+    v->done = v->planned = MAX(v->planned, 1);
+    volume_report(v);
+}
+
+uint64_t block_crypto_derive_work(int64_t iter_time_ms)
+{
+    return MIN(iter_time_ms ?: QCRYPTO_LUKS_DEFAULT_ITER_TIME_MS, UINT32_MAX) * QCRYPTO_LUKS_WORK_PER_MS;
 }
 
 static bool coroutine_fn volume_pause_point(void *opaque, Error **errp)
@@ -80,7 +120,9 @@ static void io_init(BlockCryptoIO *v, int64_t length, Job *job)
             .pread = volume_pread,
             .pwrite = volume_pwrite,
             .flush = volume_flush,
-            .progress = volume_progress,
+            .plan = volume_plan,
+            .advance = volume_advance,
+            .activity = volume_activity,
             .pause_point = volume_pause_point,
             .opaque = v,
             .length = length,

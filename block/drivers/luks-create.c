@@ -19,6 +19,7 @@ typedef struct NewHeader {
     const QCryptoBlockCreateOptionsLUKS *options;
     SecretBuffer *password;
     int64_t bytes;
+    uint64_t work;              /* reserved of the job's progress */
 } NewHeader;
 
 static void new_header_cleanup(NewHeader *n)
@@ -39,7 +40,7 @@ static void warn_weak_options(const QCryptoBlockCreateOptionsLUKS *options)
     }
 }
 
-static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *options, Error **errp)
+static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *options, Job *job, Error **errp)
 {
     uint64_t bytes;
 
@@ -58,6 +59,9 @@ static bool new_header_init(NewHeader *n, const QCryptoBlockCreateOptionsLUKS *o
     }
     warn_weak_options(options);
     block_crypto_warn_password(options->key_secret, n->password);
+    /* The volume may be preallocated first. */
+    n->work = block_crypto_derive_work(options->has_iter_time ? options->iter_time : 0);
+    job_progress_add_remaining(job, n->work);
     return true;
 }
 
@@ -72,7 +76,11 @@ static bool coroutine_fn new_header_write(const NewHeader *n, BlockBackend *blk,
     BlockCryptoIO v;
 
     block_crypto_blk_io_init(&v, blk, job);
+    v.reserved = n->work;
     g_autoptr(QCryptoLUKS) luks = qcrypto_luks_create(&v.io, &options, errp);
+    if (luks) {
+        block_crypto_io_finish(&v);
+    }
     return luks;
 }
 
@@ -135,7 +143,7 @@ bool coroutine_fn luks_co_create(const BlockdevCreateOptions *options, Job *job,
     g_auto(NewHeader) n = { 0 };
     bool ok = false;
 
-    if (!new_header_init(&n, qapi_BlockdevCreateOptionsLUKS_base(o), errp) ||
+    if (!new_header_init(&n, qapi_BlockdevCreateOptionsLUKS_base(o), job, errp) ||
         !luks_check_create_options(o, n.bytes, errp)) {
         return false;
     }
@@ -166,7 +174,7 @@ bool coroutine_fn luks_co_format(BlockBackend *file, BlockBackend *header,
 {
     g_auto(NewHeader) n = { 0 };
 
-    if (!new_header_init(&n, qapi_BlockdevFormatOptionsLUKS_base(&options->u.luks), errp)) {
+    if (!new_header_init(&n, qapi_BlockdevFormatOptionsLUKS_base(&options->u.luks), job, errp)) {
         return false;
     }
     if (!header) {

@@ -404,6 +404,14 @@ void job_progress_add_remaining(Job *job, uint64_t more)
     }
 }
 
+void job_set_activity(Job *job, const char *what, int64_t ns)
+{
+    if (job) {
+        job->activity = what;
+        job->activity_end_ns = ns ? qemu_clock_get_ns() + ns : 0;
+    }
+}
+
 void job_transition_to_ready(Job *job)
 {
     assert(job->status == JOB_STATUS_RUNNING);

@@ -84,9 +84,11 @@ static LUKSSealed *make_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     if (iterations == 0) {
         uint64_t ms = o->has_iter_time ? o->iter_time : QCRYPTO_LUKS_DEFAULT_ITER_TIME_MS;
 
-        iterations = luks_measure_iterations(header, &luks->alg, ms, luks->max_iterations);
+        iterations = luks_measure_iterations(io, header, &luks->alg, ms, luks->max_iterations);
         header->digest_iterations = luks_digest_iterations(header, &luks->alg, iterations);
     }
+    luks_plan(io, luks_key_work(header, &luks->alg, iterations) + luks_digest_work(header, &luks->alg) +
+                  header_area_bytes(header) - LUKS_ALIGN_BYTES);
     sealed = luks_seal(io, header, &luks->alg, luks->master_key, options->password, iterations,
                        errp);
     if (!sealed || !luks_digest_make(io, header, &luks->alg, luks->master_key, errp)) {

@@ -114,17 +114,18 @@ static bool mark_inactive(const QCryptoLUKSIO *io, const QCryptoLUKSErasePlan *p
 bool qcrypto_luks_erase_run(const QCryptoLUKSIO *io, QCryptoLUKSErasePlan *plan, unsigned passes,
                             Error **errp)
 {
-    LUKSProgress progress = { 0 };
+    uint64_t work = 0;
 
     passes = luks_overwrite_passes(passes, errp);
     if (!passes) {
         return false;
     }
     for (guint i = 0; i < plan->regions->len; i++) {
-        progress.total += luks_overwrite_work(region_at(plan, i)->length, passes);
+        work += luks_overwrite_work(region_at(plan, i)->length, passes);
     }
+    luks_plan(io, work);
     for (guint i = 0; i < plan->regions->len; i++) {
-        if (!luks_overwrite(io, region_at(plan, i), passes, &progress, errp)) {
+        if (!luks_overwrite(io, region_at(plan, i), passes, errp)) {
             return false;
         }
     }

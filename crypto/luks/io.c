@@ -74,9 +74,23 @@ bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp)
     return true;
 }
 
-void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total)
+void luks_plan(const QCryptoLUKSIO *io, uint64_t work)
 {
-    if (io->progress) {
-        io->progress(io->opaque, done, total);
+    if (io->plan) {
+        io->plan(io->opaque, work);
+    }
+}
+
+void luks_advance(const QCryptoLUKSIO *io, uint64_t work)
+{
+    if (io->advance) {
+        io->advance(io->opaque, work);
+    }
+}
+
+void luks_set_activity(const QCryptoLUKSIO *io, const char *what, int64_t ns)
+{
+    if (io->activity) {
+        io->activity(io->opaque, what, ns);
     }
 }

@@ -20,6 +20,16 @@ static bool pbkdf2_step(void *state, int64_t ns)
     return qcrypto_pbkdf2_step(state, ns);
 }
 
+static uint64_t pbkdf2_done(const void *state)
+{
+    return qcrypto_pbkdf2_iterations_done(state);
+}
+
+static uint64_t pbkdf2_total(const LUKSKDFParams *params, size_t nout)
+{
+    return qcrypto_pbkdf2_iterations_total(params->hash, params->iterations, nout);
+}
+
 static void pbkdf2_end(void *state)
 {
     qcrypto_pbkdf2_free(state);
@@ -28,6 +38,8 @@ static void pbkdf2_end(void *state)
 const LUKSKDF luks_kdf_pbkdf2 = {
     .begin = pbkdf2_begin,
     .step = pbkdf2_step,
+    .done = pbkdf2_done,
+    .total = pbkdf2_total,
     .end = pbkdf2_end,
     .rate = qcrypto_pbkdf2_count_iters_per_sec,
 };

@@ -26,6 +26,10 @@ typedef struct LUKSKDF {
     /* Work for about @ns nanoseconds; true once all is derived. */
     bool (*step)(void *state, int64_t ns);
 
+    /* For progress: iterations done, and those that @nout bytes take in all. */
+    uint64_t (*done)(const void *state);
+    uint64_t (*total)(const LUKSKDFParams *params, size_t nout);
+
     /* At any time, whether or not all is derived. */
     void (*end)(void *state);
 

@@ -13,6 +13,7 @@ int qcrypto_luks_keyslot_find(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 {
     SecretBuffer *master_key = NULL;
 
+    luks_plan(io, slot == QCRYPTO_LUKS_SLOT_ANY ? luks_find_work(luks, 0) : luks_try_work(luks, slot));
     slot = luks_find_keyslot(luks, io, password, slot, &master_key, failure, errp);
     secret_buffer_free(master_key);
     return slot;
@@ -22,7 +23,6 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                               const QCryptoLUKSKeyslotOptions *options, int *slot, Error **errp)
 {
     g_autoptr(LUKSSealed) sealed = NULL;
-    LUKSProgress progress;
     int target = options->slot;
 
     if (!luks->master_key) {
@@ -32,7 +32,9 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     if (!qcrypto_luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
     }
-    sealed = luks_seal_new_password(luks, io, luks->master_key, options, errp);
+    uint32_t iterations = luks_new_iterations(luks, io, options);
+    luks_plan(io, luks_key_work(&luks->header, &luks->alg, iterations) + luks_replace_work(luks, target, iterations));
+    sealed = luks_seal(io, &luks->header, &luks->alg, luks->master_key, options->new_password, iterations, errp);
     if (!sealed) {
         return false;
     }
@@ -42,10 +44,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     if (!qcrypto_luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
     }
-    progress = luks_wipe_progress(luks, luks_replace_wipes(luks, target),
-                                  QCRYPTO_LUKS_DEFAULT_PASSES);
-    if (!luks_replace_keyslot(luks, io, target, sealed, luks->master_key, options->new_password,
-                              &progress, errp)) {
+    if (!luks_replace_keyslot(luks, io, target, sealed, luks->master_key, options->new_password, errp)) {
         return false;
     }
     if (slot) {
@@ -57,7 +56,6 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
 bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                                  unsigned passes, bool force, Error **errp)
 {
-    LUKSProgress progress;
     ERRP_GUARD();
 
     passes = luks_overwrite_passes(passes, errp);
@@ -75,8 +73,8 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
         error_append_hint(errp, "Use --force if that is what you want.\n");
         return false;
     }
-    progress = luks_wipe_progress(luks, 1, passes);
-    return luks_wipe_keyslot(luks, io, slot, passes, &progress, errp);
+    luks_plan(io, luks_wipe_work(luks, passes));
+    return luks_wipe_keyslot(luks, io, slot, passes, errp);
 }
 
 /* Set @matches for each active keyslot that @password opens; an error where none does. */
@@ -84,8 +82,10 @@ static bool find_matches(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                          const SecretBuffer *password, bool *matches, unsigned *n,
                          QCryptoLUKSFailure *failure, Error **errp)
 {
-    int first = qcrypto_luks_keyslot_find(luks, io, password, QCRYPTO_LUKS_SLOT_ANY, failure, errp);
+    SecretBuffer *found = NULL;
+    int first = luks_find_keyslot(luks, io, password, QCRYPTO_LUKS_SLOT_ANY, &found, failure, errp);
 
+    secret_buffer_free(found);
     if (first < 0) {
         return false;
     }
@@ -115,13 +115,15 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
     bool matches[QCRYPTO_LUKS_KEYSLOTS] = { false };
     unsigned n = 0;
     g_autofree LUKSHeader *seen = NULL;
-    LUKSProgress progress;
 
     ERRP_GUARD();
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
     passes = luks_overwrite_passes(passes, errp);
-    if (!passes || !qcrypto_luks_refresh(luks, io, errp) ||
-        !find_matches(luks, io, password, matches, &n, failure, errp)) {
+    if (!passes || !qcrypto_luks_refresh(luks, io, errp)) {
+        return false;
+    }
+    luks_plan(io, luks_find_work(luks, 0) + qcrypto_luks_keyslots_active(luks) * luks_wipe_work(luks, passes));
+    if (!find_matches(luks, io, password, matches, &n, failure, errp)) {
         return false;
     }
     if (n == qcrypto_luks_keyslots_active(luks) && !force) {
@@ -138,9 +140,8 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
         error_setg(errp, "Keyslots were changed by another program meanwhile");
         return false;
     }
-    progress = luks_wipe_progress(luks, n, passes);
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
-        if (matches[i] && !luks_wipe_keyslot(luks, io, i, passes, &progress, errp)) {
+        if (matches[i] && !luks_wipe_keyslot(luks, io, i, passes, errp)) {
             return false;
         }
     }

@@ -23,32 +23,37 @@ static bool refresh_keeping(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int own,
 }
 
 static bool change_password(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_slot,
-                   const SecretBuffer *master_key, const QCryptoLUKSKeyslotOptions *options,
-                   int *slot, Error **errp)
+                            const SecretBuffer *master_key, const QCryptoLUKSKeyslotOptions *options,
+                            uint32_t iterations, int *slot, Error **errp)
 {
     g_autoptr(LUKSSealed) sealed = NULL;
-    LUKSProgress progress;
 
     if (!luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
         return false;
     }
-    sealed = luks_seal_new_password(luks, io, master_key, options, errp);
+    sealed = luks_seal(io, &luks->header, &luks->alg, master_key, options->new_password, iterations, errp);
     if (!sealed || !refresh_keeping(luks, io, old_slot, errp) ||
         !luks_choose_keyslot(luks, options, old_slot, slot, errp)) {
         return false;
     }
-    progress = luks_wipe_progress(luks, luks_replace_wipes(luks, *slot) + (*slot != old_slot),
-                                  QCRYPTO_LUKS_DEFAULT_PASSES);
-    if (!luks_replace_keyslot(luks, io, *slot, sealed, master_key, options->new_password,
-                              &progress, errp)) {
+    if (!luks_replace_keyslot(luks, io, *slot, sealed, master_key, options->new_password, errp)) {
         return false;
     }
     if (*slot == old_slot) {
         return true;
     }
     return luks_prove_keyslot(luks, io, options->new_password, *slot, master_key, errp) &&
-           luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, &progress,
-                                errp);
+           luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, errp);
+}
+
+/* The most that it can take, whichever keyslots turn out to be used: two wipes to replace one, and one of the old. */
+static uint64_t change_work(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOptions *options, uint32_t iterations)
+{
+    bool named = options->slot != QCRYPTO_LUKS_SLOT_ANY && qcrypto_luks_keyslot_is_active(luks, options->slot);
+    unsigned proofs = named && qcrypto_luks_keyslot_find_free(luks) >= 0 ? 2 : 1;
+
+    return luks_find_work(luks, 0) + luks_key_work(&luks->header, &luks->alg, iterations) +
+           proofs * luks_prove_work(luks, iterations) + 3 * luks_wipe_work(luks, QCRYPTO_LUKS_DEFAULT_PASSES);
 }
 
 bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
@@ -61,16 +66,20 @@ bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     int old_slot, new_slot;
 
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
-    if (!qcrypto_luks_refresh(luks, io, errp)) {
+    if (!qcrypto_luks_refresh(luks, io, errp) || !luks_check_supported(luks, failure, errp)) {
         return false;
     }
+    /* Measured before anything else, so that progress covers the whole. */
+    uint32_t iterations = luks_new_iterations(luks, io, options);
+    luks_plan(io, change_work(luks, options, iterations));
     old_slot = luks_find_keyslot(luks, io, old_password, QCRYPTO_LUKS_SLOT_ANY, &opened, failure,
                                  errp);
     if (old_slot < 0) {
         return false;
     }
     master_key = opened;
-    if (!change_password(luks, io, old_slot, master_key, options, &new_slot, errp)) {
+    luks_advance(io, luks_find_work(luks, old_slot + 1));
+    if (!change_password(luks, io, old_slot, master_key, options, iterations, &new_slot, errp)) {
         return false;
     }
     if (slot) {

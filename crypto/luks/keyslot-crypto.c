@@ -29,16 +29,40 @@ void luks_sealed_free(LUKSSealed *sealed)
  */
 #define DERIVE_SLICE_NS (50 * SCALE_MS)
 
+/* Progress of an iteration: the two blocks of 64 bytes that most hashes compress for it. */
+#define ITERATION_WORK 128
+
 typedef struct Derivation {
     const LUKSKDF *kdf;
     void *state;
+    int64_t spent_ns;
 } Derivation;
 
 static int derive_slice(void *opaque)
 {
-    const Derivation *d = opaque;
+    Derivation *d = opaque;
+    int64_t start_ns = qemu_clock_get_ns();
+    bool done = d->kdf->step(d->state, DERIVE_SLICE_NS);
 
-    return d->kdf->step(d->state, DERIVE_SLICE_NS);
+    d->spent_ns += qemu_clock_get_ns() - start_ns;
+    return done;
+}
+
+static uint64_t derivation_work(const LUKSAlgorithms *alg, uint32_t iterations, size_t nout)
+{
+    const LUKSKDFParams params = { .hash = alg->hash, .iterations = iterations };
+
+    return alg->kdf->total(&params, nout) * ITERATION_WORK;
+}
+
+uint64_t luks_key_work(const LUKSHeader *header, const LUKSAlgorithms *alg, uint32_t iterations)
+{
+    return derivation_work(alg, iterations, header->key_bytes);
+}
+
+uint64_t luks_digest_work(const LUKSHeader *header, const LUKSAlgorithms *alg)
+{
+    return derivation_work(alg, header->digest_iterations, LUKS_DIGEST_BYTES);
 }
 
 static bool derive_key(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const SecretBuffer *secret,
@@ -47,6 +71,7 @@ static bool derive_key(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const
 {
     const LUKSKDFParams params = { .hash = alg->hash, .iterations = iterations, .salt = salt };
     Derivation d = { .kdf = alg->kdf, .state = alg->kdf->begin(&params, secret, out, nout, errp) };
+    uint64_t total = alg->kdf->total(&params, nout), before = 0;
     bool done = false;
 
     if (!d.state) {
@@ -54,7 +79,12 @@ static bool derive_key(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const
     }
     while (!done && luks_pause_point(io, errp)) {
         done = thread_pool_submit_co(THREAD_POOL_LONG, derive_slice, &d);
+        uint64_t now = alg->kdf->done(d.state);
+        luks_advance(io, (now - before) * ITERATION_WORK);
+        luks_set_activity(io, "Deriving the key", (double)d.spent_ns / now * (total - now));
+        before = now;
     }
+    luks_set_activity(io, NULL, 0);
     d.kdf->end(d.state);
     return done;
 }
@@ -167,13 +197,15 @@ static int measure_worker(void *opaque)
     return 0;
 }
 
-uint32_t luks_measure_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
+uint32_t luks_measure_iterations(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlgorithms *alg,
                                  uint64_t iter_time_ms, uint64_t limit)
 {
     MeasureJob job = { .alg = alg, .nout = header->key_bytes };
     uint64_t iterations;
 
+    luks_set_activity(io, "Measuring the speed of this machine", 0);
     thread_pool_submit_co(THREAD_POOL_LONG, measure_worker, &job);
+    luks_set_activity(io, NULL, 0);
     if (__builtin_mul_overflow(job.rate, iter_time_ms, &iterations)) {
         iterations = UINT64_MAX;
     }

@@ -44,6 +44,10 @@ int luks_unseal(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlg
                 int slot, const SecretBuffer *password, SecretBuffer *material,
                 SecretBuffer **master_key, Error **errp);
 
+/* What deriving a keyslot's key adds to the progress, and what the digest of a master key does. */
+uint64_t luks_key_work(const LUKSHeader *header, const LUKSAlgorithms *alg, uint32_t iterations);
+uint64_t luks_digest_work(const LUKSHeader *header, const LUKSAlgorithms *alg);
+
 /* Set the digest of @header to that of @master_key, with its digest_salt and digest_iterations. */
 bool luks_digest_make(const QCryptoLUKSIO *io, LUKSHeader *header, const LUKSAlgorithms *alg,
                       const SecretBuffer *master_key, Error **errp);
@@ -52,7 +56,7 @@ bool luks_digest_make(const QCryptoLUKSIO *io, LUKSHeader *header, const LUKSAlg
  * Iterations that make deriving a key of @header take @iter_time_ms on this machine: at least
  * LUKS_MIN_ITERATIONS, and at most @limit, so that we never make what we refuse to open.
  */
-uint32_t luks_measure_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
+uint32_t luks_measure_iterations(const QCryptoLUKSIO *io, const LUKSHeader *header, const LUKSAlgorithms *alg,
                                  uint64_t iter_time_ms, uint64_t limit);
 
 /* The iterations of the master key digest that go with those of a keyslot. */

@@ -110,15 +110,12 @@ bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
     return luks_write_entry(luks, io, header, slot, errp);
 }
 
-LUKSProgress luks_wipe_progress(const QCryptoLUKS *luks, unsigned keyslots, unsigned passes)
+uint64_t luks_wipe_work(const QCryptoLUKS *luks, unsigned passes)
 {
-    return (LUKSProgress) {
-        .total = keyslots * luks_overwrite_work(luks_material_bytes(&luks->header), passes),
-    };
+    return luks_overwrite_work(luks_material_bytes(&luks->header), passes);
 }
 
-bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes,
-                       LUKSProgress *progress, Error **errp)
+bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes, Error **errp)
 {
     g_autofree LUKSHeader *header = NULL;
     g_autofree char *what = g_strdup_printf("keyslot %d material", slot);
@@ -130,7 +127,7 @@ bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, uns
     };
     LUKSKeyslot *entry;
 
-    if (!luks_overwrite(io, &region, passes, progress, errp)) {
+    if (!luks_overwrite(io, &region, passes, errp)) {
         return false;
     }
     header = g_memdup2(&luks->header, sizeof(*header));

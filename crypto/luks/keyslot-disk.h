@@ -24,11 +24,8 @@ bool luks_store_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                         const LUKSSealed *sealed, const SecretBuffer *master_key, Error **errp);
 
 /* Overwrite the material of @slot @passes times, then make it inactive, unless it is already. */
-bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes,
-                       LUKSProgress *progress, Error **errp);
-
-/* Progress of an operation that wipes @keyslots keyslots, which is most of what it writes. */
-LUKSProgress luks_wipe_progress(const QCryptoLUKS *luks, unsigned keyslots, unsigned passes);
+bool luks_wipe_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot, unsigned passes, Error **errp);
+uint64_t luks_wipe_work(const QCryptoLUKS *luks, unsigned passes);
 
 /*
  * Write @header where it differs from what is on disk, as one change of the state of one keyslot:

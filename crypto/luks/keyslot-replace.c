@@ -46,19 +46,14 @@ bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOption
     return true;
 }
 
-LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
-                                   const SecretBuffer *master_key,
-                                   const QCryptoLUKSKeyslotOptions *options, Error **errp)
+uint32_t luks_new_iterations(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                             const QCryptoLUKSKeyslotOptions *options)
 {
     uint64_t ms = options->iter_time_ms ? options->iter_time_ms
                                         : QCRYPTO_LUKS_DEFAULT_ITER_TIME_MS;
-    uint32_t iterations = options->force_iterations;
 
-    if (iterations == 0) {
-        iterations = luks_measure_iterations(&luks->header, &luks->alg, ms, luks->max_iterations);
-    }
-    return luks_seal(io, &luks->header, &luks->alg, master_key, options->new_password, iterations,
-                     errp);
+    return options->force_iterations ?: luks_measure_iterations(io, &luks->header, &luks->alg, ms,
+                                                                luks->max_iterations);
 }
 
 bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
@@ -91,17 +86,24 @@ bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     return same;
 }
 
-unsigned luks_replace_wipes(const QCryptoLUKS *luks, int slot)
+uint64_t luks_prove_work(const QCryptoLUKS *luks, uint32_t iterations)
 {
+    return luks_key_work(&luks->header, &luks->alg, iterations) + luks_digest_work(&luks->header, &luks->alg);
+}
+
+uint64_t luks_replace_work(const QCryptoLUKS *luks, int slot, uint32_t iterations)
+{
+    uint64_t wipe = luks_wipe_work(luks, QCRYPTO_LUKS_DEFAULT_PASSES);
+
     if (!qcrypto_luks_keyslot_is_active(luks, slot)) {
         return 0;
     }
-    return qcrypto_luks_keyslot_find_free(luks) >= 0 ? 2 : 1;
+    return qcrypto_luks_keyslot_find_free(luks) >= 0 ? luks_prove_work(luks, iterations) + 2 * wipe : wipe;
 }
 
 bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                           const LUKSSealed *sealed, const SecretBuffer *master_key,
-                          const SecretBuffer *new_password, LUKSProgress *progress, Error **errp)
+                          const SecretBuffer *new_password, Error **errp)
 {
     QCryptoLUKSIO steady = *io;
     int via;
@@ -119,9 +121,7 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
         steady.pause_point = NULL;
         io = &steady;
     }
-    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, progress, errp) &&
+    return luks_wipe_keyslot(luks, io, slot, QCRYPTO_LUKS_DEFAULT_PASSES, errp) &&
            luks_store_keyslot(luks, io, slot, sealed, master_key, errp) &&
-           (via < 0 ||
-               luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, progress,
-                                    errp));
+           (via < 0 || luks_wipe_keyslot(luks, io, via, QCRYPTO_LUKS_DEFAULT_PASSES, errp));
 }

@@ -17,22 +17,24 @@ bool luks_check_slot_number(int slot, Error **errp);
 bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOptions *options, int own,
                          int *slot, Error **errp);
 
-/* Seal @master_key under the new password of @options. */
-LUKSSealed *luks_seal_new_password(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
-                                   const SecretBuffer *master_key,
-                                   const QCryptoLUKSKeyslotOptions *options, Error **errp);
+/* The iterations that @options ask for, which may have to be measured. */
+uint32_t luks_new_iterations(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                             const QCryptoLUKSKeyslotOptions *options);
 
 /*
  * Store @sealed in @slot. Where that is active: store it in a free one, prove that @new_password
  * opens it, wipe @slot, store it there, wipe the free one. Where none is free, @slot is wiped
- * first. @progress: of luks_replace_wipes() keyslots, and those that the caller wipes itself.
+ * first.
  */
 bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
                           const LUKSSealed *sealed, const SecretBuffer *master_key,
-                          const SecretBuffer *new_password, LUKSProgress *progress, Error **errp);
+                          const SecretBuffer *new_password, Error **errp);
 
-/* How many keyslots that will wipe, with QCRYPTO_LUKS_DEFAULT_PASSES. */
-unsigned luks_replace_wipes(const QCryptoLUKS *luks, int slot);
+/* The work of that, with a key of @iterations. */
+uint64_t luks_replace_work(const QCryptoLUKS *luks, int slot, uint32_t iterations);
+
+/* Work of luks_prove_keyslot() with a keyslot of @iterations. */
+uint64_t luks_prove_work(const QCryptoLUKS *luks, uint32_t iterations);
 
 /* Prove, from the volume alone, that @password opens @slot and gives @master_key. */
 bool luks_prove_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,

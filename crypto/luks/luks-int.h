@@ -74,6 +74,10 @@ int luks_find_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                       const SecretBuffer *password, int slot, SecretBuffer **master_key,
                       QCryptoLUKSFailure *failure, Error **errp);
 
+/* Work of trying a password in keyslot @slot, and in all active ones from @first on. */
+uint64_t luks_try_work(const QCryptoLUKS *luks, int slot);
+uint64_t luks_find_work(const QCryptoLUKS *luks, int first);
+
 /* The password is wrong: say so, and whatever may explain it. @slot: -1 where all active keyslots were tried. */
 void luks_wrong_password(const SecretBuffer *password, int slot, QCryptoLUKSFailure *failure, Error **errp);
 
@@ -94,7 +98,9 @@ bool luks_pread(const QCryptoLUKSIO *io, uint64_t offset, void *buf, uint64_t by
 bool luks_pwrite(const QCryptoLUKSIO *io, uint64_t offset, const void *buf, uint64_t bytes,
                  const char *what, Error **errp);
 bool luks_flush(const QCryptoLUKSIO *io, const char *what, Error **errp);
-void luks_progress(const QCryptoLUKSIO *io, uint64_t done, uint64_t total);
+void luks_plan(const QCryptoLUKSIO *io, uint64_t work);
+void luks_advance(const QCryptoLUKSIO *io, uint64_t work);
+void luks_set_activity(const QCryptoLUKSIO *io, const char *what, int64_t ns);
 bool luks_pause_point(const QCryptoLUKSIO *io, Error **errp);
 
 #endif

@@ -156,6 +156,27 @@ void luks_wrong_password(const SecretBuffer *password, int slot, QCryptoLUKSFail
     }
 }
 
+uint64_t luks_try_work(const QCryptoLUKS *luks, int slot)
+{
+    const LUKSHeader *header = &luks->header;
+
+    if (luks->unsupported || !qcrypto_luks_keyslot_is_active(luks, slot) ||
+        header->slots[slot].iterations > luks->max_iterations) {
+        return 0;
+    }
+    return luks_key_work(header, &luks->alg, header->slots[slot].iterations) + luks_digest_work(header, &luks->alg);
+}
+
+uint64_t luks_find_work(const QCryptoLUKS *luks, int first)
+{
+    uint64_t work = 0;
+
+    for (int i = first; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        work += luks_try_work(luks, i);
+    }
+    return work;
+}
+
 /* One that is refused or cannot be read does not keep the others from being tried. */
 static int try_all_keyslots(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                             const SecretBuffer *password, SecretBuffer **master_key,
@@ -242,6 +263,7 @@ QCryptoLUKS *qcrypto_luks_open(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOpt
         return NULL;
     }
     if (options->password) {
+        luks_plan(io, luks_find_work(luks, 0));
         if (luks_find_keyslot(luks, io, options->password, QCRYPTO_LUKS_SLOT_ANY, &master_key,
                               failure, errp) < 0) {
             return NULL;

@@ -49,16 +49,8 @@ static void pattern_fill(const QCryptoSectorCipher *pattern, uint64_t offset, ui
                             bytes / QCRYPTO_LUKS_SECTOR_SIZE);
 }
 
-static void advance_progress(const QCryptoLUKSIO *io, LUKSProgress *progress, uint64_t bytes)
-{
-    if (progress) {
-        progress->done += bytes;
-        luks_progress(io, progress->done, progress->total);
-    }
-}
-
 static bool write_pass(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region,
-                       const QCryptoSectorCipher *pattern, LUKSProgress *progress, Error **errp)
+                       const QCryptoSectorCipher *pattern, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(MIN((uint64_t)CHUNK_BYTES, region->length));
 
@@ -71,13 +63,13 @@ static bool write_pass(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region,
         }
         done += bytes;
         region->written = MAX(region->written, done);
-        advance_progress(io, progress, bytes);
+        luks_advance(io, bytes);
     }
     return true;
 }
 
 static bool verify_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region,
-                      const QCryptoSectorCipher *pattern, LUKSProgress *progress, Error **errp)
+                        const QCryptoSectorCipher *pattern, Error **errp)
 {
     size_t chunk = MIN((uint64_t)CHUNK_BYTES, region->length);
     g_autofree uint8_t *buf = g_malloc(chunk);
@@ -96,13 +88,12 @@ static bool verify_pass(const QCryptoLUKSIO *io, const QCryptoLUKSRegion *region
             return false;
         }
         done += bytes;
-        advance_progress(io, progress, bytes);
+        luks_advance(io, bytes);
     }
     return true;
 }
 
-bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes,
-                    LUKSProgress *progress, Error **errp)
+bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes, Error **errp)
 {
     region->written = 0;
     region->passes = 0;
@@ -110,12 +101,12 @@ bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned
     for (unsigned pass = 0; pass < passes; pass++) {
         g_autoptr(QCryptoSectorCipher) pattern = pattern_new(errp);
 
-        if (!pattern || !write_pass(io, region, pattern, progress, errp) ||
+        if (!pattern || !write_pass(io, region, pattern, errp) ||
             !luks_flush(io, region->what, errp)) {
             return false;
         }
         region->passes++;
-        if (region->passes == passes && !verify_pass(io, region, pattern, progress, errp)) {
+        if (region->passes == passes && !verify_pass(io, region, pattern, errp)) {
             return false;
         }
     }
@@ -130,5 +121,5 @@ bool luks_fill_random(const QCryptoLUKSIO *io, uint64_t offset, uint64_t length,
     QCryptoLUKSRegion region = { .offset = offset, .length = length, .what = copy };
     g_autoptr(QCryptoSectorCipher) pattern = pattern_new(errp);
 
-    return pattern && write_pass(io, &region, pattern, NULL, errp);
+    return pattern && write_pass(io, &region, pattern, errp);
 }

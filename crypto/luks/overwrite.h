@@ -8,13 +8,7 @@
 
 #include "crypto/luks.h"
 
-/* Progress of a sequence of overwrites that is reported as one. */
-typedef struct LUKSProgress {
-    uint64_t done;
-    uint64_t total;
-} LUKSProgress;
-
-/* Bytes that overwriting @length bytes @passes times reads and writes. */
+/* Work of overwriting @length bytes @passes times: the bytes that it reads and writes. */
 uint64_t luks_overwrite_work(uint64_t length, unsigned passes);
 
 /* The number of passes that @passes asks for (0: the default), or 0 with an error. */
@@ -23,10 +17,9 @@ unsigned luks_overwrite_passes(unsigned passes, Error **errp);
 /*
  * Write random bytes over @region->offset, @region->length as often as @passes says, flushing
  * after each pass, and compare what is read back with the last. Updates @region->passes and
- * @region->verified. @progress may be NULL.
+ * @region->verified.
  */
-bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes,
-                    LUKSProgress *progress, Error **errp);
+bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes, Error **errp);
 
 /* Fill @length bytes from @offset with random bytes once, without flushing or reading back. */
 bool luks_fill_random(const QCryptoLUKSIO *io, uint64_t offset, uint64_t length, const char *what,

@@ -167,6 +167,8 @@ struct Job {
     JobTxn *txn;                /* never NULL before the job is concluded */
     uint64_t progress_current;
     uint64_t progress_total;
+    const char *activity;       /* what the job does now, for people; NULL: nothing worth mentioning */
+    int64_t activity_end_ns;    /* when that is expected to be over; 0: not known */
     int64_t speed;              /* bytes per second; 0: no limit */
     bool started;
     bool user_paused;
@@ -246,6 +248,8 @@ void coroutine_fn job_end_all(void);
 void job_progress_update(Job *job, uint64_t done);              /* @done more units are done */
 void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = current + remaining */
 void job_progress_add_remaining(Job *job, uint64_t more);       /* @more units are yet to be done */
+/* What the job does from now on (a string literal; NULL: nothing worth mentioning), and for how long (0: not known). */
+void job_set_activity(Job *job, const char *what, int64_t ns);
 /* The job is ready: from now on it can be ended with job_complete(). */
 void job_transition_to_ready(Job *job);
 

@@ -49,6 +49,9 @@
 #define QCRYPTO_LUKS_KEYSLOTS 8
 #define QCRYPTO_LUKS_DEFAULT_ITER_TIME_MS 2000
 
+/* Progress of a millisecond of key derivation, where some has to be reserved before the machine is measured. */
+#define QCRYPTO_LUKS_WORK_PER_MS UINT64_C(1000000)
+
 /* Overwriting passes where nobody says otherwise, and the most that make sense. */
 #define QCRYPTO_LUKS_DEFAULT_PASSES 3
 #define QCRYPTO_LUKS_MAX_PASSES 100
@@ -79,8 +82,18 @@ typedef struct QCryptoLUKSIO {
     void *opaque;
     uint64_t length;        /* bytes; rounded down to 512 by whoever looks */
 
-    /* Optional: called as work goes on, with @done growing up to @total; the unit is bytes. */
-    void (*progress)(void *opaque, uint64_t done, uint64_t total);
+    /*
+     * Optional, for progress: up to @work more is to be done (once an operation, before its slow part), and @work of it
+     * is done. The unit is a byte that is read, written or hashed; an iteration of PBKDF2 counts as 128 of them.
+     */
+    void (*plan)(void *opaque, uint64_t work);
+    void (*advance)(void *opaque, uint64_t work);
+
+    /*
+     * Optional: what is going on from now, in words for people (a literal; NULL: nothing that takes long), and for how
+     * many nanoseconds (0: not known).
+     */
+    void (*activity)(void *opaque, const char *what, int64_t ns);
 
     /*
      * Optional: called before each read, write and flush, and every 50 ms while a key is derived,

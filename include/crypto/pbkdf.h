@@ -54,6 +54,10 @@ QCryptoPBKDF2 *qcrypto_pbkdf2_new(QCryptoHashAlgo hash, const void *pass, size_t
  */
 bool qcrypto_pbkdf2_step(QCryptoPBKDF2 *kdf, int64_t ns);
 
+/* For progress: iterations done, and those that a derivation takes in all: @iterations for each digest of the key. */
+uint64_t qcrypto_pbkdf2_iterations_done(const QCryptoPBKDF2 *kdf);
+uint64_t qcrypto_pbkdf2_iterations_total(QCryptoHashAlgo hash, uint64_t iterations, size_t nout);
+
 /* At any time. */
 void qcrypto_pbkdf2_free(QCryptoPBKDF2 *kdf);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoPBKDF2, qcrypto_pbkdf2_free)

@@ -207,6 +207,24 @@ def test_queries_answer_while_a_key_is_derived(qmp, volume):
     assert opens(volume, 1)
 
 
+@pytest.mark.parametrize('command, arguments', [
+    ('blockdev-keyslot-add', {'node_name': 'format', 'new_secret': 's1', 'iter_time': 400}),
+    ('blockdev-keyslot-change', {'node_name': 'format', 'old_secret': 's0', 'new_secret': 's1', 'iter_time': 400}),
+    ('x-blockdev-amend', {'node_name': 'format', 'options': {
+        'driver': 'luks', 'state': 'active', 'secret': 's0', 'new-secret': 's1', 'iter-time': 400}}),
+])
+def test_progress_while_a_key_is_derived(qmp, volume, command, arguments):
+    qmp.cmd(command, job_id='j', **arguments)
+    steps = []
+    while not steps or job['status'] != 'concluded':
+        job, = qmp.cmd('query-jobs')
+        steps.append(job['current-progress'] / max(job['total-progress'], 1))
+        time.sleep(0.02)
+    assert 'error' not in job
+    assert steps == sorted(steps) and steps[-1] == 1
+    assert len({step for step in steps if 0.05 < step < 0.95}) >= 3, steps
+
+
 def test_shutdown_cancels_jobs(daemon, volume):
     qmp = daemon.qmp
     qmp.cmd('blockdev-keyslot-add', job_id='slow', node_name='format', new_secret='s1', iter_time=2000)

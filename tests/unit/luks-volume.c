@@ -47,17 +47,28 @@ static int volume_flush(void *opaque)
     return 0;
 }
 
-static void volume_progress(void *opaque, uint64_t done, uint64_t total)
+static void volume_plan(void *opaque, uint64_t work)
 {
     Volume *v = opaque;
 
-    g_assert_cmpuint(done, <=, total);
-    if (v->last_done < v->last_total) {
-        g_assert_cmpuint(done, >, v->last_done);
-        g_assert_cmpuint(total, ==, v->last_total);
-    }
-    v->last_done = done;
-    v->last_total = total;
+    v->done = 0;
+    v->planned = work;
+}
+
+static void volume_advance(void *opaque, uint64_t work)
+{
+    Volume *v = opaque;
+
+    v->done += work;
+    g_assert_cmpuint(v->done, <=, v->planned);
+}
+
+static void volume_activity(void *opaque, const char *what, int64_t ns)
+{
+    Volume *v = opaque;
+
+    v->activity = what;
+    v->n_measured += what && g_str_has_prefix(what, "Measuring");
 }
 
 static bool volume_pause_point(void *opaque, Error **errp)
@@ -89,7 +100,9 @@ Volume *volume_new(uint64_t bytes)
         .pread = volume_pread,
         .pwrite = volume_pwrite,
         .flush = volume_flush,
-        .progress = volume_progress,
+        .plan = volume_plan,
+        .advance = volume_advance,
+        .activity = volume_activity,
         .pause_point = volume_pause_point,
         .opaque = v,
     };
@@ -121,8 +134,8 @@ void volume_clear_log(Volume *v)
     g_array_set_size(v->log, 0);
     v->n_reads = 0;
     v->n_writes = 0;
-    v->last_done = 0;
-    v->last_total = 0;
+    v->done = 0;
+    v->planned = 0;
 }
 
 SecretBuffer *password_new(const char *text)

@@ -28,7 +28,9 @@ typedef struct Volume {
     bool forget_writes;         /* report success, but change nothing */
     int cancel_at;              /* cancel at this pause point, counted from 1; 0: never */
     int n_pause_points;
-    uint64_t last_done, last_total;
+    uint64_t done, planned;     /* of the last operation */
+    const char *activity;       /* now; NULL: none */
+    unsigned n_measured;        /* how often it was to measure the machine */
     QCryptoLUKSIO io;
 } Volume;
 

@@ -7,6 +7,10 @@
 
 #include "luks-volume.h"
 
+/* Progress of deriving a key of 64 bytes with sha256, and of trying a password, with the digest. */
+#define KEY_WORK (2 * TEST_ITERATIONS * 128)
+#define PROVE_WORK (KEY_WORK + TEST_ITERATIONS * 128)
+
 /* Create a volume with password "0" in keyslot 0, and so on up to @n of them. */
 static Volume *volume_with(int n, QCryptoLUKS **luks)
 {
@@ -98,9 +102,25 @@ static void test_add_force(void)
     qcrypto_luks_keyslot_add(luks, &v->io, &ko, &slot, &error_abort);
     g_assert_cmpint(slot, ==, 0);
     g_assert_cmpuint(qcrypto_luks_keyslots_active(luks), ==, 2);
-    g_assert_cmpuint(v->last_done, ==, v->last_total);
-    g_assert_cmpuint(v->last_total, ==, 2 * (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
+    g_assert_cmpuint(v->done, ==, v->planned);
+    g_assert_cmpuint(v->planned, ==, KEY_WORK + PROVE_WORK + 2 * (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
+    g_assert_null(v->activity);
     assert_opening(v, luks, "19");
+    qcrypto_luks_free(luks);
+}
+
+/* What takes long is named while it lasts: so is finding out how many iterations there are to be. */
+static void test_add_measures(void)
+{
+    QCryptoLUKS *luks;
+    g_autoptr(Volume) v = volume_with(1, &luks);
+    g_autoptr(SecretBuffer) pw = password_new("1");
+    QCryptoLUKSKeyslotOptions ko = { .new_password = pw, .slot = QCRYPTO_LUKS_SLOT_ANY, .iter_time_ms = 1 };
+
+    qcrypto_luks_keyslot_add(luks, &v->io, &ko, NULL, &error_abort);
+    g_assert_cmpuint(v->n_measured, ==, 1);
+    g_assert_cmpuint(v->done, ==, v->planned);
+    g_assert_null(v->activity);
     qcrypto_luks_free(luks);
 }
 
@@ -112,9 +132,9 @@ static void test_remove(void)
     g_autoptr(Error) err = NULL;
 
     qcrypto_luks_keyslot_remove(luks, &v->io, 1, 5, false, &error_abort);
+    g_assert_cmpint(v->done, ==, v->planned);
+    g_assert_cmpint(v->planned, ==, 6 * 256000);
     assert_opening(v, luks, "02");
-    g_assert_cmpint(v->last_done, ==, v->last_total);
-    g_assert_cmpint(v->last_total, ==, 6 * 256000);
     for (size_t i = 0; i < 256000; i += 512) {
         g_assert_true(memcmp(material + i, v->data + 4096 + 258048 + i, 512) != 0);
     }
@@ -242,7 +262,9 @@ static void test_change(void)
 
     change(v, luks, "0", "2", -1, false, &slot, &error_abort);
     g_assert_cmpint(slot, ==, 2);
-    g_assert_cmpuint(v->last_total, ==, (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
+    /* what it found out of two keyslots, the new key, its proof and the wipe, out of the three that there may be */
+    g_assert_cmpuint(v->done, ==, 3 * PROVE_WORK + KEY_WORK + (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
+    g_assert_cmpuint(v->planned, ==, v->done + 2 * (QCRYPTO_LUKS_DEFAULT_PASSES + 1) * 256000);
     assert_opening(v, luks, "12");
 
     /* into the same keyslot, with a handle that has no key */
@@ -297,7 +319,7 @@ static void cancel_everywhere(int n, bool force)
 
         memcpy(v->data, before, v->bytes);
         qcrypto_luks_refresh(luks, &v->io, &error_abort);
-        v->last_done = v->n_pause_points = 0;
+        v->n_pause_points = 0;
         v->cancel_at = at;
         cancelled = !change(v, luks, "1", "new", -1, force, &slot, &err);
         v->cancel_at = 0;
@@ -391,6 +413,7 @@ int main(int argc, char **argv)
     g_test_add_func("/luks/keyslot/add-all", test_add_all);
     g_test_add_func("/luks/keyslot/add-refusals", test_add_refusals);
     g_test_add_func("/luks/keyslot/add-force", test_add_force);
+    g_test_add_func("/luks/keyslot/add-measures", test_add_measures);
     g_test_add_func("/luks/keyslot/remove", test_remove);
     g_test_add_func("/luks/keyslot/remove-read-back", test_remove_read_back);
     g_test_add_func("/luks/keyslot/remove-password", test_remove_password);
