@@ -10,7 +10,8 @@ import time
 import pytest
 
 from images import FAST, MIB, secret, write_pieces
-from programs import QEMU_IMG, qemu_img, secret_object
+from programs import QEMU_IMG, password_file, qemu_img, secret_object
+from terminal import Terminal
 
 SLOW = 'key-secret=s,iter-time=2000'
 
@@ -108,3 +109,50 @@ def test_a_second_signal_kills(slow_create):
             proc.send_signal(signal.SIGINT)
             proc.communicate(timeout=5)
             assert proc.returncode == -signal.SIGINT
+
+
+def shown_on_terminal(*argv):
+    """What a command shows on a terminal, line by line, a redrawn line as several; it must succeed."""
+    terminal = Terminal(*argv)
+    assert terminal.finish() == 0, terminal.output
+    return [line.rstrip() for line in re.split(r'[\r\n]+', terminal.output.decode()) if line.strip()]
+
+
+def assert_derivation_shows(lines):
+    """That the percentages go up in many steps, with words for what takes the time."""
+    shown = [re.fullmatch(r'    \((\d+\.\d\d)/100%\)(?:  (.*))?', line) for line in lines]
+    steps = [float(match[1]) for match in shown if match]
+    words = {re.sub(r'\d+', 'N', match[2]) for match in shown if match and match[2]}
+    assert steps == sorted(steps) and steps[0] == 0 and steps[-1] == 100
+    assert len([step for step in steps if 5 < step < 95]) >= 3, steps
+    words.discard('Measuring the speed of this machine')        # which may be over before it is drawn
+    assert words == {'Deriving the key, about N s'}
+
+
+def test_deriving_a_key_shows(tmp_path):
+    """As a terminal shows it: each of these worked in silence between 0 and 100 %."""
+    image, volume = tmp_path / 'image', write_pieces(tmp_path / 'volume', 8 * MIB)
+    old, new = password_file(tmp_path, b'old'), password_file(tmp_path, b'new')
+    assert_derivation_shows(shown_on_terminal('create', '-p', '-f', 'luks', '-o', 'iter-time=400', '--key-file', old,
+                                              image, '64k'))
+    assert_derivation_shows(shown_on_terminal('format', '-p', '-o', 'iter-time=400', '--key-file', old, volume))
+    for command in ['add', 'change']:
+        assert_derivation_shows(shown_on_terminal('keyslot', command, '-p', '--iter-time', '400', '--key-file', old,
+                                                  '--new-key-file', new, image))
+
+
+def test_programs_read_no_words(tmp_path):
+    """What is no terminal gets percentages alone, as QEMU prints them."""
+    argv = ['create', '-q', '-p', '-f', 'luks', '-o', 'iter-time=400', '--key-file', password_file(tmp_path, b'pw'),
+            tmp_path / 'image', '64k']
+    text = qemu_img(*argv, text=False).stdout.decode()
+    assert re.fullmatch(r'(    \(\d+\.\d\d/100%\)\r)+\n', text) and text.count('\r') > 5
+
+
+def test_preallocation_and_key_count_together(tmp_path):
+    """The key is derived once all is preallocated: it must not begin at 100 %."""
+    lines = shown_on_terminal('create', '-p', '-f', 'luks', '-o', 'iter-time=400,preallocation=full', '--key-file',
+                              password_file(tmp_path, b'pw'), tmp_path / 'image', '256M')
+    assert_derivation_shows(lines)
+    first = next(line for line in lines if 'Deriving' in line)
+    assert 10 < float(re.search(r'\d+\.\d+', first)[0]) < 90, first

@@ -7,7 +7,8 @@
  *     ...
  *     tool_progress_end();
  *
- * Draws "    (12.34/100%)" and a carriage return on standard output, as qemu-img always did: programs read it.
+ * Draws "    (12.34/100%)" and a carriage return on standard output, as qemu-img always did: programs read it. On a
+ * terminal, what is going on stands behind it: "    (12.34/100%)  Deriving the key, about 2 s".
  * Where it is not asked for, SIGUSR1 prints the state once to standard error.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -20,6 +21,11 @@
 void tool_progress_start(bool show);
 /* Units are the caller's; a @total of 0 is not yet known. */
 void tool_progress_set(uint64_t done, uint64_t total);
+/*
+ * @what is going on (NULL: nothing worth mentioning) takes about @remaining_ns more (0 or less: not known). It shows
+ * with the next tool_progress_set().
+ */
+void tool_progress_set_activity(const char *what, int64_t remaining_ns);
 void tool_progress_end(void);
 
 /* The handler of SIGUSR1, from the start of the program on. */

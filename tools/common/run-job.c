@@ -57,8 +57,11 @@ typedef struct Watch {
 static void watch_tick(void *opaque)
 {
     Watch *watch = opaque;
+    const Job *job = watch->job;
+    int64_t now = qemu_clock_get_ns();
 
-    tool_progress_set(watch->job->progress_current, watch->job->progress_total);
+    tool_progress_set_activity(job->activity, job->activity_end_ns - now);
+    tool_progress_set(job->progress_current, job->progress_total);
     if (cancel_pending) {
         cancel_pending = 0;
         job_user_cancel(watch->job, true, NULL);
@@ -66,7 +69,7 @@ static void watch_tick(void *opaque)
         throttle_groups_lift_limits();
         bdrv_cancel_in_flight_later();
     }
-    aio_timer_mod_ns(watch->timer, qemu_clock_get_ns() + DRAW_INTERVAL_NS);
+    aio_timer_mod_ns(watch->timer, now + DRAW_INTERVAL_NS);
 }
 
 bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bool show, Error **errp)
@@ -95,6 +98,7 @@ bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bo
     ok = job_run_co(&tool_job->common, errp);
 
     aio_timer_free(watch.timer);
+    tool_progress_set_activity(NULL, 0);
     if (ok) {
         tool_progress_set(1, 1);
     }
