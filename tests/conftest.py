@@ -1,4 +1,4 @@
-"""What all tests of the programs share; see programs.py for running them.
+"""Shared by all tests of the programs; see programs.py for running them.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -8,13 +8,13 @@ import pytest
 
 import programs
 
-# A shell without job control starts what runs in the background with this signal ignored, and programs inherit that.
+# A shell without job control starts background programs with this signal ignored, and they pass that on.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out what the sanitizers do not bear, where BUILD_DIR was built with them."""
+    """Skip tests that do not work with sanitizers, if BUILD_DIR was built with them."""
     if not any(item.get_closest_marker('plain_build') for item in items):
         return
     if programs.build_option('b_sanitize') == 'none':
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(name='pki', scope='session')
 def fixture_pki(tmp_path_factory):
-    """A directory with a CA, a server localhost, and a client CN=tester; in other/ the same of another CA."""
+    """A directory with a CA, a server localhost, and a client CN=tester; in other/ the same from another CA."""
     top = tmp_path_factory.mktemp('pki')
     for directory in (top, top / 'other'):
         directory.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Images for tests: contents that show mistakes, and how to name encrypted ones.
+"""Images for tests: contents that reveal mistakes, and how to name encrypted ones.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -22,17 +22,17 @@ def write_pieces(path, length, *pieces, seed=1):
 
 
 def whole_sectors(data):
-    """What programs see of a raw file with DATA."""
+    """The contents of a raw file with DATA as programs see it."""
     return data + bytes(-len(data) % 512)
 
 
 def disk_bytes(path):
-    """What a file takes on disk."""
+    """Bytes that a file takes on disk."""
     return path.stat().st_blocks * 512
 
 
 def same_space(a, b, more=0):
-    """Whether A takes as much on disk as B, and MORE, but for a few blocks of the file system's own."""
+    """Whether A takes as much on disk as B plus MORE, give or take a few blocks of the file system."""
     return abs(disk_bytes(a) - disk_bytes(b) - more) <= 32768
 
 
@@ -47,7 +47,7 @@ def secret(tmp_path, ident='sec0', password=b'password'):
 
 
 def debian_luks(*args):
-    """Run QEMU's own qemu-img for something that derives keys, which now and then fails to measure its speed."""
+    """Run QEMU's own qemu-img with a command that derives keys, which sometimes fails to measure its speed."""
     for attempt in range(10):
         done = debian_qemu_img(*args, status=None)
         if done.returncode == 0:

@@ -1,4 +1,4 @@
-"""A LUKS1 header as tests read and damage it (LUKS On-Disk Format Specification 1.2.3, section 2).
+"""A LUKS1 header for tests that read and damage it (LUKS On-Disk Format Specification 1.2.3, section 2).
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -58,11 +58,11 @@ def put(path, field, value, slot=None):
 
 
 def payload_bytes(path):
-    """Where the payload begins, in bytes."""
+    """Offset of the payload in bytes."""
     return get(path, 'payload-offset') * SECTOR
 
 
 def material(path, slot):
-    """Where the key material of a slot is: (offset, length) in bytes."""
+    """Location of the key material of a slot: (offset, length) in bytes."""
     length = get(path, 'key-bytes') * get(path, 'stripes', slot)
     return get(path, 'key-material-offset', slot) * SECTOR, length

@@ -1,4 +1,4 @@
-"""Running our qemu-nbd, and talking to it with other people's clients or byte by byte.
+"""Running our qemu-nbd, and talking to it with other projects' clients or byte by byte.
 
     from nbd_server import NbdServer
 
@@ -22,7 +22,7 @@ DEBIAN_QEMU_NBD = '/usr/bin/qemu-nbd'
 
 
 def qemu_nbd(*args, **kwargs):
-    """Our qemu-nbd, for what ends by itself."""
+    """Our qemu-nbd, for commands that end by themselves."""
     return run(QEMU_NBD, *args, **kwargs)
 
 
@@ -35,7 +35,7 @@ def wait_until(condition, what, seconds=30):
 
 
 def is_listening(path):
-    """Whether somebody listens on the unix socket PATH; seen without connecting, which would count as a client."""
+    """Whether a program listens on the unix socket PATH, without connecting, which would count as a client."""
     with open('/proc/net/unix', encoding='utf-8') as table:
         return any(line.split()[-1] == str(path) and line.split()[3] == '00010000' for line in table)
 
@@ -60,7 +60,7 @@ class NbdServer:
         self.quiet = quiet
         self._preexec_fn = preexec_fn
         self.process = None
-        self.errors = None      # at the end, what it has said
+        self.errors = None      # at the end, its error output
 
     def __enter__(self):
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -112,7 +112,7 @@ class NbdServer:
 
 
 class Wire:
-    """A connection on which a test says what it likes."""
+    """A connection on which a test can send anything."""
 
     OPTS_MAGIC = 0x49484156454f5054
     REP_MAGIC = 0x3e889045565a9
@@ -128,11 +128,11 @@ class Wire:
         self.sock.close()
 
     def send(self, fmt, *values, data=b''):
-        """VALUES packed in network byte order, and DATA."""
+        """Send VALUES packed in network byte order, and DATA."""
         self.sock.sendall(struct.pack('>' + fmt, *values) + data)
 
     def receive(self, count):
-        """COUNT bytes; fewer where the peer ends before that."""
+        """Receive COUNT bytes; fewer if the peer closes before that."""
         got = b''
         while len(got) < count:
             try:
@@ -145,14 +145,14 @@ class Wire:
         return got
 
     def unpack(self, fmt):
-        """Values received."""
+        """Receive values."""
         size = struct.calcsize('>' + fmt)
         data = self.receive(size)
         assert len(data) == size, f'connection ended after {data!r}'
         return struct.unpack('>' + fmt, data)
 
     def at_end(self):
-        """Whether the peer has hung up."""
+        """Whether the peer has disconnected."""
         return self.receive(1) == b''
 
     def greet(self, flags=3):

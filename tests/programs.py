@@ -1,4 +1,4 @@
-"""Running the programs under test, and those that we did not write, from tests.
+"""Running the programs under test, and those of others, from tests.
 
     from programs import cryptsetup, qemu_img, secret_object
 
@@ -22,9 +22,9 @@ QEMU_IMG = BUILD_DIR / 'qemu-img'
 QEMU_IO = BUILD_DIR / 'qemu-io'
 DEBIAN_QEMU_IMG = '/usr/bin/qemu-img'
 DEBIAN_QEMU_IO = '/usr/bin/qemu-io'
-# With the programs that only root has in its PATH.
+# Includes the programs that only root has in its PATH.
 SYSTEM_ENV = {**os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'}
-# What every program built with AddressSanitizer says when its first coroutine starts.
+# What every program built with AddressSanitizer prints when its first coroutine starts.
 ASAN_NOTICE = re.compile(r"^==\d+==WARNING: ASan doesn't fully support makecontext.*\n", re.MULTILINE)
 
 
@@ -88,7 +88,7 @@ def cryptsetup(*args, password=None, **kwargs):
 
 
 def password_file(directory, password, name=None):
-    """A file readable by its owner alone that holds PASSWORD (bytes)."""
+    """A file with PASSWORD (bytes) that is readable by its owner only."""
     path = pathlib.Path(directory) / (name or f'password-{password.hex()[:32]}')
     path.touch(0o600)
     path.write_bytes(password)

@@ -1,4 +1,4 @@
-"""Steering qemu-storage-daemon over QMP from tests.
+"""Controlling qemu-storage-daemon over QMP from tests.
 
     from qmp import StorageDaemon, QmpError
 
@@ -25,7 +25,7 @@ TIMEOUT = 60
 
 
 class QmpError(Exception):
-    """A command failed; cls and desc are those of the answer."""
+    """A command failed; cls and desc are from the answer."""
 
     def __init__(self, error):
         super().__init__(f"{error['class']}: {error['desc']}")
@@ -38,7 +38,7 @@ class Qmp:
 
     def __init__(self, path, negotiate=True, oob=False):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(os.fspath(path))      # without a timeout, it waits while others are in the queue
+        self.sock.connect(os.fspath(path))      # without a timeout, since it waits while others are in the queue
         self.sock.settimeout(TIMEOUT)
         self._file = self.sock.makefile('rb')
         self.events = []
@@ -66,7 +66,7 @@ class Qmp:
             self.sock.sendall(data)
 
     def answer(self):
-        """The next message that is no event; events are kept for wait_event()."""
+        """The next message that is not an event; events are kept for wait_event()."""
         while True:
             message = self.receive()
             assert message is not None, 'the daemon closed the connection'
@@ -75,7 +75,7 @@ class Qmp:
             self.events.append(message)
 
     def cmd(self, command, fds=(), **arguments):
-        """Execute a command; underscores in the names of arguments stand for dashes. Raises QmpError."""
+        """Execute a command; underscores in argument names stand for dashes. Raises QmpError."""
         return self.cmd_raw(command, {name.replace('_', '-'): value for name, value in arguments.items()}, fds)
 
     def cmd_raw(self, command, arguments=None, fds=()):
@@ -86,11 +86,11 @@ class Qmp:
         return answer['return']
 
     def error(self, command, **arguments):
-        """The error that the command must give."""
+        """The error with which the command must fail."""
         return self.error_raw(command, {name.replace('_', '-'): value for name, value in arguments.items()})
 
     def error_raw(self, command, arguments):
-        """The same, with the arguments as they are."""
+        """The same, with unchanged arguments."""
         try:
             result = self.cmd_raw(command, arguments)
         except QmpError as err:
@@ -98,7 +98,7 @@ class Qmp:
         raise AssertionError(f'{command} did not fail, but returned {result}')
 
     def wait_event(self, name, **data):
-        """The first event of that name whose data has these members, of those not waited for yet."""
+        """The first event of that name with these members in its data, among those not waited for yet."""
         while True:
             for i, event in enumerate(self.events):
                 if event['event'] == name and data.items() <= event.get('data', {}).items():
@@ -109,7 +109,7 @@ class Qmp:
             self.events.append(message)
 
     def run_job(self, command, job_id, **arguments):
-        """Run a job to its end and dismiss it; the JobInfo that it ended with. Its error is not raised."""
+        """Run a job to its end and dismiss it; return its last JobInfo. Its error is not raised."""
         self.cmd(command, job_id=job_id, **arguments)
         self.wait_event('JOB_STATUS_CHANGE', id=job_id, status='concluded')
         info, = [job for job in self.cmd('query-jobs') if job['id'] == job_id]
@@ -118,23 +118,23 @@ class Qmp:
 
 
 class StorageDaemon:
-    """A daemon with a monitor on a unix socket in DIRECTORY; it must end in order, and does at the end of the block."""
+    """A daemon with a monitor on a unix socket in DIRECTORY; at the end of the block it must end cleanly."""
 
     def __init__(self, directory, *args, monitor=True, program=QSD, preexec_fn=None):
         self.directory = directory
         self.socket = directory / 'qmp.sock'
         self._argv = [os.fspath(program), *[os.fspath(arg) for arg in args]]
         if monitor:
-            # last, so that all else is there when it answers
+            # last, so that everything else exists when it answers
             self._argv += ['--chardev', f'socket,id=qmp0,path={self.socket},server=on,wait=off', '--monitor', 'qmp0']
         self._monitor = monitor
         self._preexec_fn = preexec_fn
         self.process = None
         self.qmp = None
-        self.errors = None      # at the end of the block, what it has said
+        self.errors = None      # at the end of the block, its error output
 
     def connect(self, **kwargs):
-        """A client of the monitor; the monitor serves one at a time."""
+        """A client of the monitor, which serves one at a time."""
         return Qmp(self.socket, **kwargs)
 
     def __enter__(self):
@@ -158,7 +158,7 @@ class StorageDaemon:
             self.qmp = self._connect_retry(deadline)
 
     def _connect_retry(self, deadline):
-        """The socket's file is there a moment before it listens."""
+        """The socket's file exists a moment before it listens."""
         while True:
             try:
                 return self.connect()
@@ -181,6 +181,6 @@ class StorageDaemon:
             assert self.process.returncode == 0, self.errors
 
     def wait(self):
-        """Wait for the end of the daemon: its exit status and standard error."""
+        """Wait for the end of the daemon; return its exit status and error output."""
         _, stderr = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, ASAN_NOTICE.sub('', stderr.decode())

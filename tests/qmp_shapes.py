@@ -45,7 +45,7 @@ class Definition:
 
 
 def _parse_line(definition, line, branch):
-    """Take in one indented line; returns the branch that deeper lines belong to."""
+    """Parse one indented line; return the branch that deeper lines belong to."""
     text = line.strip()
     if line.startswith('    '):
         name, _, type_ = text.partition(' ')

@@ -1,4 +1,4 @@
-"""Programs on a terminal, and somebody who answers.
+"""Programs on a terminal, and answers to their questions.
 
     terminal = Terminal('resize', image, '128k')
     terminal.answer(b'Password for', b'secret one')
@@ -25,7 +25,7 @@ class Terminal:
         self.seen = 0
 
     def read_until(self, text):
-        """Read what it prints, up to TEXT behind what was seen so far (None: to the end)."""
+        """Read its output up to TEXT after what was seen so far (None: to the end)."""
         while text is None or text not in self.output[self.seen:]:
             assert select.select([self.fd], [], [], 60)[0], self.output
             try:

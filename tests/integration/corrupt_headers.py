@@ -1,4 +1,4 @@
-"""One generator per rule of a LUKS1 header: each makes a good volume break exactly that rule.
+"""One generator per rule of a LUKS1 header: each makes a good volume break only that rule.
 
 RULES maps a name to (the field that the error must name, the function that breaks the rule, given the path of a
 volume with the default cipher, aes-256-xts, whose keyslots 0 and 1 are active, what the rule is needed for).
@@ -9,7 +9,7 @@ import os
 
 from luks_header import HEADER_BYTES, SECTOR, get, payload_bytes, put
 
-# What a rule is needed for: any use of the header, to derive keys, to use the payload, or for cryptsetup and QEMU alone.
+# What a rule is needed for: any use of the header, deriving keys, using the payload, or only cryptsetup and QEMU.
 ANY, KEYS, PAYLOAD, PEERS = range(4)
 
 RULES = {}
@@ -17,7 +17,7 @@ U32_MAX = 0xffffffff
 
 
 def rule(field, slot=None, use=ANY):
-    """Register a function as what breaks the rule of its name; it gets the path of the volume."""
+    """Register a function that breaks the rule of its name; it gets the path of the volume."""
     def register(function):
         where = field if slot is None else f'keyslot {slot} {field}'
         RULES[function.__name__] = (where, function, use)

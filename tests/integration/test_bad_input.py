@@ -1,4 +1,4 @@
-"""Secrets, options, disks and limits that do not do: a clear error, exit status 1, nothing written.
+"""Invalid secrets and options, full disks, low limits: a clear error, exit status 1, nothing written.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -12,13 +12,13 @@ from programs import QEMU_IMG, SYSTEM_ENV, password_file, qemu_img, qemu_img_jso
 
 PASSWORD = b'a password'
 
-# Runs a program as a user whom file modes stop: root stays root, but without the right to ignore them.
+# Runs a program as a user who obeys file modes: root, but without the capability to ignore them.
 PLAIN_USER = (['setpriv', '--bounding-set=-dac_override,-dac_read_search', '--inh-caps=-dac_override,-dac_read_search']
               if os.geteuid() == 0 else [])
 
 
 def one_line(done):
-    """The error that a program ended with, which must be one line and perhaps one more with a hint."""
+    """The error of a program, which must be one line, and perhaps one more with a hint."""
     lines = done.stderr.splitlines()
     assert 1 <= len(lines) <= 2, lines
     assert lines[0].startswith('qemu-img: ')
@@ -68,7 +68,7 @@ class TestSecrets:
         assert not new.exists()
 
     def test_no_id_at_all(self, new):
-        """Nobody is asked where there is no terminal."""
+        """Without a terminal, nobody is asked."""
         assert 'key-secret' in refused('create', '-f', 'luks', new, '1M')
         assert not new.exists()
 
@@ -80,7 +80,7 @@ class TestSecrets:
         assert not new.exists()
 
     def test_not_in_messages(self, new):
-        """What was given as a secret is not repeated."""
+        """Secrets are not repeated in errors."""
         for options in ['data=hunter2,format=base64', 'data=hunter2,keyid=none,iv=AAAA', 'data=hunter2,format=x']:
             done = qemu_img(*create(new, '--object', f'secret,id=sec0,{options}'), status=1)
             assert 'hunter2' not in done.stdout + done.stderr
@@ -167,7 +167,7 @@ class TestFiles:
 
 
 def in_full_disk(directory, kib, script, *argv):
-    """Run a shell SCRIPT with ARGV while a file system of KIB is mounted on DIRECTORY for it alone."""
+    """Run a shell SCRIPT with ARGV while a file system of KIB is mounted on DIRECTORY for it only."""
     directory.mkdir(exist_ok=True)
     unshare = ['unshare', '--mount'] if os.geteuid() == 0 else ['unshare', '--mount', '--map-root-user']
     mount = f'mount -t tmpfs -o size={kib}k,mode=777 tmpfs "$1"'
@@ -180,7 +180,7 @@ def in_full_disk(directory, kib, script, *argv):
 class TestFullDisk:
     @pytest.mark.parametrize('options', ['', ',preallocation=full', ',preallocation=falloc', ',detached-header=true'])
     def test_create(self, tmp_path, options):
-        """No room for the header, or for what is set aside: nothing is left behind."""
+        """No space for the header, or for preallocation: nothing is left behind."""
         kib = 2048 + 512 if 'preallocation' in options else 1024
         done = in_full_disk(tmp_path / 'full', kib, '"$@"; status=$?; ls; exit $status', QEMU_IMG,
                             *create('new.luks', *secret_object(tmp_path, 'sec0', PASSWORD), options=options))
@@ -191,7 +191,7 @@ class TestFullDisk:
     @pytest.mark.parametrize('argv', [['convert', '-f', 'raw', '-O', 'luks'], ['convert', '-f', 'raw', '-O', 'raw'],
                                       ['convert', '-f', 'raw', '-O', 'luks', '-m', '16', '-W']])
     def test_convert(self, tmp_path, argv):
-        """No room for all of the data."""
+        """No space for all of the data."""
         source = tmp_path / 'source.raw'
         source.write_bytes(b'data' * (2 << 20))
         options = ['-o', 'key-secret=sec0,iter-time=10'] if 'luks' in argv else []
@@ -208,7 +208,7 @@ class TestFullDisk:
         assert 'backup' not in done.stdout
 
     def test_sparse_volume(self, tmp_path, volume):
-        """A volume whose holes find no room when they are written to."""
+        """A volume with holes, which cannot be allocated when they are written."""
         disk = tmp_path / 'full'
         done = in_full_disk(disk, 1024, 'truncate -s 4M v.img; "$@"; status=$?; ls -s v.img; exit $status',
                             QEMU_IMG, 'format', *secret_object(tmp_path, 'sec0', PASSWORD),
@@ -224,6 +224,6 @@ class TestFullDisk:
 
 @pytest.mark.plain_build
 def test_limits(volume):
-    """libguestfs and others look at images under these limits."""
+    """libguestfs and others inspect images under these limits."""
     done = run('prlimit', '--as=1073741824', '--cpu=10', QEMU_IMG, 'info', '--output=json', volume)
     assert '"luks"' in done.stdout

@@ -1,4 +1,4 @@
-"""Keys that would take minutes to derive: whoever waits for one can change his mind at any time.
+"""Keys that would take minutes to derive: waiting for one can be ended at any time.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -64,7 +64,7 @@ def test_keyslot_job(daemon, volume, command, arguments):
             file={'driver': 'file', 'filename': str(volume)})
     qmp.cmd(command, job_id='j', node_name='luks', iter_time=MINUTES, **arguments)
     time.sleep(0.5)
-    # in between it can be paused as well
+    # it can also be paused meanwhile
     qmp.cmd('job-pause', id='j')
     qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='paused')
     qmp.cmd('job-resume', id='j')
@@ -76,7 +76,7 @@ def test_keyslot_job(daemon, volume, command, arguments):
 
 
 def test_job_that_waits_for_another(daemon, volume):
-    """Of those that change one header each has its turn: who waits for it can change his mind, too."""
+    """Jobs that change one header take turns: those that wait can be cancelled, too."""
     qmp = daemon.qmp
     qmp.cmd('blockdev-add', driver='luks', node_name='luks', key_secret='s0', max_pbkdf_iterations=UNLIMITED,
             file={'driver': 'file', 'filename': str(volume)})
@@ -98,7 +98,7 @@ def test_job_that_waits_for_another(daemon, volume):
 
 
 def test_jobs_on_several_volumes(daemon, tmp_path):
-    """More than the machine has processors: each can be cancelled."""
+    """More jobs than processors: each can be cancelled."""
     qmp = daemon.qmp
     for i in range(6):
         path = tmp_path / f'{i}.img'
@@ -114,13 +114,13 @@ def test_jobs_on_several_volumes(daemon, tmp_path):
 
 
 def test_quit_while_a_node_is_opened(daemon, endless, tmp_path):
-    """The client that opened it is told before the end."""
+    """The client that opened it gets an error before the end."""
     daemon.qmp.send({'execute': 'blockdev-add', 'arguments': {
         'driver': 'luks', 'node-name': 'luks', 'key-secret': 's0', 'max-pbkdf-iterations': UNLIMITED,
         'file': {'driver': 'file', 'filename': str(endless)}}})
     time.sleep(0.5)
     other = Qmp(tmp_path / 'other.sock')
-    assert other.cmd('query-named-block-nodes')[0]['drv'] == 'file'     # the file below is open already
+    assert other.cmd('query-named-block-nodes')[0]['drv'] == 'file'     # the file below is already open
     other.cmd('quit')
     assert daemon.qmp.answer()['error']['desc'] == 'Operation was cancelled'
     assert daemon.wait() == (0, '')
@@ -130,7 +130,7 @@ def test_quit_while_a_node_is_opened(daemon, endless, tmp_path):
 @pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('program', ['qemu-storage-daemon', 'qemu-nbd', 'qemu-img create', 'qemu-img convert'])
 def test_signal(tmp_path, endless, program, signum):
-    """One is enough, and nothing is left behind."""
+    """One signal is enough, and nothing is left behind."""
     secret = secret_object(tmp_path, 's0', b'pw')
     target = tmp_path / 'new.luks'
     argv = {
@@ -138,7 +138,7 @@ def test_signal(tmp_path, endless, program, signum):
         'qemu-nbd': [QEMU_NBD, *secret, '-k', tmp_path / 'nbd.sock', '--image-opts', endless_options(endless)],
         'qemu-img create': [QEMU_IMG, 'create', '-q', '-f', 'luks', *secret, '-o',
                             f'key-secret=s0,hash-alg=ripemd160,iter-time={MINUTES}', target, '1M'],
-        # has to derive the key of its source
+        # must derive the key of its source
         'qemu-img convert': [QEMU_IMG, 'convert', *secret, '--image-opts', endless_options(endless), '-O', 'raw', target],
     }[program]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -156,7 +156,7 @@ def test_signal(tmp_path, endless, program, signum):
 
 
 def test_convert_to_a_new_volume(tmp_path):
-    """The target is complete and about to be opened, for which its key is derived again."""
+    """The target is complete and is being opened, which derives its key again."""
     source, target = tmp_path / 'plain', tmp_path / 'new.luks'
     source.write_bytes(b'x' * MiB)
     with subprocess.Popen([QEMU_IMG, 'convert', *secret_object(tmp_path, 's0', b'pw'), '-O', 'luks', '-o',

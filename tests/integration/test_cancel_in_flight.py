@@ -1,4 +1,4 @@
-"""Requests that nobody waits for: where an export or a program ends, storage that does not answer does not delay it.
+"""Abandoned requests: storage that does not answer does not delay the end of an export or a program.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -16,14 +16,14 @@ from qmp import StorageDaemon
 pytestmark = pytest.mark.threads
 
 HOUR_NS = 3600 * 10**9
-# Seconds: requests of clients are cancelled at once, others after 5; the sanitizers take their time.
+# Seconds: requests of clients are cancelled at once, others after 5; more with sanitizers.
 AT_ONCE = 4
 AFTER_GRACE = 12
 SILENT = f'driver=null-co,latency-ns={HOUR_NS}'
 
 
 def begin_read(socket, name):
-    """A client whose request is on its way to the storage."""
+    """A client whose request is in flight."""
     client = nbd.NBD()
     client.set_export_name(name)
     client.connect_unix(str(socket))
@@ -34,7 +34,7 @@ def begin_read(socket, name):
 
 
 def wait_end(process):
-    """Wait for the end of a process: how long it took."""
+    """Wait for the end of a process; return how long it took."""
     begin = time.monotonic()
     process.wait(timeout=60)
     return time.monotonic() - begin
@@ -42,7 +42,7 @@ def wait_end(process):
 
 @pytest.mark.parametrize('how', ['delete', 'signal'])
 def test_exports(tmp_path, how):
-    """Of the main loop, and of an I/O thread, through another node."""
+    """Exports of the main loop and of an I/O thread, through another node."""
     socket = tmp_path / 'nbd.sock'
     with StorageDaemon(tmp_path, '--object', 'iothread,id=io0',
                        '--blockdev', f'{SILENT},node-name=n0',
@@ -63,7 +63,7 @@ def test_exports(tmp_path, how):
 
 
 def test_shared_node(tmp_path):
-    """The end of one export takes nothing from another on the same node."""
+    """Ending one export does not affect another on the same node."""
     socket = tmp_path / 'nbd.sock'
     with StorageDaemon(tmp_path, '--blockdev', 'driver=null-co,latency-ns=2000000000,read-zeroes=on,node-name=n0',
                        '--nbd-server', f'addr.type=unix,addr.path={socket}',

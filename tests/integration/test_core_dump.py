@@ -73,7 +73,7 @@ def volume_key(image):
 
 @pytest.fixture
 def volume(tmp_path):
-    """A volume of the default cipher, aes-256-xts, full of data."""
+    """A volume with the default cipher, aes-256-xts, full of data."""
     raw = tmp_path / 'payload.raw'
     raw.write_bytes(random.Random(1).randbytes(SIZE))
     path = tmp_path / 'volume.luks'
@@ -93,7 +93,7 @@ def secret_by_data(_tmp_path):
 
 
 def from_luks(tmp_path, volume):
-    """Arguments of a conversion that takes half a minute, and the file that grows when keys are in use."""
+    """Arguments of a conversion that takes half a minute, and the file that grows once keys are in use."""
     out = tmp_path / 'out.raw'
     return ['--image-opts', '-O', 'raw', f'driver=luks,key-secret=sec0,file.filename={volume}', out], out
 
@@ -105,7 +105,7 @@ def to_luks(tmp_path, volume):
 
 @contextlib.contextmanager
 def running(tmp_path, argv, watched):
-    """A qemu-img convert that has begun to write to file WATCHED."""
+    """A qemu-img convert that has started writing to file WATCHED."""
     before = watched.stat().st_mtime_ns if watched.exists() else 0
     with subprocess.Popen([QEMU_IMG, 'convert', '-r', '1M', *argv], cwd=tmp_path, stdin=subprocess.DEVNULL,
                           env={**os.environ, 'MARKER': MARKER},
@@ -125,7 +125,7 @@ def running(tmp_path, argv, watched):
 
 
 def dump_core(tmp_path, process):
-    """Kill PROCESS in a way that leaves a core dump, and return what is in it."""
+    """Kill PROCESS so that it leaves a core dump, and return its contents."""
     pattern = pathlib.Path('/proc/sys/kernel/core_pattern').read_text(encoding='utf-8').strip()
     allowed = resource.getrlimit(resource.RLIMIT_CORE)[1] == resource.RLIM_INFINITY
     if allowed and not pattern.startswith(('|', '/')):
@@ -156,7 +156,7 @@ def test_core_dump(tmp_path, volume, direction, secret):
 
 
 def test_command_line(tmp_path, volume):
-    """What ps shows while it runs."""
+    """The command line that ps shows while it runs."""
     argv, watched = from_luks(tmp_path, volume)
     with running(tmp_path, ['--object', secret_by_data(tmp_path), *argv], watched) as process:
         shown = pathlib.Path(f'/proc/{process.pid}/cmdline').read_bytes()

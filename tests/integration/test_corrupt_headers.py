@@ -17,19 +17,19 @@ OTHER = b'another'
 
 
 def open_with_password(tmp_path, volume, password=PASSWORD, options=''):
-    """The arguments of a command that needs PASSWORD to open the volume; it would then fail for want of "none"."""
+    """The arguments of a command that needs PASSWORD to open the volume; it then fails because "none" is missing."""
     return ['amend', *secret_object(tmp_path, 'old', password), '-o', 'state=active,new-secret=none',
             '--image-opts', f'driver=luks,key-secret=old,file.filename={volume}{options}']
 
 
 def state(path):
-    """What a program that writes nothing leaves as it was."""
+    """The state of a file that a program must not change."""
     stat = os.stat(path)
     return path.read_bytes(), stat.st_mtime_ns, stat.st_size
 
 
 def refused(*args):
-    """Run our qemu-img, which must refuse with one line, and perhaps one more with a hint; returns the first."""
+    """Run our qemu-img, which must fail with one line, and perhaps one more with a hint; returns the first."""
     lines = qemu_img(*args, status=1).stderr.splitlines()
     assert 1 <= len(lines) <= 2, lines
     assert lines[0].startswith('qemu-img: ')
@@ -58,7 +58,7 @@ def volume(tmp_path, good):
 
 
 def test_good(volume):
-    """The corpus starts from something that is fine."""
+    """The corpus starts from a valid volume."""
     assert 'encrypted: yes' in qemu_img('info', '-f', 'luks', volume).stdout
 
 
@@ -101,7 +101,7 @@ def test_rule(tmp_path, volume, name):
 
 
 def test_payload_offset_of_detached_header(tmp_path, volume):
-    """0 is right for a detached header, but not where the payload is expected behind it."""
+    """0 is valid in a detached header, but not if the payload is expected after it."""
     luks_header.put(volume, 'payload-offset', 0)
     before = state(volume)
     assert "'payload-offset'" in refused('resize', *secret_object(tmp_path, 'old', PASSWORD), '--image-opts',
@@ -110,7 +110,7 @@ def test_payload_offset_of_detached_header(tmp_path, volume):
 
 
 def test_every_field_has_a_rule():
-    """The digest and the salts may hold anything; all else is checked."""
+    """The digest and the salts may hold anything; everything else is checked."""
     fields = {field.split()[-1] for field, *_ in corrupt_headers.RULES.values()}
     free = {'magic', 'mk-digest', 'mk-digest-salt', 'salt'}
     assert fields == (luks_header.FIELDS.keys() | luks_header.SLOT_FIELDS.keys()) - free
@@ -127,7 +127,7 @@ def test_check_lists_everything(volume):
 
 
 def test_check_of_what_qemu_alone_refuses(tmp_path):
-    """cryptsetup 1.0 began keyslots at byte 1024: a remark, no error."""
+    """cryptsetup 1.0 put keyslots at byte 1024: a note, not an error."""
     path = tmp_path / 'old.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 'sec0', PASSWORD),
              '-o', 'key-secret=sec0,iter-time=10,cipher-alg=aes-128,cipher-mode=cbc', path, '64k')
@@ -139,7 +139,7 @@ def test_check_of_what_qemu_alone_refuses(tmp_path):
 
 
 def test_odd_uuid(tmp_path, volume):
-    """cryptsetup and QEMU do not mind either; it is escaped where it is shown."""
+    """cryptsetup and QEMU accept it, too; it is escaped in output."""
     luks_header.put(volume, 'uuid', b'\xff\x1b[2J' + b'x' * 35)
     assert qemu_img_json('info', volume)['format-specific']['data']['uuid'] == '\\xff\\x1b[2J' + 'x' * 35
     assert qemu_img('info', volume).stdout.isascii()
@@ -148,7 +148,7 @@ def test_odd_uuid(tmp_path, volume):
 
 
 def test_header_backup_of_others(tmp_path, volume):
-    """cryptsetup ends its backup behind the keyslots: listed, and called by its name; restored, it opens again."""
+    """cryptsetup's backup ends after the keyslots: it is listed as a backup, and opens again once restored."""
     backup = tmp_path / 'backup'
     luks_header.put(volume, 'payload-offset', 4096)
     os.truncate(volume, 4096 * 512 + 65536)
@@ -190,14 +190,14 @@ def test_luks2_is_named(volume):
 
 
 def test_damaged_salt_is_a_wrong_password(tmp_path, volume):
-    """What no rule can find shows only when a password is tried."""
+    """What no rule can detect shows only when a password is tried."""
     for slot in (0, 1):
         luks_header.put(volume, 'salt', b'x' * 32, slot)
     assert 'assword' in refused(*open_with_password(tmp_path, volume))
 
 
 def test_errors_differ(tmp_path, volume):
-    """Wrong password, no active keyslot, damaged header and unsupported algorithm can be told apart."""
+    """Wrong password, no active keyslot, damaged header and unsupported algorithm can be distinguished."""
     def why(password=PASSWORD):
         return refused(*open_with_password(tmp_path, volume, password)).split(': ', 1)[1]
 
@@ -216,7 +216,7 @@ def test_errors_differ(tmp_path, volume):
 
 @pytest.mark.parametrize('slot', [None, 0])
 def test_too_much_work(tmp_path, volume, slot):
-    """A header cannot make us compute for hours; whoever knows better raises the limit."""
+    """A header cannot make us compute for hours; users can raise the limit."""
     if slot is None:
         luks_header.put(volume, 'mk-digest-iterations', 0xffffffff)
     else:
@@ -236,7 +236,7 @@ def test_limit_can_be_lowered_and_raised(tmp_path, volume):
 
 
 def test_truncated_at_every_sector(tmp_path):
-    """Cut at every 512 bytes below the payload, a volume is refused and left alone; info only needs the keyslots."""
+    """A volume truncated at any sector before the payload is refused and unchanged; info only needs the keyslots."""
     path = tmp_path / 'short.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 'sec0', PASSWORD),
              '-o', 'key-secret=sec0,iter-time=10,cipher-alg=aes-128,cipher-mode=cbc', path, '0')

@@ -1,4 +1,4 @@
-"""Images whose format nobody named: what is refused, and what is shown of it.
+"""Images without a specified format: what is refused, and what is shown.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -18,7 +18,7 @@ IMAGES = [
     ('vmdk', ['-o', 'subformat=monolithicFlat'], 'VMDK image'),     # a text file beside the data
     ('vdi', [], 'VDI image'),
     ('vpc', [], 'VHD image'),
-    ('vpc', ['-o', 'subformat=fixed'], 'VHD image'),                # at the end alone
+    ('vpc', ['-o', 'subformat=fixed'], 'VHD image'),                # only at the end
     ('vhdx', [], 'VHDX image'),
     ('parallels', [], 'Parallels image'),
 ]
@@ -40,7 +40,7 @@ def fixture_luks2(tmp_path):
 
 @pytest.mark.parametrize('fmt, options, name', IMAGES, ids=lambda value: ''.join(value))
 def test_other_images(tmp_path, plain, fmt, options, name):
-    """Without a format they are refused; with -f raw their bytes are what they are."""
+    """Without a format they are refused; with -f raw their bytes are shown."""
     image = tmp_path / 'image'
     debian_qemu_img('convert', '-O', fmt, *options, plain, image)
     for done in (qemu_img('convert', '-O', 'luks', *secret(tmp_path), '-o', 'key-secret=sec0', image,
@@ -107,7 +107,7 @@ def test_other_programs(luks2):
 
 
 def test_info_of_luks2(luks2):
-    """Raw, as in QEMU, whose clients then look by themselves; but nobody has to guess."""
+    """Raw, as in QEMU, whose clients then probe by themselves; but nobody has to guess."""
     for options in [], ['-f', 'raw'], ['-U']:
         info = qemu_img_json('info', *options, luks2)
         assert info['format'] == 'raw' and info['virtual-size'] == 20 * MIB
@@ -116,7 +116,7 @@ def test_info_of_luks2(luks2):
 
 
 def test_what_raw_images_hold(tmp_path, plain):
-    """File systems and partition tables are no formats of images."""
+    """File systems and partition tables are not image formats."""
     assert 'signature' not in qemu_img_json('info', plain)
     for command in ['mke2fs', '-q', '-F'], ['sh', '-c', 'echo label: gpt | sfdisk -q "$0"']:
         disk = tmp_path / 'disk'
@@ -129,7 +129,7 @@ def test_what_raw_images_hold(tmp_path, plain):
         assert qemu_img_json('info', disk)['format'] == 'raw'
 
 
-# First sectors that make a volume something else than raw.
+# First sectors that make a volume look like another format.
 HEADERS = [b'QFI\xfb\0\0\0\3', b'LUKS\xba\xbe\0\1', b'LUKS\xba\xbe\0\2', bytes(64) + b'\x7f\x10\xda\xbe', b'KDMV\1\0\0\0']
 
 
@@ -152,7 +152,7 @@ def test_a_guess_stays_raw(tmp_path, plain, header):
 
 
 def test_no_header_in_pieces(tmp_path, plain):
-    """Each write fits, and two of them at once make no header either."""
+    """Each write is harmless, and two of them at once do not make a header either."""
     with NbdServer(tmp_path, plain, quiet=False) as server:
         handle = nbd.NBD()
         handle.set_strict_mode(0)
@@ -180,7 +180,7 @@ def test_warning(tmp_path, plain, options, warned):
     (['-f', 'raw'], False, 1, 1),
 ])
 def test_block_sizes(tmp_path, plain, options, asks, in_info, in_go):
-    """What libnbd's own tests expect of QEMU: a client that does not ask for block sizes need not know them."""
+    """From libnbd's own tests of QEMU: a client that does not ask for block sizes need not know them."""
     with NbdServer(tmp_path, *options, plain, quiet=False) as server:
         handle = nbd.NBD()
         handle.set_opt_mode(True)
@@ -201,7 +201,7 @@ def test_block_sizes(tmp_path, plain, options, asks, in_info, in_go):
 
 
 def test_clients_of_a_guess(tmp_path, plain):
-    """Those of libnbd, which ask."""
+    """libnbd's clients, which ask for block sizes."""
     data = write_pieces(tmp_path / 'data', 3 * MIB, (0, 3 * MIB), seed=2)
     with NbdServer(tmp_path, plain, quiet=False) as server:
         assert 'block_size_minimum: 512' in run('nbdinfo', server.uri()).stdout

@@ -18,7 +18,7 @@ def fixture_image(tmp_path):
 
 
 def changed(image, offset, length=None, name='changed'):
-    """A copy of IMAGE in which the byte at OFFSET is another, or that has LENGTH bytes."""
+    """A copy of IMAGE in which the byte at OFFSET differs, or that has LENGTH bytes."""
     copy = image.parent / name
     copy.write_bytes(image.read_bytes())
     if length is not None:
@@ -33,7 +33,7 @@ def changed(image, offset, length=None, name='changed'):
 
 
 def both(*args, status):
-    """What qemu-img prints, which must be what QEMU's own prints."""
+    """What qemu-img prints, which must equal what QEMU's own prints."""
     ours = qemu_img('compare', *args, status=status).stdout
     assert ours == debian_qemu_img('compare', *args, status=status).stdout
     return ours

@@ -1,4 +1,4 @@
-"""Questions before something is destroyed for good: erase, and the last password.
+"""Questions before something is destroyed irreversibly: erase, and the last password.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -54,7 +54,7 @@ def test_erase_in_scripts(image):
 
 
 def test_erase_beneath_a_writer(image, tmp_path):
-    """--force is for the question alone."""
+    """--force only skips the question."""
     with subprocess.Popen([DEBIAN_QEMU_IO, *secret(tmp_path), '--image-opts',
                            f'driver=luks,key-secret=sec0,file.filename={image}'],
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -76,7 +76,7 @@ REMOVALS = [
 
 @pytest.mark.parametrize('command, password', REMOVALS)
 def test_the_last_password(image, command, password):
-    """Is asked about, where somebody can be."""
+    """Needs a confirmation if there is a terminal."""
     def run_it(answer, *options):
         terminal = Terminal(*command, *options, image)
         if password:

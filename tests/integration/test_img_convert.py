@@ -30,7 +30,7 @@ def fixture_target(tmp_path):
 
 
 def read_back(tmp_path, image, tool=debian_qemu_img, ident='sec0'):
-    """The payload of a LUKS image, as TOOL reads it."""
+    """The payload of a LUKS image as read by TOOL."""
     plain = tmp_path / 'read-back'
     tool('convert', '-O', 'raw', *secret(tmp_path, ident), '--image-opts', luks_opts(image, ident), plain)
     return plain.read_bytes()
@@ -88,7 +88,7 @@ def test_several_sources(tmp_path, source, target):
 
 
 def test_units_lie_as_the_target_does(tmp_path, target):
-    """Zeroes that fill a block of the target become a hole, wherever they lie in the source."""
+    """Zeroes that fill a block of the target become a hole, wherever they are in the source."""
     first = write_pieces(tmp_path / 'first', 512, (0, 512))
     second = tmp_path / 'second'
     second.write_bytes(b'x' * 3584 + bytes(4096) + b'x' * 4096)
@@ -126,7 +126,7 @@ def test_target_is_zero_is_believed(source, target):
 
 @pytest.mark.parametrize('on_top', ['', 'driver=raw,file.'])
 def test_no_luks_target_is_zero(tmp_path, source, target, on_top):
-    """What was never written there decrypts to noise, which would take the place of the holes."""
+    """Unwritten parts decrypt to noise, which would replace the holes."""
     qemu_img('create', '-q', '-f', 'luks', *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}', target, 20 * MIB)
     before = target.read_bytes()
     prefix = 'file.' if on_top else ''
@@ -172,7 +172,7 @@ def test_to_standard_output(source):
 
 
 def test_to_a_file_on_standard_output(source, target):
-    """What the file holds already, such as the header of a backup, stays."""
+    """The existing contents of the file, such as the header of a backup, stay."""
     with open(target, 'wb') as out:
         out.write(b'HEADER')
         out.flush()
@@ -231,7 +231,7 @@ def test_both_directions(tmp_path, source, target, cipher, mode):
 
 
 def test_decrypted_holes(tmp_path, source, target):
-    """An encrypted image has none, but its copy gets them back."""
+    """An encrypted image has no holes, but a copy gets them back."""
     debian_encrypt(source, target, *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}')
     plain = tmp_path / 'plain'
     qemu_img('convert', '-O', 'raw', *secret(tmp_path), '--image-opts', luks_opts(target), plain)
@@ -240,7 +240,7 @@ def test_decrypted_holes(tmp_path, source, target):
 
 
 def test_zeroes_are_encrypted(tmp_path, target):
-    """Else the payload would show what is in use, and read as garbage."""
+    """Otherwise the payload would show what is in use, and read as garbage."""
     empty = write_pieces(tmp_path / 'empty', 5 * MIB)
     qemu_img('convert', '-O', 'luks', *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}', empty, target)
     assert read_back(tmp_path, target) == bytes(5 * MIB)
@@ -340,7 +340,7 @@ def test_as_vdsm(source, target):
     assert target.read_bytes() == source.read_bytes()
 
 
-# When it goes wrong
+# Failures
 
 @pytest.mark.parametrize('argv, named', [
     (['-c', 'S', 'T'], 'Compression'),
@@ -389,7 +389,7 @@ def test_source_without_its_password(tmp_path, source, target):
 
 @pytest.fixture(name='small_disk')
 def fixture_small_disk(tmp_path):
-    """A file system with room for 8 MiB."""
+    """A file system of 8 MiB."""
     path = tmp_path / 'small'
     path.mkdir()
     if os.geteuid() != 0 or run('mount', '-t', 'tmpfs', '-o', 'size=8M', 'tmpfs', path, status=None).returncode:
@@ -447,7 +447,7 @@ ssize_t preadv64(int fd, const struct iovec *iov, int n, long offset)
 
 @pytest.fixture(name='bad_disk')
 def fixture_bad_disk(tmp_path):
-    """An image that cannot be read in three places, and the environment in which that is so."""
+    """An image with three unreadable places, and the environment that makes them so."""
     (tmp_path / 'bad.c').write_text(BAD_DISK)
     run('cc', '-shared', '-fPIC', '-o', tmp_path / 'bad.so', tmp_path / 'bad.c', '-ldl')
     image = write_pieces(tmp_path / 's', 3 * MIB, (0, 3 * MIB))
@@ -488,7 +488,7 @@ def test_interrupted(tmp_path, target):
 
 
 def test_locked_source(tmp_path, source, target):
-    """An image that somebody writes to is copied with -U only."""
+    """An image that another program writes to is only copied with -U."""
     with subprocess.Popen([DEBIAN_QEMU_IO, '-f', 'raw', source], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.read(len('qemu-io> ')) == b'qemu-io> '
         assert 'lock' in qemu_img('convert', '-f', 'raw', source, target, status=1).stderr

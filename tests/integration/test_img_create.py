@@ -62,7 +62,7 @@ def test_extent_size_hint_too_large(tmp_path):
 
 
 def test_luks_as_libvirt(tmp_path):
-    """libvirt's volume encryption; the password holds bytes that no text has."""
+    """libvirt's volume encryption; the password holds bytes that no text contains."""
     image = tmp_path / 'vol.luks'
     secret = ['--object', f'secret,id=V_encrypt0,file={password_file(tmp_path, PASSWORD)}']
     done = qemu_img('create', '-f', 'luks', *secret, '-o',
@@ -75,7 +75,7 @@ def test_luks_as_libvirt(tmp_path):
 
 def test_luks_as_cinder(tmp_path):
     image = tmp_path / 'vol.luks'
-    image.touch()       # Cinder has made a temporary file already
+    image.touch()       # Cinder has already created a temporary file
     secret = ['--object', f'secret,id=luks_sec,format=raw,file={password_file(tmp_path, b"0123abcd")}']
     qemu_img('create', '-f', 'luks', '-o', 'cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=essiv', *secret,
              '-o', 'key-secret=luks_sec', '-o', FAST, image, '1M')
@@ -165,7 +165,7 @@ def test_existing_other_file_is_overwritten(tmp_path, secret):
 
 @pytest.mark.parametrize('start, length', [(200, 4), (101, 1)], ids=['unshared', 'written'])
 def test_image_in_use(tmp_path, start, length):
-    """An image that others let nobody write to, or are writing to, with QEMU's locks, is not overwritten."""
+    """An image that is in use by another program, with QEMU's locks, is not overwritten."""
     image = tmp_path / 'a.img'
     image.write_bytes(b'precious')
     with open(image, 'rb') as file:
@@ -176,7 +176,7 @@ def test_image_in_use(tmp_path, start, length):
 
 
 def test_disk_full(tmp_path, secret):
-    """A tmpfs of 64 KiB takes no 1 MiB of data; nothing is left."""
+    """A tmpfs of 64 KiB cannot hold 1 MiB of data; nothing is left."""
     script = '''mount -t tmpfs -o size=64k tmpfs "$1" && cd "$1" && shift && "$@"; status=$?; ls; exit $status'''
     directory = tmp_path / 'small'
     directory.mkdir()
@@ -198,7 +198,7 @@ def test_options_help():
 
 
 def test_secret_is_not_in_the_process_list(tmp_path):
-    """Once --object data= was read it is gone from argv."""
+    """Once --object data= has been read, it is wiped from argv."""
     with subprocess.Popen([QEMU_IMG, 'create', '-f', 'luks', '--object', 'secret,id=s,data=correct-horse', '-o',
                            'key-secret=s,iter-time=3000', tmp_path / 'a.luks', '64k'],
                           stdout=subprocess.PIPE) as proc:

@@ -56,7 +56,7 @@ def test_as_proxmox(image):
 
 
 def test_through_a_slow_pipe(image):
-    """Whoever made the pipe may have made it non-blocking."""
+    """The pipe may be non-blocking."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with subprocess.Popen(['sh', '-c', 'sleep 0.3; cat'], stdin=read_end, stdout=subprocess.PIPE) as cat:

@@ -1,4 +1,4 @@
-"""qemu-img erase and header: destroying what opens an image, and keeping a copy of it.
+"""qemu-img erase and header: destroying the keys of an image, and keeping a copy of its header.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -34,7 +34,7 @@ def opens(image):
 
 
 def check_report(report, scope, before, after):
-    """All that changed is in a region of the report, and every region changed."""
+    """All changes are in regions of the report, and every region changed."""
     assert report['scope'] == scope
     covered = bytearray(len(before))
     for region in report['regions']:
@@ -44,7 +44,7 @@ def check_report(report, scope, before, after):
         covered[start:end] = b'\1' * (end - start)
     outside = [at for at in range(0, len(before), 512) if not any(covered[at:at + 512])]
     changed = [at for at in outside if before[at:at + 512] != after[at:at + 512]]
-    assert changed in ([], [0])         # the header's own sector: keyslots are marked there
+    assert changed in ([], [0])         # the first sector of the header, where keyslots are marked
     assert {layer['driver'] for layer in report['layers']} >= {'file'}
     assert report['assurance'] in ('overwritten', 'device-erased', 'may-survive', 'unknown')
 
@@ -65,7 +65,7 @@ def test_scopes(image, scope):
 
 
 def cut_short(image, at, *argv):
-    """Interrupt an erase once it has overwritten the bytes at offset AT; returns what it says."""
+    """Interrupt an erase once it has overwritten the bytes at offset AT; return its output."""
     def look():
         with open(image, 'rb') as file:
             file.seek(at)
@@ -81,7 +81,7 @@ def cut_short(image, at, *argv):
 
 
 def test_take_up_again(image):
-    """An erase of the image that was interrupted says what is gone, and can be taken up again."""
+    """An interrupted erase of the image says what is gone, and can be resumed."""
     os.truncate(image, 8 << 20)
     error = cut_short(image, (8 << 20) - 512, '--scope', 'image')
     assert 'header and keyslots overwritten, and of the payload the first 6320128 of 6320128 bytes' in error
@@ -109,7 +109,7 @@ def test_interrupted_early(image):
 
 
 def test_volume_with_a_header(image):
-    """The header goes first, and nothing is left out; nothing else needs to be there."""
+    """The header goes first, and nothing is left out; no other file is needed."""
     before = image.read_bytes()
     report = qemu_img_json('erase', '--scope', 'volume', image)
     check_report(report, 'volume', before, image.read_bytes())
@@ -128,7 +128,7 @@ def test_volume_without_a_header(image, tmp_path):
     assert sum(r['length'] for r in qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)['regions']) == \
         100352 + header.stat().st_size
     assert not header.read_bytes().startswith(b'LUKS') and b'pppppppp' not in plain.read_bytes()
-    # Again, without the header, of which nothing is known then
+    # Again, without the header, so that nothing is known about the volume
     report = qemu_img_json('erase', '--scope', 'volume', '--image-opts', options)
     assert report['regions'][0]['length'] == 100352
     assert report['layers'][0]['assurance'] == 'may-survive' and 'left as it is' in report['layers'][0]['notes'][0]

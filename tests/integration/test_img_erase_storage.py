@@ -1,4 +1,4 @@
-"""qemu-img erase on real file systems: what the report says of them, and whether it is true.
+"""qemu-img erase on real file systems: what the report says about them, and whether it is true.
 
 Needs root for the mounts; what cannot be had is skipped.
 
@@ -27,7 +27,7 @@ def try_run(*argv):
 
 @contextlib.contextmanager
 def mounted(tmp_path, mkfs, size, *mount_options):
-    """A file system in a file: yields where it is mounted, and the file."""
+    """A file system in a file: yields its mount point and the file."""
     disk, where = tmp_path / 'disk', tmp_path / 'mnt'
     if not shutil.which(mkfs[0], path=SBIN):
         pytest.skip(f'no {mkfs[0]}')
@@ -61,7 +61,7 @@ def erase_notes(image):
 
 
 def is_on(disk, material):
-    """Any sector of the key material is left on the disk."""
+    """Whether any sector of the key material is left on the disk."""
     run('sync')
     data = disk.read_bytes()
     sectors = {data[at:at + 512] for at in range(0, len(data), 512)}
@@ -76,7 +76,7 @@ def test_ext4(tmp_path):
         assert 'ext4: overwrites in place' in notes
         assert f'loop device on {disk}' in notes
         assert 'shared' not in notes
-        assert assurance in ('overwritten', 'may-survive', 'unknown')   # as the disk below has it
+        assert assurance in ('overwritten', 'may-survive', 'unknown')   # depends on the disk below
         assert not is_on(disk, material)
 
 

@@ -18,7 +18,7 @@ SIZE = 8 << 20
 
 @pytest.fixture(name='volume')
 def fixture_volume(tmp_path):
-    """8 MiB of nothing in particular."""
+    """A volume of 8 MiB."""
     volume = tmp_path / 'volume'
     volume.write_bytes(b'\x5a' * SIZE)
     return volume
@@ -124,7 +124,7 @@ def test_header_that_is_there_keeps_its_mode(volume, format_it, tmp_path):
 
 
 def test_cancelled_before_detached_header(tmp_path, volume):
-    """The volume keeps what it held, and no header is left."""
+    """The volume keeps its contents, and no header is left."""
     header = tmp_path / 'header'
     argv = [QEMU_IMG, 'format', *secret_object(tmp_path, 's', PASSWORD), '-o', 'key-secret=s,iter-time=3000',
             '--header', header, volume]

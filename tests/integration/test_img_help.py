@@ -76,7 +76,7 @@ def test_full_output_is_a_failure():
 
 
 def completions(*words):
-    """What bash offers for the last of WORDS."""
+    """Bash's completions of the last of WORDS."""
     script = f'''. {SOURCE_DIR}/tools/completions/qemu-img
                  COMP_WORDS=(qemu-img "$@") COMP_CWORD=$#
                  _qemu_img {QEMU_IMG}

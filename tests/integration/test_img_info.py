@@ -29,7 +29,7 @@ def fixture_raw(tmp_path):
 
 
 def test_json_matches_qemus(luks, raw):
-    """Every key that Debian's QEMU 7.2 has, with the same value; ours has newer ones besides."""
+    """Every key of Debian's QEMU 7.2 has the same value; ours has newer ones, too."""
     for image, extra in (raw, {'children', 'format-specific'}), (luks, {'children'}):
         mine = qemu_img_json('info', image)
         theirs = json.loads(debian_qemu_img('info', '--output=json', image).stdout)
@@ -51,7 +51,7 @@ def test_children(luks):
 
 
 def test_json_layout(raw):
-    """Four spaces a level, as QEMU prints it."""
+    """Four spaces per level, as QEMU prints it."""
     lines = qemu_img('info', '--output=json', raw).stdout.splitlines()
     assert lines[0] == '{' and lines[-1] == '}'
     assert lines[1].startswith('    "') and '": ' in lines[1]
@@ -104,7 +104,7 @@ def test_json_filename_as_libguestfs(raw):
 
 
 def test_while_in_use(luks):
-    """With -U, and even without, metadata can be looked at while another program writes."""
+    """With or without -U, metadata can be inspected while another program writes."""
     with subprocess.Popen(['/usr/bin/qemu-io', '-f', 'raw', luks], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as other:
         other.stdin.write(b'length\n')

@@ -1,4 +1,4 @@
-"""What create, convert and dd do to a LUKS volume that is there already.
+"""What create, convert and dd do to an existing LUKS volume.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -32,7 +32,7 @@ def fixture_loop_device(tmp_path):
 
 
 def overwriting(image):
-    """What a command says that destroys it."""
+    """The output of a command that destroys it."""
     uuid = run('blkid', '-p', '-s', 'UUID', '-o', 'value', image, env=SYSTEM_ENV).stdout.strip()
     return f"qemu-img: warning: overwriting LUKS volume UUID {uuid} in '{image}'\n"
 
@@ -54,7 +54,7 @@ def test_existing_luks_is_kept(tmp_path, secret):
 
 @pytest.mark.parametrize('version', ['luks1', 'luks2'])
 def test_device_with_luks(tmp_path, loop_device, secret, version):
-    """Volume managers create images on volumes that had others before: a line says what is lost."""
+    """Volume managers create images on volumes that held others before: a warning says what is lost."""
     cryptsetup('luksFormat', '--type', version, '--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000', loop_device,
                password=PASSWORD)
     lost = overwriting(loop_device)
@@ -68,7 +68,7 @@ def test_device_with_luks(tmp_path, loop_device, secret, version):
 
 
 def test_copies_overwrite(tmp_path, secret):
-    """They always did; now they say what is lost."""
+    """They always did; now a warning says what is lost."""
     image, target = write_pieces(tmp_path / 'image', MIB, (0, MIB)), tmp_path / 'a.luks'
     luks = ['-O', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}']
     assert qemu_img('convert', *luks, image, target).stderr == ''
@@ -104,6 +104,6 @@ def test_nothing_is_lost_where_it_fails(tmp_path, secret):
 @pytest.mark.parametrize('command', ['bench', 'check', 'compare', 'convert', 'dd', 'info', 'header backup',
                                      'keyslot list', 'map', 'measure'])
 def test_force_is_not_force_share(tmp_path, command):
-    """What looks like an image for which one insists must not be one that is opened without locks."""
+    """--force must not be mistaken for --force-share, which opens an image without locks."""
     assert "unrecognized option '--force'" in qemu_img(*command.split(), '--force', tmp_path, status=None).stderr
     assert 'unrecognized option' not in qemu_img(*command.split(), '--force-s', tmp_path, status=None).stderr

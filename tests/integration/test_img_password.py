@@ -1,4 +1,4 @@
-"""Passwords typed at a terminal: no echo, a new one twice, and a terminal that is left as it was.
+"""Passwords typed at a terminal: no echo, new ones typed twice, and the terminal is restored.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -78,7 +78,7 @@ def test_below_another_node(image):
     (['bench', '-w', '--image-opts', 'driver=luks,file.filename=IMAGE,read-only=on'], b'read-only'),
 ])
 def test_what_is_wrong_is_told_first(image, argv, named):
-    """And not once a password was typed."""
+    """And not only after a password was typed."""
     terminal = Terminal(*[arg.replace('IMAGE', str(image)) for arg in argv])
     assert terminal.finish() == 1
     assert b'Password' not in terminal.output and named in terminal.output
@@ -148,7 +148,7 @@ def test_terminal_is_restored(image, end):
 
 @pytest.fixture(name='shell')
 def fixture_shell():
-    """A shell with job control, which stops and resumes what it runs."""
+    """A shell with job control, which stops and resumes programs."""
     terminal = Terminal('--norc', '--noprofile', '--noediting', '-i', program='/bin/bash')
     terminal.answer(b'bash', b'PS1="rea""dy "')
     terminal.read_until(b'ready ')
@@ -159,7 +159,7 @@ def fixture_shell():
 
 @pytest.mark.parametrize('how', ['ctrl-z', 'SIGSTOP', 'background'])
 def test_stopped_and_continued(image, shell, how):
-    """The shell gets its terminal back; then the question comes again, and what is typed does not show."""
+    """The shell gets its terminal back; then the question is repeated, still without echo."""
     if how == 'background':
         shell.answer(b'', f'{QEMU_IMG} resize {image} 128k &'.encode())
         shell.read_until(b'ready ')
@@ -170,7 +170,7 @@ def test_stopped_and_continued(image, shell, how):
         time.sleep(0.1)
         assert not shell.echoes()
         if how == 'ctrl-z':
-            os.write(shell.fd, b'secr\x1a')                 # the beginning is forgotten
+            os.write(shell.fd, b'secr\x1a')                 # what was typed before is dropped
         else:
             run('pkill', '-STOP', '-P', shell.pid)
         shell.read_until(b'Stopped')

@@ -18,13 +18,13 @@ SLOW = 'key-secret=s,iter-time=2000'
 
 @pytest.fixture(name='slow_create')
 def fixture_slow_create(tmp_path):
-    """A command line that works for seconds, and the image that it makes."""
+    """A command line that runs for seconds, and the image that it creates."""
     image = tmp_path / 'slow.luks'
     return [QEMU_IMG, 'create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', SLOW, image, '64k'], image
 
 
 def start(argv):
-    """Start ARGV and let it get to work."""
+    """Start ARGV and let it start working."""
     proc = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(0.5)
     assert proc.poll() is None
@@ -49,7 +49,7 @@ def steps_of(*argv):
 
 @pytest.mark.parametrize('where', ['start', 'end', 'both'])
 def test_holes_are_no_work(tmp_path, where):
-    """A copy of 8 MiB in an image of 1 GiB shows how much of them is done, wherever they are."""
+    """A copy of 8 MiB in an image of 1 GiB shows the progress in these, wherever they are."""
     pieces = {'start': [(0, 8 * MIB)], 'end': [(1016 * MIB, 8 * MIB)], 'both': [(0, 4 * MIB), (1020 * MIB, 4 * MIB)]}
     source = write_pieces(tmp_path / 'source', 1024 * MIB, *pieces[where])
     steps = steps_of('convert', '-p', '-r', '8M', '-m', '1', source, tmp_path / 'target')
@@ -103,9 +103,9 @@ def test_a_second_signal_kills(slow_create):
     argv, _image = slow_create
     with start(argv) as proc:
         proc.send_signal(signal.SIGINT)
-        proc.send_signal(signal.SIGINT)     # at once: counts as the same
+        proc.send_signal(signal.SIGINT)     # at once: counts as the same signal
         time.sleep(0.4)
-        if proc.poll() is None:         # not yet at a point where it can stop
+        if proc.poll() is None:         # cannot stop yet
             proc.send_signal(signal.SIGINT)
             proc.communicate(timeout=5)
             assert proc.returncode == -signal.SIGINT

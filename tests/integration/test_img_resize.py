@@ -74,7 +74,7 @@ def test_luks_as_libvirt(tmp_path):
     assert image.stat().st_size == header + (2 << 20)
     qemu_img('resize', '--shrink', *secret, '--image-opts', options, 1 << 20)
     assert qemu_img_json('info', image)['virtual-size'] == 1 << 20
-    done = qemu_img('resize', image, 2 << 20, status=1)     # the header alone cannot tell that it may
+    done = qemu_img('resize', image, 2 << 20, status=1)     # the header alone does not show whether it may
     assert 'key-secret' in done.stderr
 
 
@@ -98,7 +98,7 @@ int fdatasync(int fd)
 
 @pytest.mark.plain_build
 def test_failing_flush(raw, tmp_path):
-    """Whoever asked must know that the new length may not last."""
+    """The user must know that the new length may not last."""
     (tmp_path / 'flush.c').write_text(FAILING_FLUSH)
     run('cc', '-shared', '-fPIC', '-o', tmp_path / 'flush.so', tmp_path / 'flush.c')
     done = qemu_img('resize', '--image-opts', f'driver=raw,file.aio=threads,file.filename={raw}', '2M', status=1,

@@ -1,4 +1,4 @@
-"""Where requests go: to the io_uring of a loop, or where that is forbidden, as in many containers, to worker threads.
+"""Where requests go: to the io_uring of a loop or, if forbidden, as in many containers, to worker threads.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -27,7 +27,7 @@ class SockFprog(ctypes.Structure):
 
 
 def forbid_io_uring():
-    """Have io_uring_setup() fail with EPERM in this process, as the seccomp profiles of containers do."""
+    """Make io_uring_setup() fail with EPERM in this process, as the seccomp profiles of containers do."""
     instructions = [
         (0x20, 0, 0, 0),                            # load the number of the system call
         (0x15, 0, 1, SYS_IO_URING_SETUP),

@@ -38,7 +38,7 @@ def fixture_image(tmp_path, key, plain):
 
 @pytest.fixture(name='detached')
 def fixture_detached(tmp_path, key, plain):
-    """The arguments that name another one, whose header is elsewhere."""
+    """The arguments for another one, with a detached header."""
     header, payload = tmp_path / 'header', tmp_path / 'payload'
     payload.write_bytes(bytes(SIZE))
     qemu_img('format', '-q', '--key-file', key, '-o', FAST, '--header', header, payload)
@@ -195,14 +195,14 @@ def test_what_does_not_go_together(tmp_path, key, plain, image):
 
 
 def suggestion(done):
-    """The command at the end of an error, with the words that a user would fill in."""
+    """The command at the end of an error, with its placeholders filled in."""
     line = done.stderr.splitlines()[-1].split(': ', 1)[1]
     assert line.startswith('qemu-'), done.stderr
     return line
 
 
 def follow(line, key, header=''):
-    """Do as it says."""
+    """Run the suggested command."""
     line = line.replace(' FILE ', f' {shlex.quote(str(key))} ').replace(' HEADER ', f' {shlex.quote(str(header))} ')
     return run('sh', '-c', line, env={**os.environ, 'PATH': f'{BUILD_DIR}:{os.environ["PATH"]}'})
 
@@ -225,7 +225,7 @@ def follow(line, key, header=''):
     ('qemu-io', '-c', 'read 0 512', 'IMAGE'),
 ], ids=' '.join)
 def test_a_missing_password(tmp_path, key, plain, image, command):
-    """The error ends with what works."""
+    """The error ends with a command that works."""
     odd = tmp_path / "it's $HOME.luks"
     image.rename(odd)
     new = password_file(tmp_path, b'new', 'new')
@@ -300,7 +300,7 @@ def test_server_in_the_background_cannot_ask(tmp_path, image):
 
 
 def test_keyslots_before_questions(image, key):
-    """Nobody types passwords for a keyslot that cannot be written, and learns at once that the old one is wrong."""
+    """A keyslot that cannot be written, and a wrong old password, are reported before a new password is asked for."""
     terminal = Terminal('keyslot', 'add', '--slot', '0', image)
     assert terminal.finish() == 1
     assert b'Keyslot 0 is active' in terminal.output and b'Password' not in terminal.output

@@ -1,4 +1,4 @@
-"""Clients that mean no good, or are broken: the others notice nothing, and the server keeps nothing of them.
+"""Malicious or broken clients: others are not affected, and the server keeps nothing of them.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -18,7 +18,7 @@ READ, WRITE = 0, 1
 
 @pytest.fixture(name='server')
 def fixture_server(tmp_path):
-    """A server of an empty raw image, with a time limit of 2 seconds; in the end it must have forgotten everybody."""
+    """A server of an empty raw image, with a time limit of 2 seconds; in the end it must have freed all clients."""
     path = tmp_path / 'disk.raw'
     with path.open('wb') as file:
         file.truncate(SIZE)
@@ -31,7 +31,7 @@ def fixture_server(tmp_path):
 
 
 def check_service(server):
-    """Somebody else is served at once."""
+    """Another client is served at once."""
     start = time.monotonic()
     with server.connect().greet().go() as wire:
         wire.request(READ, 0, 4096)
@@ -41,7 +41,7 @@ def check_service(server):
 
 
 def test_silence(server):
-    """Who says nothing, or stops in the middle, is let go in time."""
+    """A client that says nothing, or stops in the middle, is disconnected in time."""
     header = struct.pack('>QII', 0x49484156454f5054, 7, 100)
     silent = [server.connect() for _ in range(20)]
     for i, wire in enumerate(silent):
@@ -63,7 +63,7 @@ def test_no_limit_after_the_handshake(server):
 
 
 def test_endless_handshake(server):
-    """The limit is for all of it, and counts for who is busy, too."""
+    """The time limit applies to the whole handshake, even for a busy client."""
     with server.connect().greet() as wire:
         start = time.monotonic()
         with pytest.raises((AssertionError, BrokenPipeError, ConnectionResetError)):
@@ -73,7 +73,7 @@ def test_endless_handshake(server):
 
 
 def test_never_reads_answers(server):
-    """Options without end, whose answers nobody takes."""
+    """Endless options, whose answers are not read."""
     with server.connect().greet() as wire:
         wire.sock.settimeout(0.5)
         with pytest.raises((TimeoutError, BrokenPipeError, ConnectionResetError)):
@@ -95,7 +95,7 @@ def test_garbage_instead_of_a_greeting(server, greeting):
 
 
 def test_random_handshakes(server):
-    """Options of random content; the seed is printed where it fails."""
+    """Options with random contents; the seed is printed on failure."""
     seed = random.randrange(1 << 32)
     print('seed', seed)
     rand = random.Random(seed)
@@ -135,14 +135,14 @@ def test_bad_request_magic(server):
 
 
 def test_huge_write(server):
-    """Nobody gets 4 GiB of memory for announcing them."""
+    """Announcing 4 GiB does not make the server allocate them."""
     with server.connect().greet().go() as wire:
         wire.request(WRITE, 0, 0xffffffff)
         assert wire.at_end()
 
 
 def test_vanishing(server):
-    """In the middle of a request, of its data, or with answers on their way."""
+    """Clients that vanish in a request, in its data, or with answers in flight."""
     for i in range(100):
         with server.connect().greet().go() as wire:
             if i % 3 == 0:
@@ -155,7 +155,7 @@ def test_vanishing(server):
 
 
 def test_never_reads_data(server):
-    """Reads without end whose data nobody takes: they wait, and what they hold is bounded."""
+    """Endless reads whose data is not read: they wait, and their memory is bounded."""
     wires = [server.connect().greet().go() for _ in range(2)]
     for wire in wires:
         wire.sock.settimeout(0.5)
@@ -171,7 +171,7 @@ def test_never_reads_data(server):
 
 
 def test_never_reads_errors(server):
-    """Reads that are longer than allowed need no memory, but neither do they run without end."""
+    """Reads that are longer than allowed need no memory, but they must not run endlessly either."""
     with server.connect().greet().go() as wire:
         wire.sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
@@ -181,7 +181,7 @@ def test_never_reads_errors(server):
 
 
 def test_slow_writer(server):
-    """A write that trickles in does not hold up others of the same server."""
+    """A write that trickles in does not delay other clients of the same server."""
     with server.connect().greet().go() as slow:
         slow.request(WRITE, 0, MIB, data=b'')
         for _ in range(5):

@@ -1,4 +1,4 @@
-"""qemu-nbd as a program: when it ends, going to the background, and what it refuses.
+"""qemu-nbd as a program: when it ends, running in the background, and what it refuses.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -51,7 +51,7 @@ def test_help():
 
 
 def test_ends_with_the_last_client(tmp_path, image):
-    """Not with somebody who only looked in."""
+    """Not with one that only listed the exports."""
     with NbdServer(tmp_path, '-f', 'raw', image, persistent=False, shared=2) as server:
         server.connect().sock.close()
         with server.connect().greet() as wire:
@@ -85,7 +85,7 @@ def test_signals(tmp_path, image, signum):
 
 
 def test_fork(tmp_path, image):
-    """When it returns, clients can connect, and nothing of ours is kept open."""
+    """When it returns, clients can connect, and none of our descriptors is kept open."""
     pid_file, sock = tmp_path / 'pid', tmp_path / 'sock'
     done = qemu_nbd('--fork', '--pid-file', pid_file, '-t', '-k', sock, '-f', 'raw', image)
     assert done.stdout == done.stderr == ''
@@ -108,7 +108,7 @@ def test_fork_that_fails(tmp_path, image):
 
 
 def test_relative_names(tmp_path, image):
-    """--fork does not change what they mean."""
+    """--fork does not change the meaning of relative names."""
     qemu_nbd('--fork', '--pid-file', 'pid', '-t', '-k', 'sock', '-f', 'raw', image.name, cwd=tmp_path)
     pid = int((tmp_path / 'pid').read_text())
     os.kill(pid, signal.SIGTERM)
@@ -202,7 +202,7 @@ def test_no_such_image(tmp_path):
 
 
 def test_file_in_place_of_the_socket(tmp_path, image):
-    """A socket that is left over is replaced, a file of another kind is not."""
+    """A stale socket is replaced, a file of another type is not."""
     path = tmp_path / 'precious'
     path.write_text('data')
     assert 'precious' in qemu_nbd('-k', path, '-f', 'raw', image, status=1).stderr

@@ -32,14 +32,14 @@ def fixture_image(tmp_path):
 
 @pytest.fixture(name='server')
 def fixture_server(tmp_path, image):
-    """A server of it, whose export is named disk."""
+    """A server of the image, whose export is named disk."""
     with NbdServer(tmp_path, '-x', 'disk', '-D', 'text', '--discard=unmap', '-f', 'raw', image) as server:
         yield server
 
 
 @pytest.fixture(name='client')
 def fixture_client(server):
-    """A connection of libnbd to it."""
+    """A connection of libnbd to the server."""
     handle = nbd.NBD()
     handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
     handle.set_strict_mode(0)
@@ -49,14 +49,14 @@ def fixture_client(server):
 
 
 def string(text):
-    """A string as options have it."""
+    """A string as encoded in options."""
     return struct.pack('>I', len(text)) + text
 
 
 # Handshake
 
 def test_export_name(server):
-    """The oldest way to choose an export, with and without the 124 zero bytes behind the answer."""
+    """The oldest way to choose an export, with and without the 124 zero bytes after the answer."""
     for flags, zeroes in ((1, 124), (3, 0)):
         with server.connect().greet(flags) as wire:
             wire.send('QII', wire.OPTS_MAGIC, EXPORT_NAME, 4, data=b'disk')
@@ -83,7 +83,7 @@ def test_empty_export_name(tmp_path, image):
 
 
 def test_client_without_fixed_newstyle(server):
-    """It can do nothing but choose an export."""
+    """It can only choose an export."""
     with server.connect().greet(0) as wire:
         wire.send('QII', wire.OPTS_MAGIC, LIST, 0)
         assert wire.at_end()
@@ -114,7 +114,7 @@ def test_unknown_options(server):
 
 
 def test_info(server):
-    """Everything that was asked for, whatever else was, and always the export and its block sizes."""
+    """Everything that was asked for, and always the export and its block sizes."""
     request = string(b'disk') + struct.pack('>H5H', 5, 1, 2, 3, 77, 0)
     with server.connect().greet() as wire:
         for _ in range(2):
@@ -158,7 +158,7 @@ def test_meta_contexts(server):
         for data in (b'', string(b'disk'), string(b'disk') + b'\0\0\0', string(b'disk') + one,
                      string(b'disk') + b'\xff\xff\xff\xff' + string(b'x'), string(b'disk') + bytes(4) + b'x'):
             assert wire.option(SET_META, data)[-1][0] == ERR_INVALID
-        # The failure made an earlier choice void.
+        # The failure invalidated an earlier choice.
         wire.go(b'disk')
         wire.request(BLOCK_STATUS, 0, 512)
         assert wire.chunk()[1] == 1 << 15 | 1
@@ -200,7 +200,7 @@ def test_structured_replies(server):
 
 
 def test_refused_requests(server):
-    """An error each, and the connection goes on."""
+    """Each gets an error, and the connection continues."""
     requests = [
         ((READ, SIZE, 1), errno.EINVAL),
         ((READ, SIZE - 1, 2), errno.EINVAL),
@@ -244,7 +244,7 @@ def test_read_only(tmp_path, image):
 
 
 def test_many_requests_at_once(server):
-    """More than the server carries out at the same time; the answers come in any order, each exactly once."""
+    """More than the server processes at once; the answers come in any order, each exactly once."""
     with server.connect().greet().go(b'disk') as wire:
         for i in range(100):
             wire.request(WRITE, i * 512, 512, cookie=i, data=bytes([i]) * 512)
@@ -289,7 +289,7 @@ def test_flags(client):
 
 
 def test_no_hole(client, image):
-    """Zeroes that must not be a hole take room."""
+    """Zeroes that must not be a hole are allocated."""
     client.zero(MIB, 0, nbd.CMD_FLAG_NO_HOLE)
     assert os.stat(image).st_blocks >= MIB // 512
     client.pwrite(b'x' * MIB, MIB)
@@ -299,7 +299,7 @@ def test_no_hole(client, image):
 
 
 def test_fast_zero(client):
-    """Done or refused, but never slow: what is no whole block is refused by files, too."""
+    """Done or refused, but never slow: partial blocks are refused, also by files."""
     client.pwrite(b'x' * MIB, 0)
     try:
         client.zero(MIB, 0, nbd.CMD_FLAG_FAST_ZERO)
@@ -331,7 +331,7 @@ def test_block_status(client):
 
 
 def test_fragmented_block_status(client):
-    """More extents than one answer has: it ends early, and asking again gets the rest."""
+    """More extents than fit an answer: it ends early, and asking again returns the rest."""
     for offset in range(0, SIZE, 8192):
         client.pwrite(b'x' * 4096, offset)
     offset, extents = 0, []
@@ -342,7 +342,7 @@ def test_fragmented_block_status(client):
 
 
 def test_flush_covers_other_connections(server):
-    """What multi-conn promises, as far as a test can see it: both see each other's writes at once."""
+    """The promise of multi-conn, as far as a test can see it: both see each other's writes at once."""
     a, b = nbd.NBD(), nbd.NBD()
     for handle in (a, b):
         handle.connect_uri(server.uri('disk'))

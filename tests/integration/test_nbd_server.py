@@ -1,4 +1,4 @@
-"""Our NBD server with other people's clients.
+"""Our NBD server with other projects' clients.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -42,12 +42,12 @@ def fixture_luks(tmp_path):
 
 @pytest.fixture(name='image', params=['raw', 'luks'])
 def fixture_image(request):
-    """Each of both."""
+    """Both, one after the other."""
     return request.getfixturevalue(request.param)
 
 
 def debian_qemu_io(uri, *commands, **kwargs):
-    """QEMU's qemu-io, which tells of errors by its output alone."""
+    """QEMU's qemu-io, which reports errors only in its output."""
     done = run(DEBIAN_QEMU_IO, '-f', 'raw', *[arg for c in commands for arg in ('-c', c)], uri, status=None, **kwargs)
     return done.stdout + done.stderr
 
@@ -91,7 +91,7 @@ def test_debian_qemu_img(tmp_path, image, data):
 
 
 def test_holes(tmp_path, raw, data):
-    """Zeroes that were written as such are holes in the file, and are told to be."""
+    """Zeroes written with WRITE_ZEROES are holes in the file, and are reported as such."""
     with NbdServer(tmp_path, '--discard=unmap', *raw) as server:
         debian_qemu_img('convert', '-n', '-f', 'raw', '-O', 'raw', data, server.uri())
         status = json.loads(run('nbdinfo', '--json', '--map', server.uri()).stdout)
@@ -130,7 +130,7 @@ def test_fio(tmp_path, image, jobs):
 
 
 def test_nbdkit_as_proxy(tmp_path, luks, data):
-    """nbdkit is our client, and nbdcopy its: what passes is the same."""
+    """nbdkit is our client, and nbdcopy is nbdkit's: the data stays the same."""
     with NbdServer(tmp_path, *luks) as server:
         run('nbdkit', '-U', '-', 'nbd', f'socket={server.socket}', '--run',
             f'nbdcopy {data} "$uri" && nbdcopy "$uri" {tmp_path}/out')
@@ -149,7 +149,7 @@ def test_read_only(tmp_path, image, data):
 
 
 def test_read_only_file(tmp_path, raw):
-    """Who may not write to the file is told so, and can serve it read-only."""
+    """Without write access to the file there is an error; it can be served read-only."""
     os.chmod(raw[-1], 0o444)
     if os.geteuid() != 0:
         assert 'Permission denied' in qemu_nbd('-k', tmp_path / 's', *raw, status=1).stderr
@@ -249,7 +249,7 @@ ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, long offset, int fla
 
 @pytest.mark.plain_build
 def test_lost_data_is_not_forgotten(tmp_path, raw, monkeypatch):
-    """A write with FUA takes the kernel's only report of an earlier write that was lost: flushes must not succeed then."""
+    """A write with FUA consumes the kernel's only report of an earlier lost write: flushes must fail from then on."""
     (tmp_path / 'sync.c').write_text(FAILING_SYNC)
     run('cc', '-shared', '-fPIC', '-o', tmp_path / 'sync.so', tmp_path / 'sync.c', '-ldl')
     monkeypatch.setenv('LD_PRELOAD', str(tmp_path / 'sync.so'))

@@ -91,7 +91,7 @@ def test_debian_qemu_img(tmp_path, image, pki):
 
 
 def test_no_client_certificate_asked_for(tmp_path, image, pki):
-    """With verify-peer=off anybody may come, but still needs TLS."""
+    """With verify-peer=off any client is accepted, but still needs TLS."""
     anonymous = tmp_path / 'anonymous'
     anonymous.mkdir()
     (anonymous / 'ca-cert.pem').write_bytes((pki / 'ca-cert.pem').read_bytes())
@@ -111,7 +111,7 @@ def test_no_client_certificate_asked_for(tmp_path, image, pki):
     ('{"qom-type":"authz-list","id":"a0","policy":"allow","rules":[{"match":"CN=tester","policy":"deny"}]}', False),
 ])
 def test_authorization(tmp_path, image, pki, authz, allowed):
-    """Who is refused is reported with the name that would have to be allowed."""
+    """A refused client is reported with the name that would have to be allowed."""
     with NbdServer(tmp_path, '--object', authz, '--tls-authz', 'a0', *x509(pki, 'server'), *image, quiet=False) as server:
         if allowed:
             assert connect(server, pki) == b'x'
@@ -122,12 +122,12 @@ def test_authorization(tmp_path, image, pki, authz, allowed):
                              "qemu-nbd: NBD server: refused a TLS client: 'CN=tester' is not allowed by 'a0'\n")
 
 
-# The order that the man page shows.
+# In the order shown in the man page.
 NAME = 'C=GB,ST=Greater London,L=London,O=Example Home,OU=Disks,CN=laptop'
 
 
 def test_order_of_a_name(tmp_path, image, pki):
-    """A whole distinguished name is written in the order of the certificate, as QEMU's rules have it."""
+    """A whole distinguished name is in the order of the certificate, as in QEMU's rules."""
     other = tmp_path / 'pki'
     shutil.copytree(pki, other)
     subject = '/' + NAME.replace(',', '/')
@@ -166,7 +166,7 @@ def test_psk(tmp_path, image, psk):
 
 
 def test_nothing_before_tls(tmp_path, image, pki):
-    """In the clear, nothing but STARTTLS and leaving."""
+    """Without TLS, only STARTTLS and disconnecting are allowed."""
     with NbdServer(tmp_path, *x509(pki, 'server'), *image) as server:
         with server.connect().greet() as wire:
             for option in (3, 6, 7, 8, 9, 10, 77):
@@ -180,7 +180,7 @@ def test_nothing_before_tls(tmp_path, image, pki):
 
 
 def test_clear_text_after_starttls(tmp_path, image, pki):
-    """What was sent along with STARTTLS is taken for TLS, and not for options."""
+    """Data sent along with STARTTLS is treated as TLS, not as options."""
     with NbdServer(tmp_path, *x509(pki, 'server'), *image) as server, server.connect().greet() as wire:
         header = struct.pack('>QII', wire.OPTS_MAGIC, 5, 0)
         wire.sock.sendall(header + struct.pack('>QII', wire.OPTS_MAGIC, 3, 0))
@@ -190,7 +190,7 @@ def test_clear_text_after_starttls(tmp_path, image, pki):
 
 
 def test_silent_handshake(tmp_path, image, pki):
-    """The time limit holds for TLS, too."""
+    """The time limit applies to TLS, too."""
     with NbdServer(tmp_path, *x509(pki, 'server'), '--handshake-limit', '1', *image) as server:
         with server.connect().greet() as wire:
             assert wire.option(5) == [(1, b'')]
@@ -232,7 +232,7 @@ def test_bad_options(tmp_path, image, pki):
 
 
 def test_plain_client_of_a_tls_port(tmp_path, image, pki):
-    """Somebody who speaks TLS at once, without NBD's greeting."""
+    """A client that starts TLS at once, without NBD's greeting."""
     with NbdServer(tmp_path, *x509(pki, 'server'), *image) as server:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(server.socket))

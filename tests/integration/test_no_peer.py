@@ -1,4 +1,4 @@
-"""Pipes that nobody has opened at the other end, where a file is named: they block neither the loop nor the end.
+"""Pipes without a peer in place of files: they block neither the loop nor the end of the program.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -16,7 +16,7 @@ from nbd_server import QEMU_NBD, NbdServer, is_listening, wait_until
 from programs import QEMU_IMG, qemu_img, run, secret_object
 from qmp import QSD, Qmp, QmpError, StorageDaemon
 
-# Within this many seconds everything is answered, and ends, that does not wait for anybody; the sanitizers take theirs.
+# Seconds within which everything that need not wait is answered, and ends; more with sanitizers.
 SOON = 8
 X509_FILES = ['ca-cert.pem', 'ca-crl.pem', 'server-cert.pem', 'server-key.pem', 'dh-params.pem']
 
@@ -30,7 +30,7 @@ def fixture_pipe(tmp_path):
 
 @pytest.fixture(name='credentials')
 def fixture_credentials(tmp_path, pki):
-    """A function that returns the definition of TLS credentials, of whose files that of NAME is a pipe."""
+    """A function that returns the definition of TLS credentials whose file NAME is a pipe."""
     def make(name, ident='tls0'):
         directory = tmp_path / f'pki-{name}'
         shutil.copytree(pki, directory)
@@ -42,12 +42,12 @@ def fixture_credentials(tmp_path, pki):
 
 
 def as_argument(options):
-    """What --object takes."""
+    """The same as an argument of --object."""
     return ','.join([options['qom-type']] + [f'{key}={value}' for key, value in options.items() if key != 'qom-type'])
 
 
 def end_in_time(process, status=1):
-    """Wait for the end, which must not take long: what was said."""
+    """Wait for the end, which must not take long; return the output."""
     begin = time.monotonic()
     errors = process.communicate(timeout=60)[1]
     assert time.monotonic() - begin < SOON
@@ -63,7 +63,7 @@ def object_definition(which, pipe, credentials):
 @pytest.mark.parametrize('program', ['qemu-nbd', 'qemu-storage-daemon'])
 @pytest.mark.parametrize('which', ['secret', 'keys.psk', *X509_FILES])
 def test_end_while_an_object_is_made(tmp_path, pipe, credentials, which, program):
-    """On the command line."""
+    """For an object on the command line."""
     definition = as_argument(object_definition(which, pipe, credentials))
     argv = [QEMU_NBD, '-k', tmp_path / 'sock', '-f', 'raw'] if program == 'qemu-nbd' else [QSD]
     argv += ['--object', definition] + ([tmp_path / 'none.raw'] if program == 'qemu-nbd' else [])
@@ -77,7 +77,7 @@ def test_end_while_an_object_is_made(tmp_path, pipe, credentials, which, program
 
 @pytest.mark.parametrize('which', ['secret', 'keys.psk', *X509_FILES])
 def test_object_add(tmp_path, pipe, credentials, which):
-    """Others are answered meanwhile; object-del takes the object back before it is there; the daemon ends."""
+    """Others are answered meanwhile; object-del cancels the creation of the object; the daemon ends."""
     other_socket = tmp_path / 'other.sock'
     definition = object_definition(which, pipe, credentials)
     with StorageDaemon(tmp_path, '--chardev', f'socket,id=c1,path={other_socket},server=on,wait=off',
@@ -102,7 +102,7 @@ def test_object_add(tmp_path, pipe, credentials, which):
 
 
 def test_more_pipes_than_workers(tmp_path, pipe):
-    """Whatever waits takes no worker from those who read and write images."""
+    """Waiting takes no worker from reads and writes of images."""
     count = 70
     image = tmp_path / 'a.raw'
     image.write_bytes(b'x' * 65536)
@@ -130,7 +130,7 @@ def test_more_pipes_than_workers(tmp_path, pipe):
 
 
 def test_writers_that_come_late(tmp_path, pipe):
-    """The secret is what they write, up to the end, however slowly."""
+    """The secret is everything they write, however slowly."""
     image = tmp_path / 'a.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'long password'),
              '-o', 'key-secret=s,iter-time=10', image, '64k')
@@ -160,7 +160,7 @@ def test_pipes_with_a_writer(tmp_path):
 
 
 def ask(path_in, path_out):
-    """Talk over a pair of pipes: the version."""
+    """Query the version over a pair of pipes."""
     with open(path_in, 'wb', buffering=0) as to_daemon, open(path_out, 'rb') as from_daemon:
         to_daemon.write(b'{"execute": "query-version", "id": "v"}')
         for line in from_daemon:
@@ -170,7 +170,7 @@ def ask(path_in, path_out):
 
 
 def test_chardev_of_pipes(tmp_path):
-    """A file chardev opens without a peer, keeps answers for a reader that comes later, and lives from peer to peer."""
+    """A file chardev opens without a peer, keeps answers for a later reader, and survives peers."""
     path_in, path_out = tmp_path / 'in', tmp_path / 'out'
     os.mkfifo(path_in)
     os.mkfifo(path_out)
@@ -178,7 +178,7 @@ def test_chardev_of_pipes(tmp_path):
         with open(path_in, 'wb') as to_daemon:
             to_daemon.write(b'{"execute": "qmp_capabilities"}')
         assert ask(path_in, path_out) and ask(path_in, path_out)
-        # and the same over QMP, where nobody comes
+        # and the same over QMP, without any peer
         for i in range(2):
             daemon.qmp.cmd_raw('chardev-add', {'id': f'c{i}', 'backend': {'type': 'file', 'data': {
                 'out': str(path_out), **({'in': str(path_in)} if i else {})}}})
@@ -195,7 +195,7 @@ def test_pid_file(tmp_path, pipe):
 
 
 def connect_psk(server, keys, user='alice'):
-    """Whether a client with the key in the file KEYS gets in."""
+    """Whether a client with the key in the file KEYS is accepted."""
     handle = nbd.NBD()
     handle.set_tls(nbd.TLS_REQUIRE)
     handle.set_tls_psk_file(str(keys))
@@ -209,7 +209,7 @@ def connect_psk(server, keys, user='alice'):
 
 
 def test_keys_that_change(tmp_path):
-    """A server's file of keys is read for each client; where it has become a pipe, what was read before counts."""
+    """A server's key file is read for each client; if it has become a pipe, the keys read before count."""
     keys, mine = tmp_path / 'keys.psk', tmp_path / 'mine.psk'
     mine.write_text(f'alice:{"12" * 32}\nbob:{"34" * 32}\n')
     keys.write_text(f'alice:{"12" * 32}\n')
@@ -229,7 +229,7 @@ def test_keys_that_change(tmp_path):
 
 
 def test_keys_from_a_pipe(tmp_path):
-    """They are read once, and let many clients in."""
+    """The keys are read once, and many clients are accepted."""
     keys, mine = tmp_path / 'keys.psk', tmp_path / 'mine.psk'
     mine.write_text(f'alice:{"12" * 32}\n')
     os.mkfifo(keys)
@@ -285,7 +285,7 @@ int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints
 
 @pytest.fixture(name='slow_lookup')
 def fixture_slow_lookup(tmp_path):
-    """The environment in which no server of names answers."""
+    """An environment in which no name server answers."""
     (tmp_path / 'slow.c').write_text(SLOW_LOOKUP)
     run('cc', '-shared', '-fPIC', '-o', tmp_path / 'slow.so', tmp_path / 'slow.c')
     return {**os.environ, 'LD_PRELOAD': str(tmp_path / 'slow.so'), 'FAIL_AT_FIRST': '0'}
@@ -307,7 +307,7 @@ def test_name_without_an_answer(slow_lookup, options):
 @pytest.mark.plain_build
 @pytest.mark.parametrize('fail_at_first', [0, 1])
 def test_reconnect_to_a_name_without_an_answer(slow_lookup, fail_at_first):
-    """While the command line is worked on, and later."""
+    """While the command line is processed, and later."""
     with subprocess.Popen([QSD, '--chardev', 'socket,id=c,host=localhost,port=21900,reconnect-ms=1'],
                           stderr=subprocess.PIPE, env={**slow_lookup, 'FAIL_AT_FIRST': str(fail_at_first)}) as process:
         time.sleep(0.4)
@@ -316,7 +316,7 @@ def test_reconnect_to_a_name_without_an_answer(slow_lookup, fail_at_first):
 
 
 def test_list_can_be_interrupted(tmp_path):
-    """qemu-nbd --list is no server that would have to end in good order."""
+    """qemu-nbd --list is not a server that has to end in an orderly way."""
     path = tmp_path / 'silent.sock'
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(path))
@@ -329,7 +329,7 @@ def test_list_can_be_interrupted(tmp_path):
 
 
 def test_quit_while_the_command_waits(tmp_path, pipe):
-    """Its own monitor may have gone already."""
+    """Its own monitor may be gone already."""
     with StorageDaemon(tmp_path) as daemon:
         daemon.qmp.send({'execute': 'object-add', 'arguments': {'qom-type': 'secret', 'id': 's0', 'file': str(pipe)}})
         time.sleep(0.2)

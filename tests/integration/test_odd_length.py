@@ -18,7 +18,7 @@ def odd_file(path, size):
 
 
 def padded(path):
-    """What is read of a file."""
+    """The contents of a file as programs read it."""
     return whole_sectors(path.read_bytes())
 
 
@@ -38,7 +38,7 @@ def test_as_debian(tmp_path, size, argv, options):
             return text
     ours, theirs = result(QEMU_IMG), result(DEBIAN_QEMU_IMG)
     if argv == ['map', '--output=json']:
-        # Newer versions tell more.
+        # Newer versions report more.
         ours = [{key: piece[key] for key in theirs[0]} for piece in ours]
     assert ours == theirs
 

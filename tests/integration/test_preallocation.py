@@ -1,4 +1,4 @@
-"""Space set aside for images: it takes long, so it shows progress, and ends soon after Ctrl-C.
+"""Preallocation of images: it takes long, so it shows progress, and ends soon after Ctrl-C.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -13,12 +13,12 @@ import pytest
 from images import FAST, MIB, luks_opts, secret
 from programs import QEMU_IMG, qemu_img
 
-LARGE = '12G'       # more than any disk writes before it is interrupted
+LARGE = '12G'       # more than any disk can write before the interrupt
 PERCENT = re.compile(r'\((\d?\d\.\d\d)/100%\)')
 
 
 def interrupt(argv, directory):
-    """Start qemu-img ARGV, let it write for a moment, and interrupt it; what it printed."""
+    """Start qemu-img ARGV, let it write for a moment, and interrupt it; return its output."""
     if shutil.disk_usage(directory).free < 16 << 30:
         pytest.skip('there is not enough space')
     with subprocess.Popen([QEMU_IMG, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -29,7 +29,7 @@ def interrupt(argv, directory):
         stdout, stderr = process.communicate(timeout=60)
         took = time.monotonic() - start
     assert process.returncode == 1 and 'cancelled' in stderr
-    # A second is what is promised; the rest is for a busy machine, and giving the space back.
+    # One second is the promise; the rest is for a busy machine, and for freeing the space.
     assert took < 3
     return stdout
 

@@ -18,7 +18,7 @@ def fixture_image(tmp_path):
 
 
 def numbers_out(text):
-    """TEXT without what depends on the time it took."""
+    """TEXT without numbers that depend on the time."""
     text = re.sub(r'ops; .*', 'ops; TIME', text)
     return re.sub(r'^([0-9]+,1),.*', r'\1,TIME', text, flags=re.MULTILINE)
 
@@ -53,7 +53,7 @@ OURS_ONLY = re.compile(r'^(read|write|aio_read|aio_write|truncate|discard|open) 
 
 @pytest.mark.parametrize('name', SCRIPTS)
 def test_same_as_qemu(tmp_path, image, name):
-    """The same output, status and image as QEMU's own; usage lines, which list options that we lack, aside."""
+    """The same output, status and image as QEMU's own, except for usage lines, which list options that we lack."""
     copy = tmp_path / 'copy.raw'
     copy.write_bytes(image.read_bytes())
     ours = run(QEMU_IO, '-f', 'raw', *commands(SCRIPTS[name]), image, status=None)
@@ -87,14 +87,14 @@ def test_pattern_file(tmp_path, image):
 
 
 def test_many_at_once(image):
-    """Requests in flight together, among them such that share a block."""
+    """Concurrent requests, some of which share a block."""
     writes = [f'aio_write -P {i} {1000 * i} 1000' for i in range(1, 100)]
     qemu_io('-f', 'raw', *commands([*writes, 'aio_flush']), image)
     assert image.read_bytes()[1000:100000] == b''.join(bytes([i]) * 1000 for i in range(1, 100))
 
 
 def test_quit_waits(image):
-    """What is in flight at the end is not lost."""
+    """Requests in flight at the end are not lost."""
     done = qemu_io('-f', 'raw', '-c', 'aio_write -P 9 0 512k', '-c', 'quit', '-c', 'length', image)
     assert done.stdout.startswith('wrote 524288/524288 bytes at offset 0')
     assert image.read_bytes()[:512 << 10] == b'\x09' * (512 << 10)
@@ -148,7 +148,7 @@ def test_ways_to_open(image, options):
 
 
 def test_encrypted(tmp_path):
-    """What one writes the other reads."""
+    """Each reads what the other wrote."""
     luks = tmp_path / 'a.luks'
     key = secret(tmp_path)
     qemu_img('create', '-q', '-f', 'luks', *key, '-o', f'key-secret=sec0,{FAST}', luks, '4M')

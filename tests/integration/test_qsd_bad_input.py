@@ -1,4 +1,4 @@
-"""What clients get wrong: each is refused with an error that names the culprit, and nothing has changed.
+"""Mistakes of clients: each is refused with an error that names the culprit, and nothing has changed.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -20,14 +20,14 @@ CHOICES = 8
 
 
 def state(qmp):
-    """What must be the same after a command that failed."""
+    """The state that a failed command must not change."""
     return {command: qmp.cmd(command) for command in
             ('query-named-block-nodes', 'query-block-exports', 'query-jobs')} | {
                 'objects': qmp.cmd('qom-list', path='/objects')}
 
 
 class Schema:
-    """query-qmp-schema, and arguments made from it that are and are not as it says."""
+    """query-qmp-schema, and valid and invalid arguments generated from it."""
 
     def __init__(self, qmp):
         self.entities = {info['name']: info for info in qmp.cmd('query-qmp-schema')}
@@ -43,7 +43,7 @@ class Schema:
         return members
 
     def sample(self, name, choice, depth=0):
-        """A value of that type with all its members, or only the mandatory ones where it gets deep.
+        """A value of that type with all its members, or only the mandatory ones at a certain depth.
 
         CHOICE numbers the values that enumerations take, and so the branches of unions.
         """
@@ -68,7 +68,7 @@ class Schema:
         return value
 
     def accepts(self, name, json_type):
-        """Whether a value of JSON type may stand where the schema has the type NAME."""
+        """Whether a value of JSON type is valid for the schema's type NAME."""
         info = self.entities[name]
         kind = info['meta-type']
         if kind == 'alternate':
@@ -77,7 +77,7 @@ class Schema:
         return expected == 'value' or expected == json_type or (expected == 'number' and json_type == 'int')
 
     def mutations(self, name, value, path=''):
-        """(what to set, path of the culprit) for everything that can be wrong in VALUE; "set" works on a copy."""
+        """(what to set, path of the culprit) for everything that can be wrong in VALUE; "set" changes a copy."""
         info = self.entities[name]
         kind = info['meta-type']
         for json_type, wrong in WRONG.items():
@@ -109,13 +109,13 @@ class Schema:
 
 
 def test_every_member_of_every_command(tmp_path):
-    """Whatever is not as the schema says gets an error with the path of the member, before anything happens."""
+    """Every deviation from the schema gets an error with the path of the member, before anything happens."""
     with StorageDaemon(tmp_path) as daemon:
         qmp = daemon.qmp
         schema = Schema(qmp)
         before = state(qmp)
         tried = 0
-        del schema.commands['qmp_capabilities']     # which is over
+        del schema.commands['qmp_capabilities']     # which is only valid once
         for command, arg_type in schema.commands.items():
             seen = set()
             for arguments, culprit in (m for choice in range(CHOICES)
@@ -131,7 +131,7 @@ def test_every_member_of_every_command(tmp_path):
 
 @pytest.fixture(name='graph')
 def fixture_graph(tmp_path):
-    """A daemon with a LUKS volume of a detached header, a window on it that is exported, and a job that is held."""
+    """A daemon with a LUKS volume with a detached header, an exported window of it, and a paused job."""
     header, payload, spare = (tmp_path / name for name in ('header', 'payload', 'spare'))
     secret = secret_object(tmp_path, 's0', b'pw')
     qemu_img('create', '-q', '-f', 'luks', *secret, '-o', 'key-secret=s0,iter-time=10,detached-header=true', header)
@@ -146,7 +146,7 @@ def fixture_graph(tmp_path):
                        '--nbd-server', f'addr.type=unix,addr.path={tmp_path}/nbd.sock',
                        '--export', 'nbd,id=ex0,node-name=window,writable=on,iothread=io0') as daemon:
         qmp = daemon.qmp
-        # a job that has concluded and was not dismissed keeps its id
+        # a concluded job that was not dismissed keeps its id
         qmp.cmd('blockdev-create', job_id='j0', options={'driver': 'file', 'filename': str(tmp_path / 'new'), 'size': 0})
         qmp.wait_event('JOB_STATUS_CHANGE', id='j0', status='concluded')
         yield qmp, {'header': str(header), 'payload': str(payload), 'spare': str(spare), 'tmp': str(tmp_path)}
@@ -155,7 +155,7 @@ def fixture_graph(tmp_path):
 FILE = {'driver': 'file', 'filename': '{spare}', 'node-name': 'x'}
 RAW = {'driver': 'raw', 'node-name': 'x'}
 
-# command, arguments ({name}: a path), words that the error has
+# command, arguments ({name}: a path), text in the error
 REFUSED = {
     'name in use': ('blockdev-add', {'driver': 'null-co', 'node-name': 'luks'}, ["'luks'"]),
     'name in use further down': ('blockdev-add', {**RAW, 'file': {'driver': 'null-co', 'node-name': 'null'}}, ["'null'"]),
@@ -260,7 +260,7 @@ def fill(value, paths):
 
 
 def outcome(qmp, command, arguments):
-    """The error of a command, or that of the job that it started; None where it went well."""
+    """The error of a command, or that of the job that it started; None on success."""
     try:
         qmp.cmd_raw(command, arguments)
     except QmpError as err:
@@ -274,7 +274,7 @@ def outcome(qmp, command, arguments):
 
 
 def test_refused(graph):
-    """One daemon has to bear it all, and must be as it was afterwards."""
+    """One daemon gets all of them, and must be unchanged afterwards."""
     qmp, paths = graph
     before = state(qmp)
     wrong = []

@@ -1,4 +1,4 @@
-"""Nodes of qemu-storage-daemon: adding, deleting, reopening, resizing, letting go of; what is shown of them; objects.
+"""Nodes of qemu-storage-daemon: adding, deleting, reopening, resizing, (in)activating, queries; objects.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -118,7 +118,7 @@ def test_a_second_daemon_is_refused(tmp_path, luks):
     with StorageDaemon(tmp_path, *args) as first, StorageDaemon(other, *args) as second:
         for daemon in (first, second):
             daemon.qmp.cmd_raw('blockdev-add', options)
-        # a writer in one keeps the other's writers out
+        # a writer in one locks out the other's writers
         first.qmp.cmd('blockdev-keyslot-add', job_id='j', node_name='f', new_secret='s0', iter_time=1000)
         first.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='running')
         first.qmp.cmd('query-version')
@@ -129,7 +129,7 @@ def test_a_second_daemon_is_refused(tmp_path, luks):
 
 
 def test_passwords_while_another_daemon_reads(tmp_path, luks):
-    """Who reads the payload lets others change the header: he has the master key."""
+    """A reader of the payload allows changes to the header: it has the master key."""
     other = tmp_path / 'other'
     other.mkdir()
     args = [*secret_object(tmp_path, 's0', b'pw'), '--blockdev', f'file,node-name=f,filename={luks}',
@@ -199,7 +199,7 @@ def test_reopen_direct(qmp, image):
 
 
 def test_reopen_keeps_the_image_locks(qmp, image):
-    """A node that is reopened holds what it held: another program is kept out as before."""
+    """A reopened node keeps its locks: another program is kept out as before."""
     file = {'driver': 'file', 'node-name': 'f', 'filename': image}
     qmp.cmd_raw('blockdev-add', file)
     for options in ({**file, 'cache': {'no-flush': True}}, {**file, 'read-only': True}, file):
@@ -231,7 +231,7 @@ def test_set_active(qmp, image):
     debian_qemu_img('resize', '-q', '-f', 'raw', image, '2M')
     qmp.cmd('blockdev-set-active', active=True)
     assert nodes(qmp)['r']['active'] and nodes(qmp)['f']['image']['virtual-size'] == 2 * MiB
-    # with what is below, unless something active uses that, too
+    # with nodes below, unless an active node uses them, too
     qmp.cmd('blockdev-add', driver='raw', node_name='other', file='f')
     qmp.cmd('blockdev-set-active', node_name='r', active=False)
     assert {name: n['active'] for name, n in nodes(qmp).items()} == {'f': True, 'r': False, 'other': True}
@@ -243,7 +243,7 @@ def test_set_active(qmp, image):
     assert not nodes(qmp)['z']['active']
     qmp.cmd('blockdev-set-active', node_name='z', active=True)
     assert nodes(qmp)['z']['active']
-    # children may be older or younger than their parents
+    # children may be created before or after their parents
     qmp.cmd('blockdev-add', driver='raw', node_name='young', file={'driver': 'null-co'})
     for active in (False, True):
         qmp.cmd('blockdev-set-active', active=active)
@@ -251,7 +251,7 @@ def test_set_active(qmp, image):
 
 
 def test_read_what_is_inactive(qmp, luks):
-    """By way of a filter as well, which asks for nothing on its own."""
+    """Also through a filter, which requests nothing itself."""
     qmp.cmd('object-add', qom_type='secret', id='s', data='pw')
     qmp.cmd('blockdev-add', driver='raw', node_name='r', active=False, file={'driver': 'file', 'filename': luks, 'active': False})
     qmp.cmd('blockdev-add', driver='luks', node_name='l', key_secret='s', file='r')

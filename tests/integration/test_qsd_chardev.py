@@ -23,7 +23,7 @@ def fixture_daemon(tmp_path):
 
 
 def fails(*args, **kwargs):
-    """The one line of error of a daemon that does not start."""
+    """The one-line error of a daemon that does not start."""
     done = run(QSD, *args, status=1, **kwargs)
     assert done.stdout == ''
     return done.stderr
@@ -74,7 +74,7 @@ def test_client_that_reconnects(tmp_path):
 
 
 def tls_context(pki, end):
-    """Python's TLS for one end, which proves who it is and checks the other."""
+    """Python's TLS for one end, which authenticates itself and checks the other."""
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH if end == 'client' else ssl.Purpose.CLIENT_AUTH,
                                          cafile=pki / 'ca-cert.pem')
     context.load_cert_chain(pki / f'{end}-cert.pem', pki / f'{end}-key.pem')
@@ -83,7 +83,7 @@ def tls_context(pki, end):
 
 
 def ask_over_tls(path, context):
-    """The answer to query-version over a monitor that wants TLS."""
+    """The answer to query-version over a monitor that requires TLS."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(os.fspath(path))
@@ -104,7 +104,7 @@ def test_tls(tmp_path, pki):
                        '--monitor', 't') as daemon:
         context = tls_context(pki, 'client')
         assert ask_over_tls(path, context)['id'] == 1
-        # who is not welcome, or does not speak TLS, is shown the door, and the next one is served
+        # unauthorized clients, or those without TLS, are disconnected, and the next one is served
         for other in (tls_context(pki / 'other', 'client'), ssl._create_unverified_context()):
             with pytest.raises((ssl.SSLError, OSError, ValueError)):
                 ask_over_tls(path, other)
@@ -118,14 +118,14 @@ def test_tls(tmp_path, pki):
         daemon.qmp.cmd('object-del', id='a0')
         with pytest.raises((ssl.SSLError, OSError, ValueError)):
             ask_over_tls(path, context)
-        # a client that stops in the middle of its handshake does not hold up the end
+        # a client that stops in the middle of its handshake does not delay the end
         silent = socket.socket(socket.AF_UNIX)
         silent.connect(os.fspath(path))
         silent.sendall(b'\x16\x03\x01')
     silent.close()
     lines = [line for line in daemon.errors.splitlines() if 'refused a TLS client' in line]
     assert all(line.startswith("qemu-storage-daemon: Chardev 't': refused a TLS client: ") for line in lines)
-    # of those who have not proved who they are, not each is reported
+    # not every client that fails to authenticate is reported
     assert 2 <= len(lines) <= 4
     assert lines[-1].endswith("'CN=tester' cannot be let in: There is no object with id 'a0'")
 
@@ -203,7 +203,7 @@ def test_wait_for_a_client_that_is_welcome(tmp_path, pki):
 
 
 def test_end_before_the_first_client(tmp_path):
-    """Nobody has to come for the program to end."""
+    """The program can end without any client."""
     first, path = tmp_path / 'first.sock', tmp_path / 'w.sock'
     argv = [QSD, '--chardev', f'socket,id=m,path={first},server=on,wait=off', '--monitor', 'm',
             '--chardev', f'socket,id=w,path={path},server=on', '--pidfile', tmp_path / 'pid']
@@ -262,7 +262,7 @@ def test_passed_descriptors(daemon, tmp_path):
     qmp.cmd('closefd', fdname='f1')
     qmp.cmd('chardev-remove', id='c1')
     listener.close()
-    # everything that was passed is closed again
+    # every descriptor that was passed is closed again
     links = [os.readlink(f'/proc/{daemon.process.pid}/fd/{fd}') for fd in os.listdir(f'/proc/{daemon.process.pid}/fd')]
     assert sum(link.startswith('socket:') for link in links) == 2, links
 
@@ -280,7 +280,7 @@ def test_daemonize(tmp_path):
     qmp.cmd('quit')
     while pidfile.exists():
         time.sleep(0.01)
-    # relative names are those of where it was started
+    # relative names are relative to where it was started
     run(QSD, '--daemonize', '--pidfile', 'p', '--chardev', 'socket,id=c,path=r.sock,server=on,wait=off',
         '--monitor', 'c', '--nbd-server', 'addr.type=unix,addr.path=n.sock', cwd=tmp_path)
     assert (tmp_path / 'n.sock').exists()

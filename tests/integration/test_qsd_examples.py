@@ -1,4 +1,4 @@
-"""The examples in the schema work as they are written.
+"""The examples in the schema work as written.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -36,7 +36,7 @@ def test_own_commands_have_examples():
 
 @pytest.mark.parametrize('name, example', EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_example(tmp_path, monkeypatch, name, example):
-    """With the nodes, files and secrets that the examples speak of."""
+    """With the nodes, files and secrets that the examples mention."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'disk.img').write_bytes(bytes(4 << 20))
     secret = secret_object(tmp_path, 'sec0', b'zero')

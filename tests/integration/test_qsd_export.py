@@ -1,4 +1,4 @@
-"""Exports of the storage daemon, over QMP, with clients at work.
+"""Exports of the storage daemon over QMP, with active clients.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -30,11 +30,11 @@ class Exports:
         self.socket = directory / 'nbd.sock'
 
     def add(self, ident, node='raw', writable=True, **more):
-        """Export NODE as ID, under that name."""
+        """Export NODE as ID, with the same name."""
         self.qmp.cmd('block-export-add', type='nbd', id=ident, node_name=node, name=ident, writable=writable, **more)
 
     def delete(self, ident, mode='safe'):
-        """Delete it, and wait until it is gone."""
+        """Delete an export, and wait until it is gone."""
         self.qmp.cmd('block-export-del', id=ident, mode=mode)
         self.qmp.wait_event('BLOCK_EXPORT_DELETED', id=ident)
 
@@ -50,11 +50,11 @@ class Exports:
         return f'nbd+unix:///{name}?socket={self.socket}'
 
     def wire(self):
-        """A connection past the greeting."""
+        """A connection after the greeting."""
         return connect_wire(self.socket).greet()
 
     def names(self):
-        """What clients see when they list."""
+        """The exports that clients list."""
         with self.wire() as wire:
             return [data[4:].decode() for kind, data in wire.option(3) if kind == 2]
 
@@ -68,14 +68,14 @@ class Exports:
 
 
 def finish(process):
-    """Wait for a client, which must have succeeded."""
+    """Wait for a client, which must succeed."""
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out.decode()
 
 
 @pytest.fixture(name='exports')
 def fixture_exports(tmp_path):
-    """Nodes to export; the daemon must end well after the test."""
+    """Nodes to export; the daemon must end successfully after the test."""
     secret = secret_object(tmp_path, 'sec0', b'swordfish')
     with (tmp_path / 'disk.raw').open('wb') as file:
         file.truncate(SIZE)
@@ -89,7 +89,7 @@ def fixture_exports(tmp_path):
 
 
 def test_inactive_nodes(exports):
-    """Who exports a node takes it over, unless he says that he does not need to write."""
+    """Exporting a node activates it, unless it says that it does not need to write."""
     def active():
         return {n['active'] for n in exports.qmp.cmd('query-named-block-nodes') if n['node-name'] in ('raw', 'file')}
 
@@ -144,7 +144,7 @@ def test_defaults(exports):
 
 
 def test_refused(exports):
-    """Errors name what is wrong, and leave nothing behind."""
+    """Errors name the fault, and leave nothing behind."""
     qmp = exports.qmp
     exports.add('e0')
     good = {'type': 'nbd', 'id': 'e1', 'node-name': 'raw', 'name': 'e1'}
@@ -168,7 +168,7 @@ def test_read_only_node(exports):
 
 
 def test_node_in_use(exports):
-    """A node goes only after its export."""
+    """A node can only be deleted after its export."""
     exports.add('e0')
     assert 'e0' in exports.qmp.error('blockdev-del', node_name='raw').desc
     exports.delete('e0')
@@ -177,7 +177,7 @@ def test_node_in_use(exports):
 
 @pytest.mark.parametrize('iothread', [False, True])
 def test_delete_with_clients(exports, iothread):
-    """Mode safe keeps the export, mode hard hangs up; others are not touched."""
+    """Mode safe keeps the export, mode hard disconnects; others are not affected."""
     qmp = exports.qmp
     more = {}
     if iothread:
@@ -203,7 +203,7 @@ def test_delete_with_clients(exports, iothread):
 
 
 def test_clients_leave_export_that_is_going(exports):
-    """Deleted while requests are under way, again and again, on the main loop and off it."""
+    """Deleted while requests are in flight, again and again, in the main loop and in I/O threads."""
     exports.qmp.cmd('object-add', qom_type='iothread', id='io0')
     for i in range(40):
         exports.add('e0', 'luks', **({'iothread': 'io0'} if i % 2 else {}))
@@ -218,7 +218,7 @@ def test_clients_leave_export_that_is_going(exports):
 
 
 def test_server_stop(exports):
-    """All exports go, and all clients."""
+    """All exports and all clients go."""
     for i in range(5):
         exports.add(f'e{i}')
     wires = [exports.wire().go(f'e{i}'.encode()) for i in range(5)] + [exports.wire()]
@@ -236,7 +236,7 @@ def test_server_stop(exports):
 
 
 def test_older_commands(exports):
-    """nbd-server-add and nbd-server-remove, which libvirt used before."""
+    """nbd-server-add and nbd-server-remove, which older libvirt uses."""
     qmp = exports.qmp
     qmp.cmd('nbd-server-add', device='raw', writable=True)
     qmp.cmd('nbd-server-add', device='luks', name='vol', description='text')
@@ -279,7 +279,7 @@ def test_many_exports(exports):
 
 @pytest.mark.parametrize('node', ['raw', 'luks'])
 def test_iothreads(exports, node):
-    """One node exported through four I/O threads, and the main loop, all at work at once."""
+    """One node exported through four I/O threads and the main loop, all active at once."""
     names = ['main']
     exports.add('main', node)
     for i in range(4):
@@ -310,7 +310,7 @@ def test_writethrough(exports):
 
 @pytest.mark.parametrize('iothread', [False, True])
 def test_resize(exports, iothread):
-    """Who asks sees the new size. Requests of all clients are held against that, whatever they were told before."""
+    """New clients see the new size. Requests of all clients are checked against it, even of those told another."""
     qmp = exports.qmp
     more = {}
     if iothread:
@@ -357,7 +357,7 @@ def test_resize(exports, iothread):
 @pytest.mark.parametrize('node, above', [('file', 'file'), ('raw', 'raw'), ('raw', 'file'), ('luks', 'luks'),
                                          ('luks', 'filter')])
 def test_no_shrinking_under_a_writer(exports, node, above):
-    """Whatever it has written beyond the new end would be lost, and it would not know; growing is fine."""
+    """Its data beyond the new end would be lost without notice; growing is fine."""
     qmp = exports.qmp
     qmp.cmd('blockdev-add', driver='raw', node_name='filter', file='luks')
     length = {info['node-name']: info['image']['virtual-size'] for info in qmp.cmd('query-named-block-nodes')}[node]
@@ -376,7 +376,7 @@ def test_no_shrinking_under_a_writer(exports, node, above):
 
 
 def test_tls(exports, tmp_path):
-    """With credentials made over QMP."""
+    """With credentials created over QMP."""
     qmp = exports.qmp
     (tmp_path / 'keys.psk').write_text(f'alice:{"12" * 32}\n')
     qmp.cmd('nbd-server-stop')
@@ -385,7 +385,7 @@ def test_tls(exports, tmp_path):
     qmp.cmd('nbd-server-start', addr={'type': 'unix', 'data': {'path': str(exports.socket)}}, tls_creds='tls0',
             tls_authz='authz0')
     exports.add('e0')
-    # The server keeps its credentials when the object goes.
+    # The server keeps its credentials when the object is deleted.
     for _ in range(2):
         handle = nbd.NBD()
         handle.set_tls(nbd.TLS_REQUIRE)
@@ -413,7 +413,7 @@ def test_command_line(tmp_path):
 
 
 def test_end_of_the_daemon_with_clients(tmp_path):
-    """A signal ends it, whatever clients in other threads are doing."""
+    """A signal ends it, no matter what clients in other threads are doing."""
     with StorageDaemon(tmp_path, '--object', 'iothread,id=io0', '--blockdev', 'null-co,node-name=n0,size=1G',
                        '--nbd-server', f'addr.type=unix,addr.path={tmp_path}/nbd.sock',
                        '--export', 'nbd,id=e0,node-name=n0,writable=on,iothread=io0') as daemon:
@@ -428,7 +428,7 @@ def test_end_of_the_daemon_with_clients(tmp_path):
 
 
 def test_keyslot_changes_under_load(exports):
-    """Passwords come and go while an export is written to; not a byte is lost."""
+    """Passwords are added and removed while an export is written to; not a byte is lost."""
     secret = secret_object(exports.directory, 'sec1', b'second')
     exports.qmp.cmd('object-add', qom_type='secret', id='sec1', file=secret[1].split('file=')[1])
     exports.qmp.cmd('object-add', qom_type='iothread', id='io0')
@@ -443,7 +443,7 @@ def test_keyslot_changes_under_load(exports):
 
 
 def test_nothing_is_left_open(exports):
-    """Clients that came and went cost no descriptor."""
+    """Clients that have disconnected leave no descriptor open."""
     exports.add('e0')
     before = len(os.listdir(f'/proc/{exports.daemon.process.pid}/fd'))
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""Descriptors that QMP clients pass: each belongs to the request that it came with.
+"""Descriptors passed by QMP clients: each belongs to the request that it came with.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -18,13 +18,13 @@ def fixture_daemon(tmp_path):
 
 
 def fd_files(daemon):
-    """What the descriptors of the daemon lead to."""
+    """The files that the daemon's descriptors refer to."""
     directory = f'/proc/{daemon.process.pid}/fd'
     return [os.readlink(f'{directory}/{fd}') for fd in os.listdir(directory)]
 
 
 def set_files(daemon):
-    """What the descriptors in sets lead to."""
+    """The files that descriptors in sets refer to."""
     return [os.readlink(f"/proc/{daemon.process.pid}/fd/{info['fd']}")
             for fds in daemon.qmp.cmd('query-fdsets') for info in fds['fds']]
 
@@ -34,7 +34,7 @@ def request(command, **arguments):
 
 
 def test_refused_command_takes_its_descriptor_with_it(daemon, tmp_path):
-    """A descriptor of a command that did not want it, or did not run, is not found by the next."""
+    """A descriptor of a command that did not use it, or did not run, is not taken by the next."""
     refused = [b'{"execute": "no-such"}', b'{"execute": "add-fd", "arguments": {"fdset-id": "x"}}', b'{"execute": 1}',
                b'garbage\n', b'{"execute": "query-version"}', b'{"execute": "getfd", "arguments": {"fdname": "0x"}}']
     with open(tmp_path / 'wrong', 'wb') as wrong, open(tmp_path / 'right', 'wb') as right:
@@ -62,12 +62,12 @@ def test_requests_that_arrive_together(daemon, tmp_path):
     files = [open(name, 'wb') for name in names]
     try:
         sock = daemon.qmp.sock
-        # Answers that are not read stop the daemon's reading, so that all the rest comes in one go.
+        # Unread answers stop the daemon's reading, so that all the rest arrives at once.
         sock.sendall(request('query-qmp-schema') * 40)
         for i, file in enumerate(files):
             sock.sendall(request('query-version') + request('add-fd'))
             socket.send_fds(sock, [request('add-fd', opaque=str(i))], [file.fileno()])
-            # ahead of a request, and in the middle of one
+            # before a request, and in the middle of one
             socket.send_fds(sock, [b' '], [file.fileno()])
             sock.sendall(request('add-fd', opaque=str(i)))
             data = request('add-fd', opaque=str(i))
@@ -91,7 +91,7 @@ def test_requests_that_arrive_together(daemon, tmp_path):
 
 
 def test_client_that_leaves_its_descriptors(daemon, tmp_path):
-    """What came with no request, or with one that was dropped, is closed when its client goes."""
+    """Descriptors without a request, or with one that was dropped, are closed when the client is gone."""
     with open(tmp_path / 'lost', 'wb') as lost:
         for data in (b' ', b'{"execute": "getfd"', request('getfd', fdname='a') + b' '):
             qmp = daemon.qmp

@@ -1,4 +1,4 @@
-"""A graph that changes while it is in use: locks, drained sections, lengths, opening that takes long, depth.
+"""A graph that changes while in use: locks, drained sections, lengths, slow opening, depth.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -15,7 +15,7 @@ from programs import DEBIAN_QEMU_IO, QEMU_IMG, qemu_img, run, secret_object
 from qmp import Qmp, QmpError, StorageDaemon
 
 MiB = 1 << 20
-SOON = 10       # seconds in which every command has to be answered
+SOON = 10       # seconds within which every command must be answered
 
 
 @pytest.fixture(name='daemon')
@@ -41,7 +41,7 @@ def raw_file(path, length=MiB):
 
 
 def detached(tmp_path):
-    """One file with a LUKS header at its start and the payload of it at 4 MiB."""
+    """One file with a LUKS header at its start and its payload at 4 MiB."""
     path = tmp_path / 'both.img'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'),
              '-o', 'key-secret=s,iter-time=10,detached-header=true', path, MiB)
@@ -51,7 +51,7 @@ def detached(tmp_path):
 
 
 def test_locks_of_a_file_with_two_users(tmp_path):
-    """Header and payload in one file, opened in one go by a program that writes: the file is locked for writing."""
+    """Header and payload in one file, opened at once by a program that writes: the file is locked for writing."""
     path = detached(tmp_path)
     image = f'driver=luks,key-secret=s,header.driver=file,header.node-name=f,header.filename={path},' \
             f'file.driver=raw,file.offset={4 * MiB},file.file=f'
@@ -90,7 +90,7 @@ def test_drain_beside_another_user(daemon, tmp_path):
     readers = [threading.Thread(target=read, args=(number,)) for number in range(4)]
     for reader in readers:
         reader.start()
-        time.sleep(0.005)      # so that there is always one under way
+        time.sleep(0.005)      # so that one is always in flight
     while min(done) < 5:
         time.sleep(0.001)
     try:
@@ -138,7 +138,7 @@ def test_lengths_above_a_resized_luks_node(daemon, tmp_path):
 
 @pytest.mark.threads
 def test_opening_that_takes_long(daemon, tmp_path):
-    """A key that would take hours to derive keeps nobody else waiting, and deleting the node ends that."""
+    """A key that would take hours to derive keeps nobody waiting, and deleting the node ends that."""
     path = tmp_path / 'a.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', 'key-secret=s,iter-time=10', path, MiB)
     luks_header.put(path, 'iterations', 1 << 31, slot=0)
@@ -164,7 +164,7 @@ def test_opening_that_takes_long(daemon, tmp_path):
 
 
 def test_depth(daemon, tmp_path):
-    """As many nodes as may be stacked can be read through; one more is refused."""
+    """A stack of the maximum depth can be read; one more node is refused."""
     qmp = daemon.qmp
     qmp.cmd('blockdev-add', driver='null-co', node_name='n0', size=MiB, read_zeroes=True)
     last = 0
@@ -199,7 +199,7 @@ def test_another_child_for_a_filter(daemon, tmp_path):
     for wrong, message in [('t', 'cycle'), ('nope', "'nope'")]:
         with pytest.raises(QmpError, match=message):
             qmp.cmd('blockdev-reopen', options=[{**throttle, 'file': wrong}])
-    # of two nodes one is refused: the other stays as it was
+    # one of two nodes is refused: the other does not change
     with pytest.raises(QmpError, match='nope'):
         qmp.cmd('blockdev-reopen', options=[{**throttle, 'file': 'x'},
                                             {'driver': 'raw', 'node-name': 'nope', 'file': 'x'}])
@@ -209,7 +209,7 @@ def test_another_child_for_a_filter(daemon, tmp_path):
 
 
 def test_set_active_as_a_job_ends(daemon, tmp_path):
-    """An inline node goes with its job, at any moment of another command on it."""
+    """An inline node is deleted with its job, at any moment of another command on it."""
     qmp = daemon.qmp
     other = Qmp(tmp_path / 'other.sock')
     for number in range(20):
@@ -227,7 +227,7 @@ def test_set_active_as_a_job_ends(daemon, tmp_path):
 
 
 def test_delete_beside_queries(daemon, tmp_path):
-    """Queries hold the nodes that they look at: a command that deletes one waits for them."""
+    """Queries hold references to nodes: a command that deletes one waits for them."""
     qmp = daemon.qmp
     other = Qmp(tmp_path / 'other.sock')
     stopping = threading.Event()

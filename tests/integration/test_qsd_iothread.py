@@ -1,4 +1,4 @@
-"""I/O threads of the storage daemon: which thread serves whom, changes of it, and load in several threads at once.
+"""I/O threads of the storage daemon: which thread serves which client, changes, and load in several threads.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -54,7 +54,7 @@ class Daemon:
         before = wakes()
         for _ in range(30):
             handle.pread(512, 0)
-            # so that the thread, too, has nothing to do and sleeps
+            # so that the thread is idle, too
             time.sleep(0.001)
         after = wakes()
         return max(after, key=lambda name: after[name] - before[name])
@@ -103,7 +103,7 @@ TUNING = {'poll-max-ns': 32768, 'poll-grow': 2, 'poll-shrink': 3, 'aio-max-batch
 
 
 def test_properties(daemon):
-    """All that QEMU takes is taken, when an I/O thread is made and later, and told."""
+    """QEMU's properties are accepted at creation and later, and can be queried."""
     qmp = daemon.qmp
     pool = {'thread-pool-min': 1, 'thread-pool-max': 8}
     qmp.cmd_raw('object-add', {'qom-type': 'iothread', 'id': 't', **TUNING, **pool})
@@ -143,7 +143,7 @@ def test_batches(daemon):
 
 
 def test_set(daemon):
-    """All nodes that are connected change together, and who comes later goes along."""
+    """All connected nodes change together, and nodes added later follow."""
     daemon.add('e0', 'null')
     assert daemon.served_in('e0') == 'main'
     daemon.set_iothread('luks', 'io0')
@@ -151,7 +151,7 @@ def test_set(daemon):
         daemon.add(node, node, writable=False)
     daemon.add('x', 'file', writable=False, iothread='io1')
     assert [daemon.served_in(name) for name in ('file', 'luks', 'raw', 'e0', 'x')] == ['io0', 'io0', 'io0', 'main', 'io1']
-    # a node that is put on top later
+    # a node added on top later
     daemon.qmp.cmd('blockdev-add', driver='raw', node_name='top', file='raw')
     daemon.add('top', 'top', writable=False)
     assert daemon.served_in('top') == 'io0'
@@ -187,7 +187,7 @@ def test_fixed(daemon):
 
 
 def test_clients_stay(daemon):
-    """Those that are connected go on where they are, and hold their thread."""
+    """Connected clients stay where they are, and keep their thread alive."""
     daemon.add('e0', 'luks', iothread='io0')
     old = daemon.connect('e0')
     assert daemon.thread_of(old) == 'io0'
@@ -207,7 +207,7 @@ def test_clients_stay(daemon):
 
 
 class Writer(threading.Thread):
-    """Writes blocks that tell who wrote them and when, over and over, on one connection after the other; verifies all."""
+    """Writes blocks that identify their writer and time, on one connection after the other; verifies all."""
 
     def __init__(self, daemon, name, first, last):
         super().__init__(daemon=True)
@@ -237,7 +237,7 @@ class Writer(threading.Thread):
             self._error = err
 
     def stop(self):
-        """Wait for the end; raises what went wrong."""
+        """Wait for the end; raises its exception."""
         self._stopping.set()
         self.join(60)
         assert not self.is_alive()
@@ -246,7 +246,7 @@ class Writer(threading.Thread):
 
 
 def test_everything_at_once(daemon, tmp_path):
-    """Exports of one encrypted node in three threads are written to while the main loop changes all it can."""
+    """Exports of one encrypted node in three threads are written to while the main loop changes everything it can."""
     qmp = daemon.qmp
     share = 512 * 512
     writers = []
@@ -277,7 +277,7 @@ def test_everything_at_once(daemon, tmp_path):
 
 
 def test_resize_from_above(daemon):
-    """A filter resizes the node below it, whose own export is at work in a thread."""
+    """A filter resizes the node below it, whose own export is active in a thread."""
     daemon.add('e0', 'luks', iothread='io0')
     writer = Writer(daemon, 'e0', 0, 256 * 512)
     writer.start()

@@ -46,7 +46,7 @@ def fixture_volume(qmp, tmp_path):
 
 def opens(path, number):
     done = cryptsetup('open', '--test-passphrase', path, password=f'password {number}'.encode(), status=None)
-    assert done.returncode in (0, 1, 2)     # 1: no keyslot is active
+    assert done.returncode in (0, 1, 2)     # 1: no active keyslot
     return done.returncode == 0
 
 
@@ -153,7 +153,7 @@ def test_erase(qmp, volume):
     assert report['scope'] == 'key-material' and len(report['regions']) == 8
     assert [layer['node-name'] for layer in report['layers']] == ['format', 'storage']
     assert not opens(volume, 0)
-    # the volume below, header and all
+    # the volume below, including the header
     info = qmp.run_job('blockdev-secure-erase', 'e', node_name='storage', force=True)
     assert info['report']['scope'] == 'header'
     assert volume.read_bytes()[:6] != b'LUKS\xba\xbe'
@@ -251,7 +251,7 @@ def test_secrets_of_any_bytes(qmp, volume):
 
 
 def test_nodes_of_a_concluded_job(tmp_path):
-    """A job that has ended is in nobody's way, and its result can still be read."""
+    """A concluded job blocks nothing, and its result can still be read."""
     path = tmp_path / 'a.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', 'key-secret=s,iter-time=10', path, '1M')
     with StorageDaemon(tmp_path, '--blockdev', f'file,node-name=f,filename={path}') as daemon:

@@ -1,4 +1,4 @@
-"""What libvirt's VM driver says over QMP, in its words and in its order; but for copying jobs, which are not there yet.
+"""The QMP commands of libvirt's VM driver, in its words and order; without copying jobs, which do not exist yet.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -14,21 +14,21 @@ from programs import cryptsetup, debian_qemu_img, password_file, secret_object
 from qmp import QmpError, StorageDaemon
 
 MIB = 1 << 20
-# A secret encrypted with the key 00 01 .. 1f, recorded from libvirt, and what is in it.
+# A secret encrypted with the key 00 01 .. 1f, recorded from libvirt, and its contents.
 SECRET = {'data': '9eao5F8qtkGt+seB1HYivWIxbtwUu6MQtg1zpj/oDtUsPr1q8wBYM91uEHCn6j/1', 'keyid': 'masterKey0',
           'iv': 'AAECAwQFBgcICQoLDA0ODw==', 'format': 'base64'}
 PASSWORD = b'AQCVn5hO6HzFAhAAq0NCv8jtJcIcE+HOBlMQ1A'
 
 
 class Libvirt:
-    """A client that numbers its requests as libvirt does, and goes by the events of jobs."""
+    """A client that numbers its requests as libvirt does, and follows the events of jobs."""
 
     def __init__(self, qmp):
         self.qmp = qmp
         self._numbers = itertools.count(1)
 
     def cmd(self, command, arguments=None, fds=()):
-        """What COMMAND returns; raises QmpError."""
+        """Execute COMMAND and return its result; raises QmpError."""
         ident = f'libvirt-{next(self._numbers)}'
         request = {'execute': command, **({'arguments': arguments} if arguments is not None else {}), 'id': ident}
         self.qmp.send(request, fds)
@@ -39,13 +39,13 @@ class Libvirt:
         return answer['return']
 
     def error(self, command, arguments=None):
-        """The error that COMMAND must give."""
+        """The error with which COMMAND must fail."""
         with pytest.raises(QmpError) as caught:
             self.cmd(command, arguments)
         return caught.value
 
     def run_job(self, command, arguments):
-        """Wait until the job has concluded, and dismiss it: its JobInfo, and all its states."""
+        """Wait until the job is concluded, and dismiss it; return its JobInfo and all its states."""
         ident = arguments['job-id']
         states = []
         assert self.cmd(command, arguments) == {}
@@ -87,7 +87,7 @@ CREATED = ['created', 'running', 'waiting', 'pending', 'concluded', 'null']
 
 
 def test_encrypted_volume(libvirt, tmp_path):
-    """From nothing to a volume that is written to, resized and read-only, and all gone again."""
+    """The whole life of a volume: created, written, resized, read-only, deleted."""
     path = tmp_path / 'v.luks'
     secret = 'libvirt-1-format-encryption-secret0'
     assert libvirt.cmd('object-add', {'qom-type': 'secret', 'id': secret, **SECRET}) == {}
@@ -100,7 +100,7 @@ def test_encrypted_volume(libvirt, tmp_path):
     info, states = libvirt.run_job('blockdev-create', {'job-id': 'create-libvirt-1-format', 'options': {
         'driver': 'luks', 'file': 'libvirt-1-storage', 'size': 8 * MIB, 'key-secret': secret, 'cipher-alg': 'aes-256',
         'cipher-mode': 'xts', 'hash-alg': 'sha256', 'ivgen-alg': 'plain64', 'ivgen-hash-alg': 'sha256',
-        'iter-time': 10}})       # libvirt leaves this one out, but tests have little time
+        'iter-time': 10}})       # libvirt omits this one, but it makes the test fast
     assert states == CREATED and 'error' not in info
     node = {'node-name': 'libvirt-1-format', 'read-only': False, 'driver': 'luks', 'key-secret': secret,
             'file': 'libvirt-1-storage'}
@@ -133,7 +133,7 @@ def test_failed_job(libvirt, tmp_path):
 
 
 def test_jobs_that_are_not_there(libvirt):
-    """libvirt takes it that a block job is over when the class says so."""
+    """libvirt takes a block job to be over if the error class says so."""
     for arguments in ({'device': 'pull-vda-libvirt-1-format'}, {'device': 'pull-vda-libvirt-1-format', 'force': True}):
         assert libvirt.error('block-job-cancel', arguments).cls == 'DeviceNotActive'
     assert libvirt.error('block-job-set-speed', {'device': 'copy-vda', 'speed': 1048576}).cls == 'DeviceNotActive'
@@ -144,7 +144,7 @@ def test_jobs_that_are_not_there(libvirt):
 
 @pytest.mark.parametrize('how', ['unix', 'inet', 'fd', 'tls'])
 def test_nbd_server(libvirt, tmp_path, pki, how):
-    """A volume served to another host: libvirt's migration of storage."""
+    """A volume served to another host, as in libvirt's storage migration."""
     path = tmp_path / 'nbd.sock'
     create, add = storage(tmp_path / 'disk', 'libvirt-1-storage', 4 * MIB)
     libvirt.run_job('blockdev-create', create)

@@ -29,7 +29,7 @@ PR_CAPBSET_DROP, CAP_IPC_LOCK = 24, 14
 
 @pytest.fixture(name='images')
 def fixture_images(tmp_path):
-    """Encrypted images of the same key, the byte i + 1 at the start of number i."""
+    """Encrypted images with the same key, and the byte i + 1 at the start of number i."""
     first = tmp_path / '0.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o', 'key-secret=s,iter-time=1', first, SIZE)
     paths = [tmp_path / f'{i}.luks' for i in range(IMAGES)]
@@ -71,10 +71,10 @@ def memory_kib(daemon, file='smaps_rollup', what='Private_Dirty'):
 
 
 def lower_limits():
-    """What an ordinary user's daemon may have: few files, unless it asks for more, and little locked memory."""
+    """The limits of an ordinary user's daemon: few files, unless it asks for more, and little locked memory."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK)      # else root is not bound by that
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK)      # otherwise the limit does not apply to root
 
 
 def test_thousand_nodes(tmp_path, images):
@@ -121,7 +121,7 @@ def test_quit_with_many_nodes(tmp_path, images):
 
 
 def test_too_few_file_descriptors(tmp_path, images):
-    """Whatever needs another one fails and says why; what there is goes on."""
+    """Operations that need another one fail and say why; others continue."""
     def limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
     with StorageDaemon(tmp_path, *daemon_args(tmp_path), preexec_fn=limit) as daemon:
@@ -145,7 +145,7 @@ def test_too_few_file_descriptors(tmp_path, images):
             assert qmp.error(command, **arguments).desc
         job = qmp.run_job('blockdev-create', 'j', options={'driver': 'file', 'filename': str(tmp_path / 'new'), 'size': 512})
         assert 'Too many open files' in job['error']
-        # a client that comes now has to wait, and does not harm the one that is there
+        # a new client has to wait, and does not harm the one that is connected
         waiting = socket.socket(socket.AF_UNIX)
         waiting.connect(str(tmp_path / 'nbd.sock'))
         client.pwrite(b'x' * 65536, MiB)
@@ -159,7 +159,7 @@ def test_too_few_file_descriptors(tmp_path, images):
 
 
 def on_all(handles, start):
-    """Have each client begin what START(i, handle) does, then wait for them all."""
+    """Make each client start START(i, handle), then wait for them all."""
     cookies = [start(i, handle) for i, handle in enumerate(handles)]
     for handle, cookie in zip(handles, cookies, strict=True):
         while not handle.aio_command_completed(cookie):
@@ -167,7 +167,7 @@ def on_all(handles, start):
 
 
 def write_and_read_back(handles):
-    """Blocks next to each other, each written by one client and read by another, four times over."""
+    """Adjacent blocks, each written by one client and read by another, four times."""
     for turn in range(4):
         data = [random.randbytes(4096) for _ in handles]
         buffers = [nbd.Buffer(4096) for _ in handles]
@@ -180,7 +180,7 @@ def write_and_read_back(handles):
 
 @pytest.mark.parametrize('iothread', [False, True])
 def test_hundred_clients(tmp_path, images, iothread):
-    """All work on one encrypted export; then they vanish with requests under way, and the server keeps nothing of them."""
+    """All use one encrypted export; then they vanish with requests in flight, and the server keeps nothing of them."""
     args = ['--object', 'iothread,id=t0'] if iothread else []
     with StorageDaemon(tmp_path, *args, *daemon_args(tmp_path)) as daemon:
         add_luks(daemon.qmp, 'n', images[0])
@@ -201,7 +201,7 @@ def test_hundred_clients(tmp_path, images, iothread):
             for _ in range(16):
                 wire.request(i % 2, (i % 64) * 65536, 65536, data=bytes(65536) if i % 2 else b'')
             if i % 3 == 0:
-                wire.sock.sendall(struct.pack('>IHH', wire.REQUEST_MAGIC, 0, 1))    # the beginning of one more
+                wire.sock.sendall(struct.pack('>IHH', wire.REQUEST_MAGIC, 0, 1))    # the beginning of another one
         for wire in wires:
             wire.sock.close()
         wait_until(lambda: open_files(daemon) == files, 'connections to be closed')
@@ -218,7 +218,7 @@ def test_hundred_clients(tmp_path, images, iothread):
 @pytest.mark.slow
 @pytest.mark.plain_build
 def test_far_more_clients_than_usual(tmp_path):
-    """Where nobody limits connections, what all clients together ask for is limited all the same."""
+    """If connections are unlimited, the requests of all clients together are limited all the same."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
         pytest.skip('too few file descriptors')
@@ -232,7 +232,7 @@ def test_far_more_clients_than_usual(tmp_path):
                 for i in range(20):
                     wire.request(0, i * MiB, MiB)
             daemon.qmp.cmd('query-block-exports')
-            # the others do not keep those from their answers who take them
+            # clients that do not read do not delay the answers of those that do
             for wire in wires[::100]:
                 for _ in range(20):
                     assert wire.simple_reply()[0] == 0

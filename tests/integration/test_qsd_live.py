@@ -1,4 +1,4 @@
-"""Changes while an export is written to and every byte is checked: passwords, erase refused, resize, reopen; I/O errors.
+"""Changes while an export is written and verified: passwords, erase refused, resize, reopen; I/O errors.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -47,7 +47,7 @@ def connect(tmp_path, name='disk'):
 
 
 class Writer(threading.Thread):
-    """Writes random blocks and reads them back until told to stop; keeps what should be there."""
+    """Writes random blocks and reads them back until stopped; keeps the expected contents."""
 
     def __init__(self, tmp_path, seed, first, last, name='disk'):
         super().__init__(daemon=True)
@@ -60,7 +60,7 @@ class Writer(threading.Thread):
         self.writes = 0
 
     def fill(self):
-        """Zeroes all over its part, to begin with."""
+        """First fill its part with zeroes."""
         for offset in range(self._first, self._last, 4 * MiB):
             self._handle.pwrite(bytes(min(4 * MiB, self._last - offset)), offset)
 
@@ -129,7 +129,7 @@ def test_passwords(daemon, tmp_path, luks):
 
 
 def test_header_backup(daemon, tmp_path, luks):
-    """By another program, while passwords change as well: what it saves is whole, and opens the payload."""
+    """By another program, while passwords change: the backup is complete, and opens the payload."""
     with writers(tmp_path):
         for i in range(3):
             backup = tmp_path / f'backup{i}'
@@ -150,7 +150,7 @@ def test_erase_is_refused(daemon, tmp_path, luks):
                 info = daemon.qmp.run_job('blockdev-secure-erase', 'x', node_name=node, scope=scope)
                 assert "export 'e0'" in info['error'] or "node 'luks'" in info['error'], info
     assert luks.read_bytes()[:4096] == before
-    # the key stays in memory: what is in use goes on being readable
+    # the key stays in memory: the volume in use remains readable
     info = daemon.qmp.run_job('blockdev-secure-erase', 'x', node_name='luks', scope='key-material', force=True)
     assert info.get('report', {}).get('scope') == 'key-material', info
     assert not opens(luks, b'pw')
@@ -212,7 +212,7 @@ def test_delete_in_use(daemon, tmp_path):
 
 @pytest.mark.slow
 def test_fio(daemon, tmp_path):
-    """fio writes and verifies while all of it goes on at once."""
+    """fio writes and verifies while all of this happens at once."""
     qmp = daemon.qmp
     try:
         subprocess.run(['fio', '--enghelp=nbd'], check=True, capture_output=True)
@@ -235,7 +235,7 @@ def test_fio(daemon, tmp_path):
 
 
 def test_io_error_event(tmp_path):
-    """A full disk: the client gets the error, and the user an event, at most one a second."""
+    """A full disk: the client gets the error, and the user an event, at most one per second."""
     disk = tmp_path / 'full'
     disk.mkdir()
     if os.geteuid() != 0 or run('mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', disk, status=None).returncode:

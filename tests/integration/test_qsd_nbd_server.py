@@ -17,7 +17,7 @@ def unix(path):
 
 
 def connect(path):
-    """A connection past the greeting."""
+    """A connection after the greeting."""
     return connect_wire(path).greet()
 
 
@@ -38,7 +38,7 @@ def test_start_and_stop(tmp_path):
 
 
 def test_tcp(tmp_path):
-    """A port that the kernel chooses cannot be asked for over QMP, so take one that was just free."""
+    """A port chosen by the kernel cannot be queried over QMP, so take one that was just free."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -96,7 +96,7 @@ def test_connections_limit_and_time(tmp_path):
     with StorageDaemon(tmp_path) as daemon:
         daemon.qmp.cmd_raw('nbd-server-start', {'addr': unix(path), 'max-connections': 1, 'handshake-max-seconds': 1})
         with connect(path) as first, connect(path) as second:
-            # The second was let in when the time of the first was up.
+            # The second was served when the time of the first was up.
             assert first.at_end()
             assert second.option(3) == [(1, b'')]
 

@@ -1,4 +1,4 @@
-"""Other people's NBD programs with the storage daemon's exports: over each transport, plain and with TLS.
+"""Other projects' NBD programs with the storage daemon's exports: over each transport, plain and with TLS.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -30,12 +30,12 @@ def free_port(host):
 
 
 class Server:
-    """A daemon with the nodes "raw" and "luks", and an NBD server with the TRANSPORT, and what clients need for it."""
+    """A daemon with the nodes "raw" and "luks", an NBD server with the TRANSPORT, and options for clients."""
 
     def __init__(self, directory, transport, pki):
         self.directory = directory
         self.daemon = None
-        self.fio_can = transport not in ('x509', 'psk')     # its engine takes no credentials
+        self.fio_can = transport not in ('x509', 'psk')     # its engine does not support credentials
         self.credentials = []                               # the objects of QEMU's programs
         self._options = {}                                  # of libnbd's URI
         self._scheme, self._user, self._nbdkit_tls = 'nbd', '', []
@@ -75,7 +75,7 @@ class Server:
             self._nbdkit_tls = ['tls=require', f'tls-psk={keys}', 'tls-username=alice']
 
     def uri(self, export, **options):
-        """For libnbd's programs. OPTIONS take the place of those that are right; None: without."""
+        """For libnbd's programs. OPTIONS replace the right ones; None: without."""
         options = {**self._options, **{name.replace('_', '-'): value for name, value in options.items()}}
         query = '&'.join(f'{name}={value}' for name, value in options.items() if value is not None)
         return f'{self._scheme}://{self._user}{self._where}/{export}' + (f'?{query}' if query else '')
@@ -134,13 +134,13 @@ def fixture_server(request, tmp_path, daemon, pki):
 
 
 def clear(server, node):
-    """Something else than the data is there now."""
+    """The export no longer has the data."""
     out = debian_qemu_io(server, node, f'write -P 0xee 0 {SIZE}')
     assert f'wrote {SIZE}/{SIZE} bytes' in out, out
 
 
 def debian_qemu_io(server, node, *commands):
-    """QEMU's qemu-io, which tells of errors by its output alone."""
+    """QEMU's qemu-io, which reports errors only in its output."""
     done = run(DEBIAN_QEMU_IO, *server.credentials, *[arg for c in commands for arg in ('-c', c)],
                '--image-opts', server.image_opts(node), status=None)
     return done.stdout + done.stderr
@@ -148,7 +148,7 @@ def debian_qemu_io(server, node, *commands):
 
 @pytest.mark.parametrize('node', ['raw', 'luks'])
 def test_peers(server, tmp_path, data, node):
-    """Data go in by one program and come out by another."""
+    """One program writes the data and another reads it."""
     content = data.read_bytes()
     out = tmp_path / 'out'
     info = json.loads(run('nbdinfo', '--json', '--no-content', server.uri(node)).stdout)
@@ -192,7 +192,7 @@ def test_addresses(daemon, tmp_path, scheme):
 
 
 def refused(server, uri, *nbdkit_tls):
-    """Neither nbdinfo nor nbdkit gets anything, and others still do."""
+    """Neither nbdinfo nor nbdkit is served, and others still are."""
     run('nbdinfo', '--size', uri, status=1)
     server.nbdkit('raw', 'nbdinfo --size "$uri"', tls=nbdkit_tls, status=1)
     run('nbdinfo', '--size', server.uri('raw'))
@@ -201,7 +201,7 @@ def refused(server, uri, *nbdkit_tls):
 
 @pytest.mark.parametrize('server', ['x509'], indirect=True)
 def test_certificates(server, tmp_path, pki):
-    """Who has no TLS, no certificate, one of another CA, or of nobody, is refused; and refuses us the other way."""
+    """Peers without TLS, without a certificate, with one of another CA or name are refused, in both directions."""
     anonymous, stranger = tmp_path / 'anonymous', tmp_path / 'stranger'
     for directory, files in ((anonymous, {'ca-cert': pki}),
                              (stranger, {'ca-cert': pki, 'client-cert': pki / 'other', 'client-key': pki / 'other'})):
@@ -218,7 +218,7 @@ def test_certificates(server, tmp_path, pki):
 
 @pytest.mark.parametrize('server', ['psk'], indirect=True)
 def test_keys(server, tmp_path):
-    """Who has no TLS, another key, or another name, is refused."""
+    """Clients without TLS, with another key or name are refused."""
     refused(server, server.plain_uri('raw'), 'tls=off')
     for user, key in (('alice', '34' * 32), ('mallory', KEY)):
         wrong = password_file(tmp_path, f'{user}:{key}\n'.encode(), f'wrong-{user}.psk')
@@ -264,7 +264,7 @@ def test_flags(server, node):
 
 
 def test_max_connections(daemon, tmp_path):
-    """Who comes when all places are taken waits for one, and is served then."""
+    """A client that connects when all places are taken waits for one, and is then served."""
     server = Server(tmp_path, 'unix', None)
     server.start(daemon.qmp, max_connections=2)
     first, second = nbd.NBD(), nbd.NBD()

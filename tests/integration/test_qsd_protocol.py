@@ -55,7 +55,7 @@ def test_id_is_echoed(daemon, ident):
 
 
 def test_spacing(daemon):
-    """Byte for byte as QEMU prints it: some clients compare text."""
+    """Byte for byte as in QEMU: some clients compare text."""
     daemon.qmp.close()
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(str(daemon.socket))
@@ -129,7 +129,7 @@ def test_bad_input(daemon, data, part):
     daemon.qmp.send_raw(data)
     answer = daemon.qmp.answer()
     assert answer['error']['class'] == 'GenericError' and part in answer['error']['desc']
-    # and the session goes on
+    # and the session continues
     assert daemon.qmp.cmd('query-version')['qemu']['major'] == 10
 
 
@@ -155,7 +155,7 @@ def test_random_garbage(daemon):
 
 
 def test_unread_answers_stop_the_reader(daemon):
-    """A client that asks and does not read is not worked for without bounds."""
+    """Work for a client that does not read is bounded."""
     qmp = daemon.qmp
     qmp.sock.settimeout(0.5)
     sent = 0

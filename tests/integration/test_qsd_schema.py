@@ -1,4 +1,4 @@
-"""query-qmp-schema is true: it says what QEMU's says, and what it says is so.
+"""query-qmp-schema is correct: it matches QEMU's, and what it says is true.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -29,7 +29,7 @@ def test_shapes_are_qemus(schema):
 
 
 def test_comparison_sees_changes(schema):
-    """Each kind of change is found, so that the test above can fail."""
+    """Each kind of change is detected, so that the test above can fail."""
     def find(test):
         index, = [i for i, info in enumerate(schema) if test(info)][:1]
         return index
@@ -76,7 +76,7 @@ def test_everything_is_tested(schema):
 
 
 def test_what_is_not_in_the_schema_is_refused(schema, tmp_path):
-    """Members that QEMU has and the schema leaves out get an error that names them."""
+    """Members that QEMU has but the schema omits get an error that names them."""
     assert schema
     with StorageDaemon(tmp_path) as daemon:
         err = daemon.qmp.error('blockdev-add', driver='file', node_name='n', filename='x', pr_manager='p')

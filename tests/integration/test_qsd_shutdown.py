@@ -1,4 +1,4 @@
-"""The beginning and the end of the daemon: which commands it takes, and what it leaves behind.
+"""Start and end of the daemon: which commands it accepts, and what it leaves behind.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -14,7 +14,7 @@ import pytest
 from programs import cryptsetup, qemu_img, secret_object
 from qmp import Qmp, QmpError, StorageDaemon
 
-# Within this many seconds everything has ended that has nothing left to do; the sanitizers take their time.
+# Seconds within which everything ends that has nothing left to do; more with sanitizers.
 SOON = 8
 
 
@@ -23,13 +23,13 @@ def monitor(path, ident):
 
 
 def make_silent(qmp):
-    """Let answers pile up that are not read, so that the daemon takes its second for goodbyes."""
+    """Let unread answers pile up, so that the daemon takes its second for goodbyes."""
     qmp.send_raw(b'{"execute": "query-qmp-schema"}' * 200)
     time.sleep(0.3)
 
 
 def wait_end(daemon):
-    """Wait for the end of the daemon: how long it took."""
+    """Wait for the end of the daemon; return how long it took."""
     begin = time.monotonic()
     assert daemon.wait()[0] == 0
     return time.monotonic() - begin
@@ -49,7 +49,7 @@ def test_no_command_begins_after_the_decision_to_end(tmp_path, how):
         make_silent(daemon.qmp)
         other = Qmp(tmp_path / 'other.sock', oob=True)
         if how == 'quit':
-            # what was queued behind it is not begun, either
+            # commands queued after it are not executed, either
             other.send_raw(b'{"execute": "quit"}{"execute": "nbd-server-stop"}')
             assert other.answer() == {'return': {}}
             assert 'takes no more commands' in other.answer()['error']['desc']
@@ -100,7 +100,7 @@ def passwords_that_open(tmp_path):
 
 
 def test_forced_change_of_a_keyslot_at_the_end(full, tmp_path):
-    """With all keyslots in use the old one has to be overwritten: it is not begun."""
+    """With all keyslots in use the old one must be overwritten: this is not started."""
     with StorageDaemon(tmp_path, *full_volume(full, tmp_path), *monitor(tmp_path / 'other.sock', 'other')) as daemon:
         make_silent(daemon.qmp)
         other = Qmp(tmp_path / 'other.sock')
@@ -121,7 +121,7 @@ def test_forced_change_of_a_keyslot_at_the_end(full, tmp_path):
 
 @pytest.mark.parametrize('delay', [0.01 * i for i in range(0, 10)])
 def test_forced_change_that_was_begun(full, tmp_path, delay):
-    """A change that runs when the end comes gives up in order, or is done: one of both passwords opens."""
+    """A change that is running at the end gives up cleanly, or completes: one of the two passwords opens."""
     with StorageDaemon(tmp_path, *full_volume(full, tmp_path)) as daemon:
         daemon.qmp.cmd_raw('x-blockdev-amend', {'job-id': 'j', **FORCED_CHANGE})
         time.sleep(delay)
@@ -131,7 +131,7 @@ def test_forced_change_that_was_begun(full, tmp_path, delay):
 
 
 def test_commands_wait_for_the_command_line(tmp_path):
-    """The monitor comes first on the command line: clients may connect, but all the rest is there when it greets."""
+    """The monitor is first on the command line: clients may connect, but everything else exists when it greets."""
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
     qmp_socket = tmp_path / 'first.sock'
@@ -162,7 +162,7 @@ def test_commands_wait_for_the_command_line(tmp_path):
 
 
 def test_requests_of_a_client_that_has_gone_are_dropped(tmp_path):
-    """The command under way goes on; those that wait behind it are not begun."""
+    """The command under way continues; those queued after it are not executed."""
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
     with StorageDaemon(tmp_path) as daemon:
@@ -204,7 +204,7 @@ def test_clients_do_not_delay_the_end(tmp_path, who):
 
 @pytest.mark.slow
 def test_end_with_all_that_a_client_may_leave_unread(tmp_path):
-    """Just below the 64 MiB at which a client is cut off."""
+    """Just below the 64 MiB at which a client is disconnected."""
     with StorageDaemon(tmp_path, *monitor(tmp_path / 'other.sock', 'other')) as daemon:
         other = Qmp(tmp_path / 'other.sock')
         other.sock.settimeout(1)

@@ -21,7 +21,7 @@ MONITORS = 3
 
 
 class Client(threading.Thread):
-    """A client of one monitor that sends random commands. Most fail, as others are in the way; none may hang."""
+    """A client of one monitor that sends random commands. Most fail because of conflicts; none may hang."""
 
     def __init__(self, number, path, directory, seed):
         super().__init__(daemon=True)
@@ -47,7 +47,7 @@ class Client(threading.Thread):
         return f'{self._prefix}-{self._random.randrange(3)}'
 
     def _any_node(self):
-        """A node of any monitor's, or one that all share."""
+        """A node of any monitor, or one that all share."""
         names = ['luks', 'luks-file', 'plain', 'plain-file', 'shared0', 'shared1']
         return self._random.choice(names + [f'm{monitor}-{number}' for monitor in range(MONITORS) for number in range(3)])
 
@@ -73,7 +73,7 @@ class Client(threading.Thread):
             self._options(name, 'plain-file' if name == 'plain' else self._any_node()) for name in names])
 
     def reopen_shared(self):
-        """Puts another of two files below a filter, at all times."""
+        """Keeps switching the node below a filter between two files."""
         filters = self._random.sample(['filter0', 'filter1'], self._random.randrange(1, 3))
         self._cmd('blockdev-reopen', options=[{
             'driver': 'throttle', 'node-name': name, 'throttle-group': 'g0', 'read-only': True,

@@ -1,4 +1,4 @@
-"""Throttle groups and the throttle driver: limits that hold, are shared, checked and changed, and everything that passes.
+"""Throttle groups and the throttle driver: limits are kept, shared, checked and changed; everything else passes.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -17,7 +17,7 @@ from qmp import StorageDaemon
 pytestmark = pytest.mark.threads
 
 MIB = 1 << 20
-# Of which the first request starts, and the next one does not while a test runs.
+# Limits under which the first request starts, and the next one does not while a test runs.
 AGES = {'bps_total': 1}
 NULL = {'driver': 'null-co', 'size': MIB}
 
@@ -45,7 +45,7 @@ def add_node(qmp, name='t', group='g', file=None, **options):
 
 
 def export(qmp, name='t', **options):
-    """A node, under its name and writable."""
+    """Export a node under its name, writable."""
     qmp.cmd('block-export-add', type='nbd', id=name, node_name=name, writable=True, **options)
 
 
@@ -71,7 +71,7 @@ class Client:
             self._cookies.append(self.nbd.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(length)), 0))
 
     def left(self):
-        """How many have not been answered yet."""
+        """Number of requests that have not been answered yet."""
         while self.nbd.poll(0):
             pass
         self._cookies = [cookie for cookie in self._cookies if not self.nbd.aio_command_completed(cookie)]
@@ -86,7 +86,7 @@ class Client:
 
 
 def all_limits(**given):
-    """What qom-get shows where only these limits are set."""
+    """What qom-get shows if only these limits are set."""
     names = [f'{kind}-{part}' for kind in ('iops', 'bps') for part in ('total', 'read', 'write')]
     limits = {'iops-size': 0}
     for name in names:
@@ -104,7 +104,7 @@ def test_properties(qmp):
     assert qmp.cmd('qom-get', path='g', property='x-bps-read-max-length') == 1
     properties = {p['name']: p['type'] for p in qmp.cmd('qom-list', path='/objects/g')}
     assert properties['limits'] == 'ThrottleLimits' and properties['x-iops-size'] == 'int' and len(properties) == 21
-    # what is not given stays
+    # omitted limits do not change
     set_limits(qmp, bps_read=5, iops_size=4096)
     assert limits() == all_limits(iops_total=11, iops_total_max=20, bps_read=5, iops_size=4096)
     assert qmp.cmd('qom-get', path='g', property='x-bps-read') == 5
@@ -146,7 +146,7 @@ GOOD = ('', 'iops-total=1,bps-read=1,bps-write=1', 'bps-read=1000000000000000', 
 
 
 def test_bad_limits(qmp, tmp_path):
-    """As QEMU has it, on the command line and over QMP; nothing is left behind."""
+    """As in QEMU, on the command line and over QMP; nothing is left behind."""
     (tmp_path / 'a').write_bytes(bytes(512))
 
     def info(qemu_img_, limits, status):
@@ -200,7 +200,7 @@ def test_limit(qmp, tmp_path, limit, make, seconds):
 
 
 def test_passes_freely(qmp, tmp_path):
-    """What has no limit, while writes wait: reads, flushes, questions."""
+    """What has no limit passes while writes wait: reads, flushes, queries."""
     add_group(qmp, bps_write=1)
     add_node(qmp)
     export(qmp)
@@ -215,7 +215,7 @@ def test_passes_freely(qmp, tmp_path):
 
 
 def test_shared(qmp, tmp_path):
-    """Two nodes whose requests run on two threads have one limit; a third, in another group, is not held up by it."""
+    """Two nodes with requests on two threads share one limit; a third, in another group, is not affected."""
     add_group(qmp, iops_total=40)
     add_group(qmp, 'other', bps_total=1000000000)
     for name, group, iothread in (('a', 'g', 'io0'), ('b', 'g', 'io1'), ('c', 'other', 'io0')):
@@ -232,7 +232,7 @@ def test_shared(qmp, tmp_path):
 
 
 def test_live_change(qmp, tmp_path):
-    """Requests that would wait for ages go on; while they wait, nothing can be deleted beneath them."""
+    """Requests that would wait for ages continue; while they wait, nothing can be deleted below them."""
     add_group(qmp, **AGES)
     for name, iothread in (('a', 'io0'), ('b', 'io1')):
         add_node(qmp, name)
@@ -258,7 +258,7 @@ def test_live_change(qmp, tmp_path):
 
 
 def test_reopen(qmp, tmp_path):
-    """Into another group while requests wait: they go on, the next ones keep to its limits."""
+    """Into another group while requests wait: they continue, the next ones obey its limits."""
     def reopen(group, **options):
         return {'options': [{'driver': 'throttle', 'node-name': 't', 'throttle-group': group, 'file': 'f', **options}]}
     add_group(qmp, **AGES)
@@ -269,7 +269,7 @@ def test_reopen(qmp, tmp_path):
     client = Client(tmp_path)
     client.read(8)
     client.wait_left(7)
-    # what fails leaves it where it is
+    # a failure does not change the group
     assert "no object with id 'nope'" in qmp.error_raw('blockdev-reopen', reopen('nope')).desc
     assert 'read-only' in qmp.error_raw('blockdev-reopen', reopen('h', **{'read-only': True})).desc
     assert "throttle-group' is missing" in qmp.error_raw('blockdev-reopen', {
@@ -286,7 +286,7 @@ def test_reopen(qmp, tmp_path):
 
 
 def test_drain(qmp, tmp_path):
-    """Commands that stop requests do not wait for the limits."""
+    """Commands that drain requests do not wait for the limits."""
     (tmp_path / 'a').write_bytes(bytes(MIB))
     add_group(qmp, **AGES)
     add_node(qmp, file={'driver': 'file', 'node-name': 'f', 'filename': str(tmp_path / 'a')})
@@ -304,7 +304,7 @@ def test_drain(qmp, tmp_path):
 
 @pytest.mark.parametrize('iothread', [None, 'io0'])
 def test_end(daemon, tmp_path, iothread):
-    """The daemon ends though requests wait, and a job does."""
+    """The daemon ends even though requests and a job are waiting."""
     add_group(daemon.qmp, **AGES)
     add_node(daemon.qmp)
     add_node(daemon.qmp, 'u')
@@ -340,7 +340,7 @@ def test_filter(qmp, tmp_path):
     info, = [n for n in qmp.cmd('query-named-block-nodes') if n['node-name'] == 't']
     assert info['drv'] == 'throttle' and info['image']['virtual-size'] == MIB
     assert info['file'].startswith('json:') and str(path) in info['file']
-    # it hands on what its users need and share
+    # it passes on what its users need and share
     qmp.cmd('blockdev-add', driver='raw', node_name='reader', file='f', read_only=True)
     # auto-read-only follows the file
     qmp.cmd('blockdev-add', driver='throttle', node_name='ro', throttle_group='g', auto_read_only=True,
@@ -350,7 +350,7 @@ def test_filter(qmp, tmp_path):
 
 @pytest.mark.parametrize('throttled', ['file', 'luks'])
 def test_encrypted(qmp, tmp_path, throttled):
-    """Passwords and erasing, with the filter below the encryption or on top of it."""
+    """Passwords and erasing, with the filter below or above the encryption."""
     path = tmp_path / 'a.luks'
     for i in range(2):
         qmp.cmd('object-add', qom_type='secret', id=f's{i}', data=f'password {i}')
@@ -393,7 +393,7 @@ THROTTLE = 'driver=throttle,throttle-group=g'
 
 
 def test_programs(tmp_path):
-    """qemu-img and qemu-io know groups, too, under the names that Debian's have."""
+    """qemu-img and qemu-io support groups, too, with the same names as Debian's."""
     path, copy = tmp_path / 'a', tmp_path / 'b'
     path.write_bytes(b'x' * MIB)
     assert 'throttle' in qemu_img('--help').stdout
@@ -411,7 +411,7 @@ def test_programs(tmp_path):
 
 
 def test_convert_encrypted(tmp_path):
-    """What a copy takes over from an encrypted image, it takes over through a filter."""
+    """A copy inherits the encryption of its source also through a filter."""
     secret = ('--object', 'secret,id=s,data=pw')
     path, copy = tmp_path / 'a', tmp_path / 'b'
     qemu_img('create', '-q', '-f', 'luks', *secret, '-o', 'key-secret=s,iter-time=10,cipher-alg=aes-128', path, MIB)
@@ -421,7 +421,7 @@ def test_convert_encrypted(tmp_path):
 
 
 def test_interrupt(tmp_path):
-    """A command that is told to stop does, with more before it than it has asked for yet."""
+    """A command can be interrupted while most of its work is still to be done."""
     path = tmp_path / 'a'
     path.write_bytes(b'x' * 64 * MIB)
     with subprocess.Popen([QEMU_IMG, 'convert', '--object', 'throttle-group,id=g,limits.bps-total=1', '--image-opts',
@@ -437,7 +437,7 @@ def test_interrupt(tmp_path):
 
 
 def test_nbd_program(tmp_path):
-    """qemu-nbd ends though requests wait."""
+    """qemu-nbd ends even though requests wait."""
     path = tmp_path / 'a'
     path.write_bytes(b'x' * MIB)
     with NbdServer(tmp_path, '--object', 'throttle-group,id=g,limits.bps-total=1', '--image-opts',

@@ -1,4 +1,4 @@
-"""What README shows works as shown.
+"""The examples in README work as shown.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """

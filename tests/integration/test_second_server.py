@@ -1,4 +1,4 @@
-"""A server does not take the socket or the pid file of another that is alive.
+"""A server does not take the socket or the pid file of another one that is running.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -30,7 +30,7 @@ def socket_options(kind, path):
 
 
 def refused(argv):
-    """What a server says that must not start."""
+    """The error of a server that must not start."""
     return run(*argv, status=1).stderr
 
 
@@ -47,7 +47,7 @@ def test_daemon(tmp_path, kind):
 
 
 def test_qemu_nbd(tmp_path, image):
-    """Without --persistent, too: looking whether it is alive is not a client."""
+    """Without --persistent, too: the check whether it is running does not count as a client."""
     with NbdServer(tmp_path, '-f', 'raw', '-r', image, persistent=False) as server:
         for more in ([], ['--fork']):
             assert refused([QEMU_NBD, *more, '-r', '-f', 'raw', '-k', server.socket, image]).endswith(IN_USE)
@@ -73,7 +73,7 @@ def test_the_pid_file_comes_first(tmp_path, image):
 
 @pytest.mark.parametrize('kind', ['nbd', 'qmp'])
 def test_sockets_and_pid_files_that_were_left_behind(tmp_path, kind):
-    """After a crash everything can be started again."""
+    """After a crash, everything can be restarted."""
     path, pid_file = tmp_path / 'left.sock', tmp_path / 'pid'
     argv = [QSD, '--daemonize', '--pidfile', pid_file, *socket_options(kind, path)]
     run(*argv)
@@ -89,7 +89,7 @@ def test_sockets_and_pid_files_that_were_left_behind(tmp_path, kind):
 
 
 def test_only_ones_own_is_removed(tmp_path, image):
-    """Who took away the socket and the pid file of a server that lives keeps what it put there."""
+    """If another program replaces the socket and the pid file of a running server, they are not removed."""
     pid_file = tmp_path / 'pid'
     with NbdServer(tmp_path, '--pid-file', pid_file, '-f', 'raw', image) as server:
         wait_until(pid_file.exists, 'the pid file')

@@ -1,4 +1,4 @@
-"""Signals that are no reason to end: SIGUSR1, which asks for progress, and SIGXFSZ, at a limit of file sizes.
+"""Signals that must not end a program: SIGUSR1, which asks for progress, and SIGXFSZ, at a file size limit.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -20,7 +20,7 @@ LIMIT = 1 << 20
 
 
 def small_files():
-    """In a child: no file may get longer than LIMIT."""
+    """In a child: limit the size of files to LIMIT."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
 
 
@@ -51,7 +51,7 @@ def fixture_volume(tmp_path_factory):
 
 @pytest.mark.parametrize('program', ['qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-storage-daemon'])
 def test_sigusr1_before_anything_runs(tmp_path, pipe, volume, program):
-    """While the password is not even known."""
+    """Before the password is even known."""
     secret = ['--object', f'secret,id=s0,file={pipe}']
     opts = f'driver=luks,key-secret=s0,file.filename={volume[0]}'
     argv = {
@@ -80,7 +80,7 @@ def test_sigusr1_before_anything_runs(tmp_path, pipe, volume, program):
 
 
 def test_sigusr1_while_a_password_is_tried(tmp_path):
-    """Before the job that it would ask for; then it prints progress once there is some."""
+    """Before the job that it asks about; then it prints progress once there is some."""
     secret = secret_object(tmp_path, 's0', b'pw')
     image = tmp_path / 'slow.luks'
     qemu_img('create', '-q', '-f', 'luks', *secret, '-o', 'key-secret=s0,iter-time=1000', image, '64k')
@@ -111,7 +111,7 @@ LUKS = ['-o', 'key-secret=s0,iter-time=10']
     ['header', 'backup', 'a.luks', 'out'],
 ])
 def test_file_size_limit(tmp_path, volume, argv):
-    """An error and nothing that could be taken for the result."""
+    """An error, and no file that could be taken for the result."""
     (tmp_path / 'src').write_bytes(os.urandom(4 << 20))
     os.symlink(volume[0], tmp_path / 'a.luks')
     done = run(QEMU_IMG, *argv, cwd=tmp_path, preexec_fn=small_files, status=1)
@@ -129,7 +129,7 @@ def test_file_size_limit_of_resize(tmp_path, more):
 
 
 def test_file_size_limit_of_standard_output(tmp_path):
-    """Where an image is written there."""
+    """For an image written to standard output."""
     (tmp_path / 'src').write_bytes(os.urandom(4 << 20))
     with open(tmp_path / 'out', 'wb') as out:
         done = run(QEMU_IMG, 'convert', '-f', 'raw', '-O', 'raw', tmp_path / 'src', '/dev/stdout', status=1,
@@ -138,7 +138,7 @@ def test_file_size_limit_of_standard_output(tmp_path):
 
 
 def test_file_size_limit_of_writers(tmp_path):
-    """qemu-io, and clients of both servers, get an error, and the program goes on."""
+    """qemu-io, and clients of both servers, get an error, and the program continues."""
     image = tmp_path / 'a.raw'
     with open(image, 'wb') as file:
         file.truncate(4 << 20)

@@ -1,4 +1,4 @@
-"""valgrind finds neither leaks nor wrong accesses in create, info and amend.
+"""valgrind finds neither leaks nor invalid accesses in create, info and amend.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -13,7 +13,7 @@ VALGRIND = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full',
 
 
 def checked(*args, status=0):
-    """Run our qemu-img; valgrind's findings are an exit status of their own."""
+    """Run our qemu-img; valgrind's findings have an exit status of their own."""
     return run(*VALGRIND, QEMU_IMG, *args, status=status, timeout=300)
 
 
