@@ -1,8 +1,8 @@
 /*
  * Anti-forensic splitter (TKS1, as in LUKS1): spreads a key over many stripes
  *
- * All stripes are needed to get the key back, so losing any part of them, when they are
- * overwritten, loses the key, even on media that keep a copy of some sectors.
+ * All stripes are needed to recover the key, so overwriting any part of them destroys it, even on media that keep a
+ * copy of some sectors.
  *
  *     size_t nsplit = key->len * 4000;
  *     g_autoptr(SecretBuffer) split = secret_buffer_new(nsplit);
@@ -20,15 +20,15 @@
 #include "util/error.h"
 
 /*
- * Split the @blocklen bytes at @in into @blocklen * @stripes bytes at @out, which do not overlap.
- * Fails where @hash is not supported, @stripes is 0, or the system has no random bytes.
+ * Split the @blocklen bytes at @in into @blocklen * @stripes bytes at @out, which must not overlap. Fails if @hash is
+ * not supported, @stripes is 0, or the system has no random bytes.
  */
 bool qcrypto_afsplit_encode(QCryptoHashAlgo hash, size_t blocklen, uint32_t stripes,
                             const uint8_t *in, uint8_t *out, Error **errp);
 
 /*
- * Join the @blocklen * @stripes bytes at @in into @blocklen bytes at @out. Any input gives some
- * key: whether it is the right one is for the caller to check.
+ * Join the @blocklen * @stripes bytes at @in into @blocklen bytes at @out. Any input yields some key: the caller must
+ * check whether it is the right one.
  */
 bool qcrypto_afsplit_decode(QCryptoHashAlgo hash, size_t blocklen, uint32_t stripes,
                             const uint8_t *in, uint8_t *out, Error **errp);

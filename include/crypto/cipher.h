@@ -1,8 +1,8 @@
 /*
  * QCryptoCipher: a block cipher in a mode of operation, under one key
  *
- * A cipher never changes after it was made: the IV comes with each call, so any number of threads
- * may use one cipher at once, without a lock. The key schedule lives in a SecretBuffer.
+ * A cipher never changes after creation: the IV is passed to each call, so any number of threads may use one cipher at
+ * once, without a lock. The key schedule is kept in a SecretBuffer.
  *
  *     g_autoptr(QCryptoCipher) cipher =
  *         qcrypto_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256, QCRYPTO_CIPHER_MODE_CBC, key, 32, errp);
@@ -32,31 +32,27 @@ typedef struct QCryptoCipher QCryptoCipher;
 bool qcrypto_cipher_supports(QCryptoCipherAlgo alg, QCryptoCipherMode mode);
 bool qcrypto_cipher_check(QCryptoCipherAlgo alg, QCryptoCipherMode mode, Error **errp);
 
-/*
- * Bytes in one key of @alg (xts takes two of them, one after the other); 0 where it is not
- * supported.
- */
+/* Bytes in one key of @alg (xts takes two of them, one after the other); 0 if it is not supported. */
 size_t qcrypto_cipher_get_key_len(QCryptoCipherAlgo alg);
 
-/* Bytes in a block of @alg; 0 where it is not supported. */
+/* Bytes in a block of @alg; 0 if it is not supported. */
 size_t qcrypto_cipher_get_block_len(QCryptoCipherAlgo alg);
 
-/* Bytes in an IV: a block, and none in ecb. */
+/* Bytes in an IV: a block; none in ecb mode. */
 size_t qcrypto_cipher_get_iv_len(QCryptoCipherAlgo alg, QCryptoCipherMode mode);
 
 /*
- * A cipher with the @nkey bytes at @key, which need not outlive the call. @nkey must be
- * qcrypto_cipher_get_key_len(@alg), twice that with xts; another length or an unsupported
- * combination is an error that names both.
+ * Create a cipher with the @nkey bytes at @key, which need not outlive the call. @nkey must be
+ * qcrypto_cipher_get_key_len(@alg), twice that with xts. Another length or an unsupported combination is an error that
+ * names both.
  */
 QCryptoCipher *qcrypto_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                   const uint8_t *key, size_t nkey, Error **errp);
 
 /*
- * Encrypt or decrypt @len bytes from @in to @out; the two are the same or do not overlap. @len is a
- * multiple of the block length (in ctr mode: anything). @iv has qcrypto_cipher_get_iv_len() bytes,
- * is not changed, and may be NULL in ecb mode. In ctr mode it is the first counter block,
- * big-endian.
+ * Encrypt or decrypt @len bytes from @in to @out, which are either the same or do not overlap. @len is a multiple of
+ * the block length (in ctr mode: any). @iv has qcrypto_cipher_get_iv_len() bytes, is not changed, and may be NULL in
+ * ecb mode. In ctr mode it is the first counter block, big-endian.
  */
 void qcrypto_cipher_encrypt(const QCryptoCipher *cipher, const uint8_t *iv,
                             const void *in, void *out, size_t len);

@@ -1,8 +1,8 @@
 /*
  * Hash: message digests by QAPI name
  *
- * Supported: md5, sha1, sha224, sha256, sha384, sha512, ripemd160. sm3 exists for the sake of QEMU's schema only; using
- * it is an error, never a crash.
+ * Supported: md5, sha1, sha224, sha256, sha384, sha512, ripemd160. sm3 exists only because it is in QEMU's schema;
+ * using it is an error, never a crash.
  *
  *     uint8_t digest[QCRYPTO_HASH_MAX_DIGEST_LEN];
  *
@@ -26,13 +26,12 @@
 bool qcrypto_hash_supports(QCryptoHashAlgo alg);
 bool qcrypto_hash_check(QCryptoHashAlgo alg, Error **errp);
 
-/* Bytes in a digest of @alg; 0 where it is not supported. */
+/* Bytes in a digest of @alg; 0 if it is not supported. */
 size_t qcrypto_hash_digest_len(QCryptoHashAlgo alg);
 
 /*
- * Write the digest of the @len bytes at @in to @out, which has room for
- * qcrypto_hash_digest_len(@alg). No trace of @in stays behind on stack or heap. Fails only where
- * @alg is not supported.
+ * Write the digest of the @len bytes at @in to @out, which has room for qcrypto_hash_digest_len(@alg). No trace of @in
+ * is left on stack or heap. Fails only if @alg is not supported.
  */
 bool qcrypto_hash_digest(QCryptoHashAlgo alg, const void *in, size_t len, uint8_t *out,
                          Error **errp);

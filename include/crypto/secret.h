@@ -23,19 +23,19 @@
 #include "util/error.h"
 #include "util/secret-buffer.h"
 
-/* The most bytes that a secret may have before decoding; a longer file is an error, not a cut. */
+/* Maximum bytes of a secret before decoding. A longer file is an error, and is not truncated. */
 #define QCRYPTO_SECRET_MAX_BYTES (10 * 1024 * 1024)
 
 /*
- * A new copy of the secret that the object @secretid holds: any bytes, no terminating NUL, maybe
- * none at all. Fails where there is no such object or it is not a secret.
+ * A new copy of the secret in the object @secretid: any bytes, no terminating NUL, maybe empty. Fails if there is no
+ * such object, or it is not a secret.
  */
 SecretBuffer *qcrypto_secret_lookup(const char *secretid, Error **errp);
 
 /*
- * Bytes of a file, read by a worker thread: @size of them (fewer are an error), or with 0 all that there are, from
- * @offset on. @filename is a regular file or a pipe, or with @size a device, too; NULL: standard input, whatever that
- * is, from where it stands.
+ * Read bytes of a file on a worker thread: @size of them (fewer are an error) or, with 0, all, starting at @offset.
+ * @filename is a regular file or a pipe or, with @size, also a device; NULL: standard input of any type, from its
+ * current position.
  */
 SecretBuffer *coroutine_mixed_fn qcrypto_secret_read_file(const char *filename, uint64_t offset, uint64_t size,
                                                           Error **errp);

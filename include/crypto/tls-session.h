@@ -1,5 +1,5 @@
 /*
- * QCryptoTLSSession: TLS over any transport that can be tried without blocking
+ * QCryptoTLSSession: TLS over any non-blocking transport
  *
  * The session encrypts and decrypts; two callbacks move its bytes. Most users want the coroutine form on an
  * IOChannel, io/tls.h.
@@ -11,8 +11,8 @@
  *     }
  *     n = qcrypto_tls_session_read(s, buf, len);
  *
- * Functions are for one thread at a time. After a successful handshake the peer is who it should be: the
- * certificate was checked (verify-peer), the name fits, and the authorization object, if any, let it in.
+ * A session may be used by one thread at a time. After a successful handshake the peer is authenticated: the
+ * certificate was checked (verify-peer), the name matches, and the authorization object, if any, has accepted it.
  *
  * Source: RFC 5246 (TLS 1.2), RFC 8446 (TLS 1.3), RFC 4279 (pre-shared keys).
  *
@@ -28,12 +28,12 @@
 
 typedef struct QCryptoTLSSession QCryptoTLSSession;
 
-/* Move bytes: a count, 0 at the end of what can be read, or -errno (-EAGAIN: it would block). */
+/* Move bytes: a count, 0 at the end of the stream, or -errno (-EAGAIN: it would block). */
 typedef ssize_t QCryptoTLSPushFunc(void *opaque, const void *buf, size_t len);
 typedef ssize_t QCryptoTLSPullFunc(void *opaque, void *buf, size_t len);
 
 typedef enum QCryptoTLSState {
-    QCRYPTO_TLS_REFUSED = -2,   /* the peer has proved who it is, and the authorization object does not let it in */
+    QCRYPTO_TLS_REFUSED = -2,   /* the peer is authenticated, but the authorization object rejects it */
     QCRYPTO_TLS_FAILED = -1,
     QCRYPTO_TLS_DONE = 0,
     QCRYPTO_TLS_WANTS_READ,
@@ -41,8 +41,8 @@ typedef enum QCryptoTLSState {
 } QCryptoTLSState;
 
 /*
- * A session for the end that @creds are for; takes a reference to them. @hostname: what the server's
- * certificate must be for (clients; NULL: any). @authzid: the authorization object that judges the peer
+ * Create a session for the endpoint of @creds; takes a reference to them. @hostname: the name that the server's
+ * certificate must be for (clients; NULL: any). @authzid: the authorization object that decides about the peer
  * (servers; NULL: anyone whom @creds accept). NULL with @errp.
  */
 QCryptoTLSSession *qcrypto_tls_session_new(QCryptoTLSCreds *creds, const char *hostname,
@@ -53,24 +53,23 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QCryptoTLSSession, qcrypto_tls_session_free)
 void qcrypto_tls_session_set_callbacks(QCryptoTLSSession *session, QCryptoTLSPushFunc *push,
                                        QCryptoTLSPullFunc *pull, void *opaque);
 
-/* Go on with the handshake as far as the transport lets it. FAILED and REFUSED come with @errp. Main thread. */
+/* Continue the handshake until the transport would block. FAILED and REFUSED come with @errp. Main thread. */
 QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error **errp);
 
 /*
- * One attempt: bytes, 0 at the end of the stream, or -errno; -EAGAIN, where
- * qcrypto_tls_session_wants_write() tells what to wait for. A write that got -EAGAIN is to be repeated with
- * the same bytes.
+ * One attempt: bytes, 0 at the end of the stream, or -errno; after -EAGAIN, qcrypto_tls_session_wants_write() tells
+ * what to wait for. A write that got -EAGAIN must be repeated with the same bytes.
  */
 ssize_t qcrypto_tls_session_read(QCryptoTLSSession *session, void *buf, size_t len);
 ssize_t qcrypto_tls_session_write(QCryptoTLSSession *session, const void *buf, size_t len);
 bool qcrypto_tls_session_wants_write(QCryptoTLSSession *session);
 
-/* Tell the peer that nothing more comes; one attempt, whose failure is no matter. */
+/* Tell the peer that this is the end, in one attempt that may fail. */
 void qcrypto_tls_session_bye(QCryptoTLSSession *session);
 
 /*
- * Who the peer is: the distinguished name of its certificate, or the user name of its key. NULL where it
- * proved nothing.
+ * The peer's identity: the distinguished name of its certificate, or the user name of its key. NULL if it has not
+ * authenticated.
  */
 const char *qcrypto_tls_session_get_peer_name(const QCryptoTLSSession *session);
 

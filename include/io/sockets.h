@@ -1,5 +1,5 @@
 /*
- * Sockets: connecting to, and listening on, the addresses that the schema describes
+ * Sockets: connecting to and listening on the addresses that the schema describes
  *
  *     IOChannel *ch = socket_connect(addr, 10 * NANOSECONDS_PER_SECOND, errp);
  *
@@ -19,7 +19,7 @@
 
 typedef struct NetListener NetListener;
 
-/* For people: "unix:/run/x.sock", "localhost:10809". Caller frees. */
+/* For messages: "unix:/run/x.sock", "localhost:10809". Caller frees. */
 char *socket_address_to_string(const SocketAddress *addr);
 
 /* Whether @port can be the port of an internet address: a number, or the name of a service, which is not looked up. */
@@ -29,30 +29,30 @@ bool socket_check_port(const char *port, Error **errp);
 SocketAddress *socket_address_flatten(const SocketAddressLegacy *legacy);
 
 /*
- * How names of descriptors (SocketAddress type fd) become descriptors that the caller owns, -1 with @errp.
- * Without it, and for names that are numbers, they are numbers of inherited descriptors.
+ * Set the function that turns names of descriptors (SocketAddress type fd) into descriptors that the caller owns, or -1
+ * with @errp. Without it, and if the name is a number, it is the number of an inherited descriptor.
  */
 void socket_set_fd_lookup(int (*lookup)(const char *name, Error **errp));
 
 /*
- * A new channel, or NULL with @errp. Every address of the host is tried, at most @timeout_ns (0: what the kernel
- * takes) each, until the coroutine is cancelled (qemu_co_cancel()).
+ * Connect. Returns a new channel, or NULL with @errp. Tries every address of the host for at most @timeout_ns each (0:
+ * the kernel's limit), until the coroutine is cancelled (qemu_co_cancel()).
  */
 IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeout_ns, Error **errp);
 
 /*
- * Listen on @addr: on all addresses that the host has. A unix socket that no process has any more is replaced; one that
- * a server has, and a file of another kind, are not. NULL with @errp.
+ * Listen on all addresses of the host in @addr. A stale unix socket is replaced; one that a server uses, or a file of
+ * another type, is not. NULL with @errp.
  */
 NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backlog, Error **errp);
 
 /*
- * Call @func, which takes over the channel, for each new connection, in this thread's loop. NULL stops that: peers
+ * Call @func, which takes over the channel, for each new connection, in this thread's loop. NULL stops accepting: peers
  * wait in the kernel's backlog.
  */
 void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, void *opaque), void *opaque);
 
-/* Stop listening and remove the socket's file, where it is still ours. NULL is allowed. From the loop that accepts. */
+/* Stop listening and remove the socket's file if it is still ours. @l may be NULL. From the loop that accepts. */
 void net_listener_free(NetListener *l);
 
 #endif

@@ -6,7 +6,7 @@
  *     if (io_channel_co_tls_handshake(ch, creds, "example.org", NULL, errp) != QCRYPTO_TLS_DONE) {
  *         return false;
  *     }
- *     // what is now read from and written to ch is encrypted
+ *     // from now on the data of ch is encrypted
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,13 +17,14 @@
 #include "io/channel.h"
 
 /*
- * Do the handshake, for the end that @creds are for, and encrypt from then on; @hostname and @authzid as in
- * qcrypto_tls_session_new(). DONE, or with @errp FAILED or REFUSED: the channel is of no more use. The main thread.
+ * Perform the handshake for the endpoint of @creds, and encrypt from then on. @hostname and @authzid as in
+ * qcrypto_tls_session_new(). Returns DONE or, with @errp, FAILED or REFUSED: the channel is then unusable. Main thread
+ * only.
  */
 QCryptoTLSState coroutine_fn io_channel_co_tls_handshake(IOChannel *ch, QCryptoTLSCreds *creds, const char *hostname,
                                                          const char *authzid, Error **errp);
 
-/* Report on standard error that @server ("NBD server") turned a client away, with @err as the reason. */
+/* Report on standard error that @server ("NBD server") refused a client, with @err as the reason. */
 void io_channel_tls_report(const char *server, const Error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * The nodes that the user has added: each is kept by a reference until it is deleted
+ * The nodes that the user has added: each is held by a reference until it is deleted
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,13 +8,13 @@
 
 #include "block/block-common.h"
 
-/* Open a node, which must have a name, and keep it; as blockdev-add does. */
+/* Open a node, which must have a name, and keep it, as blockdev-add does. */
 bool coroutine_fn blockdev_add(const BlockdevOptions *options, Error **errp);
 
-/* Let go of all nodes, for the end of the program. Nobody else uses them any more. */
+/* Release all nodes at the end of the program. They have no other users left. */
 void coroutine_fn blockdev_close_all(void);
 
-/* The node of that name, whoever has made it; NULL with @errp. */
+/* Find a node of that name, whoever created it. NULL with @errp. */
 BlockDriverState *blockdev_find(const char *node_name, Error **errp);
 
 #endif
