@@ -7,9 +7,9 @@
 #include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 
-/* Ask the driver, or answer for it where it has no callback. */
-static int coroutine_fn driver_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
-                                      int64_t *map, BlockDriverState **file)
+/* Ask the driver, or answer for it if it has no callback. */
+static int coroutine_fn status_from_driver(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                           int64_t *map, BlockDriverState **file)
 {
     *pnum = bytes;
     if (bs->drv->bdrv_co_block_status) {
@@ -38,11 +38,14 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
         return offset == bs->length ? BDRV_BLOCK_EOF : 0;
     }
 
-    /* The driver sees whole blocks; the answer is cut back to what was asked for. The child may have smaller ones. */
+    /*
+     * The driver is asked about whole blocks; the answer is cut back to the requested range. The child may have smaller
+     * blocks.
+     */
     int64_t start = ROUND_DOWN(offset, align);
     int64_t end = MIN(ROUND_UP(offset + bytes, align), bs->length);
     bdrv_inc_in_flight(bs);
-    ret = bdrv_check_abandoned() ?: driver_status(bs, start, end - start, pnum, &local_map, &local_file);
+    ret = bdrv_check_abandoned() ?: status_from_driver(bs, start, end - start, pnum, &local_map, &local_file);
     bdrv_dec_in_flight(bs);
     if (ret < 0) {
         *pnum = 0;

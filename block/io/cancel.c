@@ -1,5 +1,5 @@
 /*
- * Requests that nobody waits for any more
+ * Cancelling requests whose results nobody needs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 #include "block/graph/node.h"
 #include "util/aio.h"
 
-/* At the end of a program: how long requests have to end on their own. */
+/* Time that requests have to end on their own at the end of a program. */
 #define GRACE_NS (5 * NANOSECONDS_PER_SECOND)
 
 static gint must_not_wait;      /* atomic */
@@ -40,7 +40,7 @@ void bdrv_cancel_in_flight(BlockDriverState *bs)
 
 static void grace_is_over(void *opaque)
 {
-    /* Before the others, so that no request falls asleep behind our back. */
+    /* First, so that no request starts waiting unnoticed. */
     g_atomic_int_set(&must_not_wait, 1);
     bdrv_for_each_node(cancel_in_flight);
 }

@@ -1,8 +1,8 @@
 /*
  * The boundary to drivers: request callbacks are called here and nowhere else
  *
- * Before a call, what block_int.h promises to drivers is asserted; after it, what drivers promise. Whatever users can
- * bring about (a range beyond the end, a node that is read-only or inactive) was refused with an error before.
+ * Before a call, the guarantees of block_int.h to drivers are asserted; after it, those of drivers. Errors that users
+ * can cause (a range beyond the end, a node that is read-only or inactive) have been returned before.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,7 +30,7 @@ void bdrv_driver_refresh_limits(BlockDriverState *bs)
     assert(bl->max_transfer >= 0 && bl->max_pdiscard >= 0 && bl->max_pwrite_zeroes >= 0 && bl->max_iov >= 0);
 }
 
-/* The request is counted, so that draining waits for it. */
+/* The request must be counted, so that draining waits for it. */
 static void assert_in_flight(BlockDriverState *bs)
 {
     assert(qemu_in_coroutine());
@@ -72,7 +72,7 @@ static void assert_writable(const BlockDriverState *bs)
     assert(!bs->read_only && !bs->inactive);
 }
 
-/* Requests are done in full or fail: bytes, as of a system call, are no answer. */
+/* Requests are done in full or fail: a number of bytes, as from a system call, is not a valid result. */
 static int checked_result(int ret)
 {
     assert(ret <= 0);

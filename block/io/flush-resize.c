@@ -1,5 +1,5 @@
 /*
- * Flushing and resizing: what concerns a node as a whole
+ * Flushing and resizing: operations on a whole node
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 #include "block/io/io_int.h"
 
 /* Whether an edge before number @i leads to the same node, as with a header and a payload in one file. */
-static bool is_repeated(GPtrArray *children, guint i)
+static bool child_is_repeated(GPtrArray *children, guint i)
 {
     for (guint j = 0; j < i; j++) {
         if (((BdrvChild *)children->pdata[j])->bs == ((BdrvChild *)children->pdata[i])->bs) {
@@ -29,7 +29,7 @@ static int coroutine_fn flush_node(BlockDriverState *bs)
         }
     }
     for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
-        if (!is_repeated(bs->children, i)) {
+        if (!child_is_repeated(bs->children, i)) {
             ret = bdrv_co_flush(((BdrvChild *)g_ptr_array_index(bs->children, i))->bs);
         }
     }
@@ -44,7 +44,7 @@ int coroutine_fn bdrv_co_flush(BlockDriverState *bs)
     bdrv_inc_in_flight(bs);
     g_mutex_lock(&bs->reqs_lock);
     uint64_t gen = bs->write_gen;
-    /* A node with children may have been written to by way of another parent of theirs. */
+    /* The children of a node may also have been written to through another parent. */
     bool clean = gen == bs->flushed_gen && bs->children->len == 0;
     int ret = bs->no_flush ? 0 : bs->flush_error;
     g_mutex_unlock(&bs->reqs_lock);
@@ -70,8 +70,8 @@ int coroutine_fn bdrv_flush_request(BlockDriverState *bs)
 }
 
 /*
- * Storage tells once that it has lost data: the kernel reports a failed write-back of the page cache to whoever syncs
- * first. So storage remembers it for all. Flushes of the nodes above fail with it.
+ * Storage reports lost data only once: the kernel reports a failed write-back of the page cache to the first caller
+ * that syncs. So the storage node remembers the error for all callers. Flushes of the nodes above fail with it.
  */
 void bdrv_set_flush_error(BlockDriverState *bs, int ret)
 {

@@ -8,13 +8,13 @@
 
 #include "block/block_int.h"
 
-/* A request needs one of @perm, for which its parent must have asked. The main loop may change others meanwhile. */
+/* A request needs one of @perm, which its parent must have requested. The main loop may change others meanwhile. */
 static inline void bdrv_assert_perm(const BdrvChild *child, uint64_t perm)
 {
     assert(qatomic_read(&child->perm) & perm);
 }
 
-/* The most bytes of one request to a driver whose own limit is @max (0: none), in whole blocks of @align. */
+/* The maximum bytes of one request to a driver with the limit @max (0: none), in whole blocks of @align. */
 static inline int64_t bdrv_max_piece(int64_t max, int64_t align)
 {
     max = MIN(max ?: BDRV_REQUEST_MAX_BYTES, BDRV_REQUEST_MAX_BYTES);
@@ -22,15 +22,15 @@ static inline int64_t bdrv_max_piece(int64_t max, int64_t align)
 }
 
 /*
- * -ECANCELED once the client that a request serves has gone, else 0. Asked before each piece of a request, so that
- * nothing more of it begins; not between two calls that belong together.
+ * -ECANCELED once the client of a request is gone, else 0. Checked before each piece of a request, so that no further
+ * piece begins, but not between two calls that belong together.
  */
 static inline int bdrv_check_abandoned(void)
 {
     return qemu_co_is_abandoned(qemu_coroutine_self()) ? -ECANCELED : 0;
 }
 
-/* Flags that writes of data and of zeroes share: they stay when one becomes the other. */
+/* Flags that apply to writes of data and of zeroes, and are kept when one becomes the other. */
 #define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_SERIALISING)
 
 typedef enum BdrvTrackedRequestType {
@@ -41,57 +41,57 @@ typedef enum BdrvTrackedRequestType {
     BDRV_TRACKED_LOCK,      /* a BdrvRangeLock */
 } BdrvTrackedRequestType;
 
-/* A request in flight at a node, or a lock held there, in order of arrival. */
+/* A request in flight at a node, or a range lock, in order of arrival. */
 typedef struct BdrvTrackedRequest {
     BlockDriverState *bs;
     int64_t offset;
     int64_t bytes;
     BdrvTrackedRequestType type;
     bool serialising;       /* overlapping requests wait for it, and it for them */
-    Coroutine *owner;       /* of a lock, whose own requests do not wait for it */
+    Coroutine *owner;       /* of a lock; its own requests do not wait for it */
     GList link;
     CoQueue waiters;
 } BdrvTrackedRequest;
 
 /*
- * Count and track a request; returns once all earlier requests that must not overlap it have ended. Only earlier ones
- * are waited for, so there are no cycles.
+ * Count and track a request. Returns once all earlier requests that must not overlap it have ended. It waits only for
+ * earlier ones, so there are no cycles.
  */
 void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs, int64_t offset,
                                              int64_t bytes, BdrvTrackedRequestType type, bool serialising);
 void bdrv_tracked_request_end(BdrvTrackedRequest *req);
 
-/* 0, or -EIO where the range is not within the node. */
+/* 0, or -EIO if the range is not within the node. */
 int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes);
-/* The same for what writes; -EPERM where the node is read-only or inactive. */
+/* The same for writes; -EPERM if the node is read-only or inactive. */
 int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes, BdrvRequestFlags flags);
 
-/* Write to the driver what is aligned already, in pieces that it can take, and flush where FUA needs that. */
+/* Pass an aligned write to the driver, in pieces that it supports, and flush if FUA requires it. */
 int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                       BdrvRequestFlags flags);
 
 /*
- * Whether the data of a write with FUA got to the storage @bs, which then failed (@ret) to make it last. A driver that
- * is not the storage has passed that on.
+ * Whether a write with FUA that failed with @ret may have reached the storage @bs, which then could not make it
+ * durable. A driver that is not the storage has passed the error on.
  */
 static inline bool bdrv_may_be_flush_error(const BlockDriverState *bs, int ret, BdrvRequestFlags flags)
 {
     return ret < 0 && ret != -ECANCELED && flags & BDRV_REQ_FUA && bs->drv->is_protocol;
 }
 
-/* Flush what was written, also by a request that has not ended yet. */
+/* Flush everything written so far, also by requests that have not ended yet. */
 int coroutine_fn bdrv_flush_request(BlockDriverState *bs);
 
-/* A flush of @bs, or the flushing part of a write, has failed with @ret. */
+/* Record that a flush of @bs, or the flush of a write, has failed with @ret. */
 void bdrv_set_flush_error(BlockDriverState *bs, int ret);
 
-/* Write a range that was checked, of any alignment, as a tracked request. */
+/* Write a checked range of any alignment, as a tracked request. */
 int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       QEMUIOVector *qiov, BdrvRequestFlags flags);
 
 /*
- * driver.c: the driver's callbacks, which but for the first must not be missing. The request is in flight and within
- * the limits, its flags are among those that the driver supports, and the node is writable where that matters.
+ * driver.c: the driver's callbacks. All but the first must exist. The request is in flight and within the limits, its
+ * flags are supported by the driver, and the node is writable if necessary.
  */
 void bdrv_driver_refresh_limits(BlockDriverState *bs);
 int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,

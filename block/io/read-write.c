@@ -1,12 +1,12 @@
 /*
- * Reads and writes: aligned for the driver, cut into pieces that it can take
+ * Reads and writes: aligned for the driver, and split into pieces that it supports
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/io/io_int.h"
 
-/* Bounce buffers for requests in more areas than a driver takes are no larger than this. */
+/* Maximum size of bounce buffers for requests with more buffers than the driver supports. */
 #define LINEARIZE_MAX_BYTES (1 * MiB)
 
 void *qemu_blockalign(const BlockDriverState *bs, size_t size)
@@ -25,8 +25,8 @@ void qemu_vfree(void *ptr)
     free(ptr);
 }
 
-/* How much of a request of @bytes goes to the driver at once. */
-static int64_t piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64_t bytes)
+/* The size of the next piece of a request of @bytes. */
+static int64_t rw_piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64_t bytes)
 {
     int64_t max = bs->bl.max_transfer;
 
@@ -36,7 +36,7 @@ static int64_t piece_bytes(BlockDriverState *bs, const QEMUIOVector *qiov, int64
     return MIN(bytes, bdrv_max_piece(max, bs->bl.request_alignment));
 }
 
-static int coroutine_fn write_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, BdrvRequestFlags flags)
+static int coroutine_fn rw_write_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
     int ret = bdrv_driver_pwritev(bs, offset, qiov->size, qiov, flags);
 
@@ -47,7 +47,7 @@ static int coroutine_fn write_piece(BlockDriverState *bs, int64_t offset, QEMUIO
     return ret;
 }
 
-/* One piece, through a buffer where the driver cannot take so many areas. */
+/* Read or write one piece, through a bounce buffer if it has too many buffers for the driver. */
 static int coroutine_fn rw_piece(BlockDriverState *bs, int64_t offset, QEMUIOVector *qiov, bool write,
                                  BdrvRequestFlags flags)
 {
@@ -58,14 +58,14 @@ static int coroutine_fn rw_piece(BlockDriverState *bs, int64_t offset, QEMUIOVec
         return ret;
     }
     if (!bs->bl.max_iov || qiov->niov <= bs->bl.max_iov) {
-        return write ? write_piece(bs, offset, qiov, flags)
+        return write ? rw_write_piece(bs, offset, qiov, flags)
                      : bdrv_driver_preadv(bs, offset, qiov->size, qiov, flags);
     }
     void *buf = qemu_blockalign(bs, qiov->size);
     qemu_iovec_init_buf(&linear, buf, qiov->size);
     if (write) {
         qemu_iovec_to_buf(qiov, 0, buf, qiov->size);
-        ret = write_piece(bs, offset, &linear, flags);
+        ret = rw_write_piece(bs, offset, &linear, flags);
     } else {
         ret = bdrv_driver_preadv(bs, offset, qiov->size, &linear, flags);
         if (ret == 0) {
@@ -76,18 +76,18 @@ static int coroutine_fn rw_piece(BlockDriverState *bs, int64_t offset, QEMUIOVec
     return ret;
 }
 
-/* An aligned request of any size. */
+/* Read or write an aligned range of any size. */
 static int coroutine_fn aligned_rw(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                    bool write, BdrvRequestFlags flags)
 {
     int ret = 0;
 
-    if (piece_bytes(bs, qiov, bytes) == bytes) {
+    if (rw_piece_bytes(bs, qiov, bytes) == bytes) {
         return rw_piece(bs, offset, qiov, write, flags);
     }
     for (int64_t done = 0; ret == 0 && done < bytes;) {
         QEMUIOVector piece;
-        int64_t n = piece_bytes(bs, qiov, bytes - done);
+        int64_t n = rw_piece_bytes(bs, qiov, bytes - done);
 
         qemu_iovec_init_slice(&piece, qiov, done, n);
         ret = rw_piece(bs, offset + done, &piece, write, flags);
@@ -109,18 +109,18 @@ int coroutine_fn bdrv_aligned_pwritev(BlockDriverState *bs, int64_t offset, int6
     return ret;
 }
 
-/* A request widened to whole blocks: what is around the caller's bytes lies in a buffer of ours. */
+/* A request widened to whole blocks, with a buffer for the bytes around the caller's. */
 typedef struct Padded {
     int64_t offset;
     int64_t bytes;
-    QEMUIOVector qiov;      /* [head] caller's areas [tail] */
+    QEMUIOVector qiov;      /* [head] caller's buffers [tail] */
     uint8_t *buf;           /* the block of the head, then that of the tail unless it is the same */
     size_t head;            /* bytes before the caller's */
-    size_t tail;            /* bytes behind them */
+    size_t tail;            /* bytes after them */
     uint8_t *tail_block;
 } Padded;
 
-static bool needs_padding(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static bool padded_is_needed(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     return !QEMU_IS_ALIGNED(offset | bytes, bs->bl.request_alignment);
 }
@@ -153,7 +153,7 @@ static void padded_cleanup(Padded *p)
     qemu_vfree(p->buf);
 }
 
-/* Read what stands around the caller's bytes. */
+/* Read the bytes around the caller's. */
 static int coroutine_fn padded_fill(Padded *p, BlockDriverState *bs)
 {
     int64_t align = bs->bl.request_alignment;
@@ -184,7 +184,7 @@ int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
     }
     bdrv_tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_READ, flags & BDRV_REQ_SERIALISING);
     flags &= bs->drv->supported_read_flags;
-    if (needs_padding(bs, offset, bytes)) {
+    if (padded_is_needed(bs, offset, bytes)) {
         Padded p;
 
         padded_init(&p, bs, offset, bytes, qiov);
@@ -219,7 +219,7 @@ int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int6
 {
     BdrvTrackedRequest req;
 
-    if (needs_padding(bs, offset, bytes)) {
+    if (padded_is_needed(bs, offset, bytes)) {
         return padded_pwritev(bs, offset, bytes, qiov, flags);
     }
     bdrv_tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE, flags & BDRV_REQ_SERIALISING);

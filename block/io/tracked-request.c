@@ -1,6 +1,6 @@
 /*
- * Requests in flight, and those that must not overlap: a write that is smaller than a block reads the block, changes a
- * part and writes it back, which nothing may disturb; a job copies a range that must not change meanwhile
+ * Requests in flight, and those that must not overlap: a write smaller than a block reads the block, changes a part of
+ * it and writes it back, undisturbed; a job copies a range that must not change meanwhile
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@ int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes)
 
 int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
 {
-    /* A user's doing, who must not be granted the permission then, but may have had it before. */
+    /* Users can cause this. The permission must not be granted now, but may have been before. */
     if (child->bs->read_only || child->bs->inactive) {
         return -EPERM;
     }
@@ -27,26 +27,27 @@ int bdrv_check_write(const BdrvChild *child, int64_t offset, int64_t bytes, Bdrv
     return bdrv_check_request(child->bs, offset, bytes);
 }
 
-static bool overlaps(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
+static bool requests_overlap(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
 {
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-/* A lock is no matter to readers, unless they say that they want to be alone. */
-static bool ignores_locks(const BdrvTrackedRequest *req)
+/* Reads ignore locks, unless they are serialising. */
+static bool request_ignores_locks(const BdrvTrackedRequest *req)
 {
     return req->type == BDRV_TRACKED_READ && !req->serialising;
 }
 
 /* Whether one of the two has to wait for the other. */
-static bool conflicts(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
+static bool requests_conflict(const BdrvTrackedRequest *a, const BdrvTrackedRequest *b)
 {
-    return (a->serialising || b->serialising) && overlaps(a, b) &&
-           !(a->type == BDRV_TRACKED_LOCK && ignores_locks(b)) && !(b->type == BDRV_TRACKED_LOCK && ignores_locks(a));
+    return (a->serialising || b->serialising) && requests_overlap(a, b) &&
+           !(a->type == BDRV_TRACKED_LOCK && request_ignores_locks(b)) &&
+           !(b->type == BDRV_TRACKED_LOCK && request_ignores_locks(a));
 }
 
-/* The first earlier request that @req has to wait for; not its own lock, nor those that wait for that. */
-static BdrvTrackedRequest *find_conflict(const BdrvTrackedRequest *req)
+/* The first earlier request that @req has to wait for, except its own lock and requests that wait for that. */
+static BdrvTrackedRequest *request_find_conflict(const BdrvTrackedRequest *req)
 {
     const BdrvTrackedRequest *own = NULL;
     Coroutine *self = qemu_coroutine_self();
@@ -57,7 +58,7 @@ static BdrvTrackedRequest *find_conflict(const BdrvTrackedRequest *req)
         if (other->owner == self) {
             assert(!own && !req->owner);
             own = other;
-        } else if (conflicts(req, other) && !(own && conflicts(own, other))) {
+        } else if (requests_conflict(req, other) && !(own && requests_conflict(own, other))) {
             return other;
         }
     }
@@ -79,7 +80,7 @@ void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDrive
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
     g_queue_push_tail_link(&bs->tracked_requests, &req->link);
     bs->serialising += serialising;
-    while (bs->serialising && (conflict = find_conflict(req))) {
+    while (bs->serialising && (conflict = request_find_conflict(req))) {
         qemu_co_queue_wait(&conflict->waiters, &bs->reqs_lock);
     }
 }
@@ -94,7 +95,7 @@ void bdrv_tracked_request_end(BdrvTrackedRequest *req)
     bs->serialising -= req->serialising;
     bs->write_gen += wrote;
     if (req->type == BDRV_TRACKED_WRITE) {
-        /* The last block may reach beyond the end. */
+        /* The last block may extend beyond the end. */
         bs->wr_highest_offset = MAX(bs->wr_highest_offset, MIN(req->offset + req->bytes, bs->length));
     }
     qemu_co_queue_restart_all(&req->waiters);

@@ -7,14 +7,17 @@
 #include "block/io/io_int.h"
 #include "util/aio.h"
 
-/* Zeroes are written out from a buffer of at most this size. */
+/* Maximum size of the buffer from which zeroes are written out. */
 #define ZERO_BUFFER_BYTES (1 * MiB)
 
-/* Zeroes and discards go to drivers in pieces of this, so that a request of gigabytes can end early. */
+/*
+ * Maximum size of the pieces in which zeroes and discards are passed to drivers, so that a request of gigabytes can end
+ * early.
+ */
 #define PIECE_MAX_BYTES (64 * MiB)
 
-/* The most bytes that a driver whose own limit is @max (0: none) is asked for at once. */
-static int64_t max_piece(int64_t max, int64_t align)
+/* The maximum bytes to pass at once to a driver with the limit @max (0: none). */
+static int64_t zeroes_max_piece(int64_t max, int64_t align)
 {
     return bdrv_max_piece(MIN(max ?: PIECE_MAX_BYTES, PIECE_MAX_BYTES), align);
 }
@@ -33,7 +36,7 @@ static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, i
         qemu_iovec_init_buf(&qiov, buf, n);
         ret = bdrv_aligned_pwritev(bs, offset, n, &qiov, flags);
         if (bytes > n) {
-            /* Fast storage would have us write everything in one go. */
+            /* On fast storage, all writes would complete without yielding. */
             aio_co_yield();
         }
     }
@@ -41,7 +44,7 @@ static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, i
     return ret;
 }
 
-/* How many bytes from @offset on can be handled alike, and whether the driver's own callback may do it. */
+/* How many bytes from @offset on can be handled in the same way, and whether by the driver's own callback. */
 static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes, bool *aligned)
 {
     int64_t align = MAX(bs->bl.pwrite_zeroes_alignment, bs->bl.request_alignment);
@@ -51,7 +54,7 @@ static int64_t zeroes_piece(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (start != offset) {
         return MIN(bytes, start - offset);
     }
-    return *aligned ? MIN(ROUND_DOWN(bytes, align), max_piece(bs->bl.max_pwrite_zeroes, align)) : bytes;
+    return *aligned ? MIN(ROUND_DOWN(bytes, align), zeroes_max_piece(bs->bl.max_pwrite_zeroes, align)) : bytes;
 }
 
 static int coroutine_fn zeroes_by_driver(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
@@ -92,7 +95,7 @@ static int coroutine_fn aligned_pwrite_zeroes(BlockDriverState *bs, int64_t offs
     return ret == 0 && flush ? bdrv_flush_request(bs) : ret;
 }
 
-/* The part of a block before or behind the whole blocks of a range. */
+/* Zero the part of a block before or after the whole blocks of a range. */
 static int coroutine_fn zero_fragment(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                       BdrvRequestFlags flags)
 {
@@ -122,7 +125,7 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
         return -ENOTSUP;
     }
     if (start > end || (fragments && start == end)) {
-        /* Within one block, or the ends of two neighbours. */
+        /* Within one block, or at the ends of two adjacent blocks. */
         return zero_fragment(bs, offset, bytes, flags);
     }
     if (start > offset) {
@@ -144,14 +147,14 @@ int coroutine_fn bdrv_co_pdiscard(BdrvChild *child, int64_t offset, int64_t byte
     BlockDriverState *bs = child->bs;
     const BlockDriver *drv = bs->drv;
     int64_t align = MAX(bs->bl.pdiscard_alignment, bs->bl.request_alignment);
-    int64_t max = max_piece(bs->bl.max_pdiscard, align);
+    int64_t max = zeroes_max_piece(bs->bl.max_pdiscard, align);
     BdrvTrackedRequest req;
     int ret = bdrv_check_write(child, offset, bytes, 0);
 
     if (ret < 0) {
         return ret;
     }
-    /* A hint: what is smaller than a block of the driver is left alone. */
+    /* A discard is only a hint: parts of the driver's blocks are ignored. */
     int64_t start = ROUND_UP(offset, align);
     int64_t end = ROUND_DOWN(offset + bytes, align);
     if (!bs->discard_unmap || !drv->bdrv_co_pdiscard || start >= end) {
