@@ -1,5 +1,5 @@
 /*
- * What the front and the protocols of exports share
+ * What the common part and the protocols of exports share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * BlockExport: the exports there are, and their lives
+ * BlockExport: the list of exports, creation and deletion
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,9 +16,9 @@ static const BlockExportDriver *const drivers[] = {
 };
 
 static GPtrArray *exports;              /* of BlockExport, in the order of creation */
-static CoQueue gone = { .last = &gone.first };      /* wait here for exports to go */
+static CoQueue gone = { .last = &gone.first };      /* waits for exports to be deleted */
 
-static const BlockExportDriver *find_driver(BlockExportType type)
+static const BlockExportDriver *export_find_driver(BlockExportType type)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
         if (drivers[i]->type == type) {
@@ -50,7 +50,7 @@ BlockExport *blk_exp_find(const char *id)
     return NULL;
 }
 
-static bool id_is_free(const char *id, Error **errp)
+static bool export_id_is_free(const char *id, Error **errp)
 {
     if (blk_exp_find(id)) {
         error_setg(errp, "There is an export with id '%s' already", id);
@@ -59,8 +59,8 @@ static bool id_is_free(const char *id, Error **errp)
     return true;
 }
 
-/* The node and its user; false with @errp. */
-static bool coroutine_fn take_node(BlockExport *exp, const BlockExportOptions *options, Error **errp)
+/* Set up the node and its BlockBackend; false with @errp. */
+static bool coroutine_fn export_take_node(BlockExport *exp, const BlockExportOptions *options, Error **errp)
 {
     BlockDriverState *bs = bdrv_find_node(options->node_name);
     g_autofree char *user = g_strdup_printf("export '%s'", exp->id);
@@ -100,7 +100,7 @@ static void coroutine_fn exp_free(BlockExport *exp)
 BlockExport *coroutine_fn blk_exp_add(const BlockExportOptions *options, Error **errp)
 {
     ERRP_GUARD();
-    const BlockExportDriver *drv = find_driver(options->type);
+    const BlockExportDriver *drv = export_find_driver(options->type);
     BlockExport *exp;
 
     if (!id_wellformed(options->id)) {
@@ -108,7 +108,7 @@ BlockExport *coroutine_fn blk_exp_add(const BlockExportOptions *options, Error *
         error_append_hint(errp, "An id begins with a letter, followed by letters, digits, '-', '.' and '_'.\n");
         return NULL;
     }
-    if (!id_is_free(options->id, errp)) {
+    if (!export_id_is_free(options->id, errp)) {
         return NULL;
     }
     if (!drv) {
@@ -132,8 +132,9 @@ BlockExport *coroutine_fn blk_exp_add(const BlockExportOptions *options, Error *
             return NULL;
         }
     }
-    /* To activate a node takes time, in which others may take the id. */
-    if (!take_node(exp, options, errp) || !id_is_free(options->id, errp) || !drv->create(exp, options, errp)) {
+    /* Activating a node takes time, in which others may take the id. */
+    if (!export_take_node(exp, options, errp) || !export_id_is_free(options->id, errp) ||
+        !drv->create(exp, options, errp)) {
         exp_free(exp);
         return NULL;
     }
@@ -156,7 +157,7 @@ typedef struct IoError {
     int ret;
 } IoError;
 
-static void send_io_error(void *opaque)
+static void export_send_io_error(void *opaque)
 {
     g_autofree IoError *e = opaque;
     const BlockIoErrorArg event = {
@@ -175,7 +176,7 @@ void blk_exp_report_error(BlockExport *exp, bool is_write, int ret)
 
     /* Only the main thread looks at the graph. The client's reference keeps the export until then. */
     *e = (IoError){ .exp = exp, .is_write = is_write, .ret = ret };
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), send_io_error, e);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), export_send_io_error, e);
 }
 
 static void coroutine_fn exp_co_delete(void *opaque)
@@ -184,7 +185,7 @@ static void coroutine_fn exp_co_delete(void *opaque)
     g_autofree char *id = g_strdup(exp->id);
 
     exp->drv->free(exp);
-    /* Until its node is free, so that whoever waits for the export can delete the node. */
+    /* Wait until the node is free, so that a user that waits for the export can then delete the node. */
     blk_co_unref(g_steal_pointer(&exp->blk));
     g_ptr_array_remove(exports, exp);
     if (exports->len == 0) {

@@ -1,14 +1,14 @@
 /*
- * NBD: which parts of an export hold data
+ * NBD: block status of an export
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
-/* A longer answer ends early; clients then ask for the rest. */
+/* Maximum number of extents in an answer. Clients then ask for the rest. */
 #define MAX_EXTENTS 4096
-/* Bytes of one on the wire: length and flags. */
+/* Bytes of an extent on the wire: length and flags. */
 #define EXTENT_SIZE 8
 
 typedef struct Extent {
@@ -24,8 +24,8 @@ static uint32_t extent_flags(int context, int status)
     return (status & BDRV_BLOCK_DATA ? 0 : NBD_STATE_HOLE) | (status & BDRV_BLOCK_ZERO ? NBD_STATE_ZERO : 0);
 }
 
-/* The extents of the range, of which neighbours that are alike were joined; -errno where it cannot be known. */
-static int coroutine_fn get_extents(const NBDRequest *req, int context, GArray *extents)
+/* Get the extents of the range, with equal neighbours joined; -errno if they are unknown. */
+static int coroutine_fn status_get_extents(const NBDRequest *req, int context, GArray *extents)
 {
     unsigned max = req->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : MAX_EXTENTS;
     uint32_t done = 0;
@@ -55,7 +55,7 @@ static int coroutine_fn get_extents(const NBDRequest *req, int context, GArray *
     return extents->len ? 0 : -EINVAL;
 }
 
-static void coroutine_fn send_extents(const NBDRequest *req, int context, const GArray *extents, bool last)
+static void coroutine_fn status_send_extents(const NBDRequest *req, int context, const GArray *extents, bool last)
 {
     size_t len = 4 + extents->len * EXTENT_SIZE;
     g_autofree uint8_t *buf = g_malloc(len);
@@ -69,7 +69,7 @@ static void coroutine_fn send_extents(const NBDRequest *req, int context, const 
     nbd_reply_chunk(req, last, NBD_REPLY_TYPE_BLOCK_STATUS, buf, len);
 }
 
-/* One chunk for each context that the client has chosen. */
+/* Send one chunk for each context that the client has chosen. */
 void coroutine_fn nbd_reply_block_status(const NBDRequest *req)
 {
     unsigned contexts = req->client->contexts;
@@ -80,12 +80,12 @@ void coroutine_fn nbd_reply_block_status(const NBDRequest *req)
         if (!(contexts & 1U << i)) {
             continue;
         }
-        int ret = get_extents(req, i, extents);
+        int ret = status_get_extents(req, i, extents);
         if (ret < 0) {
             nbd_reply_error(req, ret);
             return;
         }
         contexts &= ~(1U << i);
-        send_extents(req, i, extents, contexts == 0);
+        status_send_extents(req, i, extents, contexts == 0);
     }
 }

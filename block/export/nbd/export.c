@@ -1,5 +1,5 @@
 /*
- * NBD exports: names, and what clients are told of them
+ * NBD exports: names, and flags for clients
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -39,14 +39,14 @@ uint16_t nbd_export_flags(const NBDExport *exp, const NBDClient *client)
     if (client->structured) {
         flags |= NBD_FLAG_SEND_DF;
     }
-    /* Safe, for all clients share one node: a flush of one is a flush of what any of them has written. */
+    /* Safe, because all clients share one node: a flush of one covers the writes of all. */
     if (nbd_server_max_connections() != 1) {
         flags |= NBD_FLAG_CAN_MULTI_CONN;
     }
     return flags;
 }
 
-static bool check_string(const char *what, const char *str, Error **errp)
+static bool nbd_export_check_string(const char *what, const char *str, Error **errp)
 {
     if (str && strlen(str) > NBD_MAX_STRING) {
         error_setg(errp, "The export's %s has %zu bytes, but NBD allows %d", what, strlen(str), NBD_MAX_STRING);
@@ -65,7 +65,8 @@ static bool coroutine_fn nbd_export_create(BlockExport *common, const BlockExpor
         error_setg(errp, "The NBD server is not running");
         return false;
     }
-    if (!check_string("name", name, errp) || !check_string("description", nbd->description, errp)) {
+    if (!nbd_export_check_string("name", name, errp) ||
+        !nbd_export_check_string("description", nbd->description, errp)) {
         return false;
     }
     if (nbd_export_find(name)) {

@@ -1,5 +1,5 @@
 /*
- * NBD, first phase: greeting, then one option after the other until the client has chosen an export
+ * NBD, first phase: greeting, then options until the client has chosen an export
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,7 +7,7 @@
 #include "block/export/nbd/nbd-int.h"
 #include "io/tls.h"
 
-/* More data than this no option that we know needs. */
+/* Maximum bytes of data that any option needs. */
 #define OPTION_MAX_BYTES (64 * 1024)
 
 int coroutine_fn nbd_send_rep(NBDClient *client, uint32_t option, uint32_t type, const void *data, size_t len)
@@ -49,7 +49,7 @@ char *nbd_option_string(const NBDOption *opt, size_t *pos)
     return g_strndup((const char *)str, len);
 }
 
-static bool coroutine_fn greet(NBDClient *client)
+static bool coroutine_fn handshake_greet(NBDClient *client)
 {
     uint8_t buf[18], *p = buf;
     const uint32_t known = NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES;
@@ -67,7 +67,7 @@ static bool coroutine_fn greet(NBDClient *client)
     return !(flags & ~known);
 }
 
-static int coroutine_fn start_tls(NBDClient *client, const NBDOption *opt)
+static int coroutine_fn handshake_start_tls(NBDClient *client, const NBDOption *opt)
 {
     g_autoptr(Error) err = NULL;
 
@@ -85,7 +85,7 @@ static int coroutine_fn start_tls(NBDClient *client, const NBDOption *opt)
     QCryptoTLSState state = io_channel_co_tls_handshake(client->ch, nbd_server_tls_creds(), NULL,
                                                         nbd_server_tls_authz(), &err);
     if (state == QCRYPTO_TLS_REFUSED) {
-        /* Whoever can get this far has a certificate of ours; of others, the log could be flooded. */
+        /* A client that gets this far has a certificate of ours. Reports about others could flood the log. */
         io_channel_tls_report("NBD server", err);
     }
     if (state != QCRYPTO_TLS_DONE) {
@@ -95,15 +95,15 @@ static int coroutine_fn start_tls(NBDClient *client, const NBDOption *opt)
     return NBD_HANDSHAKE_GO_ON;
 }
 
-/* What is allowed at this point, then the option itself. */
-static int coroutine_fn dispatch(NBDClient *client, const NBDOption *opt)
+/* Check that the option is allowed at this point, then execute it. */
+static int coroutine_fn handshake_handle_option(NBDClient *client, const NBDOption *opt)
 {
     if (!client->fixed_newstyle && opt->option != NBD_OPT_EXPORT_NAME) {
         /* Such a client does not understand replies. */
         return NBD_HANDSHAKE_ABORT;
     }
     if (opt->option == NBD_OPT_STARTTLS) {
-        return start_tls(client, opt);
+        return handshake_start_tls(client, opt);
     }
     if (nbd_server_tls_creds() && !client->tls && opt->option != NBD_OPT_ABORT) {
         if (opt->option == NBD_OPT_EXPORT_NAME) {
@@ -114,7 +114,7 @@ static int coroutine_fn dispatch(NBDClient *client, const NBDOption *opt)
     return nbd_handle_option(client, opt);
 }
 
-static bool coroutine_fn skip(IOChannel *ch, uint32_t len)
+static bool coroutine_fn handshake_skip(IOChannel *ch, uint32_t len)
 {
     uint8_t buf[4096];
 
@@ -130,7 +130,7 @@ static bool coroutine_fn skip(IOChannel *ch, uint32_t len)
 }
 
 /* Receive and answer one option: NBD_HANDSHAKE_* or -errno. */
-static int coroutine_fn next_option(NBDClient *client)
+static int coroutine_fn handshake_next_option(NBDClient *client)
 {
     uint8_t header[16];
     NBDOption opt;
@@ -145,30 +145,30 @@ static int coroutine_fn next_option(NBDClient *client)
         return NBD_HANDSHAKE_ABORT;
     }
     if (opt.len > OPTION_MAX_BYTES) {
-        if (!skip(client->ch, opt.len)) {
+        if (!handshake_skip(client->ch, opt.len)) {
             return NBD_HANDSHAKE_ABORT;
         }
         return nbd_send_rep_err(client, opt.option, NBD_REP_ERR_TOO_BIG, "an option may have %d bytes",
                                 OPTION_MAX_BYTES);
     }
-    /* One byte more, so that it is never NULL. */
+    /* One more byte, so that it is never NULL. */
     g_autofree uint8_t *data = g_malloc(opt.len + 1);
     opt.data = data;
     if (opt.len > 0 && io_channel_co_read_all(client->ch, data, opt.len) != 1) {
         return NBD_HANDSHAKE_ABORT;
     }
-    return dispatch(client, &opt);
+    return handshake_handle_option(client, &opt);
 }
 
 bool coroutine_fn nbd_handshake(NBDClient *client)
 {
     int ret;
 
-    if (!greet(client)) {
+    if (!handshake_greet(client)) {
         return false;
     }
     do {
-        ret = next_option(client);
+        ret = handshake_next_option(client);
     } while (ret == NBD_HANDSHAKE_GO_ON);
     return ret == NBD_HANDSHAKE_DONE;
 }

@@ -1,5 +1,5 @@
 /*
- * NBD options INFO and GO: what an export is like, and choosing it
+ * NBD options INFO and GO: querying and choosing an export
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,11 +7,11 @@
 #include "block/block_int.h"
 #include "block/export/nbd/nbd-int.h"
 
-/* What all clients cope with, and disks like. */
+/* Suits all clients, and disks. */
 #define PREFERRED_BLOCK_BYTES 4096
 
-/* Bits by NBD_INFO_* of what the client asks for; -1 where the request makes no sense. */
-static int parse_requests(const NBDOption *opt, size_t pos)
+/* The items that the client asks for, as bits by NBD_INFO_*; -1 if the request is malformed. */
+static int info_parse_requests(const NBDOption *opt, size_t pos)
 {
     int asked = 0;
 
@@ -33,7 +33,7 @@ static int parse_requests(const NBDOption *opt, size_t pos)
     return asked;
 }
 
-static int coroutine_fn send_string(NBDClient *client, const NBDOption *opt, uint16_t info, const char *str)
+static int coroutine_fn info_send_string(NBDClient *client, const NBDOption *opt, uint16_t info, const char *str)
 {
     size_t len = strlen(str);
     g_autofree uint8_t *buf = g_malloc(2 + len);
@@ -42,7 +42,7 @@ static int coroutine_fn send_string(NBDClient *client, const NBDOption *opt, uin
     return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, 2 + len);
 }
 
-/* What the node takes without reading the rest of a larger block. It must divide the size of the export. */
+/* The block size that the node supports without read-modify-write. It must divide the size of the export. */
 static uint32_t min_block_bytes(const NBDExport *exp)
 {
     uint32_t min = blk_bs(exp->common.blk)->bl.request_alignment;
@@ -50,7 +50,7 @@ static uint32_t min_block_bytes(const NBDExport *exp)
     return QEMU_IS_ALIGNED(blk_getlength(exp->common.blk), min) ? MIN(min, 64 * KiB) : 1;
 }
 
-static int coroutine_fn send_block_size(NBDClient *client, const NBDOption *opt, uint32_t min)
+static int coroutine_fn info_send_block_size(NBDClient *client, const NBDOption *opt, uint32_t min)
 {
     uint8_t buf[14], *p = buf;
 
@@ -61,7 +61,7 @@ static int coroutine_fn send_block_size(NBDClient *client, const NBDOption *opt,
     return nbd_send_rep(client, opt->option, NBD_REP_INFO, buf, sizeof(buf));
 }
 
-static int coroutine_fn send_export(NBDClient *client, const NBDOption *opt, const NBDExport *exp)
+static int coroutine_fn info_send_export(NBDClient *client, const NBDOption *opt, const NBDExport *exp)
 {
     uint8_t buf[12], *p = buf;
 
@@ -72,27 +72,27 @@ static int coroutine_fn send_export(NBDClient *client, const NBDOption *opt, con
 }
 
 /*
- * Everything that was asked for, and always the export and its block sizes: 0 or -errno. A client that does not ask
- * for these may use any: we widen its requests. It learns of larger blocks before it chooses, from an error, and
- * otherwise a smallest one of 1.
+ * Send everything that was asked for, and always the export and its block sizes: 0 or -errno. A client that does not
+ * ask for block sizes may use any: its requests are widened. If the blocks are larger, it gets an error before it
+ * chooses, and otherwise a minimum of 1.
  */
-static int coroutine_fn send_infos(NBDClient *client, const NBDOption *opt, const NBDExport *exp, int asked)
+static int coroutine_fn info_send_all(NBDClient *client, const NBDOption *opt, const NBDExport *exp, int asked)
 {
     bool obeys = asked & 1 << NBD_INFO_BLOCK_SIZE;
     uint32_t min = min_block_bytes(exp);
     int ret = 0;
 
     if (asked & 1 << NBD_INFO_NAME) {
-        ret = send_string(client, opt, NBD_INFO_NAME, exp->name);
+        ret = info_send_string(client, opt, NBD_INFO_NAME, exp->name);
     }
     if (ret == 0 && asked & 1 << NBD_INFO_DESCRIPTION && exp->description) {
-        ret = send_string(client, opt, NBD_INFO_DESCRIPTION, exp->description);
+        ret = info_send_string(client, opt, NBD_INFO_DESCRIPTION, exp->description);
     }
     if (ret == 0) {
-        ret = send_block_size(client, opt, obeys || opt->option == NBD_OPT_INFO ? min : 1);
+        ret = info_send_block_size(client, opt, obeys || opt->option == NBD_OPT_INFO ? min : 1);
     }
     if (ret == 0) {
-        ret = send_export(client, opt, exp);
+        ret = info_send_export(client, opt, exp);
     }
     if (ret == 0 && opt->option == NBD_OPT_INFO && !obeys && min > 1) {
         return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_BLOCK_SIZE_REQD,
@@ -105,7 +105,7 @@ int coroutine_fn nbd_handle_info(NBDClient *client, const NBDOption *opt)
 {
     size_t pos = 0;
     g_autofree char *name = nbd_option_string(opt, &pos);
-    int asked = name ? parse_requests(opt, pos) : -1;
+    int asked = name ? info_parse_requests(opt, pos) : -1;
 
     if (asked < 0) {
         return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_INVALID, "the request is malformed");
@@ -114,9 +114,9 @@ int coroutine_fn nbd_handle_info(NBDClient *client, const NBDOption *opt)
     if (!exp) {
         return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_UNKNOWN, "there is no export '%s'", name);
     }
-    /* Sending waits, and the export may go meanwhile. */
+    /* The export may be deleted while sending waits. */
     blk_exp_ref(&exp->common);
-    int ret = send_infos(client, opt, exp, asked);
+    int ret = info_send_all(client, opt, exp, asked);
     if (ret == 0 && opt->option == NBD_OPT_GO) {
         if (exp->listed) {
             nbd_client_choose(client, exp);

@@ -1,5 +1,5 @@
 /*
- * NBD options LIST_META_CONTEXT and SET_META_CONTEXT: what can be asked about the blocks of an export
+ * NBD options LIST_META_CONTEXT and SET_META_CONTEXT: metadata contexts of an export
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,13 +11,13 @@ static const char *const context_names[NBD_CONTEXT__MAX] = {
     [NBD_CONTEXT_DEPTH] = "qemu:allocation-depth",
 };
 
-static bool has_context(const NBDExport *exp, int context)
+static bool export_has_context(const NBDExport *exp, int context)
 {
     return context != NBD_CONTEXT_DEPTH || exp->allocation_depth;
 }
 
-/* Whether @query means @context: its name, or when listing its name space alone ("base:"). */
-static bool query_matches(const char *query, int context, bool listing)
+/* Whether @query matches @context: its name or, when listing, only its name space ("base:"). */
+static bool context_query_matches(const char *query, int context, bool listing)
 {
     const char *name = context_names[context];
     size_t len = strlen(query);
@@ -26,8 +26,8 @@ static bool query_matches(const char *query, int context, bool listing)
            (listing && g_str_has_suffix(query, ":") && strncmp(query, name, len) == 0);
 }
 
-/* The contexts of @exp that the queries from @pos on mean; false where they make no sense. */
-static bool parse_queries(const NBDOption *opt, size_t pos, const NBDExport *exp, unsigned *contexts)
+/* The contexts of @exp that match the queries from @pos on; false if these are malformed. */
+static bool context_parse_queries(const NBDOption *opt, size_t pos, const NBDExport *exp, unsigned *contexts)
 {
     bool listing = opt->option == NBD_OPT_LIST_META_CONTEXT;
 
@@ -45,7 +45,7 @@ static bool parse_queries(const NBDOption *opt, size_t pos, const NBDExport *exp
             return false;
         }
         for (int i = 0; i < NBD_CONTEXT__MAX; i++) {
-            if (query_matches(query, i, listing)) {
+            if (context_query_matches(query, i, listing)) {
                 *contexts |= 1U << i;
             }
         }
@@ -54,14 +54,14 @@ static bool parse_queries(const NBDOption *opt, size_t pos, const NBDExport *exp
         if (all) {
             *contexts |= 1U << i;
         }
-        if (!has_context(exp, i)) {
+        if (!export_has_context(exp, i)) {
             *contexts &= ~(1U << i);
         }
     }
     return pos == opt->len;
 }
 
-static int coroutine_fn send_contexts(NBDClient *client, const NBDOption *opt, unsigned contexts)
+static int coroutine_fn context_send_all(NBDClient *client, const NBDOption *opt, unsigned contexts)
 {
     int ret = 0;
 
@@ -85,7 +85,7 @@ int coroutine_fn nbd_handle_meta_context(NBDClient *client, const NBDOption *opt
     unsigned contexts;
 
     if (set) {
-        /* Whatever comes of it, an earlier choice is void. */
+        /* In any case, an earlier choice is invalid. */
         client->contexts = 0;
         if (!client->structured) {
             return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_INVALID,
@@ -100,7 +100,7 @@ int coroutine_fn nbd_handle_meta_context(NBDClient *client, const NBDOption *opt
     if (!exp) {
         return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_UNKNOWN, "there is no export '%s'", name);
     }
-    if (!parse_queries(opt, pos, exp, &contexts)) {
+    if (!context_parse_queries(opt, pos, exp, &contexts)) {
         return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_INVALID, "the queries are malformed");
     }
     if (set) {
@@ -108,5 +108,5 @@ int coroutine_fn nbd_handle_meta_context(NBDClient *client, const NBDOption *opt
         g_free(client->contexts_name);
         client->contexts_name = g_steal_pointer(&name);
     }
-    return send_contexts(client, opt, contexts);
+    return context_send_all(client, opt, contexts);
 }

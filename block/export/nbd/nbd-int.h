@@ -1,9 +1,9 @@
 /*
  * What the files of the NBD server share
  *
- * server.c accepts clients; handshake.c talks with them until they have chosen an export, with options.c,
- * info.c and meta-context.c for what they ask; transmission.c then receives requests, request.c carries them
- * out, reply.c and block-status.c answer.
+ * server.c accepts clients. handshake.c negotiates with them until they have chosen an export, with options.c, info.c
+ * and meta-context.c for single options. transmission.c then receives requests, request.c executes them, reply.c and
+ * block-status.c answer.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,26 +16,26 @@
 #include "io/channel.h"
 #include "util/aio.h"
 
-/* Requests of one client under way at once; the rest waits in its socket. */
+/* Maximum requests of one client under way. The rest waits in its socket. */
 #define NBD_MAX_REQUESTS 16
-/* Bytes of data that those may hold, unless a single one needs more. */
+/* Maximum bytes of data that these hold, unless a single one needs more. */
 #define NBD_MAX_CLIENT_BUFFERS (64 * 1024 * 1024)
 /*
- * Requests of all clients together; beyond that, each may have one at a time. A request can take three mappings of
- * memory (its coroutine's stack with a guard page, its data), of which Linux allows a process some 65,000.
+ * Maximum requests of all clients together; beyond that, each may have one at a time. A request can take three memory
+ * mappings (its coroutine's stack with a guard page, its data), of which Linux allows a process some 65,000.
  */
 #define NBD_MAX_ALL_REQUESTS 4096
-/* As much is received ahead, so that many small requests need few system calls. */
+/* Bytes received ahead, so that many small requests need few system calls. */
 #define NBD_AHEAD_BYTES 8192
-/* What every driver can use without copying. */
+/* Alignment that every driver can use without copying. */
 #define NBD_BUFFER_ALIGN 4096
 
 typedef struct NBDExport {
     BlockExport common;
-    char *name;                 /* that clients ask for */
+    char *name;                 /* the name that clients ask for */
     char *description;          /* NULL: none */
-    bool allocation_depth;      /* offers the metadata context of that name */
-    bool listed;                /* clients can find it */
+    bool allocation_depth;      /* offers the metadata context with this name */
+    bool listed;                /* shown in lists */
 } NBDExport;
 
 /* Metadata contexts: bits of NBDClient.contexts. Their ids on the wire are the bits' numbers. */
@@ -46,27 +46,27 @@ enum {
 };
 
 typedef struct NBDClient {
-    gint refcnt;                /* atomic; the last one goes on the main loop */
+    gint refcnt;                /* atomic; the last reference is dropped on the main loop */
     IOChannel *ch;
-    AioContext *ctx;            /* who may use it: the main loop's, then the export's; main loop */
-    NBDExport *exp;             /* once chosen, with a reference */
-    IOThread *iothread;         /* that it is served in, with a reference; NULL: the main loop */
+    AioContext *ctx;            /* whose thread may use it: the main loop's, then the export's; main loop */
+    NBDExport *exp;             /* once chosen; a reference */
+    IOThread *iothread;         /* that serves it, a reference; NULL: the main loop */
     bool fixed_newstyle;
     bool no_zeroes;
-    bool tls;                   /* the handshake took place */
-    bool structured;            /* replies */
-    char *contexts_name;        /* of the export whose metadata contexts were chosen */
-    unsigned contexts;          /* bits of those chosen */
+    bool tls;                   /* the TLS handshake is done */
+    bool structured;            /* structured replies are enabled */
+    char *contexts_name;        /* name of the export whose metadata contexts were chosen */
+    unsigned contexts;          /* bits of the chosen contexts */
 
     /* Transmission, in the loop of the export: */
     CoMutex send_lock;
-    CoQueue receiver;           /* waits until there is room for one more request, or none is left */
-    bool gone;                  /* nobody waits for answers: no request begins any more */
-    bool leaving;               /* the client has said so: what it asked for before is done */
-    AioTimer *gone_timer;       /* looks whether it has gone, while there is no room; NULL: need not */
+    CoQueue receiver;           /* waits until there is room for another request, or none is left */
+    bool gone;                  /* the client is gone: no further request begins */
+    bool leaving;               /* the client is disconnecting: its earlier requests are completed */
+    AioTimer *gone_timer;       /* checks whether it is gone while there is no room; NULL: no need */
     GQueue requests;            /* of NBDRequest, under way */
-    size_t buffer_bytes;        /* that they hold */
-    size_t ahead_start, ahead_end;  /* what is not used yet of: */
+    size_t buffer_bytes;        /* bytes that these hold */
+    size_t ahead_start, ahead_end;  /* the unused part of: */
     uint8_t *ahead;             /* NULL while the client is idle */
 } NBDClient;
 
@@ -79,41 +79,41 @@ typedef struct NBDRequest {
     uint64_t cookie;
     uint64_t offset;
     uint32_t len;
-    uint8_t *data;              /* of reads and writes; NULL where there is no memory */
+    uint8_t *data;              /* of reads and writes; NULL if there is no memory */
     size_t data_bytes;
 } NBDRequest;
 
 /* export.c */
 
-/* NULL where there is none of that name. */
+/* Find an export; NULL if there is none of that name. */
 NBDExport *nbd_export_find(const char *name);
-/* The exports that clients can find, one after the other; NULL: the first. */
+/* Iterate over the exports in lists; NULL: the first. */
 NBDExport *nbd_export_next(NBDExport *exp);
 /* NBD_FLAG_* of the export for @client. */
 uint16_t nbd_export_flags(const NBDExport *exp, const NBDClient *client);
 
 /* server.c */
 
-/* How the server was started; it is running. */
+/* Settings with which the server was started. It must be running. */
 QCryptoTLSCreds *nbd_server_tls_creds(void);    /* NULL: no TLS */
 const char *nbd_server_tls_authz(void);
 unsigned nbd_server_max_connections(void);
 /* Disconnect the clients of @exp. */
 void nbd_server_disconnect(NBDExport *exp);
-/* The client is gone; from the main loop. */
+/* The client is gone. From the main loop. */
 void nbd_client_done(NBDClient *client);
 
-/* handshake.c: returns true once client->exp is chosen, false where the client is to be let go */
+/* handshake.c: true once client->exp is chosen, false if the client must be disconnected */
 bool coroutine_fn nbd_handshake(NBDClient *client);
 
-/* One option, as the client sent it. */
+/* An option as sent by the client. */
 typedef struct NBDOption {
     uint32_t option;
     uint32_t len;
     uint8_t *data;
 } NBDOption;
 
-/* What becomes of the handshake after an option; negative: -errno, the connection is of no more use. */
+/* How the handshake continues after an option; negative: -errno, the connection is broken. */
 enum {
     NBD_HANDSHAKE_GO_ON = 0,
     NBD_HANDSHAKE_DONE,
@@ -133,22 +133,22 @@ int coroutine_fn nbd_handle_meta_context(NBDClient *client, const NBDOption *opt
 void nbd_client_choose(NBDClient *client, NBDExport *exp);
 
 /*
- * A string from an option's data at *@pos: its length in 32 bits, then its bytes. NULL where it is longer than
- * what is left or than NBD_MAX_STRING, or has a NUL in it.
+ * Read a string from an option's data at *@pos: its length in 32 bits, then its bytes. NULL if it is longer than the
+ * rest or than NBD_MAX_STRING, or contains a NUL.
  */
 char *nbd_option_string(const NBDOption *opt, size_t *pos);
 
-/* transmission.c: serves the client until it leaves; one of its requests is no longer under way */
+/* transmission.c: serve the client until it leaves; a request has ended */
 void coroutine_fn nbd_transmission(void *client);
 void nbd_request_done(NBDRequest *req);
-/* Nobody waits for answers any more: end the connection, and requests under way as soon as that goes; in its loop. */
+/* The client is gone: end the connection, and cancel requests under way as soon as possible. In its loop. */
 void nbd_client_abandon(NBDClient *client);
 
-/* request.c: memory for data, to be freed with free(), NULL where there is none; carry out and answer, freeing @req */
+/* request.c: allocate memory for data, to be freed with free(), or NULL; execute and answer a request, and free @req */
 void *nbd_buffer_new(size_t bytes);
 void coroutine_fn nbd_request_run(void *req);
 
-/* reply.c: answers, unless the client is gone */
+/* reply.c: send an answer, unless the client is gone */
 void coroutine_fn nbd_reply_error(const NBDRequest *req, int ret);      /* @ret: 0 or -errno */
 void coroutine_fn nbd_reply_data(const NBDRequest *req);                /* of a read */
 void coroutine_fn nbd_reply_chunk(const NBDRequest *req, bool done, uint16_t type, const void *data, size_t len);

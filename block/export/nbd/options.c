@@ -1,5 +1,5 @@
 /*
- * NBD options: choosing an export by name alone, listing, structured replies, leaving
+ * NBD options: choosing an export by its name only, listing, structured replies, disconnecting
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,13 +10,13 @@ void nbd_client_choose(NBDClient *client, NBDExport *exp)
 {
     client->exp = exp;
     blk_exp_ref(&exp->common);
-    /* Those that were chosen for another export do not count. */
+    /* Contexts chosen for another export do not count. */
     if (client->contexts && !g_str_equal(client->contexts_name, exp->name)) {
         client->contexts = 0;
     }
 }
 
-/* There is no way to refuse but to hang up. */
+/* The only way to refuse is to disconnect. */
 static int coroutine_fn handle_export_name(NBDClient *client, const NBDOption *opt)
 {
     g_autofree char *name = g_strndup((const char *)opt->data, opt->len);
@@ -33,7 +33,7 @@ static int coroutine_fn handle_export_name(NBDClient *client, const NBDOption *o
     return ret < 0 ? ret : NBD_HANDSHAKE_DONE;
 }
 
-static int coroutine_fn send_export(NBDClient *client, NBDExport *exp)
+static int coroutine_fn list_send_export(NBDClient *client, NBDExport *exp)
 {
     size_t name_len = strlen(exp->name), desc_len = exp->description ? strlen(exp->description) : 0;
     g_autofree uint8_t *buf = g_malloc(4 + name_len + desc_len);
@@ -54,7 +54,7 @@ static int coroutine_fn handle_list(NBDClient *client, const NBDOption *opt)
     if (opt->len > 0) {
         return nbd_send_rep_err(client, opt->option, NBD_REP_ERR_INVALID, "LIST takes no data");
     }
-    /* Sending waits, and exports may go meanwhile. */
+    /* Exports may be deleted while sending waits. */
     for (NBDExport *exp = nbd_export_next(NULL); exp; exp = nbd_export_next(exp)) {
         blk_exp_ref(&exp->common);
         g_ptr_array_add(exports, exp);
@@ -63,7 +63,7 @@ static int coroutine_fn handle_list(NBDClient *client, const NBDOption *opt)
         NBDExport *exp = g_ptr_array_index(exports, i);
 
         if (ret == 0) {
-            ret = send_export(client, exp);
+            ret = list_send_export(client, exp);
         }
         blk_exp_unref(&exp->common);
     }

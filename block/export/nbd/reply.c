@@ -33,8 +33,8 @@ static uint32_t nbd_errno(int err)
     }
 }
 
-/* One answer is sent whole before the next. A client that cannot be sent to has gone. */
-static void coroutine_fn send_iov(NBDClient *client, struct iovec *iov, int niov)
+/* Answers are sent one after the other. A client that cannot be sent to is gone. */
+static void coroutine_fn reply_send_iov(NBDClient *client, struct iovec *iov, int niov)
 {
     QEMU_CO_LOCK_GUARD(&client->send_lock);
 
@@ -43,7 +43,7 @@ static void coroutine_fn send_iov(NBDClient *client, struct iovec *iov, int niov
     }
 }
 
-static uint8_t *put_chunk(uint8_t *p, const NBDRequest *req, bool done, uint16_t type, uint32_t len)
+static uint8_t *reply_put_chunk(uint8_t *p, const NBDRequest *req, bool done, uint16_t type, uint32_t len)
 {
     p = nbd_put32(p, NBD_STRUCTURED_REPLY_MAGIC);
     p = nbd_put16(p, done ? NBD_REPLY_FLAG_DONE : 0);
@@ -52,7 +52,7 @@ static uint8_t *put_chunk(uint8_t *p, const NBDRequest *req, bool done, uint16_t
     return nbd_put32(p, len);
 }
 
-static uint8_t *put_simple(uint8_t *p, const NBDRequest *req, uint32_t error)
+static uint8_t *reply_put_simple(uint8_t *p, const NBDRequest *req, uint32_t error)
 {
     p = nbd_put32(p, NBD_SIMPLE_REPLY_MAGIC);
     p = nbd_put32(p, error);
@@ -67,8 +67,8 @@ void coroutine_fn nbd_reply_chunk(const NBDRequest *req, bool done, uint16_t typ
         { .iov_base = (void *)data, .iov_len = len },
     };
 
-    put_chunk(header, req, done, type, len);
-    send_iov(req->client, iov, G_N_ELEMENTS(iov));
+    reply_put_chunk(header, req, done, type, len);
+    reply_send_iov(req->client, iov, G_N_ELEMENTS(iov));
 }
 
 void coroutine_fn nbd_reply_error(const NBDRequest *req, int ret)
@@ -79,10 +79,10 @@ void coroutine_fn nbd_reply_error(const NBDRequest *req, int ret)
         uint8_t buf[NBD_SIMPLE_REPLY_SIZE];
         struct iovec iov = { .iov_base = buf, .iov_len = sizeof(buf) };
 
-        put_simple(buf, req, error);
-        send_iov(req->client, &iov, 1);
+        reply_put_simple(buf, req, error);
+        reply_send_iov(req->client, &iov, 1);
     } else if (error) {
-        /* The number, and the length of a text, which we leave to the client. */
+        /* The error number, and the length of a text, which is omitted. */
         uint8_t data[6];
 
         nbd_put16(nbd_put32(data, error), 0);
@@ -105,10 +105,10 @@ void coroutine_fn nbd_reply_data(const NBDRequest *req)
         return;
     }
     if (req->client->structured) {
-        nbd_put64(put_chunk(header, req, true, NBD_REPLY_TYPE_OFFSET_DATA, 8 + req->len), req->offset);
+        nbd_put64(reply_put_chunk(header, req, true, NBD_REPLY_TYPE_OFFSET_DATA, 8 + req->len), req->offset);
     } else {
-        put_simple(header, req, 0);
+        reply_put_simple(header, req, 0);
         iov[0].iov_len = NBD_SIMPLE_REPLY_SIZE;
     }
-    send_iov(req->client, iov, G_N_ELEMENTS(iov));
+    reply_send_iov(req->client, iov, G_N_ELEMENTS(iov));
 }

@@ -1,16 +1,16 @@
 /*
- * NBD: checking and carrying out one request
+ * NBD: checking and executing requests
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
-/* A request to fill caches reads this much at a time. */
+/* Bytes that a cache request reads at a time. */
 #define CACHE_READ_BYTES (256 * KiB)
 
-/* Flags that each command takes. */
-static uint16_t allowed_flags(const NBDRequest *req)
+/* Flags that each command allows. */
+static uint16_t request_allowed_flags(const NBDRequest *req)
 {
     switch (req->type) {
     case NBD_CMD_READ:
@@ -24,7 +24,7 @@ static uint16_t allowed_flags(const NBDRequest *req)
     }
 }
 
-static bool is_write(const NBDRequest *req)
+static bool request_is_write(const NBDRequest *req)
 {
     return req->type == NBD_CMD_WRITE || req->type == NBD_CMD_WRITE_ZEROES || req->type == NBD_CMD_TRIM;
 }
@@ -35,18 +35,18 @@ static int coroutine_fn check_range(const NBDRequest *req)
     int64_t size = blk_co_getlength(req->client->exp->common.blk);
 
     if (req->offset > (uint64_t)size || req->len > (uint64_t)size - req->offset) {
-        return is_write(req) && req->type != NBD_CMD_TRIM ? -ENOSPC : -EINVAL;
+        return request_is_write(req) && req->type != NBD_CMD_TRIM ? -ENOSPC : -EINVAL;
     }
     return 0;
 }
 
-/* 0, or -errno where the request must not be carried out. */
-static int coroutine_fn check_request(const NBDRequest *req)
+/* Check a request: 0, or -errno if it must not be executed. */
+static int coroutine_fn request_check(const NBDRequest *req)
 {
-    if (req->type > NBD_CMD_BLOCK_STATUS || req->flags & ~allowed_flags(req)) {
+    if (req->type > NBD_CMD_BLOCK_STATUS || req->flags & ~request_allowed_flags(req)) {
         return -EINVAL;
     }
-    if (is_write(req) && !req->client->exp->common.writable) {
+    if (request_is_write(req) && !req->client->exp->common.writable) {
         return -EPERM;
     }
     if (req->type == NBD_CMD_READ && req->len > NBD_MAX_BUFFER) {
@@ -58,7 +58,7 @@ static int coroutine_fn check_request(const NBDRequest *req)
     return req->type == NBD_CMD_FLUSH ? 0 : check_range(req);
 }
 
-static BdrvRequestFlags fua(const NBDRequest *req)
+static BdrvRequestFlags request_fua(const NBDRequest *req)
 {
     return req->flags & NBD_CMD_FLAG_FUA || req->client->exp->common.writethrough ? BDRV_REQ_FUA : 0;
 }
@@ -68,7 +68,7 @@ void *nbd_buffer_new(size_t bytes)
     return aligned_alloc(NBD_BUFFER_ALIGN, MAX(ROUND_UP(bytes, NBD_BUFFER_ALIGN), NBD_BUFFER_ALIGN));
 }
 
-static int coroutine_fn do_read(const NBDRequest *req, BlockBackend *blk)
+static int coroutine_fn request_do_read(const NBDRequest *req, BlockBackend *blk)
 {
     int ret = req->data ? 0 : -ENOMEM;
 
@@ -78,9 +78,9 @@ static int coroutine_fn do_read(const NBDRequest *req, BlockBackend *blk)
     return ret < 0 ? ret : blk_co_pread(blk, req->offset, req->len, req->data);
 }
 
-static int coroutine_fn do_write_zeroes(const NBDRequest *req, BlockBackend *blk)
+static int coroutine_fn request_do_write_zeroes(const NBDRequest *req, BlockBackend *blk)
 {
-    BdrvRequestFlags flags = fua(req);
+    BdrvRequestFlags flags = request_fua(req);
 
     if (!(req->flags & NBD_CMD_FLAG_NO_HOLE)) {
         flags |= BDRV_REQ_MAY_UNMAP;
@@ -91,15 +91,15 @@ static int coroutine_fn do_write_zeroes(const NBDRequest *req, BlockBackend *blk
     return blk_co_pwrite_zeroes(blk, req->offset, req->len, flags);
 }
 
-static int coroutine_fn do_trim(const NBDRequest *req, BlockBackend *blk)
+static int coroutine_fn request_do_trim(const NBDRequest *req, BlockBackend *blk)
 {
     int ret = blk_co_pdiscard(blk, req->offset, req->len);
 
-    return ret == 0 && fua(req) ? blk_co_flush(blk) : ret;
+    return ret == 0 && request_fua(req) ? blk_co_flush(blk) : ret;
 }
 
-/* Bring the range into whatever caches there are below. */
-static int coroutine_fn do_cache(const NBDRequest *req, BlockBackend *blk)
+/* Read the range into the caches below. */
+static int coroutine_fn request_do_cache(const NBDRequest *req, BlockBackend *blk)
 {
     size_t size = MIN(req->len, CACHE_READ_BYTES);
     void *buf = nbd_buffer_new(size);
@@ -113,23 +113,23 @@ static int coroutine_fn do_cache(const NBDRequest *req, BlockBackend *blk)
     return ret;
 }
 
-static int coroutine_fn carry_out(const NBDRequest *req)
+static int coroutine_fn request_execute(const NBDRequest *req)
 {
     BlockBackend *blk = req->client->exp->common.blk;
 
     switch (req->type) {
     case NBD_CMD_READ:
-        return do_read(req, blk);
+        return request_do_read(req, blk);
     case NBD_CMD_WRITE:
-        return blk_co_pwrite(blk, req->offset, req->len, req->data, fua(req) | BDRV_REQ_OWN_BUFFER);
+        return blk_co_pwrite(blk, req->offset, req->len, req->data, request_fua(req) | BDRV_REQ_OWN_BUFFER);
     case NBD_CMD_FLUSH:
         return blk_co_flush(blk);
     case NBD_CMD_TRIM:
-        return do_trim(req, blk);
+        return request_do_trim(req, blk);
     case NBD_CMD_CACHE:
-        return do_cache(req, blk);
+        return request_do_cache(req, blk);
     case NBD_CMD_WRITE_ZEROES:
-        return do_write_zeroes(req, blk);
+        return request_do_write_zeroes(req, blk);
     default:
         return -EINVAL;
     }
@@ -139,14 +139,14 @@ void coroutine_fn nbd_request_run(void *opaque)
 {
     NBDRequest *req = opaque;
     NBDClient *client = req->client;
-    int ret = check_request(req);
+    int ret = request_check(req);
 
     if (ret == 0 && req->type == NBD_CMD_BLOCK_STATUS) {
         nbd_reply_block_status(req);
     } else {
         if (ret == 0) {
-            ret = carry_out(req);
-            /* That there are no fast zeroes, not enough memory here, or no client is no error of the storage. */
+            ret = request_execute(req);
+            /* Lack of fast zeroes or memory, and a client that is gone, are not errors of the storage. */
             if (ret < 0 && ret != -ENOTSUP && ret != -ENOMEM && ret != -ECANCELED) {
                 bool is_read = req->type == NBD_CMD_READ || req->type == NBD_CMD_CACHE;
                 blk_exp_report_error(&client->exp->common, !is_read, ret);

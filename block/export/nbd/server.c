@@ -1,5 +1,5 @@
 /*
- * The NBD server: listening, and the lives of clients
+ * The NBD server: listening, and managing clients
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -80,7 +80,7 @@ static void abandon_in_ctx(void *opaque)
     aio_bh_schedule_oneshot(qemu_get_aio_context(), client_unref, client);
 }
 
-/* The client then finds its connection at an end, and goes. */
+/* The client's coroutine then sees the end of the connection, and ends. */
 static void client_disconnect(NBDClient *client)
 {
     if (client->ctx == qemu_get_aio_context()) {
@@ -91,7 +91,7 @@ static void client_disconnect(NBDClient *client)
     }
 }
 
-static void handshake_too_slow(void *opaque)
+static void client_handshake_timeout(void *opaque)
 {
     io_channel_shutdown(((NBDClient *)opaque)->ch);
 }
@@ -99,7 +99,7 @@ static void handshake_too_slow(void *opaque)
 static void coroutine_fn client_co_start(void *opaque)
 {
     NBDClient *client = opaque;
-    AioTimer *timer = aio_timer_new(client->ctx, handshake_too_slow, client);
+    AioTimer *timer = aio_timer_new(client->ctx, client_handshake_timeout, client);
 
     if (server->handshake_ns) {
         aio_timer_mod_ns(timer, qemu_clock_get_ns() + server->handshake_ns);
@@ -118,10 +118,10 @@ static void coroutine_fn client_co_start(void *opaque)
     aio_co_start(client->ctx, nbd_transmission, client);
 }
 
-/* Accept as long as there may be more clients; others wait in the kernel's backlog. */
-static void update_accepting(void);
+/* Accept as long as the limit allows more clients. Others wait in the kernel's backlog. */
+static void server_update_accepting(void);
 
-static void new_client(IOChannel *ch, void *opaque)
+static void server_new_client(IOChannel *ch, void *opaque)
 {
     NBDClient *client = g_new0(NBDClient, 1);
 
@@ -132,17 +132,17 @@ static void new_client(IOChannel *ch, void *opaque)
     qemu_co_queue_init(&client->receiver);
     g_queue_init(&client->requests);
     g_ptr_array_add(server->clients, client);
-    update_accepting();
+    server_update_accepting();
     qemu_coroutine_enter(qemu_coroutine_create(client_co_start, client));
 }
 
-static void update_accepting(void)
+static void server_update_accepting(void)
 {
     bool accept = !server->max_connections || server->clients->len < server->max_connections;
 
     if (server->listener && accept != server->accepting) {
         server->accepting = accept;
-        net_listener_set_client_func(server->listener, accept ? new_client : NULL, NULL);
+        net_listener_set_client_func(server->listener, accept ? server_new_client : NULL, NULL);
     }
 }
 
@@ -152,7 +152,7 @@ void nbd_client_done(NBDClient *client)
 
     g_ptr_array_remove(server->clients, client);
     client_unref(client);
-    update_accepting();
+    server_update_accepting();
     if (client_hook) {
         client_hook(served, server->clients->len);
     }
@@ -201,7 +201,7 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
         server_free(g_steal_pointer(&server));
         return false;
     }
-    update_accepting();
+    server_update_accepting();
     return true;
 }
 

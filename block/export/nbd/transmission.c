@@ -1,16 +1,16 @@
 /*
- * NBD, second phase: receiving requests, of which many are carried out at once
+ * NBD, second phase: receiving requests, and executing many at once
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/export/nbd/nbd-int.h"
 
-/* How often to look whether a client has left that has more requests under way than we receive. */
+/* Interval of checks whether a client is gone that has more requests under way than are received. */
 #define GONE_CHECK_NS (NANOSECONDS_PER_SECOND / 4)
 
-/* Wait for bytes and receive ahead what there is. Who only waits costs no buffer. */
-static bool coroutine_fn fill_ahead(NBDClient *client)
+/* Wait for bytes and receive ahead what is available. A waiting client needs no buffer. */
+static bool coroutine_fn client_fill_ahead(NBDClient *client)
 {
     IOWait wait;
     ssize_t got;
@@ -31,8 +31,8 @@ static bool coroutine_fn fill_ahead(NBDClient *client)
     return got > 0;
 }
 
-/* Exactly @len bytes; false where the connection ends before. */
-static bool coroutine_fn receive(NBDClient *client, uint8_t *buf, size_t len)
+/* Receive exactly @len bytes; false if the connection ends before that. */
+static bool coroutine_fn client_receive(NBDClient *client, uint8_t *buf, size_t len)
 {
     while (len > 0) {
         size_t n = MIN(len, client->ahead_end - client->ahead_start);
@@ -44,19 +44,19 @@ static bool coroutine_fn receive(NBDClient *client, uint8_t *buf, size_t len)
             len -= n;
         } else if (len >= NBD_AHEAD_BYTES) {
             return io_channel_co_read_all(client->ch, buf, len) == 1;
-        } else if (!fill_ahead(client)) {
+        } else if (!client_fill_ahead(client)) {
             return false;
         }
     }
     return true;
 }
 
-/* The fixed part of a request; false at the end of the connection, and where it is of no more use. */
-static bool coroutine_fn receive_header(NBDClient *client, NBDRequest *req)
+/* Receive the fixed part of a request; false at the end of the connection, or if it is broken. */
+static bool coroutine_fn client_receive_header(NBDClient *client, NBDRequest *req)
 {
     uint8_t buf[NBD_REQUEST_SIZE];
 
-    if (client->gone || !receive(client, buf, sizeof(buf)) || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
+    if (client->gone || !client_receive(client, buf, sizeof(buf)) || nbd_get32(buf) != NBD_REQUEST_MAGIC) {
         return false;
     }
     *req = (NBDRequest){
@@ -70,9 +70,9 @@ static bool coroutine_fn receive_header(NBDClient *client, NBDRequest *req)
     return true;
 }
 
-static gint all_requests;       /* under way, of all clients; atomic */
+static gint all_requests;       /* requests of all clients under way; atomic */
 
-static bool has_room(const NBDClient *client, size_t data_bytes)
+static bool client_has_room(const NBDClient *client, size_t data_bytes)
 {
     return client->requests.length == 0 ||
            (client->requests.length < NBD_MAX_REQUESTS &&
@@ -90,16 +90,16 @@ void nbd_client_abandon(NBDClient *client)
     qemu_co_queue_restart_all(&client->receiver);
 }
 
-static void check_gone(void *client);
+static void client_check_gone(void *client);
 
-static void arm_gone_timer(NBDClient *client)
+static void client_arm_gone_timer(NBDClient *client)
 {
-    client->gone_timer = aio_timer_new(client->ctx, check_gone, client);
+    client->gone_timer = aio_timer_new(client->ctx, client_check_gone, client);
     aio_timer_mod_ns(client->gone_timer, qemu_clock_get_ns() + GONE_CHECK_NS);
 }
 
-/* Behind requests that were not received yet, a client's leaving is not seen by reading. */
-static void check_gone(void *opaque)
+/* If there are requests that were not received yet, reading does not show that the client is gone. */
+static void client_check_gone(void *opaque)
 {
     NBDClient *client = opaque;
 
@@ -108,7 +108,7 @@ static void check_gone(void *opaque)
         if (io_channel_peer_has_ended(client->ch)) {
             nbd_client_abandon(client);
         } else {
-            arm_gone_timer(client);
+            client_arm_gone_timer(client);
         }
     }
 }
@@ -117,11 +117,11 @@ static void check_gone(void *opaque)
  * Wait until a request with @data_bytes may be begun: one of the client's own ends before that. False where the client
  * leaves before.
  */
-static bool coroutine_fn wait_for_room(NBDClient *client, size_t data_bytes)
+static bool coroutine_fn client_wait_for_room(NBDClient *client, size_t data_bytes)
 {
-    while (!client->gone && !has_room(client, data_bytes)) {
+    while (!client->gone && !client_has_room(client, data_bytes)) {
         if (!client->gone_timer) {
-            arm_gone_timer(client);
+            client_arm_gone_timer(client);
         }
         qemu_co_queue_wait(&client->receiver, NULL);
     }
@@ -138,33 +138,33 @@ void nbd_request_done(NBDRequest *req)
     qemu_co_queue_next(&client->receiver);
 }
 
-/* Memory for the data of a read or write; false where the client is of no more use. */
-static bool coroutine_fn receive_data(NBDClient *client, NBDRequest *req)
+/* Allocate memory for the data of a read or write, and receive that of a write. False if the connection is broken. */
+static bool coroutine_fn client_receive_data(NBDClient *client, NBDRequest *req)
 {
     bool is_write = req->type == NBD_CMD_WRITE;
 
     if (req->len > NBD_MAX_BUFFER) {
-        /* A read is refused later. Who sends more than anybody may will not stop to listen to an answer. */
-        return !is_write && wait_for_room(client, 0);
+        /* A read is refused later. A client that sends more than the limit would not stop to read an answer. */
+        return !is_write && client_wait_for_room(client, 0);
     }
     req->data_bytes = req->len;
-    if (!wait_for_room(client, req->data_bytes)) {
+    if (!client_wait_for_room(client, req->data_bytes)) {
         return false;
     }
     req->data = nbd_buffer_new(req->data_bytes);
-    if (is_write && (!req->data || !receive(client, req->data, req->len))) {
+    if (is_write && (!req->data || !client_receive(client, req->data, req->len))) {
         free(req->data);
         return false;
     }
     return true;
 }
 
-/* Receive one request, with what a write carries; NULL at the end. */
-static NBDRequest *coroutine_fn receive_request(NBDClient *client)
+/* Receive one request, including the data of a write; NULL at the end. */
+static NBDRequest *coroutine_fn client_receive_request(NBDClient *client)
 {
     NBDRequest req;
 
-    if (!receive_header(client, &req)) {
+    if (!client_receive_header(client, &req)) {
         return NULL;
     }
     if (req.type == NBD_CMD_DISC) {
@@ -172,10 +172,10 @@ static NBDRequest *coroutine_fn receive_request(NBDClient *client)
         return NULL;
     }
     if (req.type == NBD_CMD_READ || req.type == NBD_CMD_WRITE) {
-        if (!receive_data(client, &req)) {
+        if (!client_receive_data(client, &req)) {
             return NULL;
         }
-    } else if (!wait_for_room(client, 0)) {
+    } else if (!client_wait_for_room(client, 0)) {
         return NULL;
     }
     g_atomic_int_inc(&all_requests);
@@ -198,7 +198,7 @@ void coroutine_fn nbd_transmission(void *opaque)
     NBDClient *client = opaque;
     NBDRequest *req;
 
-    while ((req = receive_request(client))) {
+    while ((req = client_receive_request(client))) {
         qemu_coroutine_enter(req->co);
     }
     g_clear_pointer(&client->gone_timer, aio_timer_free);
