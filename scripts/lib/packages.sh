@@ -11,7 +11,7 @@ build_packages=(
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
   btrfs-progs e2fsprogs fdisk fio gdb keyutils libc6-dbg libnbd-bin libvirt-clients libvirt-daemon nbdkit openssl
-  procps python3-libnbd python3-pytest python3-pytest-xdist socat util-linux valgrind xfsprogs
+  procps python3-libnbd python3-pytest python3-pytest-xdist socat systemd util-linux valgrind xfsprogs
 )
 
 # The same for other systems: programs to look for, and pkg-config modules.
