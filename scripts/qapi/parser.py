@@ -1,7 +1,7 @@
 """Reads schema files: expressions with the documentation comment in front of each.
 
 The language is QEMU's: objects and arrays of single-quoted strings and booleans, "#" comments, and blocks
-between two "##" lines that document the expression after them.
+between two "##" lines. A block documents the expression after it, or begins a subject: "# = Heading", and a text.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -28,11 +28,25 @@ class Where:
         return f'{self.fname}:{self.line}'
 
 
+def _join_lines(lines):
+    """Paragraphs on one line each, with a blank line between."""
+    return re.sub(r'[ \t]*\n(?!\n)(?<!\n\n)[ \t]*', ' ', '\n'.join(lines).strip())
+
+
+class Subject:
+    """A part of the reference: a heading and what there is to say about all definitions under it."""
+
+    def __init__(self, title, text):
+        self.title = title
+        self.text = text
+
+
 class Doc:
     """One documentation block: the symbol, its text, one text for each member and feature, and tagged sections."""
 
-    def __init__(self, where, lines):
+    def __init__(self, where, subject, lines):
         self.where = where
+        self.subject = subject      # title; None before the first heading
         self.symbol = None
         self.members = {}
         self.features = {}
@@ -44,8 +58,7 @@ class Doc:
     def _finish(self, key):
         if key in ('Example', 'Examples'):
             return textwrap.dedent('\n'.join(self._texts[key])).strip('\n')
-        text = '\n'.join(self._texts[key]).strip()
-        return re.sub(r'[ \t]*\n(?!\n)(?<!\n\n)[ \t]*', ' ', text)
+        return _join_lines(self._texts[key])
 
     def _parse(self, lines):
         key = None
@@ -102,11 +115,16 @@ class Expr:
 
 
 class Parser:
-    """Parses one file and what it includes; the result is in exprs, the files read in files."""
+    """Parses one file and what it includes, adding to the results of PARENT.
 
-    def __init__(self, fname, files=None, exprs=None, included_at=None):
-        self.files = files if files is not None else []
-        self.exprs = exprs if exprs is not None else []
+    exprs are the expressions, subjects the headings by title, files the files read, each in the order found.
+    """
+
+    def __init__(self, fname, parent=None, included_at=None):
+        self.files = parent.files if parent else []
+        self.exprs = parent.exprs if parent else []
+        self.subjects = parent.subjects if parent else {}
+        self._subject = None
         self._fname = fname
         self._line = 1
         self._pos = 0
@@ -149,7 +167,19 @@ class Parser:
             if not line.startswith('#'):
                 raise SchemaError(self._where(), "documentation lines must begin with '#'")
             lines.append((self._line, line[2:] if line.startswith('# ') else line[1:]))
-        self._doc = Doc(start, lines)
+        if lines and lines[0][1].startswith('= '):
+            self._begin_subject(start, [line for _, line in lines])
+        else:
+            self._doc = Doc(start, self._subject, lines)
+
+    def _begin_subject(self, where, lines):
+        """The same heading in several files collects their definitions under it."""
+        title, text = lines[0][2:].strip(), _join_lines(lines[1:])
+        subject = self.subjects.setdefault(title, Subject(title, ''))
+        if text and subject.text:
+            raise SchemaError(where, f"a second text under '{title}'")
+        subject.text = subject.text or text
+        self._subject = title
 
     def _advance(self):
         """Read the next token into self._tok as (kind, value)."""
@@ -231,6 +261,6 @@ class Parser:
                 raise SchemaError(where, "'include' takes one file name")
             fname = os.path.join(os.path.dirname(self._fname), value['include'])
             if os.path.realpath(fname) not in self.files:
-                Parser(fname, self.files, self.exprs, where)
+                Parser(fname, self, where)
         else:
             self.exprs.append(Expr(where, value, doc))

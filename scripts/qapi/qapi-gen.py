@@ -8,7 +8,8 @@ import argparse
 import sys
 
 import commands
-import docs
+import docs_html
+import docs_markdown
 import events
 import introspect
 import types_c
@@ -24,7 +25,8 @@ OUTPUTS = (
     ('events-h', events.generate_h, 'the declarations of functions that send events'),
     ('events-c', events.generate_c, 'these functions'),
     ('introspect-c', introspect.generate, 'what query-qmp-schema answers'),
-    ('reference', docs.generate, 'the reference, in Markdown'),
+    ('reference-md', docs_markdown.generate, 'the reference, in Markdown'),
+    ('reference-html', docs_html.generate, 'the reference, in HTML'),
 )
 
 
@@ -37,14 +39,15 @@ def main():
 
     try:
         schema = Schema(args.schema)
+        for option, generate, _ in OUTPUTS:
+            fname = getattr(args, option.replace('-', '_'))
+            if fname:
+                text = generate(schema)
+                with open(fname, 'w', encoding='utf-8') as out:
+                    out.write(text)
     except SchemaError as err:
         print(err, file=sys.stderr)
         return 1
-    for option, generate, _ in OUTPUTS:
-        fname = getattr(args, option.replace('-', '_'))
-        if fname:
-            with open(fname, 'w', encoding='utf-8') as out:
-                out.write(generate(schema))
     return 0
 
 

@@ -205,6 +205,7 @@ class Schema:
     def __init__(self, fname):
         parser = Parser(fname)
         self.files = parser.files
+        self.subjects = parser.subjects
         self.types = {name: Builtin(name) for name in BUILTINS}
         self.commands = {}
         self.events = {}

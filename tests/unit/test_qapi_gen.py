@@ -14,7 +14,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../../scripts/qapi')
 
 # pylint: disable=wrong-import-position
 import commands
-import docs
 import events
 import introspect
 import types_c
@@ -84,9 +83,6 @@ class GoodTest(GeneratorTest):
         tables = types_c.generate(schema)
         self.assertIn('{ "sky-blue", "like the sky", false }', tables)
         self.assertIn('{ COLOR_RED, &qapi_type_Leaf }', tables)
-        reference = docs.generate(schema)
-        self.assertIn('- where `color` is `red`: the members of [Leaf](#leaf)', reference)
-        self.assertIn('- `d` (list of [Base](#base), unstable): text', reference)
 
     def test_commands_and_events(self):
         schema = self.schema(
@@ -101,14 +97,6 @@ class GoodTest(GeneratorTest):
         self.assertEqual(command.options, {'allow-oob': True})
         self.assertEqual(schema.commands['quit'].arg.members, [])
         self.assertEqual(schema.events['DONE'].arg.name, 'Info')
-        self.assertIn('## do-it\n\n(command) Text.\n\n- `a` (*str*): text\n- `b` (*int*, optional): text\n\n'
-                      'Returns list of [Info](#info).', docs.generate(schema))
-
-    def test_example(self):
-        schema = self.schema(
-            '##\n# @go:\n#\n# Text.\n#\n# Example:\n#\n#     -> { "execute": "go",\n#          "id": 1 }\n'
-            '#\n# Since: 1.0\n##\n' + "{ 'command': 'go' }\n")
-        self.assertIn('Example:\n\n```\n-> { "execute": "go",\n     "id": 1 }\n```\n\nSince: 1.0', docs.generate(schema))
 
     def test_command_code(self):
         schema = self.schema(
