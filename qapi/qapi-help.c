@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 #include "qapi/qapi.h"
 #include "qapi-internal.h"
+#include "util/text.h"
 
 /* The column of the texts, as far as names leave room. */
 #define TEXT_COLUMN 27
@@ -30,13 +31,25 @@ static const char *type_word(const QAPIType *type)
     }
 }
 
-static void print_enum_values(const QAPIType *type, FILE *out)
+/* " - TEXT" behind a name that ends in the column @width. */
+static void print_text(const char *text, int width, FILE *out)
+{
+    if (width <= TEXT_COLUMN) {
+        fprintf(out, "%*s - ", TEXT_COLUMN - width, "");
+        text_print_wrapped(out, text, TEXT_COLUMN + 3, TEXT_COLUMN + 3, "");
+    } else {
+        fprintf(out, " -");
+        text_print_wrapped(out, text, width + 2, TEXT_COLUMN + 3, "");
+    }
+}
+
+static void append_enum_values(const QAPIType *type, GString *text)
 {
     const char *separator = "; one of: ";
 
     for (size_t i = 0; i < type->n_values; i++) {
         if (!type->values[i].unsupported) {
-            fprintf(out, "%s%s", separator, type->values[i].name);
+            g_string_append_printf(text, "%s%s", separator, type->values[i].name);
             separator = ", ";
         }
     }
@@ -57,8 +70,7 @@ static void print_tag(const QAPIMember *tag, const char *prefix, FILE *out)
         const QAPIEnumValue *v = &tag->type->values[i];
 
         if (!v->unsupported) {
-            int width = fprintf(out, "    %s", v->name);
-            fprintf(out, "%*s - %s\n", MAX(0, TEXT_COLUMN - width), "", v->doc);
+            print_text(v->doc, fprintf(out, "    %s", v->name), out);
         }
     }
 }
@@ -79,13 +91,13 @@ static void print_nested(const QAPIType *type, const char *prefix, FILE *out)
 
 static void print_member(const QAPIMember *m, const char *prefix, const char *condition, FILE *out)
 {
-    int width = fprintf(out, "  %s%s=<%s>", prefix, m->name, type_word(m->type));
+    g_autoptr(GString) text = g_string_new(m->doc);
 
-    fprintf(out, "%*s - %s", MAX(0, TEXT_COLUMN - width), "", m->doc);
     if (m->type->kind == QAPI_KIND_ENUM) {
-        print_enum_values(m->type, out);
+        append_enum_values(m->type, text);
     }
-    fprintf(out, "%s%s\n", condition, m->optional ? "" : "; required");
+    g_string_append_printf(text, "%s%s", condition, m->optional ? "" : "; required");
+    print_text(text->str, fprintf(out, "  %s%s=<%s>", prefix, m->name, type_word(m->type)), out);
     if (m->type->kind == QAPI_KIND_STRUCT) {
         g_autofree char *deeper = g_strdup_printf("%s%s.", prefix, m->name);
         print_nested(m->type, deeper, out);

@@ -310,14 +310,15 @@ static void test_help(void)
     fclose(out);
     g_test_message("%s", text);
     g_assert_nonnull(strstr(text, "  cipher-mode=<str>         - "));
-    g_assert_nonnull(strstr(text, "; one of: ecb, cbc, xts, ctr\n"));
+    g_assert_nonnull(strstr(text, "; one of: ecb, cbc, xts,\n                              ctr\n"));
     g_assert_nonnull(strstr(text, "  size=<size>               - "));
     g_assert_nonnull(strstr(text, "  serial=<num>"));
     g_assert_null(strstr(text, "sm3"));
     g_assert_nonnull(strstr(text, "    secret_keyring          - "));
     g_assert_nonnull(strstr(text, "\n  addr.type=<str>: "));
     g_assert_nonnull(strstr(text, "\n  addr.path=<str>           - "));
-    g_assert_nonnull(strstr(text, "; with addr.type=unix; required\n"));
+    g_assert_nonnull(strstr(text, "replaced when listening; with addr.type=unix;\n"
+                                  "                              required\n"));
     g_assert_null(strstr(text, "vduse"));
 }
 

@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 
 #include "tools/io/io.h"
+#include "util/text.h"
 
 static const IOCommand *const commands[] = {
     &io_aio_flush,
@@ -42,7 +43,9 @@ static const IOCommand *find_command(const char *name)
 
 static void print_one_line(const IOCommand *cmd)
 {
-    printf("%s %s -- %s\n", cmd->name, cmd->args, cmd->summary);
+    g_autofree char *line = g_strdup_printf("%s %s -- %s", cmd->name, cmd->args, cmd->summary);
+
+    text_print_wrapped(stdout, line, 0, 4, "");
 }
 
 int io_usage(const IOCommand *cmd)
@@ -115,6 +118,18 @@ int coroutine_fn io_run_line(QemuIO *io, char *line)
     return cmd->run(io, cmd, argv->len - 1, (char **)argv->pdata);
 }
 
+/* Lines that begin with a space describe an option. */
+static void print_help_text(const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    for (char **line = lines; *line; line++) {
+        int indent = printf("%s", **line == ' ' ? " " : "");
+
+        text_print_wrapped(stdout, *line, indent, indent ? 8 : 0, "");
+    }
+}
+
 static int coroutine_fn help_run(QemuIO *io, const IOCommand *unused, int argc, char **argv)
 {
     const IOCommand *cmd;
@@ -133,7 +148,8 @@ static int coroutine_fn help_run(QemuIO *io, const IOCommand *unused, int argc, 
     }
     print_one_line(cmd);
     if (cmd->help) {
-        printf("\n%s\n", cmd->help);
+        putchar('\n');
+        print_help_text(cmd->help);
     }
     return 0;
 }

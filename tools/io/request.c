@@ -367,7 +367,7 @@ static int coroutine_fn aio_flush_run(QemuIO *io, const IOCommand *cmd, int argc
     " -z, -- write zeroes, in the cheapest way there is\n" \
     " -u, -- with -z, a hole will do\n"
 #define HELP_AIO \
-    "\nThe command ends when the request was sent; aio_flush waits for all of them. One that fails makes\n" \
+    "\nThe command ends when the request was sent; aio_flush waits for all of them. One that fails makes " \
     "the exit status of the program 1.\n"
 
 const IOCommand io_read = {

@@ -1,0 +1,60 @@
+/*
+ * Text for people
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+#include "util/text.h"
+
+static char *wrapped(const char *text, size_t column, size_t indent, const char *continuation)
+{
+    char *out = NULL;
+    size_t size;
+    FILE *f = open_memstream(&out, &size);
+
+    text_print_wrapped(f, text, column, indent, continuation);
+    fclose(f);
+    return out;
+}
+
+static void assert_wrapped(const char *text, size_t column, size_t indent, const char *continuation,
+                           const char *expected)
+{
+    char *out = wrapped(text, column, indent, continuation);
+
+    g_assert_cmpstr(out, ==, expected);
+    free(out);
+}
+
+#define TEN "abcdefghi "
+#define SIXTY TEN TEN TEN TEN TEN TEN
+#define SEVENTY SIXTY TEN
+
+static void test_wrap(void)
+{
+    assert_wrapped("", 0, 0, "", "\n");
+    assert_wrapped("one\ntwo  three", 0, 0, "", "one two three\n");
+    assert_wrapped(SEVENTY "0123456789", 0, 0, "", SEVENTY "0123456789\n");
+    assert_wrapped(SEVENTY "0123456789a", 0, 2, "", SIXTY "abcdefghi\n  0123456789a\n");
+}
+
+static void test_wrap_pieces(void)
+{
+    assert_wrapped(SEVENTY "[-o OPTS MORE]", 0, 4, "", SIXTY "abcdefghi\n    [-o OPTS MORE]\n");
+    assert_wrapped(SEVENTY "'a b c d e f'", 0, 4, "", SIXTY "abcdefghi\n    'a b c d e f'\n");
+}
+
+static void test_wrap_command_line(void)
+{
+    assert_wrapped(SEVENTY "-o options1", 0, 4, " \\", SEVENTY "\\\n    -o options1\n");
+    assert_wrapped(SEVENTY "01234567 90", 0, 4, " \\", SEVENTY "01234567 \\\n    90\n");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/text/wrap", test_wrap);
+    g_test_add_func("/text/wrap-pieces", test_wrap_pieces);
+    g_test_add_func("/text/wrap-command-line", test_wrap_command_line);
+    return g_test_run();
+}
