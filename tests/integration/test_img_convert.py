@@ -365,7 +365,7 @@ def test_as_vdsm(source, target):
     (['missing', 'T'], "'missing'"),
     (['S', 'nowhere/T'], "'nowhere/T'"),
     (['S', 'S', 'S'], 'lock'),
-    (['S'], 'image file name'),
+    (['S'], "'convert' expects FILE"),
 ])
 def test_refused(tmp_path, argv, named):
     source = write_pieces(tmp_path / 'S', MIB, (0, MIB))

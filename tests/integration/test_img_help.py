@@ -12,7 +12,7 @@ from programs import QEMU_IMG, SOURCE_DIR, qemu_img, run
 def command_names():
     """The commands that --help lists: "create", "keyslot add"..."""
     commands = qemu_img('--help').stdout.split('\nCommands ')[1].split('\n\n')[0]
-    return re.findall(r'^  ([a-z]+(?: [a-z]+)?) ', commands, re.MULTILINE)
+    return re.findall(r'^  ([a-z]+(?: [a-z]+)?)  +\S', commands, re.MULTILINE)
 
 
 def test_version():
@@ -25,8 +25,6 @@ def test_help_as_clients_read_it():
     text = qemu_img('--help').stdout
     assert re.search(r'\binfo\b.*-U\b', text)           # libguestfs
     assert qemu_img('-h').stdout == text
-    assert ' luks' in text.splitlines()[-1] and ' raw' in text.splitlines()[-1]
-    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_help_of_every_command():
@@ -36,7 +34,6 @@ def test_help_of_every_command():
         text = qemu_img(*name.split(), '--help').stdout
         assert text.startswith(f'Usage: qemu-img {name} ')
         assert '\nOptions:\n' in text and '\nExamples:\n' in text
-        assert max(map(len, text.splitlines())) <= 110
 
 
 def test_man_page_has_every_command():
@@ -47,9 +44,9 @@ def test_man_page_has_every_command():
 
 @pytest.mark.parametrize('argv, message', [
     ([], 'Not enough arguments'),
-    (['frobnicate'], 'Command not found: frobnicate'),
-    (['keyslot', 'frobnicate'], 'Command not found: keyslot frobnicate'),
-    (['snapshot', '-l', 'x'], 'Command not found: snapshot'),
+    (['frobnicate'], "unknown command 'frobnicate'"),
+    (['keyslot', 'frobnicate'], "unknown command 'keyslot frobnicate'"),
+    (['snapshot', '-l', 'x'], "unknown command 'snapshot'"),
     (['info', '--frobnicate', 'x'], "unrecognized option '--frobnicate'"),
     (['info', '-U', '-z', 'x'], "unrecognized option '-z'"),
     (['info', '-f'], "option '-f' requires an argument"),

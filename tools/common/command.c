@@ -7,8 +7,11 @@
 
 #include <getopt.h>
 
+#include <json-c/json.h>
+
 #include "crypto/object.h"
 #include "crypto/secret.h"
+#include "qapi/keyval.h"
 #include "tools/common/command-line.h"
 #include "tools/common/command.h"
 #include "tools/common/output.h"
@@ -223,6 +226,9 @@ static bool take_common(ToolArgs *args, int key)
     case TOOL_KEY_FORMAT:
         args->format = optarg;
         return true;
+    case TOOL_KEY_TARGET_FORMAT:
+        args->target_format = optarg;
+        return true;
     case TOOL_KEY_IMAGE_OPTS:
         args->image_opts = true;
         return true;
@@ -255,14 +261,63 @@ static bool take_common(ToolArgs *args, int key)
     }
 }
 
+static bool takes_option(const ToolCommand *cmd, int key)
+{
+    for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {
+        if (o->key == key) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The format that -o is about. */
+static const char *options_format(const ToolArgs *args)
+{
+    const char *format = takes_option(args->cmd, TOOL_KEY_TARGET_FORMAT) ? args->target_format : args->format;
+
+    return format ?: args->cmd->default_format;
+}
+
+/* Whether -o asks for help, which needs nothing else on the command line; it was printed then, or an error. */
+static bool take_options_help(ToolArgs *args)
+{
+    g_autoptr(json_object) options = NULL;
+    g_autoptr(Error) err = NULL;
+    const QAPIType *type;
+    bool help = false;
+
+    if (!args->options || !args->cmd->options_type) {
+        return false;
+    }
+    options = keyval_parse(args->options, NULL, &help, NULL);
+    if (!help) {
+        return false;
+    }
+    type = args->cmd->options_type(options_format(args), &err);
+    if (type) {
+        tool_print_options_help(type, options_format(args));
+        stop(args, 0);
+    } else {
+        tool_args_fail(args, "%s", error_get_pretty(err));
+    }
+    return true;
+}
+
 static void finish_parsing(ToolArgs *args)
 {
     g_autoptr(Error) err = NULL;
+
+    if (take_options_help(args)) {
+        return;
+    }
 
     args->positional = args->argv + optind;
     args->n_positional = args->argc - optind;
     if (args->image_opts && args->format) {
         tool_args_fail(args, "--image-opts and --format are mutually exclusive");
+    } else if (args->n_positional && !args->cmd->max_args) {
+        tool_args_fail(args, "Unexpected argument '%s'", args->positional[0]);
     } else if (args->n_positional < args->cmd->min_args ||
                (args->cmd->max_args >= 0 && args->n_positional > args->cmd->max_args)) {
         tool_args_fail(args, "'%s' expects %s", args->cmd->name ?: g_get_prgname(), args->cmd->args);
@@ -337,23 +392,47 @@ static const ToolCommand *find_command(const ToolCommand *program, const char *w
     return NULL;
 }
 
+static int report_unknown_command(const ToolCommand *program, const char *word)
+{
+    error_report("unknown command '%s%s%s'", program->name ?: "", program->name ? " " : "", word);
+    print_where_to_read_on(program);
+    return 1;
+}
+
+/* The help of @program, or of the command that @argv leads to. */
+static int print_help(const ToolCommand *program, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        const ToolCommand *cmd = program->commands ? find_command(program, argv[i]) : NULL;
+
+        if (!cmd) {
+            return report_unknown_command(program, argv[i]);
+        }
+        program = cmd;
+    }
+    if (program->commands) {
+        tool_print_program_help(program);
+    } else {
+        tool_print_command_help(program);
+    }
+    return 0;
+}
+
 int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **argv)
 {
-    const ToolCommand *cmd = argc ? find_command(program, argv[0]) : NULL;
+    const ToolCommand *cmd;
 
-    if (argc && (g_str_equal(argv[0], "--help") || g_str_equal(argv[0], "-h"))) {
-        tool_print_program_help(program);
-        return 0;
-    }
-    if (!cmd) {
-        if (argc) {
-            error_report("Command not found: %s%s%s", program->name ? program->name : "",
-                         program->name ? " " : "", argv[0]);
-        } else {
-            error_report("Not enough arguments");
-        }
+    if (!argc) {
+        error_report("Not enough arguments");
         print_where_to_read_on(program);
         return 1;
+    }
+    if (g_str_equal(argv[0], "--help") || g_str_equal(argv[0], "-h") || g_str_equal(argv[0], "help")) {
+        return print_help(program, argc - 1, argv + 1);
+    }
+    cmd = find_command(program, argv[0]);
+    if (!cmd) {
+        return report_unknown_command(program, argv[0]);
     }
     if (cmd->commands) {
         return tool_command_run(cmd, argc - 1, argv + 1);

@@ -33,6 +33,7 @@
 #ifndef TOOLS_COMMAND_H
 #define TOOLS_COMMAND_H
 
+#include "qapi/qapi.h"
 #include "util/coroutine.h"
 #include "util/error.h"
 
@@ -50,9 +51,16 @@ struct ToolCommand {
     const char *args;               /* positional arguments, "FILE [SIZE]" */
     int min_args, max_args;         /* how many; max_args -1: no limit */
     const char *summary;            /* one line without a full stop */
-    const char *description;        /* lines for the command's own help, or NULL */
-    const char *examples;           /* command lines, or NULL */
+    const char *description;        /* paragraphs for the command's own help, or NULL; filled to the terminal */
+    const char *examples;           /* command lines, or NULL; broken anew to fit the terminal */
     const ToolOption *options;      /* ends with { 0 } */
+    /*
+     * What -o can hold for @format, that of TOOL_KEY_TARGET_FORMAT or of TOOL_KEY_FORMAT where there is no such option;
+     * @default_format where none is given. NULL with @errp where the format has no options. NULL: there is no -o.
+     */
+    const QAPIType *(*options_type)(const char *format, Error **errp);
+    const char *default_format;
+    void (*print_more_help)(void);  /* of a program: at the end of its help; or NULL */
     const ToolCommand *const *commands; /* commands of its own, up to a NULL, instead of the rest */
     int coroutine_fn (*run)(const ToolCommand *cmd, int argc, char **argv);  /* returns the exit status */
 };
@@ -63,6 +71,7 @@ enum {
     TOOL_KEY_UNUSED,            /* accepted, and not looked at */
     TOOL_KEY_HELP,
     TOOL_KEY_FORMAT,
+    TOOL_KEY_TARGET_FORMAT,
     TOOL_KEY_IMAGE_OPTS,
     TOOL_KEY_OBJECT,
     TOOL_KEY_FORCE_SHARE,
@@ -84,6 +93,9 @@ enum {
     TOOL_OPTION_FORMAT_OF("format of the image (default: found by looking at it)")
 #define TOOL_OPTION_FORMAT_OF(help) \
     { 'f', "format", "FMT", help, TOOL_KEY_FORMAT }
+/* The format of the image that is made, as opposed to that of one that is there. */
+#define TOOL_OPTION_TARGET_FORMAT(letter, name, help) \
+    { letter, name, "FMT", help, TOOL_KEY_TARGET_FORMAT }
 #define TOOL_OPTION_IMAGE_OPTS \
     { 0, "image-opts", NULL, "FILE is not a name but options: driver=luks,file.filename=...", \
       TOOL_KEY_IMAGE_OPTS }
@@ -146,6 +158,7 @@ typedef struct ToolArgs {
 
     /* what the common options said */
     const char *format;
+    const char *target_format;  /* of what is made; NULL: not given */
     bool image_opts;
     bool force_share;
     bool quiet;
@@ -185,14 +198,17 @@ void tool_args_clear(ToolArgs *args);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ToolArgs, tool_args_clear)
 
 /*
- * Find the command that argv[0] names in @program's table and run it; returns the exit status. The program's
- * name in messages is that of g_set_prgname().
+ * Find the command that argv[0] names in @program's table and run it; "help" and "help COMMAND" print help. Returns the
+ * exit status. The program's name in messages is that of g_set_prgname().
  */
 int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **argv);
 
-/* The help of one command, and usage and summary of each command of @program. */
+/* The help of one command; and the commands of @program, a line each. */
 void tool_print_command_help(const ToolCommand *cmd);
 void tool_print_program_help(const ToolCommand *program);
+
+/* What -o can hold: @type, for @format. */
+void tool_print_options_help(const QAPIType *type, const char *format);
 
 /* "qemu-img version ..." and the copyright. */
 void tool_print_version(void);

@@ -6,39 +6,10 @@
 #include "util/osdep.h"
 #include "tools/common/command.h"
 #include "tools/common/startup.h"
+#include "util/text.h"
 
-#define LINE_WIDTH 98
 #define OPTION_COLUMN 28
-
-/*
- * Print @text, broken between words; @column is where the cursor stands, and later lines start at @indent.
- * A piece in brackets stays together.
- */
-static void print_wrapped(const char *text, size_t column, size_t indent)
-{
-    bool blank = column <= indent;  /* no space is needed before the next word */
-
-    while (*text) {
-        size_t len = 0;
-
-        for (int depth = 0; text[len] && (text[len] != ' ' || depth); len++) {
-            depth += (text[len] == '[') - (text[len] == ']');
-        }
-        if (!blank && column + 1 + len > LINE_WIDTH) {
-            printf("\n%*s", (int)indent, "");
-            column = indent;
-        } else if (!blank) {
-            putchar(' ');
-            column++;
-        }
-        blank = false;
-        printf("%.*s", (int)len, text);
-        column += len;
-        text += len;
-        text += strspn(text, " ");
-    }
-    putchar('\n');
-}
+#define COMMAND_COLUMN 18
 
 static void append_option_usage(GString *usage, const ToolOption *o)
 {
@@ -88,7 +59,33 @@ static void print_option(const ToolOption *o)
     } else {
         printf("%-*s", OPTION_COLUMN, left->str);
     }
-    print_wrapped(o->help, OPTION_COLUMN, OPTION_COLUMN);
+    text_print_wrapped(stdout, o->help, OPTION_COLUMN, OPTION_COLUMN, "");
+}
+
+/* Paragraphs are separated by empty lines. */
+static void print_paragraphs(const char *text)
+{
+    g_autofree char *own = tool_own_text(text);
+    g_auto(GStrv) paragraphs = g_strsplit(own, "\n\n", -1);
+
+    for (char **p = paragraphs; *p; p++) {
+        putchar('\n');
+        text_print_wrapped(stdout, *p, 0, 0, "");
+    }
+}
+
+/* Command lines, broken anew to fit the terminal. */
+static void print_examples(const char *examples)
+{
+    g_autofree char *own = tool_own_text(examples);
+    g_auto(GStrv) parts = g_strsplit(own, " \\\n", -1);
+    g_autofree char *joined = g_strjoinv(" ", parts);
+    g_auto(GStrv) lines = g_strsplit(joined, "\n", -1);
+
+    printf("\nExamples:\n");
+    for (char **line = lines; *line; line++) {
+        text_print_wrapped(stdout, *line, printf("  "), 6, " \\");
+    }
 }
 
 void tool_print_command_help(const ToolCommand *cmd)
@@ -97,12 +94,10 @@ void tool_print_command_help(const ToolCommand *cmd)
     g_autofree char *usage = command_usage(cmd);
     int column = printf("Usage: %s", g_get_prgname());
 
-    print_wrapped(usage, column, 11);
+    text_print_wrapped(stdout, usage, column, 11, "");
     printf("\n%c%s.\n", g_ascii_toupper(cmd->summary[0]), cmd->summary + 1);
     if (cmd->description) {
-        printf("\n");
-        tool_print_text(cmd->description);
-        printf("\n");
+        print_paragraphs(cmd->description);
     }
     printf("\nOptions:\n");
     for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {
@@ -112,10 +107,14 @@ void tool_print_command_help(const ToolCommand *cmd)
     }
     print_option(&help);
     if (cmd->examples) {
-        printf("\nExamples:\n");
-        tool_print_text(cmd->examples);
-        printf("\n");
+        print_examples(cmd->examples);
     }
+}
+
+static void print_command_line(const char *name, const char *summary)
+{
+    printf("  %-*s", COMMAND_COLUMN - 2, name);
+    text_print_wrapped(stdout, summary, COMMAND_COLUMN, COMMAND_COLUMN, "");
 }
 
 static void print_commands(const ToolCommand *program)
@@ -124,25 +123,36 @@ static void print_commands(const ToolCommand *program)
         if ((*c)->commands) {
             print_commands(*c);
         } else {
-            g_autofree char *usage = command_usage(*c);
-
-            printf("  ");
-            print_wrapped(usage, 2, 6);
-            printf("      %s\n", (*c)->summary);
+            print_command_line((*c)->name, (*c)->summary);
         }
     }
 }
 
 void tool_print_program_help(const ToolCommand *program)
 {
-    printf("Usage: %s [-h | -V] %s%sCOMMAND [OPTION]... [ARGUMENT]...\n", g_get_prgname(),
-           program->name ? program->name : "", program->name ? " " : "");
+    g_autofree char *name = program->name ? g_strconcat(g_get_prgname(), " ", program->name, NULL) :
+                                            g_strdup(g_get_prgname());
+
+    printf("Usage: %s COMMAND [OPTION]... [ARGUMENT]...\n", name);
+    printf("       %s help [COMMAND]\n", name);
+    if (!program->name) {
+        printf("       %s -h | --help | -V | --version\n", name);
+    }
     printf("\n%c%s.\n", g_ascii_toupper(program->summary[0]), program->summary + 1);
-    printf("\nCommands ('%s COMMAND --help' tells more):\n", g_get_prgname());
+    printf("\nCommands ('%s help COMMAND' tells more):\n", name);
     print_commands(program);
     if (program->description) {
-        printf("\n%s\n", program->description);
+        print_paragraphs(program->description);
     }
+    if (program->print_more_help) {
+        program->print_more_help();
+    }
+}
+
+void tool_print_options_help(const QAPIType *type, const char *format)
+{
+    printf("Supported %s options:\n", format);
+    qapi_print_help(type, stdout);
 }
 
 void tool_print_version(void)

@@ -26,10 +26,10 @@ void tool_startup(const char *argv0, const char *name)
     error_set_progname(g_get_prgname());
 }
 
-void tool_print_text(const char *text)
+char *tool_own_text(const char *text)
 {
-    g_autoptr(GString) s = g_string_new(text);
+    GString *s = g_string_new(text);
 
     g_string_replace(s, own_name, g_get_prgname(), 0);
-    fputs(s->str, stdout);
+    return g_string_free(s, FALSE);
 }

@@ -13,7 +13,7 @@
  */
 void tool_startup(const char *argv0, const char *name);
 
-/* Print a help text, with the name that the program was called by in place of its own. */
-void tool_print_text(const char *text);
+/* A help text, with the name that the program was called by in place of its own; caller frees. */
+char *tool_own_text(const char *text);
 
 #endif

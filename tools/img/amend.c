@@ -23,18 +23,21 @@ typedef struct Amend {
     bool force;
 } Amend;
 
-static void print_options_help(void)
+static const QAPIType *amend_options_type(const char *format, Error **errp)
 {
-    printf("Amend options for 'luks':\n");
-    qapi_print_help(&qapi_type_QCryptoBlockAmendOptionsLUKS, stdout);
+    if (!g_str_equal(format, "luks")) {
+        error_setg(errp, "Format '%s' has no options to amend; luks has", format);
+        return NULL;
+    }
+    return &qapi_type_QCryptoBlockAmendOptionsLUKS;
 }
 
-/* The options of -o for an image of format luks, the only one that has any. NULL with @errp, or with *@help. */
-static BlockdevAmendOptions *parse_options(const char *text, bool *help, Error **errp)
+/* The options of -o for an image of format luks, the only one that has any. NULL with @errp. */
+static BlockdevAmendOptions *parse_options(const char *text, Error **errp)
 {
-    g_autoptr(json_object) in = keyval_parse(text, NULL, help, errp);
+    g_autoptr(json_object) in = keyval_parse(text, NULL, NULL, errp);
 
-    if (!in || *help) {
+    if (!in) {
         return NULL;
     }
     json_object_object_add(in, "driver", json_object_new_string("luks"));
@@ -94,7 +97,7 @@ static int coroutine_fn img_amend_run(const ToolCommand *cmd, int argc, char **a
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     Amend amend = { 0 };
     Error *err = NULL;
-    bool help = false, ok;
+    bool ok;
     int c;
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
@@ -106,18 +109,9 @@ static int coroutine_fn img_amend_run(const ToolCommand *cmd, int argc, char **a
     if (args.stop) {
         return args.status;
     }
-    amend.options = parse_options(args.options, &help, &err);
-    if (help) {
-        print_options_help();
-        return 0;
-    }
+    amend.options = parse_options(args.options, &err);
     if (amend.options) {
         take_key_files(&args, &amend.options->u.luks);
-    }
-    if (amend.options && !args.n_positional) {
-        tool_args_fail(&args, "'%s' expects %s", cmd->name, cmd->args);
-        qapi_free_BlockdevAmendOptions(amend.options);
-        return args.status;
     }
     ok = amend.options && amend_image(&args, &amend, &err);
     qapi_free_BlockdevAmendOptions(amend.options);
@@ -147,7 +141,7 @@ static const ToolOption img_amend_options[] = {
 const ToolCommand img_amend = {
     .name = "amend",
     .args = "FILE",
-    .min_args = 0,      /* -o help needs none */
+    .min_args = 1,
     .max_args = 1,
     .summary = "change the options of an image: of LUKS, its passwords",
     .description =
@@ -158,5 +152,7 @@ const ToolCommand img_amend = {
         "      -o state=active,new-secret=s1 --image-opts driver=luks,key-secret=s0,file.filename=disk.luks\n"
         "  qemu-img amend -o state=inactive,keyslot=1 -f luks disk.luks",
     .options = img_amend_options,
+    .options_type = amend_options_type,
+    .default_format = "luks",
     .run = img_amend_run,
 };

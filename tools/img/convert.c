@@ -88,9 +88,6 @@ static bool set_rate(Convert *cv, const char *value, Error **errp)
 static bool set_option(Convert *cv, int key, const char *value, Error **errp)
 {
     switch (key) {
-    case 'O':
-        cv->target.format = value;
-        return true;
     case 'n':
         cv->no_create = true;
         return true;
@@ -125,7 +122,7 @@ static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
         error_setg(errp, "--target-image-opts requires use of -n flag");
         return false;
     }
-    if (cv->target.image_opts && cv->target.format) {
+    if (cv->target.image_opts && args->target_format) {
         error_setg(errp, "--target-image-opts and -O are mutually exclusive");
         return false;
     }
@@ -205,8 +202,8 @@ static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp
     cv->target.progress = args->progress && !args->quiet;
     cv->copy.quiet = args->quiet;
     cv->copy.target_is_zero = cv->target_is_zero;
-    if (!cv->target.format && !cv->target.image_opts) {
-        cv->target.format = "raw";
+    if (!cv->target.image_opts) {
+        cv->target.format = args->target_format ?: "raw";
     }
     if (cv->no_create) {
         return img_copy_to_existing(&cv->copy, &cv->target, errp);
@@ -216,15 +213,6 @@ static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp
 
     cv->target.options = options;
     return img_copy_to_new(&cv->copy, &cv->target, errp);
-}
-
-/* Whether -o asks for help; it was printed then. */
-static bool print_options_help(const Convert *cv, const ToolArgs *args)
-{
-    g_auto(NewImage) image = { .format = cv->target.format ? cv->target.format : "raw" };
-    bool help = false;
-
-    return args->options && !new_image_parse(&image, args->options, &help, NULL) && help;
 }
 
 static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char **argv)
@@ -244,13 +232,6 @@ static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char *
     if (args.stop) {
         return args.status;
     }
-    if (ok && print_options_help(&cv, &args)) {
-        return 0;
-    }
-    if (ok && args.n_positional < 2) {
-        tool_args_fail(&args, "Must specify image file name");
-        return args.status;
-    }
     cv.sources = g_array_new(FALSE, FALSE, sizeof(ImgSegment));
     ok = ok && convert(&cv, &args, &err);
     for (guint i = 0; i < cv.sources->len; i++) {
@@ -265,7 +246,7 @@ static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char *
 
 static const ToolOption img_convert_options[] = {
     { 'f', "source-format", "FMT", "format of the sources (default: found by looking at them)", TOOL_KEY_FORMAT },
-    { 'O', "target-format", "FMT", "format of the target: raw (default) or luks", 'O' },
+    TOOL_OPTION_TARGET_FORMAT('O', "target-format", "format of the target: raw (default) or luks"),
     { 'o', "target-format-options", "OPTS", "options NAME=VALUE,... of the target; -o help lists them",
       TOOL_KEY_OPTIONS },
     { 0, "header", "HEADER", "the LUKS header of the source is in this file or device", TOOL_KEY_HEADER },
@@ -300,7 +281,7 @@ static const ToolOption img_convert_options[] = {
 const ToolCommand img_convert = {
     .name = "convert",
     .args = "FILE... TARGET",
-    .min_args = 0,      /* -o help needs none */
+    .min_args = 2,
     .max_args = -1,
     .summary = "copy images into a new one, of another format or elsewhere",
     .description =
@@ -315,5 +296,7 @@ const ToolCommand img_convert = {
         "  qemu-img convert -n --image-opts --target-image-opts driver=raw,file.filename=disk.img \\\n"
         "      driver=raw,offset=1M,file.filename=/dev/vg0/disk",
     .options = img_convert_options,
+    .options_type = new_image_options_type,
+    .default_format = "raw",
     .run = img_convert_run,
 };

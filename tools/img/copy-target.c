@@ -132,12 +132,12 @@ bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Er
         .key_secret = target->key_secret,
         .key_option = "--new-key-file FILE",
     };
-    bool help = false, ok;
+    bool ok;
 
     if (try_stream(copy, target, &ok, errp)) {
         return ok;
     }
-    ok = new_image_parse(&image, target->options, &help, errp);
+    ok = new_image_parse(&image, target->options, errp);
     if (ok && new_image_is_detached(&image)) {
         error_setg(errp, "A header without a payload cannot be copied into");
         error_append_hint(errp, "Make header and payload with '%s create', then use -n "

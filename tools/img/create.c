@@ -49,7 +49,6 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(NewImage) image = { 0 };
     const char *backing = NULL;
-    bool help = false;
     Error *err = NULL;
     int c;
 
@@ -62,8 +61,8 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     if (args.stop) {
         return args.status;
     }
-    image.format = args.format ? args.format : "raw";
-    image.filename = args.n_positional > 0 ? args.positional[0] : NULL;
+    image.format = args.target_format ?: cmd->default_format;
+    image.filename = args.positional[0];
     image.has_bytes = args.n_positional > 1;
     image.quiet = args.quiet;
     image.key_secret = args.key_secret;
@@ -72,20 +71,12 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
         !tool_parse_size("image size", args.positional[1], 0, BDRV_MAX_LENGTH, &image.bytes, &err)) {
         return fail(&image, err);
     }
-    if (!image.filename) {
-        /* Only -o help can do without. */
-        if (!new_image_parse(&image, args.options, &help, NULL) && help) {
-            return 0;
-        }
-        tool_args_fail(&args, "Expecting image file name");
-        return args.status;
-    }
     if (backing) {
         error_setg(&err, "Backing file not supported for file format '%s'", image.format);
         return fail(&image, err);
     }
-    if (!new_image_parse(&image, args.options, &help, &err) || !new_image_prepare(&image, &err)) {
-        return help ? 0 : fail(&image, err);
+    if (!new_image_parse(&image, args.options, &err) || !new_image_prepare(&image, &err)) {
+        return fail(&image, err);
     }
     if (!args.quiet) {
         print_formatting(&image);
@@ -94,7 +85,7 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
 }
 
 static const ToolOption img_create_options[] = {
-    TOOL_OPTION_FORMAT_OF("format of the new image: raw (default) or luks"),
+    TOOL_OPTION_TARGET_FORMAT('f', "format", "format of the new image: raw (default) or luks"),
     TOOL_OPTION_OPTIONS,
     TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
@@ -111,7 +102,7 @@ static const ToolOption img_create_options[] = {
 const ToolCommand img_create = {
     .name = "create",
     .args = "FILE [SIZE]",
-    .min_args = 0,      /* -o help needs none */
+    .min_args = 1,
     .max_args = 2,
     .summary = "make a new image",
     .description =
@@ -124,5 +115,7 @@ const ToolCommand img_create = {
         "  qemu-img create -f luks --object secret,id=s0,file=pw -o key-secret=s0 disk.luks 10G\n"
         "  qemu-img create -f luks --object secret,id=s0,file=pw -o key-secret=s0,detached-header=true disk.header",
     .options = img_create_options,
+    .options_type = new_image_options_type,
+    .default_format = "raw",
     .run = img_create_run,
 };

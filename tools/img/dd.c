@@ -13,7 +13,6 @@
 typedef struct Dd {
     const char *input;
     const char *output;         /* NULL: standard output */
-    const char *output_format;
     uint64_t block_bytes;
     uint64_t count;             /* blocks */
     uint64_t skip;              /* blocks */
@@ -68,7 +67,7 @@ static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part
     };
     ImgCopyTarget target = {
         .filename = dd->output ?: "/dev/stdout",
-        .format = dd->output_format ?: "raw",
+        .format = args->target_format ?: "raw",
         .key_secret = args->new_key_secret,
     };
     int64_t length;
@@ -93,11 +92,8 @@ static int coroutine_fn img_dd_run(const ToolCommand *cmd, int argc, char **argv
     ImgSegment part = { 0 };
     Error *err = NULL;
     bool ok = true;
-    int c;
 
-    while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
-        opts.output_format = args.value;
-    }
+    tool_args_next(&args);      /* all options are common ones */
     if (args.stop) {
         return args.status;
     }
@@ -118,7 +114,7 @@ static int coroutine_fn img_dd_run(const ToolCommand *cmd, int argc, char **argv
 
 static const ToolOption img_dd_options[] = {
     TOOL_OPTION_FORMAT_OF("format of the input (default: found by looking at it)"),
-    { 'O', "output-format", "FMT", "format of the output (default: raw)", 'O' },
+    TOOL_OPTION_TARGET_FORMAT('O', "output-format", "format of the output (default: raw)"),
     TOOL_OPTION_IMAGE_OPTS,
     { 0, "header", "HEADER", "the LUKS header of the input is in this file or device", TOOL_KEY_HEADER },
     TOOL_OPTIONS_KEY_FILE_OF("the password of the input is all bytes of this file; - for standard input"),

@@ -198,7 +198,7 @@ const ToolCommand img_erase = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "destroy the keys of an encrypted image, so that nobody can read it again",
+    .summary = "destroy the keys of an encrypted image, and so its content",
     .description =
         "No password is needed. On a terminal a question comes first, unless -q or --force is given. Each region is\n"
         "overwritten with random bytes, flushed after every pass, and read back. The report says for each layer of\n"

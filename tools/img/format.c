@@ -31,12 +31,21 @@ typedef struct Format {
     bool made_header;
 } Format;
 
-/* Fill in f->options from -o; false with @errp, or with *@help. */
-static bool coroutine_fn parse_options(Format *f, const ToolArgs *args, bool *help, Error **errp)
+static const QAPIType *format_options_type(const char *format, Error **errp)
 {
-    g_autoptr(json_object) in = keyval_parse(args->options ? args->options : "", NULL, help, errp);
+    if (!g_str_equal(format, "luks")) {
+        error_setg(errp, "Format '%s' cannot be written into an existing volume; luks can", format);
+        return NULL;
+    }
+    return &qapi_type_BlockdevFormatOptionsLUKS;
+}
 
-    if (!in || *help) {
+/* Fill in f->options from -o; false with @errp. */
+static bool coroutine_fn parse_options(Format *f, const ToolArgs *args, Error **errp)
+{
+    g_autoptr(json_object) in = keyval_parse(args->options ? args->options : "", NULL, NULL, errp);
+
+    if (!in) {
         return false;
     }
     json_object_object_add(in, "driver", json_object_new_string(f->format));
@@ -173,43 +182,23 @@ static bool coroutine_fn format(Format *f, const ToolArgs *args, Error **errp)
     return ok;
 }
 
-static void set_option(Format *f, int key, const char *value)
-{
-    switch (key) {
-    case 'f':
-        f->format = value;
-        break;
-    case KEY_FORCE:
-        f->force = true;
-        break;
-    }
-}
-
 static int coroutine_fn img_format_run(const ToolCommand *cmd, int argc, char **argv)
 {
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
-    Format f = { .format = "luks" };
+    Format f = { 0 };
     Error *err = NULL;
-    bool help = false, ok;
+    bool ok;
     int c;
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
-        set_option(&f, c, args.value);
+        f.force |= c == KEY_FORCE;
     }
     if (args.stop) {
         return args.status;
     }
-    if (!g_str_equal(f.format, "luks")) {
-        error_report("Format '%s' cannot be written into an existing volume; luks can", f.format);
-        return 1;
-    }
-    ok = parse_options(&f, &args, &help, &err) && format(&f, &args, &err);
+    f.format = args.target_format ?: cmd->default_format;
+    ok = format_options_type(f.format, &err) && parse_options(&f, &args, &err) && format(&f, &args, &err);
     qapi_free_BlockdevFormatOptions(f.options);
-    if (help) {
-        printf("Supported %s options:\n", f.format);
-        qapi_print_help(&qapi_type_BlockdevFormatOptionsLUKS, stdout);
-        return 0;
-    }
     if (!ok) {
         error_report_err(err);
         return 1;
@@ -218,7 +207,7 @@ static int coroutine_fn img_format_run(const ToolCommand *cmd, int argc, char **
 }
 
 static const ToolOption img_format_options[] = {
-    { 'f', "format", "FMT", "the format to write: luks (default)", 'f' },
+    TOOL_OPTION_TARGET_FORMAT('f', "format", "the format to write: luks (default)"),
     TOOL_OPTION_OPTIONS,
     { 0, "header", "HEADER", "put the header into this file, which is made where it does not exist",
       TOOL_KEY_HEADER },
@@ -245,5 +234,7 @@ const ToolCommand img_format = {
         "  qemu-img format -f luks --key-file pw /dev/vg0/disk\n"
         "  qemu-img format --object secret,id=s0,file=pw -o key-secret=s0 --header disk.header disk.img",
     .options = img_format_options,
+    .options_type = format_options_type,
+    .default_format = "luks",
     .run = img_format_run,
 };

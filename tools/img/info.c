@@ -158,7 +158,7 @@ const ToolCommand img_info = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "show what is known about an image",
+    .summary = "show what is known about an image; -U: even one in use",
     .description =
         "Of an encrypted image that is the format, the size, the cipher and the keyslots; no password is\n"
         "needed for it.",

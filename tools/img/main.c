@@ -32,14 +32,27 @@ static const ToolCommand *const commands[] = {
     NULL
 };
 
+static void print_driver(const BlockDriver *drv, void *opaque)
+{
+    printf(" %s", bdrv_get_driver_name(drv));
+}
+
+/* The last lines, as QEMU has them: programs look there for a format. */
+static void print_formats(void)
+{
+    printf("\nSupported image formats:\n");
+    bdrv_iterate_drivers(print_driver, NULL);
+    printf("\n");
+}
+
 static const ToolCommand program = {
     .summary = "make, show, convert and protect disk images",
     .description =
-        "Sizes are in bytes, or take a suffix: k, M, G, T, P and E are powers of 1024.\n"
-        "FILE is a name, json:{...}, or with --image-opts the options of a node.\n"
-        "OBJDEF defines an object that options name by its ID; passwords come from objects of type secret.\n"
-        "The image formats and protocols are:",
+        "Sizes are in bytes, or take a suffix: k, M, G, T, P and E are powers of 1024. "
+        "FILE is a name, json:{...}, or with --image-opts the options of a node. "
+        "OBJDEF defines an object that options name by its ID, such as a secret with a password.",
     .commands = commands,
+    .print_more_help = print_formats,
 };
 
 typedef struct ImgMain {
@@ -53,19 +66,6 @@ static void coroutine_fn img_co_main(void *opaque)
     ImgMain *m = opaque;
 
     m->status = tool_command_run(&program, m->argc - 1, m->argv + 1);
-}
-
-static void print_driver(const BlockDriver *drv, void *opaque)
-{
-    printf(" %s", bdrv_get_driver_name(drv));
-}
-
-static void print_help(void)
-{
-    tool_print_program_help(&program);
-    printf(" ");
-    bdrv_iterate_drivers(print_driver, NULL);
-    printf("\n");
 }
 
 /* Output that could not be written is a failure: it may be a disk image, or what a script acts on. */
@@ -85,10 +85,6 @@ int main(int argc, char **argv)
     tool_startup(argv[0], "qemu-img");
     throttle_group_register();
 
-    if (argc > 1 && (g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h"))) {
-        print_help();
-        return finish_stdout(0);
-    }
     if (argc > 1 && (g_str_equal(argv[1], "--version") || g_str_equal(argv[1], "-V"))) {
         tool_print_version();
         return finish_stdout(0);

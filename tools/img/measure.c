@@ -26,7 +26,7 @@ static BlockBackend *coroutine_fn measure_open_source(const ToolArgs *args, Erro
     return tool_image_open(&source, errp);
 }
 
-static bool coroutine_fn measure(NewImage *image, const ToolArgs *args, bool *help, Error **errp)
+static bool coroutine_fn measure(NewImage *image, const ToolArgs *args, Error **errp)
 {
     g_autoptr(BlockMeasureInfo) info = NULL;
     g_autofree char *options = g_strdup(args->options);
@@ -43,7 +43,7 @@ static bool coroutine_fn measure(NewImage *image, const ToolArgs *args, bool *he
         options = new_image_inherit_options(image->format, blk_bs(source), args->options);
         blk_co_unref(source);
     }
-    if (!new_image_parse(image, options, help, errp)) {
+    if (!new_image_parse(image, options, errp)) {
         return false;
     }
     info = new_image_measure(image, errp);
@@ -62,15 +62,13 @@ static bool coroutine_fn measure(NewImage *image, const ToolArgs *args, bool *he
 static int coroutine_fn img_measure_run(const ToolCommand *cmd, int argc, char **argv)
 {
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
-    g_auto(NewImage) image = { .format = "raw" };
-    bool help = false, ok = true;
+    g_auto(NewImage) image = { 0 };
+    bool ok = true;
     Error *err = NULL;
     int c;
 
     while (ok && (c = tool_args_next(&args)) != TOOL_ARGS_END) {
-        if (c == 'O') {
-            image.format = args.value;
-        } else if (c == 's') {
+        if (c == 's') {
             ok = tool_parse_size("image size", args.value, 0, BDRV_MAX_LENGTH, &image.bytes, &err);
             image.has_bytes = true;
         } else {
@@ -81,17 +79,15 @@ static int coroutine_fn img_measure_run(const ToolCommand *cmd, int argc, char *
     if (args.stop) {
         return args.status;
     }
-    if (ok && args.options && g_str_equal(args.options, "help")) {
-        new_image_parse(&image, args.options, &help, &err);
-        ok = help;
-    } else if (ok && image.has_bytes && args.n_positional) {
+    image.format = args.target_format ?: cmd->default_format;
+    if (ok && image.has_bytes && args.n_positional) {
         error_setg(&err, "--size N cannot be used together with a filename.");
         ok = false;
     } else if (ok && !image.has_bytes && !args.n_positional) {
         error_setg(&err, "Either --size N or one filename must be specified.");
         ok = false;
     } else {
-        ok = ok && (measure(&image, &args, &help, &err) || help);
+        ok = ok && measure(&image, &args, &err);
     }
     if (!ok) {
         error_report_err(err);
@@ -105,7 +101,7 @@ static const ToolOption img_measure_options[] = {
     { 0, "source-format", "FMT", NULL, TOOL_KEY_FORMAT },
     TOOL_OPTION_IMAGE_OPTS,
     { 0, "source-image-opts", NULL, NULL, TOOL_KEY_IMAGE_OPTS },
-    { 'O', "target-format", "FMT", "format of the new image: raw (default) or luks", 'O' },
+    TOOL_OPTION_TARGET_FORMAT('O', "target-format", "format of the new image: raw (default) or luks"),
     TOOL_OPTION_OPTIONS,
     { 0, "target-format-options", "OPTS", NULL, TOOL_KEY_OPTIONS },
     TOOL_OPTION_HEADER,
@@ -129,5 +125,7 @@ const ToolCommand img_measure = {
         "  qemu-img measure -O luks --size 10G\n"
         "  qemu-img measure --output json -O raw disk.luks",
     .options = img_measure_options,
+    .options_type = new_image_options_type,
+    .default_format = "raw",
     .run = img_measure_run,
 };

@@ -20,9 +20,20 @@ static bool is_luks(const NewImage *image)
     return g_str_equal(image->format, "luks");
 }
 
-static const QAPIType *options_type(const NewImage *image)
+const QAPIType *new_image_options_type(const char *format, Error **errp)
 {
-    return is_luks(image) ? &qapi_type_ImgCreateOptionsLUKS : &qapi_type_ImgCreateOptionsFile;
+    if (g_str_equal(format, "luks")) {
+        return &qapi_type_ImgCreateOptionsLUKS;
+    }
+    if (g_str_equal(format, "raw")) {
+        return &qapi_type_ImgCreateOptionsFile;
+    }
+    if (!bdrv_find_format(format)) {
+        error_setg(errp, "Unknown file format '%s'", format);
+    } else {
+        error_setg(errp, "Format driver '%s' does not support image creation", format);
+    }
+    return NULL;
 }
 
 char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options)
@@ -62,19 +73,6 @@ bool new_image_is_detached(const NewImage *image)
            json_object_get_boolean(value);
 }
 
-static bool check_format(const NewImage *image, Error **errp)
-{
-    if (!bdrv_find_format(image->format)) {
-        error_setg(errp, "Unknown file format '%s'", image->format);
-        return false;
-    }
-    if (!is_luks(image) && !g_str_equal(image->format, "raw")) {
-        error_setg(errp, "Format driver '%s' does not support image creation", image->format);
-        return false;
-    }
-    return true;
-}
-
 /* Work out image->bytes and put it among the options. */
 static bool take_size(NewImage *image, Error **errp)
 {
@@ -96,30 +94,26 @@ static bool take_size(NewImage *image, Error **errp)
     return true;
 }
 
-bool new_image_parse(NewImage *image, const char *text, bool *help, Error **errp)
+bool new_image_parse(NewImage *image, const char *text, Error **errp)
 {
+    const QAPIType *type = new_image_options_type(image->format, errp);
     g_autoptr(json_object) in = NULL;
     void *typed;
 
-    if (!check_format(image, errp)) {
+    if (!type) {
         return false;
     }
     /* Through the typed options and back, so that all is checked and numbers are numbers. */
-    in = keyval_parse(text ? text : "", NULL, help, errp);
+    in = keyval_parse(text ? text : "", NULL, NULL, errp);
     if (!in) {
         return false;
     }
-    if (*help) {
-        printf("Supported %s options:\n", image->format);
-        qapi_print_help(options_type(image), stdout);
-        return false;
-    }
-    typed = qapi_from_json(options_type(image), in, QAPI_INPUT_KEYVAL, errp);
+    typed = qapi_from_json(type, in, QAPI_INPUT_KEYVAL, errp);
     if (!typed) {
         return false;
     }
-    image->options = qapi_to_json(options_type(image), typed);
-    qapi_free(options_type(image), typed);
+    image->options = qapi_to_json(type, typed);
+    qapi_free(type, typed);
     return take_size(image, errp);
 }
 

@@ -5,9 +5,8 @@
  * later step fails: whoever calls finds the finished image, or none.
  *
  *     g_auto(NewImage) image = { .filename = "disk.luks", .format = "luks", .bytes = 1 * GiB, .has_bytes = true };
- *     bool help = false;
  *
- *     ok = new_image_parse(&image, args.options, &help, errp) && new_image_prepare(&image, errp) &&
+ *     ok = new_image_parse(&image, args.options, errp) && new_image_prepare(&image, errp) &&
  *          new_image_create(&image, false, errp);
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -40,10 +39,13 @@ typedef struct NewImage {
 } NewImage;
 
 /*
- * Check the format, and read the options @text (may be NULL). False with @errp, or with *@help, which the caller
- * clears before, where they asked for help, which was printed.
+ * The options that new images of @format take, for the options_type of a command; NULL with @errp where no image of it
+ * can be made.
  */
-bool new_image_parse(NewImage *image, const char *text, bool *help, Error **errp);
+const QAPIType *new_image_options_type(const char *format, Error **errp);
+
+/* Check the format, and read the options @text (may be NULL). False with @errp. */
+bool new_image_parse(NewImage *image, const char *text, Error **errp);
 
 /*
  * The options of a copy of @source in @format: where both are LUKS, how @source is encrypted, as far as @options

@@ -5,7 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -21,7 +20,6 @@
 #include "monitor/blockdev.h"
 #include "monitor/chardev.h"
 #include "monitor/monitor.h"
-#include "tools/common/command.h"
 #include "tools/common/daemonize.h"
 #include "tools/common/pidfile.h"
 #include "tools/common/startup.h"
@@ -29,112 +27,14 @@
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
-/* Values of getopt for the options that are not in daemon_options, whose values are their index. */
-enum {
-    OPT_DAEMONIZE = 1000,
-    OPT_PIDFILE,
-};
-
 typedef struct Daemon {
     int argc;
     char **argv;
-    bool daemonize;
-    const char *pidfile;
+    DaemonOptions options;
     int signal_fd;
     Coroutine *set_up_co;       /* applies the command line; NULL: that is done */
     int status;
 } Daemon;
-
-static void print_usage(void)
-{
-    printf("Usage: %s [OPTION]...\n"
-           "Keeps disk images open, serves them, and is steered over QMP. Options that define something take effect\n"
-           "in the order in which they are given; with the argument help they say more.\n\n", g_get_prgname());
-    for (const DaemonOption *o = daemon_options; o->name; o++) {
-        g_autofree char *option = g_strdup_printf("--%s %s", o->name, o->arg);
-        printf("  %-22s %s\n", option, o->help);
-    }
-    printf("  --daemonize            go on in the background once everything is set up\n"
-           "  --pidfile PATH         write the process id to a file, which is removed at the end\n"
-           "  -h, --help             print this\n"
-           "  -V, --version          print the version\n");
-}
-
-static struct option *long_options(void)
-{
-    static const struct option others[] = {
-        { "daemonize", no_argument, NULL, OPT_DAEMONIZE },
-        { "pidfile", required_argument, NULL, OPT_PIDFILE },
-        { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },
-        { NULL, 0, NULL, 0 },
-    };
-    GArray *options = g_array_new(FALSE, FALSE, sizeof(struct option));
-
-    for (int i = 0; daemon_options[i].name; i++) {
-        struct option o = { daemon_options[i].name, required_argument, NULL, i };
-        g_array_append_val(options, o);
-    }
-    g_array_append_vals(options, others, G_N_ELEMENTS(others));
-    return (struct option *)g_array_free(options, FALSE);
-}
-
-/*
- * First look at the command line: what needs no set-up, or must come first. Returns false where that is all, with the
- * exit status.
- */
-static bool parse_early(Daemon *d, const struct option *options)
-{
-    int c;
-
-    while ((c = getopt_long(d->argc, d->argv, "hV", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            print_usage();
-            return false;
-        case 'V':
-            tool_print_version();
-            return false;
-        case OPT_DAEMONIZE:
-            d->daemonize = true;
-            break;
-        case OPT_PIDFILE:
-            d->pidfile = optarg;
-            break;
-        case '?':
-            fprintf(stderr, "Try '%s --help'\n", g_get_prgname());
-            d->status = 1;
-            return false;
-        default:
-            if (daemon_options[c].is_help && daemon_options[c].is_help(optarg)) {
-                return false;
-            }
-            break;
-        }
-    }
-    if (optind < d->argc) {
-        error_report("Unexpected argument '%s'", d->argv[optind]);
-        d->status = 1;
-        return false;
-    }
-    return true;
-}
-
-/* Second look: set everything up. */
-static bool coroutine_fn apply_options(Daemon *d, Error **errp)
-{
-    g_autofree struct option *options = long_options();
-    int c;
-
-    optind = 0;
-    while ((c = getopt_long(d->argc, d->argv, "hV", options, NULL)) != -1) {
-        if (c < OPT_DAEMONIZE && c != 'h' && c != 'V' && !daemon_options[c].apply(optarg, errp)) {
-            error_prepend(errp, "--%s: ", daemon_options[c].name);
-            return false;
-        }
-    }
-    return true;
-}
 
 static void signal_arrived(void *opaque)
 {
@@ -187,10 +87,11 @@ static bool coroutine_fn set_up(Daemon *d, Error **errp)
     throttle_group_register();
     monitor_init();
     socket_set_fd_lookup(monitor_take_fd);
-    if (d->daemonize) {
+    if (d->options.daemonize) {
         chardev_forbid_stdio();
     }
-    return apply_options(d, errp) && pidfile_write(errp) && (!d->daemonize || leave_terminal(errp));
+    return daemon_options_apply(d->argc, d->argv, errp) && pidfile_write(errp) &&
+           (!d->options.daemonize || leave_terminal(errp));
 }
 
 static void coroutine_fn daemon_co_main(void *opaque)
@@ -242,21 +143,20 @@ static void raise_file_limit(void)
 int main(int argc, char **argv)
 {
     Daemon d = { .argc = argc, .argv = argv, .signal_fd = -1 };
-    g_autofree struct option *options = long_options();
     Error *err = NULL;
 
     tool_startup(argv[0], "qemu-storage-daemon");
-    if (!parse_early(&d, options)) {
-        return d.status;
+    if (!daemon_options_parse(&d.options, argc, argv)) {
+        return d.options.status;
     }
-    if (d.daemonize) {
+    if (d.options.daemonize) {
         if (!daemonize_begin(&err)) {
             error_report_err(err);
             return 1;
         }
         umask(027);
     }
-    if (!pidfile_take(d.pidfile, &err)) {
+    if (!pidfile_take(d.options.pidfile, &err)) {
         error_report_err(err);
         return 1;
     }

@@ -1,5 +1,5 @@
 /*
- * The options of qemu-storage-daemon that define something
+ * The command line of qemu-storage-daemon
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,6 +15,7 @@
 #include "monitor/monitor.h"
 #include "qapi/keyval.h"
 #include "qapi/qapi-commands.h"
+#include "tools/common/command.h"
 #include "tools/storage-daemon/options.h"
 
 /* The typed form of @arg; NULL with @errp. */
@@ -108,20 +109,102 @@ static bool blockdev_is_help(const char *arg)
     return print_help(&qapi_type_BlockdevOptions, arg, "driver");
 }
 
-const DaemonOption daemon_options[] = {
-    { "blockdev", "BLOCKDEV", "a node: driver=luks,node-name=NAME,file.driver=file,file.filename=FILE,... or JSON",
-      apply_blockdev, blockdev_is_help },
-    { "chardev", "CHARDEV",
-      "a character device: socket,id=ID,path=P,server=on,wait=off | stdio,id=ID | file,id=ID,path=P | null,id=ID",
-      apply_chardev, chardev_is_help },
-    { "export", "EXPORT",
-      "offer a node to others: nbd,id=ID,node-name=NODE[,name=NAME][,writable=on][,iothread=ID]", apply_export,
-      export_is_help },
-    { "monitor", "MONITOR", "a QMP monitor: [chardev=]ID[,mode=control][,pretty=on]", apply_monitor, monitor_is_help },
-    { "nbd-server", "SERVER",
-      "an NBD server: addr.type=unix,addr.path=P | addr.type=inet,addr.host=H,addr.port=P[,tls-creds=ID]",
-      apply_nbd_server, nbd_server_is_help },
-    { "object", "OBJDEF", "an object that others name by its ID: secret,id=ID,file=FILE", apply_object,
-      user_creatable_is_help },
-    { NULL, NULL, NULL, NULL, NULL }
+enum {
+    KEY_BLOCKDEV = TOOL_KEY_OWN,
+    KEY_CHARDEV,
+    KEY_EXPORT,
+    KEY_MONITOR,
+    KEY_NBD_SERVER,
+    KEY_OBJECT,
+    KEY_DAEMONIZE,
+    KEY_PIDFILE,
+    KEY_VERSION,
 };
+
+static const ToolOption options[] = {
+    { 0, "blockdev", "BLOCKDEV", "a node: driver=DRIVER,node-name=NAME,... or JSON", KEY_BLOCKDEV },
+    { 0, "chardev", "CHARDEV", "a character device: TYPE,id=ID,...", KEY_CHARDEV },
+    { 0, "export", "EXPORT", "offer a node to others: TYPE,id=ID,node-name=NAME,...", KEY_EXPORT },
+    { 0, "monitor", "MONITOR", "a QMP monitor: CHARDEV-ID[,pretty=on]", KEY_MONITOR },
+    { 0, "nbd-server", "SERVER", "an NBD server: addr.type=TYPE,...", KEY_NBD_SERVER },
+    { 0, "object", "OBJDEF", "an object that others name by its ID: TYPE,id=ID,...", KEY_OBJECT },
+    { 0, "daemonize", NULL, "go on in the background once everything is set up", KEY_DAEMONIZE },
+    { 0, "pidfile", "PATH", "write the process id to a file, which is removed at the end", KEY_PIDFILE },
+    { 'V', "version", NULL, "print the version", KEY_VERSION },
+    { 0 }
+};
+
+static const ToolCommand command = {
+    .args = "",
+    .summary = "keep disk images open, serve them, and be steered over QMP",
+    .description =
+        "Options that define something take effect in the order in which they are given. Their argument can be help, "
+        "which lists what they take, or TYPE,help. JSON stands for any of them.",
+    .examples =
+        "  qemu-storage-daemon --object secret,id=s0,file=pw.txt \\\n"
+        "      --blockdev file,node-name=f0,filename=disk.luks \\\n"
+        "      --blockdev luks,node-name=disk,key-secret=s0,file=f0 \\\n"
+        "      --nbd-server addr.type=unix,addr.path=nbd.sock --export nbd,id=e0,node-name=disk,writable=on\n"
+        "  qemu-storage-daemon --chardev socket,id=c0,path=qmp.sock,server=on,wait=off --monitor c0",
+    .options = options,
+};
+
+/* What the options do that define something; their arguments may be overwritten. */
+typedef struct Definition {
+    const char *option;
+    bool coroutine_fn (*apply)(char *arg, Error **errp);
+    bool (*is_help)(const char *arg);   /* prints it */
+} Definition;
+
+static const Definition *find_definition(int key)
+{
+    static const Definition definitions[] = {
+        [KEY_BLOCKDEV - KEY_BLOCKDEV] = { "--blockdev", apply_blockdev, blockdev_is_help },
+        [KEY_CHARDEV - KEY_BLOCKDEV] = { "--chardev", apply_chardev, chardev_is_help },
+        [KEY_EXPORT - KEY_BLOCKDEV] = { "--export", apply_export, export_is_help },
+        [KEY_MONITOR - KEY_BLOCKDEV] = { "--monitor", apply_monitor, monitor_is_help },
+        [KEY_NBD_SERVER - KEY_BLOCKDEV] = { "--nbd-server", apply_nbd_server, nbd_server_is_help },
+        [KEY_OBJECT - KEY_BLOCKDEV] = { "--object", apply_object, user_creatable_is_help },
+    };
+
+    return key <= KEY_OBJECT ? &definitions[key - KEY_BLOCKDEV] : NULL;
+}
+
+bool daemon_options_parse(DaemonOptions *o, int argc, char **argv)
+{
+    g_auto(ToolArgs) args = { .cmd = &command, .argc = argc, .argv = argv };
+    int key;
+
+    while ((key = tool_args_next(&args)) != TOOL_ARGS_END) {
+        const Definition *definition = find_definition(key);
+
+        if (definition) {
+            args.stop = definition->is_help(args.value);
+        } else if (key == KEY_DAEMONIZE) {
+            o->daemonize = true;
+        } else if (key == KEY_PIDFILE) {
+            o->pidfile = args.value;
+        } else {
+            tool_print_version();
+            args.stop = true;
+        }
+    }
+    o->status = args.status;
+    return !args.stop;
+}
+
+bool coroutine_fn daemon_options_apply(int argc, char **argv, Error **errp)
+{
+    g_auto(ToolArgs) args = { .cmd = &command, .argc = argc, .argv = argv };
+    int key;
+
+    while ((key = tool_args_next(&args)) != TOOL_ARGS_END) {
+        const Definition *definition = find_definition(key);
+
+        if (definition && !definition->apply(args.value, errp)) {
+            error_prepend(errp, "%s: ", definition->option);
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,5 +1,5 @@
 /*
- * The options of qemu-storage-daemon that define something, in the order in which they are given
+ * The command line of qemu-storage-daemon
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,17 +9,19 @@
 #include "util/coroutine.h"
 #include "util/error.h"
 
-typedef struct DaemonOption {
-    const char *name;
-    const char *arg;            /* what its value is called */
-    const char *help;           /* lines */
-    /* Do what the option says. @arg is the program's own and may be overwritten. */
-    bool coroutine_fn (*apply)(char *arg, Error **errp);
-    /* Whether @arg asks for help, which was then printed. */
-    bool (*is_help)(const char *arg);
-} DaemonOption;
+typedef struct DaemonOptions {
+    bool daemonize;
+    const char *pidfile;        /* points into argv; NULL: none */
+    int status;                 /* where the program is to end: its exit status */
+} DaemonOptions;
 
-/* Up to one without a name. */
-extern const DaemonOption daemon_options[];
+/*
+ * First look at the command line: what needs no set-up, or must come first. Returns false where that is all, with
+ * @o->status: after help, or an error that was reported.
+ */
+bool daemon_options_parse(DaemonOptions *o, int argc, char **argv);
+
+/* Second look: set up what the options define, in their order. Secrets in @argv are overwritten. */
+bool coroutine_fn daemon_options_apply(int argc, char **argv, Error **errp);
 
 #endif
