@@ -13,7 +13,10 @@ import pytest
 
 from programs import BUILD_DIR, SOURCE_DIR, SYSTEM_ENV, password_file, qemu_img, run
 
-pytestmark = pytest.mark.skipif(not shutil.which('systemd-socket-activate'), reason='needs systemd')
+pytestmark = [
+    pytest.mark.plain_build,    # systemd-socket-activate does not hand on what the sanitizers are told
+    pytest.mark.skipif(not shutil.which('systemd-socket-activate'), reason='needs systemd'),
+]
 PROGRAMS = ['qemu-nbd', 'qemu-storage-daemon']
 
 
