@@ -30,7 +30,13 @@ typedef enum BdrvRequestFlags {
     BDRV_REQ_FUA         = 1 << 0,  /* on stable storage when the request completes */
     BDRV_REQ_MAY_UNMAP   = 1 << 1,  /* write zeroes: may deallocate instead */
     BDRV_REQ_NO_FALLBACK = 1 << 2,  /* write zeroes: -ENOTSUP instead of writing them out */
-    /* The caller does not need the data after the write, so a driver may encrypt it in the caller's buffer. */
+    /*
+     * Write: the caller gives up the data, so a driver may encrypt it in the caller's buffer. From the call to its
+     * return nobody else may read or change the buffer, so it is never memory that a guest or another process sees.
+     * Afterwards its content is undefined, even if the write failed: the caller may free or refill the buffer, but not
+     * write from it again. A driver that passes on the buffer it was given passes the flag on only if it was given, and
+     * only with the last use: not with the first of two writes, nor with one that it may repeat.
+     */
     BDRV_REQ_OWN_BUFFER  = 1 << 3,
     /* The visible data does not change, as when data is copied up from below: BLK_PERM_WRITE_UNCHANGED is enough. */
     BDRV_REQ_WRITE_UNCHANGED = 1 << 4,
