@@ -37,6 +37,8 @@ static int coroutine_fn volume_pwrite(void *opaque, uint64_t offset, const void 
 {
     BlockCryptoIO *v = opaque;
 
+    /* A header is not left half written because a client has gone. */
+    assert(!qemu_co_is_abandoned(qemu_coroutine_self()));
     volume_begin_request(v);
     int ret = v->blk ? blk_co_pwrite(v->blk, offset, bytes, buf, 0)
                      : bdrv_co_pwrite(v->volume.child, v->volume.offset + offset, bytes, buf, 0);

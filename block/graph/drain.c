@@ -60,13 +60,6 @@ bool bdrv_must_not_delay(BlockDriverState *bs)
     return g_atomic_int_get(&bs->quiesce_counter) || g_atomic_int_get(&bs->awaited_counter);
 }
 
-static void let_requests_go(BlockDriverState *bs)
-{
-    if (bs->drv && bs->drv->bdrv_drain_begin) {
-        bs->drv->bdrv_drain_begin(bs);
-    }
-}
-
 /*
  * quiesce_counter counts the sections that keep a node quiet: its own, and one for each child that is quiesced. The
  * first stops the parents, the last resumes them. Each edge remembers whether it has stopped its parent, so edges may
@@ -97,7 +90,7 @@ void bdrv_quiesce(BlockDriverState *bs)
     for (guint i = 0; i < bs->parents->len; i++) {
         bdrv_drain_attach(g_ptr_array_index(bs->parents, i));
     }
-    let_requests_go(bs);
+    bdrv_driver_drain_begin(bs);
 }
 
 void bdrv_unquiesce(BlockDriverState *bs)
@@ -145,7 +138,7 @@ static GPtrArray *await_below(BlockDriverState *bs)
         BlockDriverState *node = bdrv_ref(g_ptr_array_index(below, i));
 
         g_atomic_int_inc(&node->awaited_counter);
-        let_requests_go(node);
+        bdrv_driver_drain_begin(node);
     }
     return below;
 }

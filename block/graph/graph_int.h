@@ -7,6 +7,7 @@
  *     perm.c           the permission pass over all nodes that a change affects
  *     lock.c           the graph lock, and operations that have a node to themselves
  *     drain.c          drained sections
+ *     driver.c         the boundary to drivers: their control callbacks
  *     replace.c        putting one node in the place of another
  *     open.c           from a filename or options to a node
  *     filename.c       from a node to a filename that opens it again
@@ -122,6 +123,22 @@ void coroutine_fn bdrv_co_resized(BlockDriverState *bs);
 
 /* The first node whose iothread is @iothread; NULL: none. */
 BlockDriverState *bdrv_find_iothread_user(const IOThread *iothread);
+
+/* Control callbacks of drivers (driver.c), with what block_int.h says happens where one is missing. */
+bool coroutine_fn bdrv_driver_open(BlockDriverState *bs, Error **errp);
+void coroutine_fn bdrv_driver_close(BlockDriverState *bs);
+int64_t coroutine_fn bdrv_driver_getlength(BlockDriverState *bs);
+/* The driver has bdrv_co_reopen_prepare. Sets @reopen->prepared. */
+bool coroutine_fn bdrv_driver_reopen_prepare(BDRVReopenState *reopen, Error **errp);
+/* Commit or abort, if the driver is prepared. */
+void coroutine_fn bdrv_driver_reopen_end(BDRVReopenState *reopen, bool commit);
+bool bdrv_driver_check_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);
+void bdrv_driver_set_perm(BlockDriverState *bs, uint64_t perm, uint64_t shared);
+void bdrv_driver_abort_perm_update(BlockDriverState *bs);
+void bdrv_driver_child_perm(BlockDriverState *bs, const char *name, uint32_t role, uint64_t perm, uint64_t shared,
+                            uint64_t *nperm, uint64_t *nshared);
+void bdrv_driver_drain_begin(BlockDriverState *bs);
+void bdrv_driver_cancel_in_flight(BlockDriverState *bs);
 
 /* Draining (drain.c) */
 

@@ -133,9 +133,7 @@ void coroutine_fn bdrv_co_unref(BlockDriverState *bs)
     if (!bs->read_only) {
         flush_before_close(bs);
     }
-    if (bs->drv->bdrv_co_close) {
-        bs->drv->bdrv_co_close(bs);
-    }
+    bdrv_driver_close(bs);
     bdrv_co_free(bs);
 }
 
@@ -257,6 +255,7 @@ BlockDriverState *bdrv_protocol_node(BlockDriverState *bs)
 
 BlockDriverState *bdrv_skip_filters(BlockDriverState *bs)
 {
+    GLOBAL_STATE_CODE();
     while (bs->drv->is_filter) {
         bs = bs->file->bs;
     }

@@ -307,10 +307,7 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
     if (g_str_equal(name, "file")) {
         bdrv_take_auto_read_only(bs, child_bs);
     }
-    (bs->drv->bdrv_child_perm ?: bdrv_default_perms)(bs, name, role, 0, BLK_PERM_ALL, &perm, &shared);
-    if (bs->force_share) {
-        shared = BLK_PERM_ALL;
-    }
+    bdrv_driver_child_perm(bs, name, role, 0, BLK_PERM_ALL, &perm, &shared);
     BdrvChild *child = bdrv_attach_child(&child_of_bds, bs, child_bs, name, role, perm, shared, errp);
     bdrv_co_unref(child_bs);
     return child;
@@ -326,8 +323,8 @@ static void merge_limits(BlockLimits *bl, const BlockLimits *child)
 
 bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp)
 {
-    int64_t length = bs->drv->bdrv_co_getlength ? bs->drv->bdrv_co_getlength(bs)
-                                                : bdrv_getlength(bs->file->bs);
+    int64_t length = bdrv_driver_getlength(bs);
+
     if (length < 0) {
         error_setg_errno(errp, -length, "Node '%s': could not determine the length", bs->node_name);
         return false;
@@ -397,7 +394,7 @@ static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options,
     bs->opening_for = opener.parent;
     bs->opening_job = opener.job;
 
-    if (!bdrv_take_common_options(bs, errp) || !drv->bdrv_co_open(bs, errp)) {
+    if (!bdrv_take_common_options(bs, errp) || !bdrv_driver_open(bs, errp)) {
         bdrv_co_free(bs);
         return NULL;
     }

@@ -145,18 +145,14 @@ static void node_perm_abort(void *opaque)
 {
     NodePerm *p = opaque;
 
-    if (p->bs->drv->bdrv_abort_perm_update) {
-        p->bs->drv->bdrv_abort_perm_update(p->bs);
-    }
+    bdrv_driver_abort_perm_update(p->bs);
 }
 
 static void node_perm_commit(void *opaque)
 {
     NodePerm *p = opaque;
 
-    if (p->bs->drv->bdrv_set_perm) {
-        p->bs->drv->bdrv_set_perm(p->bs, p->perm, p->shared);
-    }
+    bdrv_driver_set_perm(p->bs, p->perm, p->shared);
 }
 
 static bool check_node(BlockDriverState *bs, uint64_t perm, uint64_t shared, Transaction *tran, Error **errp)
@@ -170,7 +166,7 @@ static bool check_node(BlockDriverState *bs, uint64_t perm, uint64_t shared, Tra
         refuse_writers(bs, writes, bs->read_only ? "read-only" : "not active", errp);
         return false;
     }
-    if (bs->drv->bdrv_check_perm && !bs->drv->bdrv_check_perm(bs, perm, shared, errp)) {
+    if (!bdrv_driver_check_perm(bs, perm, shared, errp)) {
         return false;
     }
     NodePerm *p = g_new(NodePerm, 1);
@@ -188,10 +184,7 @@ static void update_children(BlockDriverState *bs, uint64_t perm, uint64_t shared
         BdrvChild *c = g_ptr_array_index(bs->children, i);
         uint64_t nperm, nshared;
 
-        (bs->drv->bdrv_child_perm ?: bdrv_default_perms)(bs, c->name, c->role, perm, shared, &nperm, &nshared);
-        if (bs->force_share) {
-            nshared = BLK_PERM_ALL;
-        }
+        bdrv_driver_child_perm(bs, c->name, c->role, perm, shared, &nperm, &nshared);
         if (c->perm != nperm || c->shared_perm != nshared) {
             bdrv_child_set_perm_tran(c, nperm, nshared, tran);
             g_hash_table_add(affected, c->bs);

@@ -103,8 +103,7 @@ static bool coroutine_fn prepare_drivers(GPtrArray *reopens, Error **errp)
         BlockDriverState *bs = r->bs;
 
         if (bs->drv->bdrv_co_reopen_prepare) {
-            r->prepared = bs->drv->bdrv_co_reopen_prepare(r, errp);
-            if (!r->prepared) {
+            if (!bdrv_driver_reopen_prepare(r, errp)) {
                 return false;
             }
         } else if (bs->drv->is_protocol &&
@@ -230,11 +229,7 @@ static bool coroutine_fn reopen_drained(GPtrArray *reopens, Error **errp)
     bool ok = prepare_drivers(reopens, errp) && change_all(reopens, errp);
 
     for (guint i = 0; i < reopens->len; i++) {
-        BDRVReopenState *r = g_ptr_array_index(reopens, i);
-
-        if (r->prepared) {
-            (ok ? r->bs->drv->bdrv_co_reopen_commit : r->bs->drv->bdrv_co_reopen_abort)(r->bs);
-        }
+        bdrv_driver_reopen_end(g_ptr_array_index(reopens, i), ok);
     }
     for (guint i = 0; ok && i < reopens->len; i++) {
         BlockDriverState *bs = ((BDRVReopenState *)g_ptr_array_index(reopens, i))->bs;

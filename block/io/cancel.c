@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block_int.h"
+#include "block/graph/graph_int.h"
 #include "block/graph/node.h"
 #include "util/aio.h"
 
@@ -18,19 +18,12 @@ bool bdrv_must_not_wait(void)
     return g_atomic_int_get(&must_not_wait);
 }
 
-static void cancel_in_flight(BlockDriverState *bs)
-{
-    if (bs->drv->bdrv_cancel_in_flight) {
-        bs->drv->bdrv_cancel_in_flight(bs);
-    }
-}
-
 void bdrv_cancel_in_flight(BlockDriverState *bs)
 {
     if (bs->parents->len > 1) {
         return;
     }
-    cancel_in_flight(bs);
+    bdrv_driver_cancel_in_flight(bs);
     for (guint i = 0; i < bs->children->len; i++) {
         const BdrvChild *c = g_ptr_array_index(bs->children, i);
 
@@ -42,7 +35,7 @@ static void grace_is_over(void *opaque)
 {
     /* First, so that no request starts waiting unnoticed. */
     g_atomic_int_set(&must_not_wait, 1);
-    bdrv_for_each_node(cancel_in_flight);
+    bdrv_for_each_node(bdrv_driver_cancel_in_flight);
 }
 
 void bdrv_cancel_in_flight_later(void)

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/block_int.h"
+#include "util/main-thread.h"
 
 bool bdrv_supports_create(BlockdevDriver driver)
 {
@@ -15,6 +16,7 @@ bool bdrv_supports_create(BlockdevDriver driver)
 
 bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Error **errp)
 {
+    GLOBAL_STATE_CODE();
     if (!bdrv_supports_create(options->driver)) {
         error_setg(errp, "Driver '%s' cannot create images", BlockdevDriver_str(options->driver));
         return false;

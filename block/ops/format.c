@@ -8,6 +8,7 @@
 #include "block/block_int.h"
 #include "block/ops/signature.h"
 #include "crypto/luks.h"
+#include "util/main-thread.h"
 
 /* Read the first bytes of @blk, enough to recognise LUKS: how many, or -1 with @errp. */
 static int coroutine_fn read_start(BlockBackend *blk, uint8_t *buf, Error **errp)
@@ -81,6 +82,7 @@ bool coroutine_fn bdrv_format(BlockDriverState *file, BlockDriverState *header,
     BlockBackend *header_blk = NULL;
     bool ok = false;
 
+    GLOBAL_STATE_CODE();
     if (!drv || !drv->bdrv_co_format) {
         error_setg(errp, "Driver '%s' cannot format existing volumes", BlockdevDriver_str(options->driver));
         return false;

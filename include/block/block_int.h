@@ -8,7 +8,8 @@
  * Callbacks named _co_ run in a coroutine and may yield. Request callbacks run in the event loop of any thread, several
  * at once for one node; the others run on the main loop. Before block/io calls a request callback, it checks the range
  * against the length, aligns it to bl.request_alignment, splits it at bl.max_transfer, and makes sure that the node is
- * writable. Requests return 0 or -errno. block/io/driver.c asserts all of this.
+ * writable. Requests return 0 or -errno. block/io/driver.c asserts all of this, and block/graph/driver.c what holds for
+ * the others.
  *
  *     const BlockDriver bdrv_null_co = {
  *         .format_name = "null-co",

@@ -41,6 +41,7 @@ static struct {
     int status;
     int64_t pnum;
     BlockDriverState *file;
+    bool open_fails;        /* without an error */
 } fake;
 
 static int coroutine_fn fake_call(FakeOp op, int64_t offset, int64_t bytes, BdrvRequestFlags flags)
@@ -56,7 +57,7 @@ static int coroutine_fn fake_call(FakeOp op, int64_t offset, int64_t bytes, Bdrv
 static bool coroutine_fn fake_co_open(BlockDriverState *bs, Error **errp)
 {
     bs->filename = g_strdup("fake");
-    return true;
+    return !fake.open_fails;
 }
 
 static void coroutine_fn fake_co_close(BlockDriverState *bs)

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include "block/dirty-bitmap.h"
+#include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 #include "fake-driver.h"
 #include "qapi/qapi.h"
@@ -28,6 +29,7 @@ typedef enum Broken {
     BROKEN_STATUS_NO_FILE,
     BROKEN_STATUS_ITSELF,
     BROKEN_STATUS_FLAGS,
+    BROKEN_OPEN,
     BROKEN_NOT_IN_FLIGHT,
     BROKEN_RANGE,
     BROKEN_ALIGNMENT,
@@ -37,6 +39,10 @@ typedef enum Broken {
     BROKEN_WRITE_FLAGS,
     BROKEN_READ_ONLY,
     BROKEN_INACTIVE,
+    BROKEN_CLOSE,
+    BROKEN_REOPEN,
+    BROKEN_PERM,
+    BROKEN_THREAD,
     BROKEN__MAX,
 } Broken;
 
@@ -76,9 +82,19 @@ static void coroutine_fn break_as_driver(BlockBackend *blk, Broken what, uint8_t
     case BROKEN_STATUS_FLAGS:
         ask_status(blk, BDRV_BLOCK_EOF, 512);
         break;
+    case BROKEN_OPEN:
+        fake.open_fails = true;
+        fake_open_blk("driver=null-co");
+        break;
     default:
         break;
     }
+}
+
+static gpointer drain_elsewhere(gpointer bs)
+{
+    bdrv_driver_drain_begin(bs);
+    return NULL;
 }
 
 /* A caller that violates the contract. */
@@ -121,6 +137,18 @@ static void coroutine_fn break_as_caller(BlockBackend *blk, Broken what, uint8_t
         bs->inactive = true;
         bdrv_driver_pwrite_zeroes(bs, 0, 512, 0);
         break;
+    case BROKEN_CLOSE:
+        bdrv_driver_close(bs);
+        break;
+    case BROKEN_REOPEN:
+        bdrv_driver_reopen_end(&(BDRVReopenState){ .bs = bs, .prepared = true }, true);
+        break;
+    case BROKEN_PERM:
+        bdrv_driver_set_perm(bs, 0, BLK_PERM_ALL);
+        break;
+    case BROKEN_THREAD:
+        g_thread_join(g_thread_new("other", drain_elsewhere, bs));
+        break;
     default:
         break;
     }
@@ -159,7 +187,7 @@ static void test_boundary(void)
             g_test_trap_assert_passed();
         } else {
             g_test_trap_assert_failed();
-            g_test_trap_assert_stderr("*driver.c*Assertion*");
+            g_test_trap_assert_stderr(what == BROKEN_PERM ? "*lock.c*Assertion*" : "*driver.c*Assertion*");
         }
     }
 }
