@@ -88,7 +88,11 @@ static void volume_activity(void *opaque, const char *what, int64_t ns)
 {
     BlockCryptoIO *v = opaque;
 
-    job_set_activity(v->job, what, ns);
+    if (v->job) {
+        job_set_activity(v->job, what, ns);
+    } else if (v->bs) {
+        bdrv_set_opening_activity(v->bs, what, ns);
+    }
 }
 
 void block_crypto_io_reserve(BlockCryptoIO *v, uint64_t work)

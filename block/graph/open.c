@@ -23,6 +23,7 @@
 #define PROBE_BYTES 2048
 
 static bool opening_cancelled;
+static void (*opening_hook)(const char *what, int64_t ns);
 
 void bdrv_cancel_opening(void)
 {
@@ -40,6 +41,23 @@ bool bdrv_may_open(BlockDriverState *bs, Error **errp)
         error_setg(errp, "Operation was cancelled");
     }
     return !cancelled;
+}
+
+void bdrv_set_opening_hook(void (*hook)(const char *what, int64_t ns))
+{
+    opening_hook = hook;
+}
+
+void bdrv_set_opening_activity(BlockDriverState *bs, const char *what, int64_t ns)
+{
+    while (bs->opening_for) {
+        bs = bs->opening_for;
+    }
+    if (bs->opening_job) {
+        job_set_activity(bs->opening_job, what, ns);
+    } else if (opening_hook) {
+        opening_hook(what, ns);
+    }
 }
 
 /* Copies objects and arrays, so that they can be changed, and shares scalars. */

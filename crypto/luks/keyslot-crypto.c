@@ -81,7 +81,9 @@ static bool derive_key(const QCryptoLUKSIO *io, const LUKSAlgorithms *alg, const
         done = thread_pool_submit_co(THREAD_POOL_LONG, derive_slice, &d);
         uint64_t now = alg->kdf->done(d.state);
         luks_advance(io, (now - before) * ITERATION_WORK);
-        luks_set_activity(io, "Deriving the key", (double)d.spent_ns / now * (total - now));
+        if (!done) {
+            luks_set_activity(io, "Deriving the key", (double)d.spent_ns / now * (total - now));
+        }
         before = now;
     }
     luks_set_activity(io, NULL, 0);

@@ -60,6 +60,12 @@ void bdrv_cancel_opening(void);
 bool coroutine_fn bdrv_co_cancel_open(const char *node_name);
 
 /*
+ * For programs that show progress: have @hook called when something begins that makes opening a node take long (@what,
+ * a string literal, for about @ns), and with NULL when it is over. If a job opens the node, it gets the activity.
+ */
+void bdrv_set_opening_hook(void (*hook)(const char *what, int64_t ns));
+
+/*
  * Change options of nodes in use, which are found by node-name: of all of them or, with @errp, of none. These can
  * change: read-only, auto-read-only, force-share, cache, discard, detect-zeroes, the driver's mutable_opts, the child
  * of a filter, and the backing file of other nodes. All other options must be repeated unchanged.

@@ -270,6 +270,8 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
  * Drivers check this in the slow parts of opening.
  */
 bool bdrv_may_open(BlockDriverState *bs, Error **errp);
+/* Tell what makes the opening of @bs take long: see bdrv_set_opening_hook(). */
+void bdrv_set_opening_activity(BlockDriverState *bs, const char *what, int64_t ns);
 
 /*
  * Update the permissions of @bs and everything below according to what its parents request, and to what its driver's

@@ -141,6 +141,21 @@ def test_deriving_a_key_shows(tmp_path):
                                                   '--new-key-file', new, image))
 
 
+def test_opening_shows(tmp_path):
+    """A key that is derived to open an image: in words, for what it opens for begins at 0 % and goes on from there."""
+    image, pw = tmp_path / 'image', password_file(tmp_path, b'pw')
+    qemu_img('create', '-q', '-f', 'luks', '-o', 'iter-time=400', '--key-file', pw, image, '64k')
+    for argv in [['convert', image, tmp_path / 'target'], ['resize', image, '128k'],
+                 ['convert', '-n', '--target-image-opts', tmp_path / 'target', f'driver=luks,file.filename={image}'],
+                 ['convert', '-O', 'luks', '-o', 'iter-time=400', tmp_path / 'target', tmp_path / 'encrypted']]:
+        keys = [f'--{"new-" if image not in argv and argv[0] == "convert" else ""}key-file', pw]
+        lines = shown_on_terminal(argv[0], '-p', *keys, *argv[1:])
+        words = [line for line in lines if re.fullmatch(r'(    \(0\.00/100%\)  )?Deriving the key, about \d+ s', line)]
+        assert words and lines.index(words[-1]) < lines.index('    (100.00/100%)'), lines
+        steps = [float(step) for line in lines for step in re.findall(r'(\d+\.\d\d)/100%', line)]
+        assert steps == sorted(steps) and steps[0] == 0
+
+
 def test_programs_read_no_words(tmp_path):
     """What is no terminal gets percentages alone, as QEMU prints them."""
     argv = ['create', '-q', '-p', '-f', 'luks', '-o', 'iter-time=400', '--key-file', password_file(tmp_path, b'pw'),

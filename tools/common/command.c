@@ -16,6 +16,7 @@
 #include "tools/common/command.h"
 #include "tools/common/output.h"
 #include "tools/common/password.h"
+#include "tools/common/progress.h"
 #include "tools/common/terminal.h"
 
 /* getopt's own answers and ours must not meet: it returns '?' and ':' besides our keys. */
@@ -323,6 +324,9 @@ static void finish_parsing(ToolArgs *args)
         tool_args_fail(args, "'%s' expects %s", args->cmd->name ?: g_get_prgname(), args->cmd->args);
     } else if ((args->keyfile_offset || args->keyfile_size) && !args->key_file) {
         tool_args_fail(args, "--keyfile-offset and --keyfile-size go with --key-file");
+    }
+    if (args->progress && !args->quiet && !args->json) {
+        tool_progress_enable_words();
     }
     if (!args->stop && !args->defer_objects && !read_key_files(args, &err)) {
         error_report_err(g_steal_pointer(&err));

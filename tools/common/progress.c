@@ -7,18 +7,26 @@
 
 #include <signal.h>
 
+#include "block/block.h"
 #include "tools/common/progress.h"
 
 /* Draw again when it moved by this many percent. */
 #define MIN_STEP 0.01
 
+/* What takes long, in words for people at a terminal, and not for programs. */
+typedef struct Activity {
+    const char *what;           /* NULL: nothing */
+    int64_t end_ns;             /* when that is expected to be over; 0: not known */
+} Activity;
+
 static struct {
-    bool show;
-    bool on_terminal;           /* where people read what is going on, and not programs */
+    bool words;                 /* show what takes long */
+    bool percent_shown;
     double percent;
-    double drawn;
-    char *activity;             /* as it is drawn; NULL: none */
-    bool stale;                 /* what was drawn is another activity */
+    double drawn_percent;
+    Activity opening;           /* what the opening of an image takes long for */
+    Activity job;               /* what the job does */
+    char *drawn_words;          /* NULL: none */
     int drawn_width;
 } progress;
 
@@ -29,56 +37,78 @@ void tool_progress_note_signal(int sig)
     asked = 1;
 }
 
-static void draw(void)
+static char *activity_words(void)
 {
-    int width = printf("    (%3.2f/100%%)", progress.percent);
+    const Activity *a = progress.job.what ? &progress.job : &progress.opening;
+    int64_t ns = MAX(a->end_ns - qemu_clock_get_ns(), 1);
 
-    if (progress.on_terminal) {
-        width += printf("%s", progress.activity ?: "");
-        printf("%*s", MAX(progress.drawn_width - width, 0), "");
-        progress.drawn_width = width;
+    if (!progress.words || !a->what) {
+        return NULL;
     }
-    printf("\r");
+    return a->end_ns ? g_strdup_printf("%s, about %" PRId64 " s", a->what, DIV_ROUND_UP(ns, NANOSECONDS_PER_SECOND))
+                     : g_strdup(a->what);
+}
+
+/* Draw over what was drawn before. */
+static void draw(char *words)
+{
+    int width = progress.percent_shown ? printf("    (%3.2f/100%%)", progress.percent) : 0;
+
+    if (words) {
+        width += printf("%s%s", width ? "  " : "", words);
+    }
+    printf("%*s\r", MAX(progress.drawn_width - width, 0), "");
     fflush(stdout);
-    progress.drawn = progress.percent;
-    progress.stale = false;
+    g_free(progress.drawn_words);
+    progress.drawn_words = words;
+    progress.drawn_width = progress.words ? width : 0;
+    progress.drawn_percent = progress.percent;
+}
+
+static void draw_if_changed(void)
+{
+    g_autofree char *words = activity_words();
+
+    if ((progress.percent_shown && progress.percent >= progress.drawn_percent + MIN_STEP) ||
+        g_strcmp0(words, progress.drawn_words)) {
+        draw(g_steal_pointer(&words));
+    }
+}
+
+static void set_opening(const char *what, int64_t ns)
+{
+    progress.opening = (Activity){ what, ns ? qemu_clock_get_ns() + ns : 0 };
+    draw_if_changed();
+}
+
+void tool_progress_enable_words(void)
+{
+    progress.words = isatty(STDOUT_FILENO);
+    bdrv_set_opening_hook(set_opening);
 }
 
 void tool_progress_start(bool show)
 {
-    progress.show = show;
-    progress.on_terminal = isatty(STDOUT_FILENO);
-    progress.percent = 0;
-    progress.drawn_width = 0;
-    g_clear_pointer(&progress.activity, g_free);
+    progress.percent_shown = show;
+    progress.percent = progress.drawn_percent = 0;
     if (show) {
-        draw();
+        draw(activity_words());
     }
 }
 
-void tool_progress_set_activity(const char *what, int64_t remaining_ns)
+void tool_progress_set_activity(const char *what, int64_t end_ns)
 {
-    char *text = what ? g_strdup_printf("  %s", what) : NULL;
-
-    if (what && remaining_ns > 0) {
-        g_free(text);
-        text = g_strdup_printf("  %s, about %" PRId64 " s", what, DIV_ROUND_UP(remaining_ns, NANOSECONDS_PER_SECOND));
-    }
-    progress.stale |= progress.on_terminal && g_strcmp0(text, progress.activity);
-    g_free(progress.activity);
-    progress.activity = text;
+    progress.job = (Activity){ what, end_ns };
 }
 
 void tool_progress_set(uint64_t done, uint64_t total)
 {
     /* Work may turn out to be more than expected: that is no step back. */
     progress.percent = MAX(progress.percent, total ? 100.0 * MIN(done, total) / total : 0);
-    if (progress.show && (progress.stale || progress.percent >= progress.drawn + MIN_STEP)) {
-        draw();
-    }
+    draw_if_changed();
     if (asked) {
         asked = 0;
-        if (!progress.show) {
+        if (!progress.percent_shown) {
             fprintf(stderr, "    (%3.2f/100%%)\n", progress.percent);
         }
     }
@@ -86,8 +116,11 @@ void tool_progress_set(uint64_t done, uint64_t total)
 
 void tool_progress_end(void)
 {
-    if (progress.show) {
+    tool_progress_set_activity(NULL, 0);
+    draw_if_changed();
+    if (progress.percent_shown) {
         putchar('\n');
-        progress.show = false;
+        progress.percent_shown = false;
+        progress.drawn_width = 0;
     }
 }

@@ -19,13 +19,16 @@
 #include "block/job.h"
 
 void tool_progress_start(bool show);
+/*
+ * Progress is wanted (-p): on a terminal, say what takes long, even while an image is opened, or a job runs that does
+ * not show its percentage.
+ */
+void tool_progress_enable_words(void);
+
 /* Units are the caller's; a @total of 0 is not yet known. */
 void tool_progress_set(uint64_t done, uint64_t total);
-/*
- * @what is going on (NULL: nothing worth mentioning) takes about @remaining_ns more (0 or less: not known). It shows
- * with the next tool_progress_set().
- */
-void tool_progress_set_activity(const char *what, int64_t remaining_ns);
+/* @what is going on (NULL: nothing worth mentioning) until about @end_ns (0: not known). Shows with the next set(). */
+void tool_progress_set_activity(const char *what, int64_t end_ns);
 void tool_progress_end(void);
 
 /* The handler of SIGUSR1, from the start of the program on. */

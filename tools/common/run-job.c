@@ -60,7 +60,7 @@ static void watch_tick(void *opaque)
     const Job *job = watch->job;
     int64_t now = qemu_clock_get_ns();
 
-    tool_progress_set_activity(job->activity, job->activity_end_ns - now);
+    tool_progress_set_activity(job->activity, job->activity_end_ns);
     tool_progress_set(job->progress_current, job->progress_total);
     if (cancel_pending) {
         cancel_pending = 0;
@@ -98,7 +98,6 @@ bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bo
     ok = job_run_co(&tool_job->common, errp);
 
     aio_timer_free(watch.timer);
-    tool_progress_set_activity(NULL, 0);
     if (ok) {
         tool_progress_set(1, 1);
     }
