@@ -3,9 +3,8 @@
  *
  *     g_autoptr(json_object) val = qapi_parse_json(text, strlen(text), errp);
  *
- * The strings made here and by keyval_parse() and qapi_to_json() wipe their memory when json-c
- * frees them, since passwords pass this way; qapi_json_new_string() makes more of that kind.
- * json_object_deep_copy() cannot copy them.
+ * Strings created here, by keyval_parse() and by qapi_to_json() wipe their memory when json-c frees them, since they
+ * may be passwords; qapi_json_new_string() creates more of that kind. json_object_deep_copy() cannot copy them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,16 +24,15 @@ static inline void json_object_put_cleanup(struct json_object *obj)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_object_put_cleanup)
 
 /*
- * Parse exactly one value that is not null, as RFC 8259 has it, but for strings in single quotes,
- * which are QEMU's extension. Refused besides: duplicate keys, NUL in strings, integers that fit
- * neither int64_t nor uint64_t, values nested deeper than QAPI_MAX_DEPTH. The error says where in
- * @text (@len bytes) it is.
+ * Parse exactly one value that is not null, according to RFC 8259, plus strings in single quotes, which are QEMU's
+ * extension. Also refused: duplicate keys, NUL in strings, integers that fit neither int64_t nor uint64_t, values
+ * nested deeper than QAPI_MAX_DEPTH. The error gives the position in @text (@len bytes).
  */
 struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp);
 
 /*
- * JSON text of @obj, spaced as QEMU does it: {"a": [1, 2], "b": {}}; with @pretty, an element a line, four spaces a
- * level. What is not UTF-8, as file names may be, becomes U+FFFD. Free it with g_free().
+ * JSON text of @obj, spaced as in QEMU: {"a": [1, 2], "b": {}}; with @pretty, one element per line, four spaces per
+ * level. Anything that is not UTF-8, as in file names, becomes U+FFFD. Free it with g_free().
  */
 char *qapi_print_json(struct json_object *obj, bool pretty);
 

@@ -1,10 +1,9 @@
 /*
  * QAPI: typed structs from and to JSON values, driven by one schema
  *
- * The schema (qapi/ *.json) describes every option, object and result. The generator makes a C type
- * for each definition (qapi/qapi-types.h) and a constant table, its descriptor, named
- * qapi_type_NAME. The functions here walk such tables; there is no code per type. A JSON value is
- * json-c's struct json_object, where NULL stands for null.
+ * The schema (qapi/ *.json) describes every option, object and result. The generator creates a C type for each
+ * definition (qapi/qapi-types.h) and a constant table, its descriptor, named qapi_type_NAME. The functions here walk
+ * these tables; there is no code per type. A JSON value is json-c's struct json_object, with NULL for null.
  *
  *     g_autoptr(json_object) in = keyval_parse("driver=raw,file.driver=file,file.filename=x",
  *                                              NULL, NULL, errp);
@@ -33,7 +32,7 @@
  *   optional    a by-value member has a field has_NAME before it; a pointer is NULL where it is
  *               absent
  *
- * Objects own all they point to. They come from g_new0() (so may be built by hand) and go with
+ * Objects own everything they point to. They are allocated with g_new0() (so can be built by hand) and freed with
  * qapi_free_NAME() or g_autoptr(NAME), which wipes every string first, since some are secrets.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -51,7 +50,7 @@
 
 struct json_object;
 
-/* Values inside values: the bound for everything that is parsed. */
+/* Maximum nesting of values in everything that is parsed. */
 #define QAPI_MAX_DEPTH 64
 
 /* Which member of an alternate's u is set, after the type of the JSON value. */
@@ -101,7 +100,7 @@ typedef struct QAPIMember {
     bool optional;
     bool unsupported;  /* refused on input and left out of help */
     size_t offset;
-    int has_offset; /* of an optional member by value: its has_ field; -1 for others */
+    int has_offset; /* its has_ field, for an optional member by value; -1 for others */
 } QAPIMember;
 
 typedef struct QAPIEnumValue {
@@ -137,18 +136,15 @@ extern const QAPIType qapi_type_int64, qapi_type_uint8, qapi_type_uint16, qapi_t
 extern const QAPIType qapi_type_uint64, qapi_type_size, qapi_type_any;
 
 /*
- * Typed object from a JSON value. @type is a struct, union, alternate or list. @in stays the
- * caller's and is not changed. Everything in @in must be in the schema, and everything mandatory in
- * the schema in @in. Returns NULL with an error that names the member by its full path
- * ("file.filename").
+ * Create a typed object from a JSON value. @type is a struct, union, alternate or list. @in stays the caller's and is
+ * not changed. Everything in @in must be in the schema, and everything mandatory in the schema must be in @in. Returns
+ * NULL with an error that names the member by its full path ("file.filename").
  */
 void *qapi_from_json(const QAPIType *type, struct json_object *in, QAPIInputMode mode,
                      Error **errp);
 #define QAPI_FROM_JSON(T, in, mode, errp) ((T *)qapi_from_json(&qapi_type_##T, in, mode, errp))
 
-/*
- * JSON value from an object; members in the order of the schema. Release it with json_object_put().
- */
+/* Create a JSON value from an object, with members in the order of the schema. Release it with json_object_put(). */
 struct json_object *qapi_to_json(const QAPIType *type, const void *obj);
 #define QAPI_TO_JSON(T, obj) qapi_to_json(&qapi_type_##T, (const T *){ obj })
 
@@ -156,21 +152,16 @@ struct json_object *qapi_to_json(const QAPIType *type, const void *obj);
 void *qapi_clone(const QAPIType *type, const void *obj);
 #define QAPI_CLONE(T, obj) ((T *)qapi_clone(&qapi_type_##T, (const T *){ obj }))
 
-/*
- * Free an object and all it owns, strings wiped; NULL is ignored. The generated qapi_free_NAME()
- * call it.
- */
+/* Free an object and everything it owns, wiping strings; NULL is ignored. Called by the generated qapi_free_NAME(). */
 void qapi_free(const QAPIType *type, void *obj);
 
-/* Name of an enum's value, which must be in range. The generated NAME_str() call it. */
+/* Name of an enum's value, which must be in range. Called by the generated NAME_str(). */
 const char *qapi_enum_str(const QAPIType *type, int value);
 
-/*
- * Value for the name @str; @def where @str is NULL; -1 with an error where there is no such name.
- */
+/* Value of the name @str; @def if @str is NULL; -1 with an error if there is no such name. */
 int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp);
 
-/* Append @value to a list, which is made where @list is NULL; @list must be an lvalue. */
+/* Append @value to a list, which is created if @list is NULL; @list must be an lvalue. */
 #define QAPI_LIST_APPEND(list, value)                                                       \
     do {                                                                                    \
         if (!(list)) {                                                                      \
@@ -180,20 +171,16 @@ int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp
         (list)->items[(list)->n++] = (value);                                               \
     } while (0)
 
-/* Room for one item more than @n; for QAPI_LIST_APPEND(). */
+/* Make room for one item more than @n; for QAPI_LIST_APPEND(). */
 void *qapi_list_grow(void *items, size_t n, size_t item_size);
 
 /*
- * Print a struct's members as "  NAME=<TYPE>  - TEXT" lines, sorted by name, for -o help and the
- * like. Of a union the members that all branches share are printed, then what the discriminator can
- * be.
+ * Print a struct's members as "  NAME=<TYPE>  - TEXT" lines, sorted by name, for -o help and the like. For a union,
+ * print the members that all branches share, then the values of the discriminator.
  */
 void qapi_print_help(const QAPIType *type, FILE *out);
 
-/*
- * As qapi_print_help() for the branch @value of a union, or an error that lists the values there
- * are.
- */
+/* Like qapi_print_help() for the branch @value of a union, or an error that lists the valid values. */
 bool qapi_print_branch_help(const QAPIType *type, const char *value, FILE *out, Error **errp);
 
 #endif

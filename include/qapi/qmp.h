@@ -1,5 +1,5 @@
 /*
- * QMP's commands and events as the schema describes them, for whoever serves the protocol
+ * QMP's commands and events as described by the schema, for the implementation of the protocol
  *
  * A command's handler is written by hand after the prototype in qapi/qapi-commands.h:
  *
@@ -23,7 +23,7 @@ typedef struct QAPICommand {
     const QAPIType *arg;        /* what "arguments" holds; NULL: nothing */
     bool allow_oob;             /* may run while other commands do */
     /*
-     * Call the handler with @arg as qapi_from_json() made it. The value of "return", which may be NULL (null), or an
+     * Call the handler with @arg from qapi_from_json(). Returns the value of "return", which may be NULL (null), or an
      * error; @errp is not NULL.
      */
     struct json_object *coroutine_fn (*call)(const void *arg, Error **errp);
@@ -32,7 +32,10 @@ typedef struct QAPICommand {
 /* The text of the array that query-qmp-schema returns. */
 extern const char qmp_schema_json[];
 
-/* Where events go: @data, NULL where there is none, stays the caller's. Until this is set they are dropped. */
+/*
+ * Set the function that receives events. @data, which may be NULL, stays the caller's. Until this is set, events are
+ * dropped.
+ */
 void qapi_set_event_hook(void (*hook)(const char *name, struct json_object *data));
 
 /* For the generated functions. @type and @arg may be NULL: an event without data. */

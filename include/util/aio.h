@@ -1,8 +1,8 @@
 /*
- * AioContext: an event loop, of which a thread runs at most one
+ * AioContext: an event loop, at most one per thread
  *
- * The loop waits for file descriptors, timers and bottom halves (functions that other code, on any thread,
- * asks it to run). Coroutines wait in it through co_sleep_ns() and whatever calls aio_co_wake().
+ * The loop waits for file descriptors, timers and bottom halves (functions that other code, on any thread, asks it to
+ * run). Coroutines wait in it with co_sleep_ns() and everything that ends in aio_co_wake().
  *
  *     static void coroutine_fn work(void *opaque) { ... }
  *
@@ -24,13 +24,13 @@
 
 typedef void AioHandler(void *opaque);
 
-/* A loop of its own; NULL with @errp where there are no descriptors left. */
+/* Create an event loop; NULL with @errp if there are no descriptors left. */
 AioContext *aio_context_new(Error **errp);
 AioContext *aio_context_ref(AioContext *ctx);
 void aio_context_unref(AioContext *ctx);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AioContext, aio_context_unref)
 
-/* The loop of this thread: the one it runs, else the main loop, made on first use. */
+/* The loop of this thread: the one it runs, else the main loop, which is created on first use. */
 AioContext *qemu_get_current_aio_context(void);
 AioContext *qemu_get_aio_context(void);
 
@@ -49,16 +49,16 @@ void aio_set_fd_handler(AioContext *ctx, int fd, AioHandler *read, AioHandler *w
 /* Run @cb(@opaque) once in @ctx, soon, and not from within this call. From any thread. */
 void aio_bh_schedule_oneshot(AioContext *ctx, AioHandler *cb, void *opaque);
 
-/* Go on with @co in its own loop: at once if this is its thread and no coroutine runs, else soon. */
+/* Resume @co in its own loop: at once if this is its thread and no coroutine runs, else soon. */
 void aio_co_wake(Coroutine *co);
 
-/* As aio_co_wake(), but never at once. */
+/* Like aio_co_wake(), but never at once. */
 void aio_co_schedule(Coroutine *co);
 
-/* Let the loop see to others, then go on. */
+/* Let the loop run other handlers, then continue. */
 void coroutine_fn aio_co_yield(void);
 
-/* Begin @entry(@opaque) as a coroutine in @ctx, soon. From any thread. */
+/* Start @entry(@opaque) as a coroutine in @ctx, soon. From any thread. */
 void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 
 /*
@@ -69,8 +69,8 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 void coroutine_fn aio_co_run_in(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 
 /*
- * Requests to the kernel through the loop's io_uring, from a coroutine: what is made in one round of the loop is handed
- * over together, when the loop next waits.
+ * Requests to the kernel through the loop's io_uring, from a coroutine. Requests made in one iteration of the loop are
+ * submitted together, when the loop next waits.
  *
  *     static void prep_read(struct io_uring_sqe *sqe, void *opaque)
  *     {
@@ -85,18 +85,18 @@ struct io_uring_sqe;
 typedef void AioPrepSqe(struct io_uring_sqe *sqe, void *opaque);
 
 /*
- * Have a ring for this thread's loop: 0, or -errno where there can be none (the kernel lacks it, or it is forbidden, as
- * in many containers). Cheap after the first time.
+ * Set up a ring for this thread's loop: 0, or -errno if that is not possible (the kernel lacks it, or it is forbidden,
+ * as in many containers). Cheap after the first time.
  */
 int aio_setup_io_uring(void);
 
 /*
- * Make the request that @prep(@opaque) describes (all but its user data), and wait for it: its result, -errno where it
- * failed. Once @max_batch requests wait they are handed over at once; 0: as many as there are. Needs a ring.
+ * Submit the request that @prep(@opaque) describes (all but its user data), and wait for it. Returns its result, -errno
+ * if it failed. Once @max_batch requests are queued they are submitted at once; 0: no limit. Needs a ring.
  */
 int coroutine_fn aio_co_uring(AioPrepSqe *prep, void *opaque, unsigned max_batch);
 
-/* Lower @max_batch of all requests in @ctx; 0: do not. From any thread. */
+/* Set an upper limit for @max_batch of all requests in @ctx; 0: none. From any thread. */
 void aio_context_set_max_batch(AioContext *ctx, unsigned max_batch);
 
 /* Timers: one-shot, in CLOCK_MONOTONIC nanoseconds. Thread of the loop only. */
@@ -111,8 +111,8 @@ int64_t qemu_clock_get_ns(void);
 void coroutine_fn co_sleep_ns(int64_t ns);
 
 /*
- * A sleep that can be cut short: qemu_co_sleep_wake() ends it early, and does nothing where nobody sleeps. Both are on
- * one thread, or hold @lock (may be NULL), which is released during the sleep and held again on return.
+ * A sleep that can be ended early, by qemu_co_sleep_wake(), which does nothing if nobody sleeps. Both are on one
+ * thread, or hold @lock (may be NULL), which is released during the sleep and held again on return.
  */
 struct CoSleep {
     Coroutine *co;      /* the sleeper; whoever claims it resumes it. Atomic */

@@ -1,9 +1,9 @@
 /*
  * Coroutine: functions that can wait without blocking their thread
  *
- * A coroutine_fn may call qemu_coroutine_yield() or anything that does; its caller must be one, too. Whoever
- * holds the coroutine resumes it: on the same thread with qemu_coroutine_enter(), from any thread with
- * aio_co_wake(), which makes it go on in the event loop that it ran in.
+ * A coroutine_fn may call qemu_coroutine_yield() or anything that does; its caller must be one, too. The owner of the
+ * coroutine resumes it: on the same thread with qemu_coroutine_enter(), from any thread with aio_co_wake(), which makes
+ * it continue in its own event loop.
  *
  *     static void coroutine_fn hello(void *opaque)
  *     {
@@ -34,7 +34,7 @@ typedef struct AioContext AioContext;
 typedef struct CoSleep CoSleep;     /* util/aio.h */
 typedef void coroutine_fn CoroutineEntry(void *opaque);
 
-/* A coroutine that will run @entry(@opaque) when first entered; it frees itself when @entry returns. */
+/* Create a coroutine that runs @entry(@opaque) when first entered. It frees itself when @entry returns. */
 Coroutine *qemu_coroutine_create(CoroutineEntry *entry, void *opaque);
 
 /* Run @co on this thread until it yields or ends. Must not be running already. */
@@ -47,8 +47,8 @@ Coroutine *coroutine_fn qemu_coroutine_self(void);
 bool qemu_in_coroutine(void);
 
 /*
- * Cancelling. A coroutine that waits for what may never come, such as a writer for a pipe or a peer that answers, can
- * be told to give up. Whoever waits like that says how to end the wait:
+ * Cancelling. A coroutine that waits for something that may never come, such as a writer for a pipe or a peer that
+ * answers, can be told to give up. The code that waits like that provides a function that ends the wait:
  *
  *     if (qemu_co_cancel_begin(end_wait, &something)) {
  *         ...                                 // qemu_co_cancel() calls end_wait(&something)
@@ -57,15 +57,15 @@ bool qemu_in_coroutine(void);
  *     if (qemu_co_is_cancelled()) {
  *         error_setg(errp, "Operation was cancelled");
  *
- * It stays cancelled to its end. All of it is for the thread of the coroutine.
+ * A coroutine stays cancelled to its end. All functions are for the thread of the coroutine.
  */
 typedef void CoroutineCancelFunc(void *opaque);
 
-/* False where this coroutine was cancelled already. @func must not enter it at once: aio_co_schedule() does not. */
+/* False if this coroutine is cancelled already. @func must not enter it directly: aio_co_schedule() does not. */
 bool coroutine_fn qemu_co_cancel_begin(CoroutineCancelFunc *func, void *opaque);
 void coroutine_fn qemu_co_cancel_end(void);
 bool coroutine_mixed_fn qemu_co_is_cancelled(void);
-/* As qemu_co_cancel_begin(), where the wait is @sleep. */
+/* Like qemu_co_cancel_begin(), for a wait that is @sleep. */
 bool coroutine_fn qemu_co_cancel_begin_sleep(CoSleep *sleep);
 
 /* Cancel @co, which has not ended. Once is enough. */
@@ -83,8 +83,8 @@ bool qemu_co_is_abandoned(const Coroutine *co);
 AioContext *qemu_coroutine_get_aio_context(Coroutine *co);
 
 /*
- * CoQueue: coroutines that wait for a condition, woken in the order in which they came. All users are on
- * one thread, or hold the mutex that they pass to the wait.
+ * CoQueue: coroutines that wait for a condition, and are woken in order of arrival. All users are on one thread, or
+ * hold the mutex that they pass to the wait.
  */
 typedef struct CoWaiter CoWaiter;
 typedef struct CoQueue {
@@ -97,7 +97,7 @@ void qemu_co_queue_init(CoQueue *queue);
 /* Wait; @lock (may be NULL) is released while waiting and held again on return. */
 void coroutine_fn qemu_co_queue_wait(CoQueue *queue, GMutex *lock);
 
-/* Wake the first waiter, in its own event loop; false where none waits. */
+/* Wake the first waiter, in its own event loop; false if there is none. */
 bool qemu_co_queue_next(CoQueue *queue);
 void qemu_co_queue_restart_all(CoQueue *queue);
 bool qemu_co_queue_empty(const CoQueue *queue);
@@ -115,8 +115,8 @@ void qemu_co_mutex_cleanup(CoMutex *mutex);
 void coroutine_fn qemu_co_mutex_lock(CoMutex *mutex);
 
 /*
- * Lock @mutex, unless qemu_co_sleep_wake(@sleep) ends the wait for it: then return false, without the lock. As with
- * a sleep, waking does nothing before the wait has begun, so look first at what the waker would have told:
+ * Lock @mutex, unless qemu_co_sleep_wake(@sleep) ends the wait for it: then return false, without the lock. As with a
+ * sleep, waking does nothing before the wait has begun, so first check the condition that the waker sets:
  *
  *     while (!qemu_co_mutex_lock_wakeable(&s->lock, &job->sleep)) {
  *         if (!job_pause_point(job, errp)) {

@@ -1,8 +1,8 @@
 /*
  * Error: one error type for everything that sets something up
  *
- * A function that can fail for a reason worth telling takes "Error **errp" as its last parameter and
- * returns false or NULL on failure. Functions on the data path return -errno instead; none does both.
+ * A function that can fail for a reason worth reporting takes "Error **errp" as its last parameter and returns false or
+ * NULL on failure. Functions on the data path return -errno instead; none does both.
  *
  *     bool thing_open(Thing *t, const char *name, Error **errp)
  *     {
@@ -19,8 +19,8 @@
  *         error_report("%s", error_get_pretty(err));
  *     }
  *
- * The caller passes NULL to ignore the error, &error_fatal to exit(1) on it, &error_abort where failure is
- * a programming error, or the address of an Error * that is NULL.
+ * The caller passes NULL to ignore the error, &error_fatal to exit(1) on it, &error_abort if failure would be a
+ * programming error, or the address of an Error * that is NULL.
  *
  * A message is one line without a full stop. It names the node, option or field at fault. What the user
  * may do next is a hint (error_append_hint), printed on lines of its own; each ends with a newline.
@@ -34,10 +34,10 @@
 
 typedef struct Error Error;
 
-/* The "class" member of a QMP error; everything that clients need not tell apart is generic to them. */
+/* The "class" member of a QMP error; errors that clients need not distinguish are generic. */
 typedef enum ErrorClass {
     ERROR_CLASS_GENERIC_ERROR,
-    /* These are for programs alone, which know what may help. */
+    /* Only for programs, which know what may help. */
     ERROR_CLASS_NO_PASSWORD,        /* none was named */
     ERROR_CLASS_WRONG_PASSWORD,
     ERROR_CLASS_NOT_LUKS,           /* there is no LUKS header where one is expected */
@@ -53,18 +53,18 @@ extern Error *error_abort;
 void error_setg(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void error_set(Error **errp, ErrorClass cls, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
-/* As error_setg(), with ": " and the description of @os_errno (positive) appended. */
+/* Like error_setg(), with ": " and the description of @os_errno (positive) appended. */
 void error_setg_errno(Error **errp, int os_errno, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
 /* Move @local_err (may be NULL) to *@errp; frees it if @errp is NULL. Takes ownership of @local_err. */
 void error_propagate(Error **errp, Error *local_err);
 
-/* Put text in front of the message of *@errp, or add a hint to it. No-op where *@errp is not set. */
+/* Prepend text to the message of *@errp, or add a hint to it. No-op if *@errp is not set. */
 void error_prepend(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void error_append_hint(Error **errp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 const char *error_get_pretty(const Error *err);
-const char *error_get_hint(const Error *err);   /* NULL where there is none */
+const char *error_get_hint(const Error *err);   /* NULL if there is none */
 ErrorClass error_get_class(const Error *err);
 const char *error_get_class_name(const Error *err);
 Error *error_copy(const Error *err);
@@ -80,8 +80,8 @@ void error_report_err(Error *err);
 void error_set_progname(const char *name);
 
 /*
- * In a function that looks at *errp itself: makes errp point to a real variable even where the caller
- * passed NULL or &error_fatal, and hands the error on at scope end.
+ * For a function that reads *errp: makes errp point to a real variable even if the caller passed NULL or &error_fatal,
+ * and propagates the error at the end of the scope.
  */
 #define ERRP_GUARD()                                                            \
     g_auto(ErrorPropagator) errp_guard_ = { .errp = errp };                     \

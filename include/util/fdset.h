@@ -1,8 +1,8 @@
 /*
- * Sets of file descriptors that somebody else has opened for us
+ * Sets of file descriptors that another program has opened for us
  *
- * A set has a number and descriptors with different access modes. A file named /dev/fdset/N is opened with a copy of
- * the descriptor of set N that has the wanted mode.
+ * A set has a number, and descriptors with different access modes. A file named /dev/fdset/N is opened as a copy of the
+ * descriptor in set N that has the requested mode.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,19 +14,16 @@
 
 #include "util/error.h"
 
-/* Add @fd, which the set then owns, to set *@id; -1: to a new set, whose number is stored there. */
+/* Add @fd to set *@id, which then owns it; -1: to a new set, whose number is stored there. */
 void fdset_add(int64_t *id, int fd, const char *opaque);
 
-/* Close descriptor @fd of set @id, or all of them (@fd -1); false with @errp where there is no such thing. */
+/* Close descriptor @fd of set @id, or all of them (@fd -1); false with @errp if there is none. */
 bool fdset_remove(int64_t id, int64_t fd, Error **errp);
 
-/* Call @fn for every descriptor, those of one set after each other. */
+/* Call @fn for every descriptor, one set after the other. */
 void fdset_foreach(void (*fn)(int64_t id, int fd, const char *fd_opaque, void *opaque), void *opaque);
 
-/*
- * As open() without O_CREAT, for any path; those that name a set included. A new descriptor or -errno. From any
- * thread.
- */
+/* Like open() without O_CREAT, for any path, including those of sets. A new descriptor or -errno. From any thread. */
 int qemu_open(const char *path, int flags);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-/* A letter, then letters, digits, '-', '.' and '_', as QEMU has it. */
+/* A letter, then letters, digits, '-', '.' and '_', as in QEMU. */
 bool id_wellformed(const char *id);
 
 #endif

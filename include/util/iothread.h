@@ -6,8 +6,8 @@
  *     ...
  *     iothread_unref(t);
  *
- * Whoever has something running there holds a reference. The last unref waits for the thread to end, so it
- * comes from another thread; nothing may be left in the loop then.
+ * Every user of the thread holds a reference. The last unref waits for the thread to end, so it must be on another
+ * thread, and nothing may be left in the loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,13 +19,13 @@
 
 typedef struct IOThread IOThread;
 
-/* @name shows up in lists of threads. NULL with @errp where the system has no more threads. */
+/* Start a thread; @name is shown in lists of threads. NULL with @errp if the system has no more threads. */
 IOThread *iothread_new(const char *name, Error **errp);
 IOThread *iothread_ref(IOThread *iothread);
 void iothread_unref(IOThread *iothread);
-/* Whether anybody but the caller holds a reference. */
+/* Whether others than the caller hold a reference. */
 bool iothread_is_shared(const IOThread *iothread);
-/* As the kernel numbers it, in /proc say. */
+/* The kernel's number, as in /proc. */
 pid_t iothread_get_thread_id(const IOThread *iothread);
 AioContext *iothread_get_aio_context(const IOThread *iothread);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(IOThread, iothread_unref)

@@ -29,16 +29,16 @@ typedef enum ThreadPoolKind {
 int coroutine_mixed_fn thread_pool_submit_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *opaque);
 
 /*
- * Run @func on each of the @n items of @item_size bytes at @items, side by side. Returns when all have ended:
- * what the first in the array that did not return 0 returned. Where no thread can be started, one after the other.
+ * Run @func on each of the @n items of @item_size bytes at @items, in parallel. Returns when all have ended: the first
+ * result in the array that is not 0, or 0. If no thread can be started, one after the other.
  */
 int coroutine_fn thread_pool_map_co(ThreadPoolKind kind, ThreadPoolFunc *func, void *items, size_t item_size,
                                     unsigned n);
 
 /*
- * Run @func(@opaque) on a thread of its own, for what may take long and cannot be stopped, and return what it returns.
- * Or -ECANCELED, once the coroutine is cancelled (qemu_co_cancel()): @func then goes on, maybe while the program ends,
- * and @free(@opaque) follows it. Where no thread can be started, @func runs right here. It never returns -ECANCELED.
+ * Run @func(@opaque), which may take long and cannot be stopped, on a thread of its own, and return its result. Returns
+ * -ECANCELED if the coroutine is cancelled (qemu_co_cancel()): @func then continues, maybe while the program ends,
+ * followed by @free(@opaque). If no thread can be started, @func runs in this one. It never returns -ECANCELED.
  */
 int coroutine_fn thread_run_co_cancellable(ThreadPoolFunc *func, void *opaque, GDestroyNotify free);
 

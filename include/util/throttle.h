@@ -1,9 +1,9 @@
 /*
- * ThrottleState: limits on bytes and requests a second, kept by leaky buckets
+ * ThrottleState: limits on bytes and requests per second, implemented by leaky buckets
  *
- * There is a bucket each for bytes and for requests, of reads, of writes and of both together. A request fills those
- * that it concerns, and they leak at the rate that is allowed. A request may start while none of them is overfull: one
- * that is larger than a bucket starts, too, and the next ones wait for it.
+ * There are buckets for bytes and for requests: of reads, of writes, and of both together. A request fills its buckets,
+ * and they leak at the allowed rate. A request may start while none of its buckets is overfull: one that is larger than
+ * a bucket starts as well, and the next ones wait for it.
  *
  *     ThrottleConfig cfg;
  *
@@ -19,7 +19,7 @@
  *         // read
  *     }
  *
- * This is arithmetic alone: the caller says what time it is, waits, and locks.
+ * This is only arithmetic: the caller supplies the time, waits, and locks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,7 +31,7 @@
 
 #include "util/error.h"
 
-/* No limit is above this. */
+/* Maximum of all limits. */
 #define THROTTLE_VALUE_MAX INT64_C(1000000000000000)
 
 typedef enum ThrottleDirection {
@@ -52,11 +52,11 @@ typedef enum BucketType {
 } BucketType;
 
 /*
- * Limits of one bucket, in bytes or requests a second. At rest it takes @max * @burst_length at once, and where that
- * is longer than a second, at the rate @max; without @max, what is allowed in a tenth of a second.
+ * Limits of one bucket, in bytes or requests per second. An idle bucket accepts @max * @burst_length at once or, if the
+ * burst is longer than a second, at the rate @max; without @max, a tenth of a second's worth.
  */
 typedef struct ThrottleBucketConfig {
-    uint64_t avg;               /* in the long run; 0: no limit */
+    uint64_t avg;               /* average; 0: no limit */
     uint64_t max;               /* in bursts; 0: none */
     uint64_t burst_length;      /* seconds for which a burst may last; at least 1 */
 } ThrottleBucketConfig;
@@ -80,16 +80,16 @@ typedef struct ThrottleState {
 /* No limits. */
 void throttle_config_init(ThrottleConfig *cfg);
 
-/* Whether the limits fit together; false with an error that names one as QAPI does ("bps-read-max"). */
+/* Whether the limits are consistent; false with an error that names one as QAPI does ("bps-read-max"). */
 bool throttle_is_valid(const ThrottleConfig *cfg, Error **errp);
 
-/* Begin, or go on, with valid limits and empty buckets. */
+/* Start, or continue, with valid limits and empty buckets. */
 void throttle_config(ThrottleState *ts, const ThrottleConfig *cfg, int64_t now_ns);
 
-/* Nanoseconds until a request may start, if none starts before; 0: now. @now_ns never decreases. */
+/* Nanoseconds until a request may start, if no other starts before; 0: now. @now_ns never decreases. */
 int64_t throttle_compute_wait(ThrottleState *ts, ThrottleDirection direction, int64_t now_ns);
 
-/* A request of @bytes starts, which may or may not have waited. */
+/* Account for a request of @bytes that starts, with or without having waited. */
 void throttle_account(ThrottleState *ts, ThrottleDirection direction, int64_t bytes);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * Transaction: steps that all take effect, or none of them
+ * Transaction: steps that all take effect, or none
  *
- * A step is prepared first: it does what may fail, and what later steps have to see, and adds to the transaction how to
- * make that final and how to undo it. Once all steps are prepared the caller commits, which cannot fail, or aborts.
+ * A step is prepared first: it does everything that can fail or that later steps must see, and adds to the transaction
+ * how to make this final and how to undo it. Once all steps are prepared, the caller commits, which cannot fail, or
+ * aborts.
  *
  *     static void rename_abort(void *opaque)
  *     {
@@ -15,7 +16,7 @@
  *     bool ok = prepare_rename(a, "x", tran, errp) && prepare_rename(b, "y", tran, errp);
  *     tran_finalize(tran, ok);
  *
- * A transaction belongs to one thread. Its callbacks may wait only where the steps say that they do.
+ * A transaction belongs to one thread. Its callbacks may wait only if the steps say so.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +27,7 @@
 
 typedef struct Transaction Transaction;
 
-/* What becomes of a step. Each is optional. */
+/* How a step ends. Each is optional. */
 typedef struct TransactionActionDrv {
     void (*abort)(void *opaque);    /* undo it; the newest step is undone first */
     void (*commit)(void *opaque);   /* make it final; the oldest step first */
@@ -35,10 +36,10 @@ typedef struct TransactionActionDrv {
 
 Transaction *tran_new(void);
 
-/* Add a step that has been prepared. @opaque is the step's until clean. */
+/* Add a step that has been prepared. It owns @opaque until clean. */
 void tran_add(Transaction *tran, const TransactionActionDrv *drv, void *opaque);
 
-/* Commit where @commit, else abort; either frees @tran. */
+/* Commit if @commit, else abort; either way free @tran. */
 void tran_finalize(Transaction *tran, bool commit);
 
 #endif
