@@ -110,24 +110,24 @@ static ChardevAddArg *chardev_convert(struct json_object *options, Error **errp)
 
 static const char *const option_help[CHARDEV_BACKEND_KIND__MAX] = {
     [CHARDEV_BACKEND_KIND_FILE] =
-        "  path=<str>                - name of the file to write to; required\n"
-        "  append=<bool (on/off)>    - keep what the file holds (default: off)\n"
-        "  input-path=<str>          - name of the file to read from (default: nothing is read)\n",
+        "  path=<str>                - file to write to; required\n"
+        "  append=<bool (on/off)>    - append to the file instead of truncating it (default: off)\n"
+        "  input-path=<str>          - file to read from (default: none)\n",
     [CHARDEV_BACKEND_KIND_SOCKET] =
         "  path=<str>                - a unix socket\n"
-        "  abstract=<bool (on/off)>  - the path is a name in Linux' abstract name space (default: off)\n"
-        "  tight=<bool (on/off)>     - the abstract name ends with the path's last byte (default: on)\n"
-        "  host=<str>, port=<str>    - TCP, where there is no path (default for host: every address)\n"
-        "  to=<num>                  - listen on the first free port from port to this one\n"
-        "  ipv4=, ipv6=<bool>        - which of them to use (default: both)\n"
-        "  fd=<num>                  - a socket that was inherited\n"
+        "  abstract=<bool (on/off)>  - the path is a name in the abstract namespace (default: off)\n"
+        "  tight=<bool (on/off)>     - do not pad the abstract name with NUL (default: on)\n"
+        "  host=<str>, port=<str>    - TCP, if there is no path (default for host: all addresses)\n"
+        "  to=<num>                  - listen on the first free port from port up to this one\n"
+        "  ipv4=, ipv6=<bool>        - IP version to use (default: both)\n"
+        "  fd=<num>                  - an inherited socket\n"
         "  server=<bool (on/off)>    - listen instead of connecting (default: off)\n"
-        "  wait=<bool (on/off)>      - do not start before the first client has come (default: on)\n"
-        "  reconnect-ms=<num>        - as a client, connect again so long after the connection was lost\n"
-        "  tls-creds=<str>           - ID of TLS credentials; the peer must use TLS (default: no TLS)\n"
+        "  wait=<bool (on/off)>      - wait for a client before starting (default: on)\n"
+        "  reconnect-ms=<num>        - as a client, delay in milliseconds before reconnecting\n"
+        "  tls-creds=<str>           - ID of TLS credentials, which require TLS (default: no TLS)\n"
         "  tls-authz=<str>           - ID of an authorization object that decides which clients may connect\n",
     [CHARDEV_BACKEND_KIND_STDIO] =
-        "  signal=<bool (on/off)>    - let the terminal's keys send signals (default: on)\n",
+        "  signal=<bool (on/off)>    - let keys of the terminal, such as Ctrl-C, send signals (default: on)\n",
 };
 
 bool chardev_is_help(const char *arg)

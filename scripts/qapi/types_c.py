@@ -3,6 +3,8 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import re
+
 from common import c_string
 from schema import Alternate, Array, Enum, Object
 from types_h import has_flag
@@ -22,13 +24,18 @@ def c_bool(value):
     return 'true' if value else 'false'
 
 
+def _c_doc(text):
+    """Help does not mark the names of members as @NAME."""
+    return c_string(re.sub(r'(?<![\w-])@(?=\w)', '', text))
+
+
 def _table(ctype, name, rows):
     return [f'static const {ctype} {name}[] = {{'] + [f'    {{ {row} }},' for row in rows] + ['};', '']
 
 
 def _descriptor(type_, kind, fields):
     name = type_.c_name
-    doc = c_string(type_.doc.text) if type_.doc else 'NULL'
+    doc = _c_doc(type_.doc.text) if type_.doc else 'NULL'
     lines = [f'const QAPIType qapi_type_{name} = {{', f'    .name = {c_string(type_.name)},', f'    .doc = {doc},',
              f'    .kind = QAPI_KIND_{kind},', f'    .size = sizeof({name}),']
     return lines + [f'    .{field},' for field in fields] + ['};']
@@ -36,7 +43,7 @@ def _descriptor(type_, kind, fields):
 
 def _enum(enum):
     table = 'values_' + enum.c_name
-    rows = [f'{c_string(v.name)}, {c_string(v.doc)}, {c_bool(v.unsupported)}' for v in enum.values]
+    rows = [f'{c_string(v.name)}, {_c_doc(v.doc)}, {c_bool(v.unsupported)}' for v in enum.values]
     return _table('QAPIEnumValue', table, rows) + _descriptor(
         enum, 'ENUM', [f'values = {table}', f'n_values = G_N_ELEMENTS({table})'])
 
@@ -48,7 +55,7 @@ def _object(obj):
         rows = []
         for m in obj.members:
             has = f'offsetof({name}, has_{m.c_name})' if has_flag(m) else '-1'
-            rows.append(f'{c_string(m.name)}, {c_string(m.doc)},\n      &qapi_type_{m.type.c_name}, '
+            rows.append(f'{c_string(m.name)}, {_c_doc(m.doc)},\n      &qapi_type_{m.type.c_name}, '
                         f'{c_bool(m.optional)}, {c_bool(m.unsupported)}, offsetof({name}, {m.c_name}), {has}')
         lines += _table('QAPIMember', 'members_' + name, rows)
         fields += [f'members = members_{name}', f'n_members = G_N_ELEMENTS(members_{name})']

@@ -317,8 +317,8 @@ static void test_help(void)
     g_assert_nonnull(strstr(text, "    secret_keyring          - "));
     g_assert_nonnull(strstr(text, "\n  addr.type=<str>: "));
     g_assert_nonnull(strstr(text, "\n  addr.path=<str>           - "));
-    g_assert_nonnull(strstr(text, "replaced when listening; with addr.type=unix;\n"
-                                  "                              required\n"));
+    g_assert_nonnull(strstr(text, "listening replaces a stale\n"
+                                  "                              one; with addr.type=unix; required\n"));
     g_assert_null(strstr(text, "vduse"));
 }
 

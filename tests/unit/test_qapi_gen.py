@@ -21,7 +21,7 @@ import types_h
 from common import SchemaError, c_enum_const, c_name, camel_to_upper
 from schema import Schema
 
-COLOR = "##\n# @Color:\n#\n# A colour.\n#\n# @red: like blood\n#\n# @sky-blue: like\n#     the sky\n##\n" \
+COLOR = "##\n# @Color:\n#\n# A colour.\n#\n# @red: like blood\n#\n# @sky-blue: not\n#     @red\n##\n" \
         "{ 'enum': 'Color', 'data': [ 'red', 'sky-blue' ] }\n"
 
 
@@ -81,7 +81,7 @@ class GoodTest(GeneratorTest):
         self.assertIn('struct BaseList {\n    size_t n;\n    Base **items;\n};', header)
         self.assertIn('static inline Base *qapi_Leaf_base(const Leaf *obj)', header)
         tables = types_c.generate(schema)
-        self.assertIn('{ "sky-blue", "like the sky", false }', tables)
+        self.assertIn('{ "sky-blue", "not red", false }', tables)
         self.assertIn('{ COLOR_RED, &qapi_type_Leaf }', tables)
 
     def test_commands_and_events(self):
