@@ -8,39 +8,39 @@
 #include "block/copy.h"
 
 #define DEFAULT_CHUNK_BYTES (2 * MiB)
-/* Taken at once where it is zero: progress is seen in between. */
+/* Maximum size of a piece of zeroes, so that progress shows. */
 #define ZERO_BYTES (256 * MiB)
-/* How long to wait before what failed is tried again. */
+/* Delay before retrying a failed request. */
 #define RETRY_NS (100 * SCALE_MS)
 
 struct BlockCopy {
     BlockCopyOptions o;
-    int64_t unit;               /* bytes: pieces begin and end at multiples of it in the target, the last at the end */
+    int64_t unit;               /* alignment of pieces in the target, bytes; the last may end anywhere */
 
-    /* of the main loop: */
-    Job *job;                   /* that block_copy_co_run() works for */
-    CoMutex turn;               /* over choosing a piece */
-    int64_t next;               /* where to look for one */
-    int64_t status_start;       /* the block status that was last asked for: */
+    /* main loop only: */
+    Job *job;                   /* of block_copy_co_run() */
+    CoMutex turn;               /* to choose a piece */
+    int64_t next;               /* where to look for the next one */
+    int64_t status_start;       /* cached block status: */
     int64_t status_end;
     bool status_zero;
-    int64_t unpaid_bytes;       /* chosen since the speed limit was last asked */
-    bool retry;                 /* something failed, and is to be tried again */
-    unsigned running;           /* workers */
+    int64_t unpaid_bytes;       /* chosen since the last job_throttle() */
+    bool retry;                 /* a request failed: delay the next piece */
+    unsigned running;           /* number of workers */
     CoQueue finished;
-    Error *err;                 /* the first; workers end when it is set */
+    Error *err;                 /* the first one; ends all workers */
 
     GMutex lock;
     GQueue ranges;              /* of BlockCopyRange, in order of arrival; under lock */
-    int64_t copying_bytes;      /* in those that are copies; under lock */
-    int64_t copied_bytes;       /* that the job's progress does not yet show; under lock */
+    int64_t copying_bytes;      /* in ranges with is_copy; under lock */
+    int64_t copied_bytes;       /* not in the job's progress yet; under lock */
 };
 
-/* What a worker copies next. */
+/* What a worker copies in one go. */
 typedef struct Piece {
     BlockCopyRange range;
-    bool zero;                  /* the source is, there */
-    bool as_zeroes;             /* and so it is written */
+    bool zero;                  /* the source reads as zeroes */
+    bool as_zeroes;             /* write it with a write-zeroes request, or not at all */
 } Piece;
 
 BlockCopy *block_copy_new(const BlockCopyOptions *options)
@@ -72,7 +72,7 @@ void block_copy_free(BlockCopy *c)
     }
 }
 
-/* Whether zeroes can be left out, or made without writing them. */
+/* Whether zeroes can be skipped, or written with write-zeroes requests. */
 static bool makes_zeroes(const BlockCopy *c)
 {
     return c->o.write_zeroes && c->o.target &&
@@ -80,10 +80,10 @@ static bool makes_zeroes(const BlockCopy *c)
 }
 
 /*
- * Ranges. As with requests of a node, one that comes later waits for those that it overlaps, which never wait for it.
+ * Ranges. As with requests of a node, a range waits for earlier ones that overlap it, and never for later ones.
  */
 
-/* The first range up to @before (NULL: of all) that overlaps. Under lock. */
+/* First overlapping range that was queued before @before (NULL: any). Under lock. */
 static BlockCopyRange *find_range(const BlockCopy *c, int64_t offset, int64_t bytes, bool copies_only,
                                   const GList *before)
 {
@@ -112,7 +112,7 @@ static void coroutine_fn take_range(BlockCopy *c, BlockCopyRange *range, int64_t
     }
 }
 
-/* Let others have what is not in [@offset, @offset + @bytes). Under lock. */
+/* Release all but [@offset, @offset + @bytes). Under lock. */
 static void shrink_range(BlockCopyRange *range, int64_t offset, int64_t bytes)
 {
     range->copy->copying_bytes -= range->is_copy ? range->bytes - bytes : 0;
@@ -142,7 +142,7 @@ void block_copy_range_end(BlockCopyRange *range)
     drop_range(range);
 }
 
-/* The end of a copy, of which @bytes count as progress. */
+/* Release the range of a copy, and count @bytes as progress. */
 static void end_copy(BlockCopyRange *range, bool ok, int64_t bytes)
 {
     BlockCopy *c = range->copy;
@@ -156,8 +156,8 @@ static void end_copy(BlockCopyRange *range, bool ok, int64_t bytes)
 }
 
 /*
- * Take something dirty of a range that consists of whole granules, preferably at @hint or behind it. Its bits are clear
- * then. False: nothing is dirty, nor is anything being copied that could be again, should that fail.
+ * Lock something dirty in a range of whole granules, preferably at or after @hint, and clear its bits. False: nothing
+ * is dirty, and no copy is in flight that could fail and make it dirty again.
  */
 static bool coroutine_fn claim_dirty(BlockCopy *c, BlockCopyRange *range, int64_t offset, int64_t bytes, int64_t hint)
 {
@@ -170,7 +170,7 @@ static bool coroutine_fn claim_dirty(BlockCopy *c, BlockCopyRange *range, int64_
         if (bdrv_dirty_bitmap_next_dirty_area(bitmap, MAX(hint, offset), end, max, &start, &n) ||
             bdrv_dirty_bitmap_next_dirty_area(bitmap, offset, end, max, &start, &n)) {
             take_range(c, range, start, n, true);
-            /* Whoever had it before may have copied it: what is clean now must not be copied again. */
+            /* An earlier holder may have copied some of it meanwhile. */
             if (bdrv_dirty_bitmap_next_dirty_area(bitmap, start, start + n, n, &start, &n)) {
                 shrink_range(range, start, n);
                 bdrv_reset_dirty_bitmap(bitmap, start, n);
@@ -185,9 +185,9 @@ static bool coroutine_fn claim_dirty(BlockCopy *c, BlockCopyRange *range, int64_
     }
 }
 
-/* Choosing what to copy next */
+/* Choosing pieces */
 
-/* @end, or the end of the unit that it is in. */
+/* Round @end up to a whole unit. */
 static int64_t round_end(const BlockCopy *c, int64_t end)
 {
     int64_t in_unit = (c->o.target_offset + end) % c->unit;
@@ -195,7 +195,7 @@ static int64_t round_end(const BlockCopy *c, int64_t end)
     return in_unit ? end + MIN(c->unit - in_unit, c->o.bytes - end) : end;
 }
 
-/* How many of @bytes from @offset on are alike, @zero or not, in whole units. In doubt they are data. */
+/* Length in whole units, up to @bytes, that is all zeroes or all data. Data if in doubt. */
 static int64_t coroutine_fn query_status(BlockCopy *c, int64_t offset, int64_t bytes, bool *zero)
 {
     int64_t n, end;
@@ -213,7 +213,7 @@ static int64_t coroutine_fn query_status(BlockCopy *c, int64_t offset, int64_t b
     return MIN(round_end(c, MAX(end, offset + 1)) - offset, bytes);
 }
 
-/* The same, where it was asked for before. With a bitmap, what was zero may have been written to since. */
+/* Cached query_status(). With a bitmap, zeroes are not cached: they may have been overwritten. */
 static int64_t coroutine_fn get_status(BlockCopy *c, int64_t offset, int64_t bytes, bool *zero)
 {
     if (offset < c->status_start || offset >= c->status_end || (c->status_zero && c->o.bitmap)) {
@@ -224,7 +224,7 @@ static int64_t coroutine_fn get_status(BlockCopy *c, int64_t offset, int64_t byt
     return MIN(c->status_end - offset, bytes);
 }
 
-/* False: there is nothing left. */
+/* False: nothing is left. */
 static bool coroutine_fn choose_piece(BlockCopy *c, Piece *piece)
 {
     int64_t offset = c->next, bytes = c->o.bytes - offset, n;
@@ -264,7 +264,7 @@ static bool check_failed(BlockCopy *c, Error *err)
     return c->err;
 }
 
-/* Wait for a turn, as the speed limit wants, and while the job is paused; false: there is nothing left to do. */
+/* Choose a piece, after waiting for the speed limit and for the end of a pause. False: nothing is left to do. */
 static bool coroutine_fn next_piece(BlockCopy *c, Piece *piece)
 {
     Error *err = NULL;
@@ -299,8 +299,7 @@ static int coroutine_fn read_chunk(BlockCopy *c, int64_t offset, int64_t bytes, 
 }
 
 /*
- * How many bytes from the start of @buf are alike, zeroes or not, in units of @unit that start at multiples of it in
- * the target.
+ * Length of the initial run of @buf that is all zeroes or all data, in units aligned to @unit in the target.
  */
 static int64_t find_run(const uint8_t *buf, int64_t offset, int64_t bytes, int64_t unit, bool *zero)
 {
@@ -347,7 +346,7 @@ static int coroutine_fn write_chunk(BlockCopy *c, int64_t offset, int64_t bytes,
                                        : block_copy_co_write(c, offset, bytes, buf);
 }
 
-/* End the copy, or have it tried again. */
+/* End the copy, or arrange a retry. */
 static void handle_error(BlockCopy *c, bool is_read, int64_t offset, int ret)
 {
     BlockdevOnError policy = is_read ? c->o.on_source_error : c->o.on_target_error;
@@ -363,7 +362,7 @@ static void handle_error(BlockCopy *c, bool is_read, int64_t offset, int ret)
                      c->o.target_offset + offset);
 }
 
-/* @zero: nothing has to be read. @buf NULL: nor written as data. */
+/* @zero: skip the read. @buf NULL: use a write-zeroes request. */
 static bool coroutine_fn copy_chunk(BlockCopy *c, int64_t offset, int64_t bytes, bool zero, void *buf)
 {
     int ret = 0;
@@ -398,7 +397,7 @@ static void update_progress(BlockCopy *c)
     if (c->o.bitmap) {
         job_progress_set_remaining(c->job, bdrv_get_dirty_count(c->o.bitmap) + copying);
     } else if (c->job && c->job->progress_current > c->job->progress_total) {
-        /* There was more than block status said. */
+        /* There was more data than block status said. */
         job_progress_set_remaining(c->job, 0);
     }
 }
@@ -432,7 +431,7 @@ bool coroutine_fn block_copy_co_run(BlockCopy *c, Job *job, Error **errp)
     c->job = job;
     c->next = c->status_start = c->status_end = 0;
     update_progress(c);
-    /* More would find nothing to do. */
+    /* More workers would have nothing to do. */
     c->running = MIN(MAX(DIV_ROUND_UP(c->o.bytes, c->o.chunk_bytes), 1), c->o.workers);
     for (unsigned n = c->running; n > 0; n--) {
         qemu_coroutine_enter(qemu_coroutine_create(copy_worker, c));

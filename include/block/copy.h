@@ -1,9 +1,9 @@
 /*
  * BlockCopy: copying the data of one volume to another, both of which may be in use
  *
- * The engine of all who copy: qemu-img convert and dd, mirror, backup. Several coroutines each take a piece of work,
- * read it, and write it. Where block status says that there are zeroes, nothing is read; what is zero becomes a hole
- * where the target can have one. The speed limit of the job is kept to, and each coroutine pauses with it.
+ * The engine behind qemu-img convert and dd, mirror and backup. Several worker coroutines each take a piece, read it
+ * and write it. Pieces that block status reports as zero are not read, and become holes if the target has them. Workers
+ * respect the speed limit of the job, and pause with it.
  *
  * A whole volume:
  *
@@ -18,8 +18,8 @@
  *     }
  *     block_copy_free(copy);
  *
- * What a dirty bitmap says, while others write to the source. block_copy_co_run() returns when nothing is dirty, so a
- * mirror calls it again and again:
+ * The dirty parts of a source that others write to meanwhile. block_copy_co_run() returns when nothing is dirty, so a
+ * mirror calls it repeatedly:
  *
  *     BlockCopy *copy = block_copy_new(&(BlockCopyOptions){
  *         .source = source, .target = target, .bytes = blk_getlength(source), .bitmap = bitmap, .workers = 16,
@@ -29,22 +29,22 @@
  *         job_sleep_ns(job, 100 * SCALE_MS);
  *     }
  *
- * A filter above the source keeps its writers and the engine apart. One that has each write go to both volumes (mirror
- * with copy-mode=write-blocking) keeps the range to itself:
+ * A filter above the source synchronises its writers with the engine. If it sends each write to both volumes (mirror
+ * with copy-mode=write-blocking), it locks the range:
  *
  *     block_copy_co_range_begin(copy, &range, offset, bytes);     // waits for copies of overlapping ranges
  *     ...write to the source, and to the target...
  *     block_copy_range_end(&range);
  *
- * One that saves what is about to be overwritten (backup; its bitmap is disabled, so that writes do not count) has it
- * copied first:
+ * If it saves old data before each write (backup, whose bitmap is disabled so that writes do not mark it), it has the
+ * engine copy the range first:
  *
- *     ret = block_copy_co_range(copy, offset, bytes);     // returns once none of it has still to be copied
+ *     ret = block_copy_co_range(copy, offset, bytes);     // returns when no dirty part is left
  *     if (ret == 0) {
  *         ...write to the source...
  *     }
  *
- * A BlockCopy is made and freed, and works, on the main loop; the functions for filters may be called from any.
+ * A BlockCopy is created, runs, and is freed on the main loop; the functions for filters may be called from any thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -57,37 +57,37 @@
 
 typedef struct BlockCopy BlockCopy;
 
-/* What a caller does in its own way. Offsets count from the start of the copy. */
+/* Callbacks that replace parts of the engine. Offsets count from the start of the copy. */
 typedef struct BlockCopyOps {
-    /* Write @bytes from @buf, which it may change; NULL: zeroes. 0 or -errno. Optional: block_copy_co_write(). */
+    /* Write @bytes from @buf, which it may modify; NULL: zeroes. 0 or -errno. Default: block_copy_co_write(). */
     int coroutine_fn (*write)(void *opaque, int64_t offset, int64_t bytes, void *buf);
-    /* A read failed with @ret. True: go on as if it had not, with what is in @buf now. Optional: never. */
+    /* A read failed with @ret. True: carry on with what is in @buf now. Default: false. */
     bool coroutine_fn (*recover)(void *opaque, int64_t offset, int64_t bytes, void *buf, int ret);
 } BlockCopyOps;
 
 typedef struct BlockCopyOptions {
-    BlockBackend *source;       /* it and @target stay for as long as the BlockCopy */
-    BlockBackend *target;       /* NULL: only where ops->write sees to all */
+    BlockBackend *source;       /* both must outlive the BlockCopy */
+    BlockBackend *target;       /* may be NULL if there is ops->write */
     int64_t source_offset;
     int64_t target_offset;
-    int64_t bytes;              /* within both */
+    int64_t bytes;              /* of the copy, within both volumes */
 
     /*
-     * What of it is to be copied: its bits are cleared as that is done. It has as many bytes, and both offsets are 0.
-     * NULL: all, once, from start to end.
+     * Marks what to copy; bits are cleared as it is copied. Its length is @bytes, and both offsets are 0.
+     * NULL: copy everything once, from start to end.
      */
     BdrvDirtyBitmap *bitmap;
 
-    unsigned workers;           /* pieces at once, at least 1 */
-    int64_t chunk_bytes;        /* that one request reads or writes; 0: 2 MiB */
-    bool write_zeroes;          /* zeroes are written as such where the target can do that, and not as data */
-    int64_t sparse_bytes;       /* with that: so many zeroes in a row, in what was read, are taken as such; 0: none */
-    bool target_is_zero;        /* with that: already, so zeroes need not be written. Without a bitmap only */
+    unsigned workers;           /* pieces in flight, at least 1 */
+    int64_t chunk_bytes;        /* bytes per request; 0: 2 MiB */
+    bool write_zeroes;          /* use write-zeroes requests if the target supports them */
+    int64_t sparse_bytes;       /* then also for runs of at least this many zeroes in data that was read; 0: never */
+    bool target_is_zero;        /* then skip zeroes altogether; without a bitmap only */
     BdrvRequestFlags read_flags;
     BdrvRequestFlags write_flags;   /* the engine adds BDRV_REQ_OWN_BUFFER */
     BdrvRequestFlags zero_flags;    /* BDRV_REQ_MAY_UNMAP: holes will do */
 
-    /* What is done where requests fail, once ops->recover has had its turn; to try again needs a bitmap. */
+    /* Policy for failed requests that ops->recover did not handle. Retrying needs a bitmap. */
     BlockdevOnError on_source_error;
     BlockdevOnError on_target_error;
 
@@ -96,44 +96,44 @@ typedef struct BlockCopyOptions {
 } BlockCopyOptions;
 
 BlockCopy *block_copy_new(const BlockCopyOptions *options);
-/* Nobody uses it any more. NULL is allowed. */
+/* No range may be in use. NULL is ignored. */
 void block_copy_free(BlockCopy *copy);
 
 /*
- * How many bytes block_copy_co_run() will count as copied: those of data, and zeroes that have to be written out. As
- * block status has it now; without a bitmap. False with @errp: the job was cancelled.
+ * Number of bytes that block_copy_co_run() will count as copied: data, and zeroes that have to be written as data,
+ * according to the present block status. Without a bitmap only. False with @errp: the job was cancelled.
  */
 bool coroutine_fn block_copy_co_estimate(BlockCopy *copy, Job *job, int64_t *bytes, Error **errp);
 
 /*
- * Copy, and return when all was copied, or with a bitmap, when there is nothing dirty and nothing under way. False with
- * @errp: requests failed, or the job was cancelled; then nothing is under way, either.
- * Adds to the progress of @job (may be NULL); with a bitmap it also sets what remains.
+ * Copy everything; with a bitmap, until nothing is dirty or in flight. False with @errp: requests failed or the job
+ * was cancelled; nothing is in flight then, either. Adds to the progress of @job, which may be NULL; with a bitmap,
+ * sets what remains, too.
  */
 bool coroutine_fn block_copy_co_run(BlockCopy *copy, Job *job, Error **errp);
 
-/* What ops->write takes the place of: to the target, with zeroes as the options say. @buf NULL: zeroes. */
+/* Default of ops->write: write to the target, with zeroes as the options say. @buf NULL: zeroes. */
 int coroutine_fn block_copy_co_write(BlockCopy *copy, int64_t offset, int64_t bytes, void *buf);
 
 /*
- * See that nothing of the range has to be copied any more: copy what is dirty, and wait for what others are copying.
- * 0 or -errno, with nothing lost: it is still dirty. Needs a bitmap. Any thread.
+ * Copy the dirty parts of a range, and wait for copies in flight there. 0, or -errno: what was not copied is still
+ * dirty. Needs a bitmap. Any thread.
  */
 int coroutine_fn block_copy_co_range(BlockCopy *copy, int64_t offset, int64_t bytes);
 
-/* A range that somebody has to himself. The fields are the engine's. */
+/* A locked range. The fields are internal. */
 typedef struct BlockCopyRange {
     BlockCopy *copy;
     int64_t offset;
     int64_t bytes;
-    bool is_copy;               /* the engine copies it */
+    bool is_copy;               /* locked by the engine */
     GList link;
     CoQueue waiters;
 } BlockCopyRange;
 
 /*
- * Keep the engine, and others who call this, out of a range. Who came first has it first; ranges must not be taken
- * while holding another. Any thread.
+ * Lock a range against the engine and other callers, first come, first served. A caller may hold only one at a time.
+ * Any thread.
  */
 void coroutine_fn block_copy_co_range_begin(BlockCopy *copy, BlockCopyRange *range, int64_t offset, int64_t bytes);
 void block_copy_range_end(BlockCopyRange *range);

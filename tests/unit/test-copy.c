@@ -1,5 +1,5 @@
 /*
- * BlockCopy: contents, holes, errors, cancel, pause, speed, ranges, and copying what others are writing to
+ * BlockCopy: contents, holes, errors, cancel, pause, speed, ranges, and a source that others write to
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #define SIZE (4 * MiB)
 #define GRANULE 65536
 
-/* Two volumes, and what copies one to the other. */
+/* Two volumes, and a copy from one to the other. */
 typedef struct Setup {
     BlockBackend *source;
     BlockBackend *target;
@@ -36,7 +36,7 @@ static BlockBackend *coroutine_fn open_blk(int64_t bytes)
     return blk_co_new_open("test", NULL, options, 0, BLK_PERM_ALL, BLK_PERM_ALL, &error_abort);
 }
 
-/* Blocks of random bytes, and of zeroes. */
+/* Random blocks and zero blocks. */
 static void fill(uint8_t *data, int64_t bytes)
 {
     for (int64_t n, offset = 0; offset < bytes; offset += n) {
@@ -68,7 +68,7 @@ static bool coroutine_fn copy_job_run(Job *job, Error **errp)
     return block_copy_co_run(container_of(job, CopyJob, common)->copy, job, errp);
 }
 
-/* Fills in the volumes. */
+/* Sets the volumes in @options. */
 static void setup_copy(Setup *s, BlockCopyOptions options)
 {
     static const JobDriver driver = {
@@ -83,7 +83,7 @@ static void setup_copy(Setup *s, BlockCopyOptions options)
     s->job = job_ref(&cj->common);
 }
 
-/* With a bitmap in which all is dirty. */
+/* The same with a bitmap, all of it dirty. */
 static void setup_bitmap_copy(Setup *s, int64_t granularity, BlockCopyOptions options)
 {
     s->bitmap = bdrv_create_dirty_bitmap(blk_bs(s->source), granularity, NULL, &error_abort);
@@ -151,7 +151,7 @@ static void coroutine_fn whole_entry(void *opaque)
 
     g_assert_cmpmem(s.target_data, SIZE, expected, SIZE);
     if (!o->source_offset && o->write_zeroes) {
-        /* What is known to be zero is not read; all else is, once. */
+        /* Known zeroes are not read; everything else is, once. */
         g_assert_cmpint(s.source_state->bytes_read, ==, total);
     }
     g_assert_cmpint(s.target_state->bytes_zeroed > 0, ==, o->write_zeroes && o->bytes);
@@ -205,7 +205,7 @@ static void test_zero_target(void)
     aio_context_run(zero_target_entry, NULL);
 }
 
-/* Callers that write by themselves, and know what to do where a read fails. */
+/* Callbacks that write, and recover from failed reads. */
 
 typedef struct Sink {
     uint8_t *data;
@@ -255,7 +255,7 @@ static void test_ops(void)
     aio_context_run(ops_entry, NULL);
 }
 
-/* What goes wrong, and how a job is stopped */
+/* Errors, and stopping a job */
 
 static void coroutine_fn error_entry(void *opaque)
 {
@@ -319,7 +319,7 @@ static void test_retry(void)
     aio_context_run(retry_entry, GINT_TO_POINTER(BLOCKDEV_ON_ERROR_STOP));
 }
 
-/* Reported at once: what was not copied is still dirty. */
+/* An error is reported at once; what was not copied is still dirty. */
 static void coroutine_fn report_entry(void *opaque)
 {
     int64_t start, bytes, missing = 0;
@@ -349,7 +349,7 @@ static void test_report(void)
     aio_context_run(report_entry, NULL);
 }
 
-/* Paused by its user, then cancelled, or done. */
+/* Paused, then cancelled or completed. */
 static void coroutine_fn pause_entry(void *opaque)
 {
     bool cancel = opaque;
@@ -390,7 +390,7 @@ static void test_pause(void)
     aio_context_run(pause_entry, (void *)true);
 }
 
-/* Many workers together keep to the limit; a pause gets through to those that wait for it, and so does its end. */
+/* Workers share the speed limit. Pausing and resuming reach workers that wait for it. */
 static void coroutine_fn speed_entry(void *opaque)
 {
     int64_t start_ns = qemu_clock_get_ns();
@@ -430,7 +430,7 @@ typedef struct RangeUser {
     int64_t bytes;
     char name;
     GString *order;
-    bool *release;      /* who has the range waits for this */
+    bool *release;      /* the holder of the range waits for this */
     int *pending;
 } RangeUser;
 
@@ -457,7 +457,7 @@ static void coroutine_fn ranges_entry(void *opaque)
 
     setup_init(&s, SIZE);
     setup_bitmap_copy(&s, GRANULE, (BlockCopyOptions){ .workers = 4 });
-    /* b waits for a, c for b although only that is between it and a, d for nobody. */
+    /* b waits for a; c for b, although it does not overlap a; d for none. */
     RangeUser users[] = {
         { s.copy, 0, 1000, 'a', order, &release[0], &pending },
         { s.copy, 900, 1000, 'b', order, &release[1], &pending },
@@ -469,7 +469,7 @@ static void coroutine_fn ranges_entry(void *opaque)
     }
     g_assert_cmpstr(order->str, ==, "ad");
 
-    /* Nothing is copied that somebody has. */
+    /* Locked ranges are not copied. */
     job_start(s.job);
     co_sleep_ns(5 * SCALE_MS);
     g_assert_cmpint(s.target_data[0] + s.target_data[3000], ==, 2 * 0x55);
@@ -496,7 +496,7 @@ static void test_ranges(void)
     aio_context_run(ranges_entry, NULL);
 }
 
-/* While the engine waits for a range, whoever has it sees to it that it need not be copied. */
+/* While the engine waits for a range, its holder cleans it. */
 static void coroutine_fn cleaned_entry(void *opaque)
 {
     BlockCopyRange range;
@@ -507,7 +507,7 @@ static void coroutine_fn cleaned_entry(void *opaque)
     block_copy_co_range_begin(s.copy, &range, GRANULE, GRANULE);
     job_start(s.job);
     co_sleep_ns(5 * SCALE_MS);
-    /* So a mirror does where a write went to both volumes. */
+    /* As a mirror does after writing to both volumes. */
     bdrv_reset_dirty_bitmap(s.bitmap, GRANULE, GRANULE);
     block_copy_range_end(&range);
     wait_for(s.job, JOB_STATUS_CONCLUDED);
@@ -523,7 +523,7 @@ static void test_cleaned(void)
     aio_context_run(cleaned_entry, NULL);
 }
 
-/* What becomes dirty while the last pieces are copied: it is seen, read anew, and all workers take part. */
+/* Data that becomes dirty during the last pieces is read again, by all workers. */
 static void coroutine_fn late_entry(void *opaque)
 {
     int most_busy = 0;
@@ -565,9 +565,9 @@ static void test_late(void)
 #define WRITES 700
 
 typedef enum Mode {
-    BACKGROUND,         /* writes are found in the bitmap afterwards */
+    BACKGROUND,         /* the bitmap collects writes */
     WRITE_BLOCKING,     /* writers write to both volumes */
-    BEFORE_WRITE,       /* writers have saved what they overwrite */
+    BEFORE_WRITE,       /* writers save what they overwrite */
 } Mode;
 
 typedef struct Writers {
@@ -603,12 +603,12 @@ static void coroutine_fn writer_entry(void *opaque)
 
         memset(buf, g_rand_boolean(rand) ? g_rand_int(rand) : 0, bytes);
         write_once(w, g_rand_int_range(rand, 0, SIZE - bytes), bytes, buf);
-        co_sleep_ns(SCALE_MS / 20);     /* let it be seen that nothing is dirty, now and then */
+        co_sleep_ns(SCALE_MS / 20);     /* leave the bitmap clean now and then */
     }
     g_atomic_int_add(&w->running, -1);
 }
 
-/* Run it until the threads have done their writes, and once more. */
+/* Run the copy until the threads are done, and once more. */
 static void coroutine_fn copy_under_load(Writers *w)
 {
     int runs = 0;
@@ -670,7 +670,7 @@ static void test_load(gconstpointer opaque)
     }
 }
 
-/* A range that cannot be saved stays to be copied, and can be saved later. */
+/* A range that could not be saved stays dirty, and can be saved later. */
 static void coroutine_fn before_write_error_entry(void *opaque)
 {
     const int64_t size = 1000000, last = ROUND_DOWN(size, GRANULE);
@@ -691,7 +691,7 @@ static void coroutine_fn before_write_error_entry(void *opaque)
     g_assert_cmpint(s.target_data[2 * GRANULE], ==, 0x55);
     g_assert_cmpmem(s.target_data + last, size - last, s.source_data + last, size - last);
 
-    /* What was saved is not copied again. */
+    /* Saved data is not copied again. */
     g_autofree uint8_t *before = g_memdup2(s.source_data, size);
     memset(s.source_data, 0x77, 2 * GRANULE);
     g_assert_cmpint(block_copy_co_range(s.copy, 0, 2 * GRANULE), ==, 0);
