@@ -39,7 +39,8 @@ static void print_text(const char *text, int width, FILE *out)
         text_print_wrapped(out, text, TEXT_COLUMN + 3, TEXT_COLUMN + 3, "");
     } else {
         fprintf(out, " -");
-        text_print_wrapped(out, text, width + 2, TEXT_COLUMN + 3, "");
+        /* Beyond the indentation, or there would be no space before the first word. */
+        text_print_wrapped(out, text, MAX(width + 2, TEXT_COLUMN + 4), TEXT_COLUMN + 3, "");
     }
 }
 

@@ -319,6 +319,7 @@ static void test_help(void)
     g_assert_nonnull(strstr(text, "\n  addr.path=<str>           - "));
     g_assert_nonnull(strstr(text, "listening replaces a stale\n"
                                   "                              one; with addr.type=unix; required\n"));
+    g_assert_nonnull(strstr(text, "  addr.mptcp=<bool (on/off)> - use Multipath TCP"));
     g_assert_null(strstr(text, "vduse"));
 }
 
