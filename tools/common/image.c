@@ -235,14 +235,21 @@ static BlockBackend *coroutine_fn take_plain(const ToolImage *image, BlockBacken
     return NULL;
 }
 
+static BlockBackend *coroutine_fn open_metadata(const ToolImage *image, Error **errp)
+{
+    ToolImage keyless = *image;
+
+    keyless.key_secret = NULL;
+    return open_image(&keyless, BDRV_O_NO_IO, image->perm, errp);
+}
+
 /* Look at it without its key first, for all else that may be wrong, and whether there is one. */
 static BlockBackend *coroutine_fn look_and_open(const ToolImage *image, Error **errp)
 {
-    ToolImage look = *image, with_password = *image;
+    ToolImage with_password = *image;
     int depth;
 
-    look.key_secret = NULL;
-    BlockBackend *blk = open_image(&look, BDRV_O_NO_IO, image->perm, errp);
+    BlockBackend *blk = open_metadata(image, errp);
     BlockDriverState *luks = blk ? find_luks(blk_bs(blk), &depth) : NULL;
     if (!luks) {
         return blk ? take_plain(image, blk, errp) : NULL;
@@ -287,13 +294,24 @@ void tool_image_append_hint(const ToolImage *image, Error **errp)
     }
 }
 
-BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
+static BlockBackend *coroutine_fn open_with_hint(BlockBackend *coroutine_fn (*open)(const ToolImage *, Error **),
+                                                 const ToolImage *image, Error **errp)
 {
     ERRP_GUARD();
-    BlockBackend *blk = open_with_password(image, errp);
+    BlockBackend *blk = open(image, errp);
 
     if (!blk && !image->typed_command) {
         tool_image_append_hint(image, errp);
     }
     return blk;
+}
+
+BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
+{
+    return open_with_hint(open_with_password, image, errp);
+}
+
+BlockBackend *coroutine_fn tool_image_open_metadata(const ToolImage *image, Error **errp)
+{
+    return open_with_hint(open_metadata, image, errp);
 }

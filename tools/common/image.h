@@ -55,6 +55,12 @@ typedef struct ToolImage {
  */
 BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp);
 
+/*
+ * Open the metadata of @image, which takes no password. A command with several images looks at all of them like this
+ * before a person is asked for the password of one. NULL with @errp.
+ */
+BlockBackend *coroutine_fn tool_image_open_metadata(const ToolImage *image, Error **errp);
+
 /* What may help against an error about @image, where its class tells; tool_image_open() has done so. */
 void tool_image_append_hint(const ToolImage *image, Error **errp);
 

@@ -7,6 +7,7 @@
 
 #include "tools/common/image.h"
 #include "tools/common/progress.h"
+#include "tools/common/terminal.h"
 #include "tools/img/commands.h"
 
 #define BUFFER_BYTES (2 * MiB)
@@ -153,8 +154,9 @@ static int coroutine_fn compare(Compare *cmp)
     return ret;
 }
 
+/* @metadata: that alone, which needs no password */
 static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char *format, const char *header,
-                                   Error **errp)
+                                   bool metadata, Error **errp)
 {
     ToolImage image = {
         .name = side->name,
@@ -169,21 +171,29 @@ static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char 
         .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
     };
 
-    side->blk = tool_image_open(&image, errp);
+    side->blk = metadata ? tool_image_open_metadata(&image, errp) : tool_image_open(&image, errp);
     if (!side->blk) {
         return false;
     }
     side->length = blk_getlength(side->blk);
-    side->buf = qemu_blockalign(blk_bs(side->blk), BUFFER_BYTES);
     return true;
 }
 
-static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, const char *format2, Error **errp)
+static void coroutine_fn close_sides(Compare *cmp)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(cmp->sides); i++) {
+        blk_co_unref(cmp->sides[i].blk);
+        cmp->sides[i].blk = NULL;
+    }
+}
+
+static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, const char *format2, bool metadata,
+                                    Error **errp)
 {
     Side *sides = cmp->sides;
 
-    if (!open_side(&sides[0], args, args->format, args->header, errp) ||
-        !open_side(&sides[1], args, format2, NULL, errp)) {
+    if (!open_side(&sides[0], args, args->format, args->header, metadata, errp) ||
+        !open_side(&sides[1], args, format2, NULL, metadata, errp)) {
         return false;
     }
     if (args->key_secret && !tool_image_is_encrypted(sides[0].blk) && !tool_image_is_encrypted(sides[1].blk)) {
@@ -191,6 +201,15 @@ static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, const ch
         return false;
     }
     return true;
+}
+
+/* Before a person is asked for a password, everything else has to be right. */
+static bool coroutine_fn check_sides(Compare *cmp, const ToolArgs *args, const char *format2, Error **errp)
+{
+    bool ok = !tool_can_prompt() || open_sides(cmp, args, format2, true, errp);
+
+    close_sides(cmp);
+    return ok;
 }
 
 static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char **argv)
@@ -214,7 +233,10 @@ static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char *
     cmp.quiet = args.quiet;
     cmp.sides[0].name = args.positional[0];
     cmp.sides[1].name = args.positional[1];
-    if (open_sides(&cmp, &args, format2, &err)) {
+    if (check_sides(&cmp, &args, format2, &err) && open_sides(&cmp, &args, format2, false, &err)) {
+        for (size_t i = 0; i < G_N_ELEMENTS(cmp.sides); i++) {
+            cmp.sides[i].buf = qemu_blockalign(blk_bs(cmp.sides[i].blk), BUFFER_BYTES);
+        }
         tool_progress_start(args.progress && !args.quiet);
         ret = compare(&cmp);
         tool_progress_end();
@@ -223,8 +245,8 @@ static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char *
     }
     for (size_t i = 0; i < G_N_ELEMENTS(cmp.sides); i++) {
         qemu_vfree(cmp.sides[i].buf);
-        blk_co_unref(cmp.sides[i].blk);
     }
+    close_sides(&cmp);
     return ret;
 }
 

@@ -7,6 +7,7 @@
 
 #include "tools/common/image.h"
 #include "tools/common/output.h"
+#include "tools/common/terminal.h"
 #include "tools/img/commands.h"
 #include "tools/img/copy-target.h"
 #include "tools/img/new-image.h"
@@ -141,7 +142,8 @@ static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
            (!args->source_cache || tool_parse_cache_mode(args->source_cache, NULL, &writethrough, errp));
 }
 
-static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const char *name, Error **errp)
+/* Open a source, or only its metadata, which need no password. */
+static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const char *name, bool metadata, Error **errp)
 {
     ToolImage image = {
         .name = name,
@@ -155,7 +157,7 @@ static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const ch
         .perm = BLK_PERM_CONSISTENT_READ,
         .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
     };
-    ImgSegment source = { .blk = tool_image_open(&image, errp) };
+    ImgSegment source = { .blk = metadata ? tool_image_open_metadata(&image, errp) : tool_image_open(&image, errp) };
 
     if (!source.blk) {
         return false;
@@ -181,13 +183,10 @@ static bool any_encrypted(const Convert *cv)
     return false;
 }
 
-static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp)
+static bool coroutine_fn open_sources(Convert *cv, const ToolArgs *args, bool metadata, Error **errp)
 {
-    if (!check_options(cv, args, errp)) {
-        return false;
-    }
     for (int i = 0; i < args->n_positional - 1; i++) {
-        if (!open_source(cv, args, args->positional[i], errp)) {
+        if (!open_source(cv, args, args->positional[i], metadata, errp)) {
             return false;
         }
     }
@@ -196,6 +195,19 @@ static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp
         error_append_hint(errp, "The password of the target comes from --new-key-file\n");
         return false;
     }
+    return true;
+}
+
+static void coroutine_fn close_sources(Convert *cv)
+{
+    for (guint i = 0; i < cv->sources->len; i++) {
+        blk_co_unref(g_array_index(cv->sources, ImgSegment, i).blk);
+    }
+    g_array_set_size(cv->sources, 0);
+}
+
+static void set_target(Convert *cv, const ToolArgs *args)
+{
     cv->target.filename = args->positional[args->n_positional - 1];
     cv->target.key_secret = args->new_key_secret;
     cv->target.cache = args->cache ? args->cache : "unsafe";
@@ -205,14 +217,40 @@ static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp
     if (!cv->target.image_opts) {
         cv->target.format = args->target_format ?: "raw";
     }
+}
+
+/* Copy the open sources; or @check only, for which their metadata are enough. */
+static bool coroutine_fn copy_to_target(Convert *cv, const ToolArgs *args, bool check, Error **errp)
+{
     if (cv->no_create) {
-        return img_copy_to_existing(&cv->copy, &cv->target, errp);
+        return (check ? img_copy_check_existing(&cv->copy, &cv->target, errp)
+                      : img_copy_to_existing(&cv->copy, &cv->target, errp));
     }
     g_autofree char *options = new_image_inherit_options(cv->target.format, blk_bs(cv->copy.segments[0].blk),
                                                          args->options);
 
     cv->target.options = options;
-    return img_copy_to_new(&cv->copy, &cv->target, errp);
+    return (check ? img_copy_check_new(&cv->copy, &cv->target, errp)
+                  : img_copy_to_new(&cv->copy, &cv->target, errp));
+}
+
+/* Before a person is asked for a password, everything else has to be right. */
+static bool coroutine_fn check_images(Convert *cv, const ToolArgs *args, Error **errp)
+{
+    bool ok = open_sources(cv, args, true, errp) && copy_to_target(cv, args, true, errp);
+
+    close_sources(cv);
+    return ok;
+}
+
+static bool coroutine_fn convert(Convert *cv, const ToolArgs *args, Error **errp)
+{
+    if (!check_options(cv, args, errp)) {
+        return false;
+    }
+    set_target(cv, args);
+    return (!tool_can_prompt() || check_images(cv, args, errp)) && open_sources(cv, args, false, errp) &&
+           copy_to_target(cv, args, false, errp);
 }
 
 static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char **argv)
@@ -234,9 +272,7 @@ static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char *
     }
     cv.sources = g_array_new(FALSE, FALSE, sizeof(ImgSegment));
     ok = ok && convert(&cv, &args, &err);
-    for (guint i = 0; i < cv.sources->len; i++) {
-        blk_co_unref(g_array_index(cv.sources, ImgSegment, i).blk);
-    }
+    close_sources(&cv);
     g_array_unref(cv.sources);
     if (!ok) {
         error_report_err(err);

@@ -5,8 +5,6 @@
  */
 #include "util/osdep.h"
 
-#include <sys/stat.h>
-
 #include "tools/common/image.h"
 #include "tools/common/progress.h"
 #include "tools/img/copy-target.h"
@@ -30,8 +28,9 @@ static bool is_encrypted(BlockDriverState *bs)
     return bs;
 }
 
-/* Open copy->target, which must have room. */
-static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target, const char *key_secret, Error **errp)
+/* Open copy->target, which must have room; or only its metadata, which need no password. */
+static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target, const char *key_secret,
+                                     bool metadata, Error **errp)
 {
     ToolImage image = {
         .name = target->filename,
@@ -49,7 +48,7 @@ static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target,
     if (target->cache && !tool_parse_cache_mode(target->cache, NULL, &copy->writethrough, errp)) {
         return false;
     }
-    copy->target = tool_image_open(&image, errp);
+    copy->target = metadata ? tool_image_open_metadata(&image, errp) : tool_image_open(&image, errp);
     if (!copy->target) {
         return false;
     }
@@ -79,79 +78,99 @@ static bool coroutine_fn open_and_copy(Job *job, void *opaque, Error **errp)
 {
     NewTarget *n = opaque;
 
-    return open_target(n->copy, n->target, n->key_secret, errp) && img_copy_run(job, n->copy, errp);
+    return open_target(n->copy, n->target, n->key_secret, false, errp) && img_copy_run(job, n->copy, errp);
 }
 
-static bool same_file(int fd1, int fd2)
-{
-    struct stat a, b;
-
-    return fstat(fd1, &a) == 0 && fstat(fd2, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-static bool coroutine_fn copy_to_stream(ImgCopy *copy, const ImgCopyTarget *target, int fd, Error **errp)
+static bool check_stream(const ImgCopyTarget *target, Error **errp)
 {
     if (target->format && !g_str_equal(target->format, "raw")) {
         error_setg(errp, "'%s' can only be written from start to end, which format '%s' does not allow",
                    target->filename, target->format);
         return false;
     }
-    if (target->progress && same_file(fd, STDOUT_FILENO)) {
+    if (target->progress && img_stream_is_stdout(target->filename)) {
         error_setg(errp, "The image goes to standard output, and progress (-p) would, too");
         return false;
     }
-    copy->stream_fd = fd;
-    copy->out_of_order = false;
-    return run(copy, target, errp);
-}
-
-/* Whether the target is a stream, and copying to that went well. */
-static bool coroutine_fn try_stream(ImgCopy *copy, const ImgCopyTarget *target, bool *ok, Error **errp)
-{
-    Error *err = NULL;
-    g_auto_fd int fd = target->image_opts ? -1 : img_stream_open(target->filename, &err);
-
-    if (err) {
-        error_propagate(errp, err);
-        *ok = false;
-        return true;
-    }
-    if (fd < 0) {
-        return false;
-    }
-    *ok = copy_to_stream(copy, target, fd, errp);
     return true;
 }
 
-bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+static bool is_stream(const ImgCopyTarget *target)
 {
-    g_auto(NewImage) image = {
+    return !target->image_opts && img_is_stream(target->filename);
+}
+
+static bool coroutine_fn copy_to_stream(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    g_auto_fd int fd = check_stream(target, errp) ? img_stream_open(target->filename, errp) : -1;
+
+    copy->stream_fd = fd;
+    copy->out_of_order = false;
+    return fd >= 0 && run(copy, target, errp);
+}
+
+static NewImage new_image_for(const ImgCopy *copy, const ImgCopyTarget *target)
+{
+    return (NewImage){
         .filename = target->filename, .format = target->format, .bytes = img_copy_length(copy), .has_bytes = true,
         .overwrite = true,      /* is what the command is for */
         .quiet = copy->quiet,
         .key_secret = target->key_secret,
         .key_option = "--new-key-file FILE",
     };
-    bool ok;
+}
 
-    if (try_stream(copy, target, &ok, errp)) {
-        return ok;
+static bool parse_new_image(NewImage *image, const ImgCopyTarget *target, Error **errp)
+{
+    if (!new_image_parse(image, target->options, errp)) {
+        return false;
     }
-    ok = new_image_parse(&image, target->options, errp);
-    if (ok && new_image_is_detached(&image)) {
+    if (new_image_is_detached(image)) {
         error_setg(errp, "A header without a payload cannot be copied into");
         error_append_hint(errp, "Make header and payload with '%s create', then use -n "
                           "--target-image-opts driver=luks,file.filename=PAYLOAD,header.filename=HEADER\n",
                           g_get_prgname());
         return false;
     }
-    if (!ok || !new_image_prepare(&image, errp) || !new_image_create(&image, false, errp)) {
-        error_prepend(errp, "%s: error while converting %s: ", target->filename, target->format);
+    return true;
+}
+
+static void prepend_target(const ImgCopyTarget *target, Error **errp)
+{
+    error_prepend(errp, "%s: error while converting %s: ", target->filename, target->format);
+}
+
+bool coroutine_fn img_copy_check_new(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    ERRP_GUARD();
+    g_auto(NewImage) image = new_image_for(copy, target);
+
+    if (is_stream(target)) {
+        return check_stream(target, errp);
+    }
+    if (!parse_new_image(&image, target, errp) || !new_image_check(&image, errp)) {
+        prepend_target(target, errp);
+        return false;
+    }
+    return true;
+}
+
+bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    ERRP_GUARD();
+    g_auto(NewImage) image = new_image_for(copy, target);
+
+    if (is_stream(target)) {
+        return copy_to_stream(copy, target, errp);
+    }
+    if (!parse_new_image(&image, target, errp) || !new_image_prepare(&image, errp) ||
+        !new_image_create(&image, false, errp)) {
+        prepend_target(target, errp);
         return false;
     }
     copy->target_is_zero = !new_image_key_secret(&image) && !new_image_is_device(&image);
     NewTarget new_target = { .copy = copy, .target = target, .key_secret = new_image_key_secret(&image) };
-    ok = tool_run_job(COPY_JOB_TYPE, open_and_copy, &new_target, target->progress, errp);
+    bool ok = tool_run_job(COPY_JOB_TYPE, open_and_copy, &new_target, target->progress, errp);
     blk_co_unref(copy->target);
     if (!ok) {
         new_image_remove(&image);
@@ -159,14 +178,24 @@ bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Er
     return ok;
 }
 
+bool coroutine_fn img_copy_check_existing(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+{
+    ImgCopy look = *copy;
+
+    if (is_stream(target)) {
+        return check_stream(target, errp);
+    }
+    bool ok = open_target(&look, target, NULL, true, errp);
+    blk_co_unref(look.target);
+    return ok;
+}
+
 bool coroutine_fn img_copy_to_existing(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
 {
-    bool ok;
-
-    if (try_stream(copy, target, &ok, errp)) {
-        return ok;
+    if (is_stream(target)) {
+        return copy_to_stream(copy, target, errp);
     }
-    ok = open_target(copy, target, target->key_secret, errp) && run(copy, target, errp);
+    bool ok = open_target(copy, target, target->key_secret, false, errp) && run(copy, target, errp);
     blk_co_unref(copy->target);
     return ok;
 }

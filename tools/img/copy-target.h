@@ -19,6 +19,13 @@ typedef struct ImgCopyTarget {
 } ImgCopyTarget;
 
 /*
+ * Check a target for img_copy_to_new() or img_copy_to_existing(): everything but its password. Nothing is written.
+ * False with @errp.
+ */
+bool coroutine_fn img_copy_check_new(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp);
+bool coroutine_fn img_copy_check_existing(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp);
+
+/*
  * Make an image of the length that @copy has, and copy into it; it is removed where that fails. Where the
  * filename is that of a stream, the copy goes there as it is. @copy's own target is set here. False with @errp.
  */

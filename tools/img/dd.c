@@ -47,8 +47,38 @@ static int64_t blocks_to_bytes(const Dd *dd, uint64_t blocks, int64_t max)
     return blocks > max / dd->block_bytes ? max : (int64_t)(blocks * dd->block_bytes);
 }
 
+/* What is to be copied, of the image @blk. */
+static ImgSegment segment_of(const Dd *dd, BlockBackend *blk)
+{
+    int64_t length = blk_getlength(blk);
+    ImgSegment part = { .blk = blk, .offset = blocks_to_bytes(dd, dd->skip, length) };
+
+    part.bytes = blocks_to_bytes(dd, dd->count, length - part.offset);
+    return part;
+}
+
+typedef struct OutputCheck {
+    const Dd *dd;
+    const ImgCopyTarget *target;
+} OutputCheck;
+
+static bool coroutine_fn check_output(BlockBackend *input, void *opaque, Error **errp)
+{
+    const OutputCheck *check = opaque;
+    const ImgSegment part = segment_of(check->dd, input);
+    const ImgCopy copy = { .segments = &part, .n_segments = 1 };
+
+    return img_copy_check_new(&copy, check->target, errp);
+}
+
 static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part, Error **errp)
 {
+    const ImgCopyTarget target = {
+        .filename = dd->output ?: "/dev/stdout",
+        .format = args->target_format ?: "raw",
+        .key_secret = args->new_key_secret,
+    };
+    OutputCheck check = { .dd = dd, .target = &target };
     ToolImage input = {
         .name = dd->input,
         .image_opts = args->image_opts,
@@ -58,6 +88,8 @@ static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part
         .force_share = args->force_share,
         .perm = BLK_PERM_CONSISTENT_READ,
         .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
+        .check = check_output,
+        .opaque = &check,
     };
     ImgCopy copy = {
         .segments = part,
@@ -65,21 +97,12 @@ static bool coroutine_fn dd(const Dd *dd, const ToolArgs *args, ImgSegment *part
         .sparse_bytes = IMG_COPY_SPARSE_BYTES,
         .coroutines = IMG_COPY_COROUTINES,
     };
-    ImgCopyTarget target = {
-        .filename = dd->output ?: "/dev/stdout",
-        .format = args->target_format ?: "raw",
-        .key_secret = args->new_key_secret,
-    };
-    int64_t length;
-
-    part->blk = tool_image_open(&input, errp);
-    if (!part->blk) {
+    BlockBackend *blk = tool_image_open(&input, errp);
+    if (!blk) {
         return false;
     }
-    length = blk_getlength(part->blk);
-    part->offset = blocks_to_bytes(dd, dd->skip, length);
-    part->bytes = blocks_to_bytes(dd, dd->count, length - part->offset);
-    if (part->offset == length && dd->skip) {
+    *part = segment_of(dd, blk);
+    if (part->offset == blk_getlength(blk) && dd->skip) {
         warn_report("%s: cannot skip to specified offset", dd->input);
     }
     return img_copy_to_new(&copy, &target, errp);

@@ -7,17 +7,24 @@
 
 #include <json-c/json.h>
 
+#include "block/block-backend.h"
 #include "crypto/luks.h"
 #include "crypto/secret.h"
 #include "qapi/keyval.h"
 #include "tools/common/password.h"
 #include "tools/common/progress.h"
+#include "tools/common/terminal.h"
 #include "tools/img/new-image.h"
 #include "tools/img/private-file.h"
 
 static bool is_luks(const NewImage *image)
 {
     return g_str_equal(image->format, "luks");
+}
+
+static const char *volume_filename(const NewImage *image)
+{
+    return json_object_get_string(json_object_object_get(image->protocol, "filename"));
 }
 
 const QAPIType *new_image_options_type(const char *format, Error **errp)
@@ -124,6 +131,39 @@ static bool check_luks_options(const NewImage *image, Error **errp)
     return luks && qcrypto_luks_create_bytes(qapi_ImgCreateOptionsLUKS_base(luks), NULL, errp);
 }
 
+/* Whether a device has room for the image, with a header where that is in it. */
+static bool coroutine_fn check_room(const NewImage *image, int64_t length, Error **errp)
+{
+    g_autoptr(BlockMeasureInfo) needs = new_image_is_detached(image) ? NULL : new_image_measure(image, errp);
+
+    if (needs && needs->required > length) {
+        error_setg(errp, "The device has %" PRId64 " bytes, and the image takes %" PRId64, length, needs->required);
+    }
+    return new_image_is_detached(image) || (needs && needs->required <= length);
+}
+
+/* Whether the file can be made, or written to as it is. */
+static bool coroutine_fn check_writable(const NewImage *image, Error **errp)
+{
+    g_autoptr(json_object) options = json_object_new_object();
+
+    if (image->is_new) {
+        g_autofree char *dir = g_path_get_dirname(volume_filename(image));
+
+        if (access(dir, W_OK | X_OK) < 0) {
+            error_setg_errno(errp, errno, "Could not create '%s'", volume_filename(image));
+            return false;
+        }
+        return true;
+    }
+    json_object_object_add(options, "driver", json_object_new_string("raw"));
+    BlockBackend *blk = blk_co_new_open(g_get_prgname(), image->filename, options, 0, BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                                        BLK_PERM_ALL & ~(BLK_PERM_WRITE | BLK_PERM_RESIZE), errp);
+    bool ok = blk && (!new_image_is_device(image) || check_room(image, blk_getlength(blk), errp));
+    blk_co_unref(blk);
+    return ok;
+}
+
 /* Have a password, asking where none is named, and check that it can be used. */
 static bool coroutine_fn take_password(NewImage *image, Error **errp)
 {
@@ -133,6 +173,9 @@ static bool coroutine_fn take_password(NewImage *image, Error **errp)
 
     if (image->key_secret && given) {
         error_setg(errp, "A key file and the option 'key-secret' exclude each other");
+        return false;
+    }
+    if (!image->key_secret && !given && tool_can_prompt() && !check_writable(image, errp)) {
         return false;
     }
     secret = tool_secret_or_prompt(image->key_secret ?: given, "key-secret", image->key_option, image->filename, true,
@@ -189,15 +232,25 @@ static bool coroutine_fn check_target(NewImage *image, Error **errp)
     return image->is_new || check_existing(image, errp);
 }
 
-bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
+/* All but whether the target can be written to. */
+static bool coroutine_fn check_options_and_target(NewImage *image, Error **errp)
 {
     if (!is_luks(image) && image->key_secret) {
         error_setg(errp, "Format '%s' does not encrypt, so there is no use for a password", image->format);
         error_append_hint(errp, "For an encrypted image, name format luks\n");
         return false;
     }
-    return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp) &&
-           (!is_luks(image) || take_password(image, errp));
+    return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp);
+}
+
+bool coroutine_fn new_image_check(NewImage *image, Error **errp)
+{
+    return check_options_and_target(image, errp) && check_writable(image, errp);
+}
+
+bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
+{
+    return check_options_and_target(image, errp) && (!is_luks(image) || take_password(image, errp));
 }
 
 static bool coroutine_fn create_from_json(struct json_object *options, Job *job, Error **errp)
@@ -231,11 +284,6 @@ static bool coroutine_fn check_device(const NewImage *image, Error **errp)
     }
     bdrv_co_unref(bs);
     return ok;
-}
-
-static const char *volume_filename(const NewImage *image)
-{
-    return json_object_get_string(json_object_object_get(image->protocol, "filename"));
 }
 
 /* A detached header is for its owner alone; images have the mode that the umask gives them. */

@@ -59,6 +59,12 @@ BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp);
 /* Once parsed: it is to be a header alone. */
 bool new_image_is_detached(const NewImage *image);
 
+/*
+ * Once parsed: check everything but the password: what is there already may be overwritten, is large enough, can be
+ * written to, and is in use by nobody. Nothing is written. False with @errp.
+ */
+bool coroutine_fn new_image_check(NewImage *image, Error **errp);
+
 /* Look at what is there already, and have a password, asking where none is named. Nothing is written. */
 bool coroutine_fn new_image_prepare(NewImage *image, Error **errp);
 

@@ -23,20 +23,28 @@ static bool is_stdout(const char *filename)
     return false;
 }
 
-int img_stream_open(const char *filename, Error **errp)
+bool img_is_stream(const char *filename)
 {
     struct stat st;
-    int fd;
 
-    if (is_stdout(filename)) {
-        /* A socket could not be opened by this name. */
-        fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    } else if (stat(filename, &st) == 0 &&
-               (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISCHR(st.st_mode))) {
-        fd = RETRY_ON_EINTR(open(filename, O_WRONLY | O_NOCTTY | O_CLOEXEC));
-    } else {
-        return -1;
-    }
+    return is_stdout(filename) ||
+           (stat(filename, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISCHR(st.st_mode)));
+}
+
+bool img_stream_is_stdout(const char *filename)
+{
+    struct stat a, b;
+
+    return is_stdout(filename) || (stat(filename, &a) == 0 && fstat(STDOUT_FILENO, &b) == 0 &&
+                                   a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+}
+
+int img_stream_open(const char *filename, Error **errp)
+{
+    /* A socket could not be opened by this name. */
+    int fd = is_stdout(filename) ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                                 : RETRY_ON_EINTR(open(filename, O_WRONLY | O_NOCTTY | O_CLOEXEC));
+
     if (fd < 0) {
         error_setg_errno(errp, errno, "Could not open '%s'", filename);
     }

@@ -10,10 +10,15 @@
 #include "util/error.h"
 
 /*
- * Open @filename where it can only be written from start to end: a pipe, a socket, a terminal, and standard
- * output in any case, since what a shell redirects it to may hold something already. Returns a descriptor,
- * which the caller closes, or -1: with @errp where it could not be opened, without where it is no stream.
+ * Whether @filename can only be written from start to end: a pipe, a socket, a terminal, and always standard output,
+ * since what a shell redirects it to may hold something already.
  */
+bool img_is_stream(const char *filename);
+
+/* Whether a stream is what standard output goes to. */
+bool img_stream_is_stdout(const char *filename);
+
+/* Open a stream for writing; a pipe waits for its reader. A descriptor, which the caller closes, or -1 with @errp. */
 int img_stream_open(const char *filename, Error **errp);
 
 /* Write all of @bytes; 0 or -errno. */

@@ -85,6 +85,18 @@ static void set_string(struct json_object *options, const char *key, const char 
     }
 }
 
+static bool coroutine_fn check_offset(BlockBackend *blk, void *opaque, Error **errp)
+{
+    const NbdOptions *o = opaque;
+
+    if ((int64_t)o->offset > blk_getlength(blk)) {
+        error_setg(errp, "The offset %" PRIu64 " is behind the end of the image, which has %" PRId64 " bytes",
+                   o->offset, blk_getlength(blk));
+        return false;
+    }
+    return true;
+}
+
 /* The image's node, a new reference; NULL with @errp. */
 static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
@@ -94,9 +106,10 @@ static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, const Tool
         .header = args->header, .key_secret = args->key_secret,
         .writable = !o->read_only, .perm = BLK_PERM_CONSISTENT_READ | (o->read_only ? 0 : BLK_PERM_WRITE),
         .shared_perm = BLK_PERM_ALL,
+        .check = check_offset, .opaque = (void *)o,
     };
     BlockBackend *blk = tool_image_open(&image, errp);
-    BlockDriverState *bs = blk ? bdrv_ref(blk_bs(blk)) : NULL;
+    BlockDriverState *bs = blk && check_offset(blk, (void *)o, errp) ? bdrv_ref(blk_bs(blk)) : NULL;
 
     blk_co_unref(blk);
     return bs;
@@ -107,12 +120,6 @@ static BlockDriverState *coroutine_fn skip_to_offset(const NbdOptions *o, BlockD
 {
     g_autoptr(json_object) options = json_object_new_object();
 
-    if ((int64_t)o->offset > bdrv_getlength(bs)) {
-        error_setg(errp, "The offset %" PRIu64 " is behind the end of the image, which has %" PRId64 " bytes",
-                   o->offset, bdrv_getlength(bs));
-        bdrv_co_unref(bs);
-        return NULL;
-    }
     set_string(options, "driver", "raw");
     json_object_object_add(options, "offset", json_object_new_int64(o->offset));
     set_string(options, "file", bdrv_get_node_name(bs));
