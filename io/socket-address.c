@@ -116,7 +116,7 @@ static bool unix_name(const UnixSocketAddress *addr, SocketName *name, Error **e
 
     if (len > max - !abstract) {
         error_setg(errp, "UNIX socket path '%s' is too long", addr->path);
-        error_append_hint(errp, "Path must be less than %zu bytes", max);
+        error_append_hint(errp, "Path must be less than %zu bytes\n", max);
         return false;
     }
     if (len == 0 && !abstract) {

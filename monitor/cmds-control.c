@@ -7,7 +7,7 @@
 
 #include <json-c/json_tokener.h>
 
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qapi-commands.h"
 
 bool coroutine_fn qmp_qmp_capabilities(const QmpCapabilitiesArg *arg, Error **errp)

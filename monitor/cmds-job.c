@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/job.h"
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qapi-commands.h"
 #include "qapi/qapi-events.h"
 

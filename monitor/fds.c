@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qapi-commands.h"
 #include "util/fdset.h"
 

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/block.h"
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qapi-events.h"
 
 /* How long clients have at the end of the program to read pending output. */

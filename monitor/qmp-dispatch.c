@@ -8,7 +8,7 @@
 #include <json-c/json.h>
 #include <stdlib.h>
 
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qapi-commands.h"
 
 static struct json_object *get_member(struct json_object *obj, const char *key)

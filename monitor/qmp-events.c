@@ -7,7 +7,7 @@
 
 #include <json-c/json.h>
 
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qmp.h"
 
 /*

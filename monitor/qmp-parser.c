@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "qmp-parser.h"
+#include "monitor/qmp-parser.h"
 
 #define RESET_BYTE '\xFF'
 

@@ -7,9 +7,9 @@
 
 #include <json-c/json.h>
 
-#include "monitor-int.h"
+#include "monitor/monitor-int.h"
 #include "qapi/qapi-commands.h"
-#include "qmp-parser.h"
+#include "monitor/qmp-parser.h"
 
 #define READ_BYTES 4096
 /* With more than this to write, nothing new is read from the client. */

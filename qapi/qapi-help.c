@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 #include "qapi/qapi.h"
-#include "qapi-internal.h"
+#include "qapi/qapi-internal.h"
 #include "util/text.h"
 
 /* The column of the texts, as far as names leave room. */

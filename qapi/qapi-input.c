@@ -9,7 +9,7 @@
 #include <math.h>
 
 #include "qapi/qapi.h"
-#include "qapi-internal.h"
+#include "qapi/qapi-internal.h"
 #include "util/size.h"
 
 /* Where a value is: a member by name, or an item by index. */

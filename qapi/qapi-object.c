@@ -8,7 +8,7 @@
 #include <json-c/json_object.h>
 
 #include "qapi/qapi.h"
-#include "qapi-internal.h"
+#include "qapi/qapi-internal.h"
 #include "util/secret-buffer.h"
 
 #define BUILTIN(id, ctype, k) \

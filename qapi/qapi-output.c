@@ -6,7 +6,7 @@
 #include "util/osdep.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
-#include "qapi-internal.h"
+#include "qapi/qapi-internal.h"
 
 static uint64_t load_integer(const void *slot, size_t size)
 {

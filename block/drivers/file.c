@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>

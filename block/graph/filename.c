@@ -8,7 +8,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 
 #include "block/block_int.h"
 #include "qapi/json.h"

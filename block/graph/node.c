@@ -35,7 +35,7 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
         if (!id_wellformed(node_name) || strlen(node_name) > 31) {
             error_setg(errp, "Invalid node-name: '%s'", node_name);
             error_append_hint(errp, "A node name is up to 31 letters, digits, '-', '.' and '_', "
-                              "a letter first.");
+                              "a letter first.\n");
             return NULL;
         }
         if (find_any(node_name)) {

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 #include <sys/stat.h>
 
 #include "block/block-backend.h"
@@ -149,7 +149,7 @@ struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *file
         bdrv_iterate_drivers(find_protocol, &find);
         if (!find.found) {
             error_setg(errp, "Unknown protocol '%.*s'", (int)len, filename);
-            error_append_hint(errp, "For a file whose name contains a colon, write ./ or file: before it.");
+            error_append_hint(errp, "For a file whose name contains a colon, write ./ or file: before it.\n");
             json_object_put(options);
             return NULL;
         }

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 
 #include "block/graph/graph_int.h"
 #include "qapi/json.h"

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "chardev-int.h"
+#include "monitor/chardev/chardev-int.h"
 #include "io/sockets.h"
 #include "util/id.h"
 

@@ -7,7 +7,7 @@
 
 #include <json-c/json.h>
 
-#include "chardev-int.h"
+#include "monitor/chardev/chardev-int.h"
 #include "io/sockets.h"
 #include "qapi/keyval.h"
 

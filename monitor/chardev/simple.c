@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <termios.h>
 
-#include "chardev-int.h"
+#include "monitor/chardev/chardev-int.h"
 #include "util/thread-pool.h"
 
 /* An open device that waits for its first or next front end. */

@@ -10,7 +10,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 #include <time.h>
 
 #include "block/block-backend.h"

@@ -14,7 +14,7 @@
 #ifndef FAKE_DRIVER_H
 #define FAKE_DRIVER_H
 
-#include <json.h>
+#include <json-c/json.h>
 
 #include "block/block-backend.h"
 #include "block/block_int.h"

@@ -6,7 +6,7 @@
 #include "util/osdep.h"
 
 #include <glib/gstdio.h>
-#include <json.h>
+#include <json-c/json.h>
 
 #include "crypto/object.h"
 #include "luks-node.h"

@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 
 #include "block/crypto/block-crypto.h"
 #include "luks-node.h"

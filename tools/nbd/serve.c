@@ -5,7 +5,7 @@
  */
 #include "util/osdep.h"
 
-#include <json.h>
+#include <json-c/json.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
