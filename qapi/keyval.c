@@ -12,7 +12,7 @@
 
 #define MAX_FRAGMENT 127
 
-/* The length of the name or number that @key begins with; 0 where it is neither. */
+/* Length of the name or number at the start of @key; 0 if there is none. */
 static size_t fragment_len(const char *key, size_t len)
 {
     bool digits = g_ascii_isdigit(key[0]);
@@ -28,8 +28,8 @@ static size_t fragment_len(const char *key, size_t len)
     return n;
 }
 
-/* Put @value (ours) at the dotted @key into @root. */
-static bool put(struct json_object *root, const char *key, size_t len, struct json_object *value,
+/* Store @value at the dotted @key in @root. Takes ownership of @value. */
+static bool keyval_put(struct json_object *root, const char *key, size_t len, struct json_object *value,
                 Error **errp)
 {
     g_autoptr(json_object) owned = value;
@@ -68,7 +68,7 @@ static bool put(struct json_object *root, const char *key, size_t len, struct js
     }
 }
 
-/* Move behind a value, in which ",," stands for a comma; returns the value. */
+/* Advance past a value, in which ",," stands for a comma. Returns the value. */
 static struct json_object *parse_value(const char **params)
 {
     const char *s = *params;
@@ -91,7 +91,7 @@ static bool parse_one(struct json_object *root, const char **params, const char 
 
     if (key[len] == '=') {
         *params += len + 1;
-        return put(root, key, len, parse_value(params), errp);
+        return keyval_put(root, key, len, parse_value(params), errp);
     }
     if ((len == 1 && key[0] == '?') || (len == 4 && !memcmp(key, "help", 4))) {
         if (!help) {
@@ -103,7 +103,7 @@ static bool parse_one(struct json_object *root, const char **params, const char 
         return true;
     }
     if (implied_key && len) {
-        return put(root, implied_key, strlen(implied_key), parse_value(params), errp);
+        return keyval_put(root, implied_key, strlen(implied_key), parse_value(params), errp);
     }
     if (!len) {
         error_setg(errp, "Expected a parameter before '%s'", *key ? "," : "the end");
@@ -114,10 +114,10 @@ static bool parse_one(struct json_object *root, const char **params, const char 
 }
 
 /*
- * Objects whose keys are all numbers become arrays. Returns what replaces @obj, which it takes, or
- * NULL.
+ * Turn objects whose keys are all numbers into arrays. Takes ownership of @obj, and returns its
+ * replacement, or NULL.
  */
-static struct json_object *listify(struct json_object *obj, const char *path, Error **errp)
+static struct json_object *keyval_listify(struct json_object *obj, const char *path, Error **errp)
 {
     g_autoptr(json_object) owned = obj;
     size_t n = json_object_object_length(obj), numbers = 0;
@@ -126,7 +126,7 @@ static struct json_object *listify(struct json_object *obj, const char *path, Er
         numbers += g_ascii_isdigit(key[0]);
         if (json_object_is_type(val, json_type_object)) {
             g_autofree char *sub = g_strconcat(path, key, ".", NULL);
-            struct json_object *list = listify(json_object_get(val), sub, errp);
+            struct json_object *list = keyval_listify(json_object_get(val), sub, errp);
 
             if (!list) {
                 return NULL;
@@ -167,7 +167,7 @@ struct json_object *keyval_parse(const char *params, const char *implied_key, bo
         }
         implied_key = NULL;
     }
-    result = listify(json_object_get(root), "", errp);
+    result = keyval_listify(json_object_get(root), "", errp);
     if (result && !json_object_is_type(result, json_type_object)) {
         error_setg(errp, "Parameters must have names, not numbers");
         json_object_put(result);

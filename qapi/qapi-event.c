@@ -1,5 +1,5 @@
 /*
- * From the functions that send events to whoever serves them
+ * The link between the functions that send events and the protocol code
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -8,7 +8,7 @@
 #include "qapi/qapi-internal.h"
 #include "util/text.h"
 
-/* The column of the texts, as far as names leave room. */
+/* Column of the texts, unless the name is longer. */
 #define TEXT_COLUMN 27
 
 static const char *type_word(const QAPIType *type)
@@ -63,7 +63,7 @@ static int by_name(const void *a, const void *b)
 
 static void print_members(const QAPIType *type, const char *prefix, const char *condition, FILE *out);
 
-/* "    VALUE   - TEXT" for each value that the discriminator of a union can have. */
+/* A line "    VALUE   - TEXT" for each value of a union's discriminator. */
 static void print_tag(const QAPIMember *tag, const char *prefix, FILE *out)
 {
     fprintf(out, "  %s%s=<str>: %s, one of:\n", prefix, tag->name, tag->doc);
@@ -76,7 +76,7 @@ static void print_tag(const QAPIMember *tag, const char *prefix, FILE *out)
     }
 }
 
-/* The members of an object that is itself a member, by their dotted names. */
+/* The members of an object that is itself a member, with dotted names. */
 static void print_nested(const QAPIType *type, const char *prefix, FILE *out)
 {
     if (type->tag) {

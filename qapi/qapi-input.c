@@ -12,7 +12,7 @@
 #include "qapi/qapi-internal.h"
 #include "util/size.h"
 
-/* Where a value is: a member by name, or an item by index. */
+/* Location of a value: a named member, or an item by index. */
 typedef struct Place {
     const struct Place *up; /* NULL at the top */
     const char *name;       /* NULL for an item */
@@ -43,7 +43,7 @@ static void append_path(const Input *in, const Place *place, GString *path)
     }
 }
 
-/* The full name of a place, quoted for a message. Free it with g_free(). */
+/* Full name of a place, quoted for messages. Free it with g_free(). */
 static char *path_of(const Input *in, const Place *place)
 {
     GString *path = g_string_new("Parameter '");
@@ -63,7 +63,7 @@ static bool fail_expected(const Input *in, const Place *place, const char *what)
     return false;
 }
 
-/* The text of a string that may stand for a scalar in this mode, else NULL. */
+/* Text of a string that may stand for a scalar in this mode; otherwise NULL. */
 static const char *as_text(const Input *in, struct json_object *val)
 {
     if (in->mode == QAPI_INPUT_KEYVAL && json_object_is_type(val, json_type_string) &&
@@ -91,7 +91,7 @@ static bool text_to_uint(const char *text, uint64_t *value)
     return !errno && g_ascii_isdigit(*text) && !*end;
 }
 
-/* Into a slot of @size bytes; the low bits of a signed value are those of the unsigned one. */
+/* Store in a slot of @size bytes; signed and unsigned values have the same low bits. */
 static void store_integer(void *slot, size_t size, uint64_t value)
 {
     switch (size) {
@@ -119,7 +119,7 @@ static bool input_int(const Input *in, const Place *place, const QAPIType *type,
     if (text) {
         ok = text_to_int(text, &value);
     } else {
-        /* json-c clamps what is beyond int64_t to its limits. */
+        /* json-c clamps values beyond int64_t to its limits. */
         value = json_object_get_int64(val);
         ok = json_object_is_type(val, json_type_int) &&
              (value != INT64_MAX || json_object_get_uint64(val) == INT64_MAX);
@@ -252,14 +252,14 @@ int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp
     return value;
 }
 
-/* Into a member's or item's slot; what is behind a pointer is allocated. */
+/* Read into a member's or item's slot, allocating what it points to. */
 static bool input_slot(const Input *in, const Place *place, const QAPIType *type,
                        struct json_object *val, void *slot)
 {
     if (qapi_is_pointed_to(type)) {
         void *obj = g_malloc0(type->size);
 
-        /* Linked first, so that a failure below leaves nothing that qapi_free() does not see. */
+        /* Linked first, so that qapi_free() finds it after a failure below. */
         qapi_store_pointer(slot, obj);
         slot = obj;
     }
@@ -298,7 +298,7 @@ static bool input_members(const Input *in, const Place *place, const QAPIType *t
     return !branch || input_members(in, place, branch, val, obj + type->u_offset);
 }
 
-/* Whether @obj's type, in the branch that @obj is, has a member @name. */
+/* Whether @obj's type has a member @name, in @obj's branch included. */
 static bool has_member(const QAPIType *type, const char *obj, const char *name)
 {
     const QAPIType *branch;

@@ -1,8 +1,8 @@
 /*
- * What the walkers of descriptor tables share
+ * Shared by the code that walks descriptor tables
  *
- * A value lives in a slot: a member, the item of a list, or the u of a union or alternate. Structs,
- * alternates and lists are behind a pointer in members and items, and in place in a u.
+ * A value is stored in a slot: a member, an item of a list, or the u of a union or alternate. Members
+ * and items hold structs, alternates and lists as pointers; a u embeds them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 
 #include "qapi/qapi.h"
 
-/* All generated lists look like this. */
+/* Layout of all generated lists. */
 typedef struct QAPIList {
     size_t n;
     void *items;
@@ -28,7 +28,7 @@ static inline size_t qapi_slot_size(const QAPIType *type)
     return qapi_is_pointed_to(type) ? sizeof(void *) : type->size;
 }
 
-/* Pointers in slots have many types, so they are copied. */
+/* Pointers in slots have various types: copy them, so as not to violate aliasing rules. */
 static inline void *qapi_load_pointer(const void *slot)
 {
     void *ptr;
@@ -56,11 +56,11 @@ static inline void *qapi_in_slot(const QAPIType *type, const void *slot)
     return qapi_is_pointed_to(type) ? qapi_load_pointer(slot) : (void *)slot;
 }
 
-/* Whether @member of @obj is there. */
+/* Whether @obj has @member. */
 bool qapi_is_present(const QAPIMember *member, const void *obj);
 
 /*
- * The branch that a union's discriminator or an alternate's type selects; NULL where it has no
+ * The branch that a union's discriminator or an alternate's type selects; NULL if that has no
  * members.
  */
 const QAPIType *qapi_branch(const QAPIType *type, const void *obj);
@@ -68,7 +68,7 @@ const QAPIType *qapi_branch(const QAPIType *type, const void *obj);
 /* The branch for @value. */
 const QAPIType *qapi_branch_for(const QAPIType *type, int value);
 
-/* The value that @name stands for, or -1. @len is the length of @name. */
+/* Value of the name @name, of length @len; -1 if unknown. */
 int qapi_enum_find(const QAPIType *type, const char *name, size_t len);
 
 #endif

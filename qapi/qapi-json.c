@@ -1,8 +1,8 @@
 /*
- * JSON text to json-c's values and back
+ * JSON text to json-c values, and back
  *
- * json-c is either lenient in too many ways or, when strict, knows no single quotes. So the text is
- * first rewritten with double quotes, which is also the place to refuse what json-c lets pass.
+ * json-c is either too lenient, or strict and without single quotes. So the text is first rewritten
+ * with double quotes, which also rejects what json-c would let pass.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,18 +15,18 @@
 #include "qapi/qapi.h"
 #include "util/secret-buffer.h"
 
-/* What may stand outside strings: no comments, no NaN, no Infinity. */
+/* Characters allowed outside strings: no comments, no NaN, no Infinity. */
 #define PLAIN_CHARS " \t\r\n{}[]:,+-.0123456789eEtrufalsn"
 
 typedef struct Rewriter {
-    char quote;     /* of the string we are in, or 0 */
-    bool escape;    /* behind a backslash */
-    int zeros;      /* of "\u0000": digits seen, or -1 */
+    char quote;     /* of the current string, or 0 */
+    bool escape;    /* after a backslash */
+    int zeros;      /* digits of "\u0000" seen so far, or -1 */
     bool huge;      /* in an integer beyond 64 bits */
     size_t n_keys;  /* colons outside strings */
 } Rewriter;
 
-/* "e0" behind an integer that is too large, and the character after it. */
+/* "e0" after an integer that is too large, and the next character. */
 #define REWRITTEN_MAX 3
 
 static void fail_at(const char *text, size_t pos, const char *reason, Error **errp)
@@ -41,7 +41,7 @@ static void fail_at(const char *text, size_t pos, const char *reason, Error **er
 }
 
 /*
- * Rewrite one character inside a string into @out; returns how many were written, or -1 with a
+ * Rewrite one character of a string to @out. Returns the number of characters written, or -1 with a
  * reason.
  */
 static int rewrite_in_string(Rewriter *rw, char c, char *out, const char **reason)
@@ -82,7 +82,7 @@ static int rewrite_in_string(Rewriter *rw, char c, char *out, const char **reaso
 
 /*
  * Whether the number at the start of @text (@len bytes) is an integer beyond 64 bits, which json-c
- * would clamp: it is made a floating-point number, so that whoever wants an integer there can refuse it by name.
+ * would clamp: it is turned into a floating-point number, so that integer members refuse it.
  */
 static bool is_too_large(const char *text, size_t len)
 {
@@ -109,15 +109,15 @@ static bool is_too_large(const char *text, size_t len)
     return errno == ERANGE;
 }
 
-/* Whether a number begins at @pos, outside strings. */
+/* Whether a number starts at @pos, outside strings. */
 static bool is_number_start(const char *text, size_t pos)
 {
     return (g_ascii_isdigit(text[pos]) || text[pos] == '-') &&
            (!pos || !strchr("0123456789+-.eE", text[pos - 1]));
 }
 
-/* Rewrite the character at @pos of @text into @out, which has room for REWRITTEN_MAX. */
-static int rewrite(Rewriter *rw, const char *text, size_t len, size_t pos, char *out, const char **reason)
+/* Rewrite the character at @pos of @text to @out, which has room for REWRITTEN_MAX. */
+static int rewrite_char(Rewriter *rw, const char *text, size_t len, size_t pos, char *out, const char **reason)
 {
     char c = text[pos];
     int n = 0;
@@ -148,7 +148,7 @@ static int rewrite(Rewriter *rw, const char *text, size_t len, size_t pos, char 
     return n;
 }
 
-/* The position in @text that became position @pos of its rewritten form. */
+/* Position in @text of position @pos in its rewritten form. */
 static size_t position_in_text(const char *text, size_t len, size_t pos)
 {
     Rewriter rw = { 0 };
@@ -157,7 +157,7 @@ static size_t position_in_text(const char *text, size_t len, size_t pos)
     char out[REWRITTEN_MAX];
 
     while (i < len && done + 1 <= pos) {
-        done += rewrite(&rw, text, len, i, out, &reason);
+        done += rewrite_char(&rw, text, len, i, out, &reason);
         i += done <= pos;
     }
     return i;
@@ -174,8 +174,8 @@ static void wipe_on_delete(struct json_object *str, void *userdata)
     wipe_string(str);
 }
 
-/* Make all strings in @obj wipe themselves; returns the number of object members in it. */
-static size_t adopt(struct json_object *obj)
+/* Make all strings in @obj wipe themselves. Returns the number of object members in it. */
+static size_t json_wipe_strings(struct json_object *obj)
 {
     size_t n_keys = 0;
 
@@ -185,13 +185,13 @@ static size_t adopt(struct json_object *obj)
         break;
     case json_type_array:
         for (size_t i = 0; i < json_object_array_length(obj); i++) {
-            n_keys += adopt(json_object_array_get_idx(obj, i));
+            n_keys += json_wipe_strings(json_object_array_get_idx(obj, i));
         }
         break;
     case json_type_object: {
         json_object_object_foreach(obj, key, val) {
             (void)key;
-            n_keys += 1 + adopt(val);
+            n_keys += 1 + json_wipe_strings(val);
         }
         break;
     }
@@ -202,7 +202,7 @@ static size_t adopt(struct json_object *obj)
 }
 
 /*
- * Parse @strict, which is NUL-terminated behind its @len bytes. *@end is where the parser stopped.
+ * Parse @strict, NUL-terminated after @len bytes. *@end is where the parser stopped.
  */
 static struct json_object *parse_strict(const char *strict, size_t len, size_t *end,
                                         const char **reason)
@@ -213,11 +213,11 @@ static struct json_object *parse_strict(const char *strict, size_t len, size_t *
     if (!tok) {
         g_error("out of memory");
     }
-    /* Its buffer gets its size now: while growing it would leave pieces of strings behind. */
+    /* Size its buffer now: growing it would leave pieces of strings in freed memory. */
     printbuf_memset(tok->pb, 0, 0, len + 1);
     printbuf_reset(tok->pb);
     json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    /* With the NUL, or json-c would wait for more digits of a number. */
+    /* Including the NUL, or json-c would wait for more digits of a number. */
     obj = json_tokener_parse_ex(tok, strict, len + 1);
     *end = MIN(json_tokener_get_parse_end(tok), len);
     switch (json_tokener_get_error(tok)) {
@@ -257,7 +257,7 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
     strict = secret_buffer_new(2 * len + 1);
     out = (char *)strict->data;
     for (size_t i = 0; i < len; i++) {
-        int written = rewrite(&rw, text, len, i, out + n, &reason);
+        int written = rewrite_char(&rw, text, len, i, out + n, &reason);
 
         if (written < 0) {
             fail_at(text, i, reason, errp);
@@ -274,7 +274,7 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
         fail_at(text, position_in_text(text, len, end), reason, errp);
         return NULL;
     }
-    if (adopt(obj) != rw.n_keys) {
+    if (json_wipe_strings(obj) != rw.n_keys) {
         error_setg(errp, "JSON parse error: an object has a key twice");
         json_object_put(obj);
         return NULL;
@@ -282,13 +282,13 @@ struct json_object *qapi_parse_json(const char *text, size_t len, Error **errp)
     return obj;
 }
 
-/* A line break and the indentation of the next line. */
+/* A line break, and the indentation of the next line. */
 static void append_newline(GString *out, unsigned depth)
 {
     g_string_append_printf(out, "\n%*s", 4 * depth, "");
 }
 
-/* Append @text, JSON without any space between its parts, as QEMU prints it. */
+/* Append @text, JSON without spaces, spaced as QEMU prints it. */
 static void append_spaced(GString *out, const char *text, bool pretty)
 {
     unsigned depth = 0;

@@ -1,5 +1,5 @@
 /*
- * Built-in types, and what is done to whole objects: free and clone
+ * Built-in types; freeing and cloning objects
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -84,7 +84,7 @@ const char *qapi_enum_str(const QAPIType *type, int value)
 
 void *qapi_list_grow(void *items, size_t n, size_t item_size)
 {
-    /* Full at every power of two. */
+    /* Grow at each power of two. */
     if (n & (n - 1)) {
         return items;
     }
@@ -94,8 +94,7 @@ void *qapi_list_grow(void *items, size_t n, size_t item_size)
 static void free_slot(const QAPIType *type, void *slot);
 
 /*
- * Free what the value at @obj owns, not the memory it is in. Objects that were filled in half are
- * fine.
+ * Free what the value at @obj owns, but not its own memory. The object may be incomplete.
  */
 static void clear_value(const QAPIType *type, void *obj)
 {
@@ -156,7 +155,7 @@ void qapi_free(const QAPIType *type, void *obj)
 
 static void clone_slot(const QAPIType *type, const void *from, void *to);
 
-/* Replace the pointers in @to, a flat copy of @from, by copies of what they point to. */
+/* Replace the pointers in @to, a shallow copy of @from, with deep copies. */
 static void clone_value(const QAPIType *type, const void *from, void *to)
 {
     const QAPIType *branch = qapi_branch(type, from);

@@ -68,7 +68,7 @@ struct json_object *qapi_to_json(const QAPIType *type, const void *obj)
     struct json_object *out;
     const QAPIType *branch;
 
-    /* A list that nothing was appended to is empty; all else that is mandatory must be there. */
+    /* NULL is an empty list; other mandatory members must be there. */
     assert(obj || type->kind == QAPI_KIND_LIST);
     switch (type->kind) {
     case QAPI_KIND_STR:
