@@ -1,4 +1,4 @@
-"""Writes the prototypes of QMP's command handlers, and the table that finds and calls them: qapi-commands.h and .c.
+"""Writes the prototypes of QMP command handlers, and the table for calling them: qapi-commands.h and .c.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -8,11 +8,10 @@ from types_c import c_bool
 
 _HEAD_H = """\
 /*
- * Handlers of QMP commands, to be written in monitor/. Generated from the schema in qapi/.
+ * Handlers of QMP commands, which monitor/ implements. Generated from the schema in qapi/.
  *
- * Each runs in a coroutine of its own. Where it returns nothing but success, false means failure, with @errp set;
- * where it returns a value, that is the caller's, and an error set means failure, whatever it returns. A list may be
- * NULL: it is empty.
+ * Each runs in a coroutine of its own. A bool result is false on failure, with @errp set. Any other result belongs to
+ * the caller, and an error set means failure, whatever the result. NULL is an empty list.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,11 +1,11 @@
-"""Names in C for names in the schema, and the one error type of the generator.
+"""C names for names in the schema, and the exception of the generator.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import re
 
-# Words that may not become C identifiers: keywords, and macros that gnu11 compilers or headers predefine.
+# Not usable as C identifiers: keywords, and macros that gnu11 compilers or headers define.
 _C_WORDS = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
@@ -13,14 +13,14 @@ _C_WORDS = frozenset(
 
 
 class SchemaError(Exception):
-    """Something wrong in a schema file, said as FILE:LINE: MESSAGE."""
+    """An error in a schema file, printed as FILE:LINE: MESSAGE."""
 
     def __init__(self, where, message):
         super().__init__(f'{where}: {message}')
 
 
 def c_name(name):
-    """The C identifier for a member, value or type."""
+    """C identifier of a member, value or type."""
     ident = re.sub(r'[^A-Za-z0-9_]', '_', name)
     if ident in _C_WORDS or ident[0].isdigit():
         return 'q_' + ident
@@ -34,7 +34,7 @@ def camel_to_upper(name):
 
 
 def arg_type_name(command):
-    """The C type of inline arguments: block_resize -> BlockResizeArg, JOB_STATUS_CHANGE -> JobStatusChangeArg."""
+    """C type of inline arguments: block_resize -> BlockResizeArg, JOB_STATUS_CHANGE -> JobStatusChangeArg."""
     return ''.join(word.capitalize() for word in re.split(r'[-_]', command)) + 'Arg'
 
 

@@ -1,7 +1,7 @@
-"""Walks over the schema for the reference: definitions by subject, each a few blocks of text without mark-up.
+"""Builds the reference from the schema: definitions by subject, as blocks of text without markup.
 
-docs_html.py and docs_markdown.py write what this finds. A text is a list of pieces (kind, string): 'text' as it is,
-'code', 'builtin' for a built-in type, 'link' for the name of a definition.
+docs_html.py and docs_markdown.py add the markup. A text is a list of pieces (kind, string), where kind is 'text',
+'code', 'builtin' for a built-in type, or 'link' for the name of a definition.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -12,9 +12,8 @@ from common import SchemaError
 from examples import examples
 from schema import Alternate, Array, Builtin, Command, Enum, Event, Object
 
-INTRODUCTION = 'Generated from the schema in qapi/. Types in italics are built in; a member marked optional may be left ' \
-    'out. In the examples, lines after -> are sent by the client and those after <- by the server; three dots stand ' \
-    'for what an example leaves out.'
+INTRODUCTION = 'Generated from the schema in qapi/. Types in italics are built in; optional members can be left out. ' \
+    'In examples, the client sends what follows ->, and the server what follows <-; three dots stand for what is left out.'
 
 
 class Definition:
@@ -27,7 +26,7 @@ class Definition:
 
 
 class Subject:
-    """A heading, paragraphs about all under it, and its definitions: commands, then events, then types."""
+    """A heading, introductory paragraphs, and definitions: commands, then events, then types."""
 
     def __init__(self, title, paragraphs, definitions):
         self.title = title
@@ -45,7 +44,7 @@ def _type_ref(type_):
 class _Walk:
     def __init__(self, schema):
         self._definitions = {entity.name: entity for entity in schema.definitions}
-        # In running text, names that cannot be mistaken for words of the language become links.
+        # In running text, names that cannot be ordinary words become links.
         names = [name for name in self._definitions if re.search(r'[-_]|[A-Z]\w*[A-Z]', name)]
         self._pattern = re.compile(r'(?<![\w-])(?:@(?P<member>[\w-]*\w)|(?P<name>' +
                                    '|'.join(sorted(map(re.escape, names), key=len, reverse=True)) + r'))(?![\w-])')
@@ -104,7 +103,7 @@ class _Walk:
             if entity.ret:
                 blocks.append(('paragraph', [('text', 'Returns ')] + _type_ref(entity.ret) + [('text', '.')]))
             if entity.options.get('allow-oob'):
-                blocks.append(('paragraph', [('text', 'May overtake other commands: "exec-oob".')]))
+                blocks.append(('paragraph', [('text', 'Can be executed out of band (exec-oob).')]))
         for tag, text in entity.doc.sections.items():
             if tag == 'Example':
                 blocks += [('paragraph', [('text', 'Example:')]), ('code', text)]
@@ -114,7 +113,7 @@ class _Walk:
 
 
 def subjects(schema):
-    """The reference as a list of Subject. Raises SchemaError where a definition has none, or a command no example."""
+    """The reference, a list of Subject. Raises SchemaError if a definition is under no heading, or an example is missing."""
     examples(schema)
     walk = _Walk(schema)
     order = sorted(schema.definitions, key=lambda e: (not isinstance(e, Command), not isinstance(e, Event)))

@@ -1,4 +1,4 @@
-"""Writes the reference in HTML: one page that needs nothing but itself.
+"""Writes the reference as one self-contained HTML page.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -72,7 +72,7 @@ def _definition(definition):
 
 
 def _contents(subjects):
-    """Each subject with its commands and events; types are found from there, or in the index."""
+    """Subjects with their commands and events. Types are in the index."""
     lines = ['<nav>', '<h2>Contents</h2>']
     for subject in subjects:
         names = [d.name for d in subject.definitions if d.kind in ('command', 'event')]

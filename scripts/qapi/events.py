@@ -1,4 +1,4 @@
-"""Writes a function to send each event: qapi-events.h and .c.
+"""Writes a function for each event, which sends it: qapi-events.h and .c.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -7,7 +7,7 @@ from common import c_string
 
 _HEAD_H = """\
 /*
- * Sending QMP's events. Generated from the schema in qapi/.
+ * Functions that send QMP events. Generated from the schema in qapi/.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@ _HEAD_H = """\
 
 _HEAD_C = """\
 /*
- * Sending QMP's events. Generated from the schema in qapi/.
+ * Functions that send QMP events. Generated from the schema in qapi/.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

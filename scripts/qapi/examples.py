@@ -1,11 +1,11 @@
 """Reads the examples of commands and events, and checks them against the schema.
 
-An example is what goes over the wire, -> from the client and <- from the server, each message as long as it likes:
+An example is a list of messages, of any number of lines, after -> from the client and after <- from the server:
 
     -> { "execute": "query-commands" }
     <- { "return": [ { "name": "quit" }, ... ] }
 
-Three dots at the end of an object or array stand for members or elements that the example leaves out.
+Three dots at the end of an object or array stand for members or elements that are left out.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -68,7 +68,7 @@ def _check_object(type_, value, path):
 
 
 def check_value(type_, value, path=''):
-    """Refuse, with a ValueError, a JSON value that TYPE_ does not allow. PATH names it, and ends in a dot."""
+    """Raise ValueError if VALUE does not fit TYPE_. PATH is the name of the value, and a dot."""
     json_type = _JSON_TYPES[type(value)]
     if isinstance(type_, Alternate):
         branch = next((b for b in type_.branches if b.type.json_type == json_type), None)
@@ -92,7 +92,7 @@ def check_value(type_, value, path=''):
 
 
 def check_event(schema, message):
-    """Refuse, with a ValueError, an event that the schema does not allow."""
+    """Raise ValueError if an event does not fit the schema."""
     name = message.get('event')
     if name not in schema.events:
         raise ValueError(f"there is no event '{name}'")
@@ -102,12 +102,12 @@ def check_event(schema, message):
 
 
 def check_reply(command, message):
-    """Refuse, with a ValueError, what COMMAND may not answer."""
+    """Raise ValueError if MESSAGE cannot be the reply to COMMAND."""
     if set(message) == {'error'}:
         if set(message['error']) != {'class', 'desc'}:
             raise ValueError("an error has members 'class' and 'desc'")
     elif set(message) != {'return'}:
-        raise ValueError("an answer is 'return' or 'error'")
+        raise ValueError("a reply is 'return' or 'error'")
     elif command.ret:
         check_value(command.ret, message['return'])
     elif message['return'] != {}:
@@ -125,7 +125,7 @@ def _check_request(schema, message):
 
 
 def _check_messages(schema, messages):
-    """The commands and events that messages have, by name."""
+    """Names of the commands and events in MESSAGES."""
     names, command = set(), None
     for arrow, message in messages:
         if arrow == '->':
@@ -137,12 +137,12 @@ def _check_messages(schema, messages):
         elif command:
             check_reply(command, message)
         else:
-            raise ValueError('there is an answer without a command')
+            raise ValueError('a reply without a command')
     return names
 
 
 def examples(schema):
-    """Dictionary: the messages of each command's and event's example. Raises SchemaError where one is missing or wrong."""
+    """Dictionary of all examples, as lists of messages. Raises SchemaError if one is missing or wrong."""
     found = {}
     for entity in [*schema.commands.values(), *schema.events.values()]:
         if 'Example' not in entity.doc.sections:

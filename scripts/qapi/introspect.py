@@ -1,7 +1,7 @@
-"""Writes what query-qmp-schema answers, as text in qapi-introspect.c.
+"""Writes the reply to query-qmp-schema, as text in qapi-introspect.c.
 
-The form is QEMU's SchemaInfo. Names of types say nothing to clients, so they are replaced by numbers, except those of
-built-in types and arrays. What is known by name but refused is left out, so that the answer is true.
+The format is QEMU's SchemaInfo. Type names mean nothing to clients, so they are replaced by numbers, except those of
+built-in types and arrays. Unsupported members and values are left out.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -28,7 +28,7 @@ _EMPTY = 'no members'
 
 
 class Introspection:
-    """Builds the list of SchemaInfo in infos; with unmask, types keep their names."""
+    """Builds infos, the list of SchemaInfo. With unmask, types keep their names."""
 
     def __init__(self, schema, unmask=False):
         self.infos = []
@@ -42,7 +42,7 @@ class Introspection:
             self._add(command.name, 'command', info, command.features)
         for event in schema.events.values():
             self._add(event.name, 'event', {'arg-type': self._object(event.arg)}, event.features)
-        for type_ in self._queue:       # grows meanwhile
+        for type_ in self._queue:       # grows during the loop
             self._visit(type_)
 
     def _add(self, name, meta_type, info, features=()):
@@ -55,7 +55,7 @@ class Introspection:
         return self._use(type_ if type_.members or type_.branches else _EMPTY)
 
     def _use(self, type_):
-        """The name of TYPE_ in the answer; it will be described."""
+        """Name of TYPE_ in the reply. Queues its description."""
         if isinstance(type_, Builtin) and type_.json_type == 'number' and type_.name != 'number':
             type_ = 'int'
         elif isinstance(type_, Builtin):

@@ -1,7 +1,7 @@
 """Reads schema files: expressions with the documentation comment in front of each.
 
-The language is QEMU's: objects and arrays of single-quoted strings and booleans, "#" comments, and blocks
-between two "##" lines. A block documents the expression after it, or begins a subject: "# = Heading", and a text.
+The language is QEMU's: objects and arrays of single-quoted strings and booleans, "#" comments, and blocks between two
+"##" lines. A block documents the expression after it, or starts a subject: "# = Heading", and optional text.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"""(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*
 
 
 class Where:
-    """A place in a schema file; prints as FILE:LINE."""
+    """A location in a schema file, printed as FILE:LINE."""
 
     def __init__(self, fname, line):
         self.fname = fname
@@ -29,12 +29,12 @@ class Where:
 
 
 def _join_lines(lines):
-    """Paragraphs on one line each, with a blank line between."""
+    """Join the lines of each paragraph; paragraphs stay separated by a blank line."""
     return re.sub(r'[ \t]*\n(?!\n)(?<!\n\n)[ \t]*', ' ', '\n'.join(lines).strip())
 
 
 class Subject:
-    """A part of the reference: a heading and what there is to say about all definitions under it."""
+    """A part of the reference: a heading, and introductory text."""
 
     def __init__(self, title, text):
         self.title = title
@@ -42,7 +42,7 @@ class Subject:
 
 
 class Doc:
-    """One documentation block: the symbol, its text, one text for each member and feature, and tagged sections."""
+    """A documentation block: the symbol, its text, a text for each member and feature, and tagged sections."""
 
     def __init__(self, where, subject, lines):
         self.where = where
@@ -115,9 +115,9 @@ class Expr:
 
 
 class Parser:
-    """Parses one file and what it includes, adding to the results of PARENT.
+    """Parses a file and the files that it includes. Adds to the results of PARENT, the parser of the including file.
 
-    exprs are the expressions, subjects the headings by title, files the files read, each in the order found.
+    Results, in order of appearance: exprs, the expressions; subjects, by title; files, the paths.
     """
 
     def __init__(self, fname, parent=None, included_at=None):
@@ -150,7 +150,7 @@ class Parser:
         raise SchemaError(self._tok_where, message)
 
     def _doc_block(self):
-        """The cursor is behind a '##' line: collect up to the closing one."""
+        """Parse a block. The cursor is after its first '##' line."""
         start = self._where()
         lines = []
         if self._doc:
@@ -173,7 +173,7 @@ class Parser:
             self._doc = Doc(start, self._subject, lines)
 
     def _begin_subject(self, where, lines):
-        """The same heading in several files collects their definitions under it."""
+        """Files can share a heading: their definitions are one subject."""
         title, text = lines[0][2:].strip(), _join_lines(lines[1:])
         subject = self.subjects.setdefault(title, Subject(title, ''))
         if text and subject.text:

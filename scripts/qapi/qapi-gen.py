@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn the QAPI schema into C types, tables of commands and events, its description for clients, and a reference.
+"""Generate C types, the tables of commands and events, introspection data, and the reference from the QAPI schema.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -18,13 +18,13 @@ from common import SchemaError
 from schema import Schema
 
 OUTPUTS = (
-    ('types-h', types_h.generate, 'the declarations of the types'),
-    ('types-c', types_c.generate, 'their descriptor tables'),
-    ('commands-h', commands.generate_h, 'the prototypes of command handlers'),
-    ('commands-c', commands.generate_c, 'the table of commands'),
-    ('events-h', events.generate_h, 'the declarations of functions that send events'),
-    ('events-c', events.generate_c, 'these functions'),
-    ('introspect-c', introspect.generate, 'what query-qmp-schema answers'),
+    ('types-h', types_h.generate, 'declarations of types'),
+    ('types-c', types_c.generate, 'descriptor tables of types'),
+    ('commands-h', commands.generate_h, 'prototypes of command handlers'),
+    ('commands-c', commands.generate_c, 'table of commands'),
+    ('events-h', events.generate_h, 'declarations of functions that send events'),
+    ('events-c', events.generate_c, 'functions that send events'),
+    ('introspect-c', introspect.generate, 'the reply to query-qmp-schema'),
     ('reference-md', docs_markdown.generate, 'the reference, in Markdown'),
     ('reference-html', docs_html.generate, 'the reference, in HTML'),
 )
@@ -34,7 +34,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for option, _, text in OUTPUTS:
         parser.add_argument('--' + option, metavar='FILE', help='write ' + text)
-    parser.add_argument('schema', help='the schema file that includes all others')
+    parser.add_argument('schema', help='schema file that includes all others')
     args = parser.parse_args()
 
     try:

@@ -1,6 +1,6 @@
-"""The checked schema: what the parser read, turned into types, commands and events that refer to each other.
+"""The checked schema: types, commands and events that refer to each other.
 
-Everything that writes output works from these objects and may rely on every name being resolved.
+All generators work from these objects. All names are resolved.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -32,7 +32,7 @@ BUILTINS = {
 _QTYPES = {'null': 'QTYPE_QNULL', 'number': 'QTYPE_QNUM', 'string': 'QTYPE_QSTRING', 'boolean': 'QTYPE_QBOOL',
            'array': 'QTYPE_QLIST', 'object': 'QTYPE_QDICT'}
 
-# expression: (keys it must have, keys it may have)
+# expression: (mandatory keys, optional keys)
 _KEYS = {
     'enum': ({'data'}, {'prefix', 'features'}),
     'struct': ({'data'}, {'base', 'features'}),
@@ -44,7 +44,7 @@ _KEYS = {
 
 
 class Member:
-    """A member of a struct, branch of a union or alternate, or value of an enum (then type is None)."""
+    """A member of a struct, a branch of a union or alternate, or a value of an enum (type is None)."""
 
     def __init__(self, name, type_, optional=False, doc='', features=()):
         self.name = name
@@ -59,12 +59,12 @@ class Member:
 
     @property
     def unsupported(self):
-        """Known by name for the sake of QEMU's clients, but refused."""
+        """Known by name, since QEMU has it, but refused."""
         return 'unsupported' in self.features
 
 
 class Type:
-    """Any type; by_value says whether a member of it is stored in place (else through a pointer)."""
+    """Any type; by_value tells whether members of it are embedded, rather than pointers."""
 
     by_value = False
 
@@ -80,7 +80,7 @@ class Type:
 
     @property
     def c_member(self):
-        """The C type of a member, ready for a name to be appended."""
+        """C type of a member, to which the name can be appended."""
         return self.c_name + (' ' if self.by_value else ' *')
 
     @property
@@ -118,7 +118,7 @@ class Enum(Type):
 
 
 class Object(Type):
-    """A struct or union. members begins with those of the base; branches is None for a struct."""
+    """A struct or union. members begins with those of the base; branches is None in a struct."""
 
     json_type = 'object'
 
@@ -129,7 +129,7 @@ class Object(Type):
         self.own_members = []
         self.tag = None
         self.branches = None
-        self.command = None         # of an inline argument: the command or event it is made for
+        self.command = None         # of inline arguments: the command or event
 
     @property
     def c_name(self):
@@ -140,7 +140,7 @@ class Object(Type):
         return (self.base.members if self.base else []) + self.own_members
 
     def all_names(self):
-        """Names of all members, those of every branch included."""
+        """Names of all members, including those of all branches."""
         names = {m.name for m in self.members}
         for branch in self.branches or []:
             names |= branch.type.all_names()
@@ -164,7 +164,7 @@ class Array(Type):
 
 
 class Command:
-    """A command; arg is an object type, without members where the command takes none; ret is None where it gives none."""
+    """A command. arg is an object type, without members if there are no arguments; ret is None if it returns nothing."""
 
     def __init__(self, name, where, doc, arg, ret, options, features):
         self.name, self.where, self.doc, self.arg, self.ret, self.options = name, where, doc, arg, ret, options
@@ -176,7 +176,7 @@ class Command:
 
 
 class Event:
-    """An event; arg as that of a command."""
+    """An event. arg is an object type, without members if there is no data."""
 
     def __init__(self, name, where, doc, arg, features):
         self.name, self.where, self.doc, self.arg, self.features = name, where, doc, arg, features
@@ -200,7 +200,7 @@ def _check_member_name(where, name):
 
 
 class Schema:
-    """Reads fname and everything it includes. Raises SchemaError."""
+    """Reads fname and the files that it includes. Raises SchemaError."""
 
     def __init__(self, fname):
         parser = Parser(fname)
@@ -379,7 +379,7 @@ class Schema:
         self.events[name] = event
         self.definitions.append(event)
 
-    # Pass 3: what needs everything resolved
+    # Pass 3: checks that need resolved names
 
     def _check_bases(self):
         for type_ in self.types.values():
@@ -394,7 +394,7 @@ class Schema:
                 base = base.base
 
     def _in_order(self):
-        """Structs, unions and alternates, so that what is stored in place comes first."""
+        """Structs, unions and alternates, each after those that it embeds."""
         done = {}
         ordered = []
 

@@ -11,7 +11,7 @@ from types_h import has_flag
 
 _HEAD = """\
 /*
- * Descriptors of the QAPI schema's types. Generated from the schema in qapi/.
+ * Descriptors of QAPI types. Generated from the schema in qapi/.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -7,7 +7,7 @@ from schema import Array, Builtin, Enum, Object
 
 _HEAD = """\
 /*
- * C types of the QAPI schema. Generated from the schema in qapi/: include/qapi/qapi.h says how to use them.
+ * C types of QAPI. Generated from the schema in qapi/. See include/qapi/qapi.h for how to use them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@ _HEAD = """\
 
 
 def has_flag(member):
-    """Whether the member's presence is in a has_ field."""
+    """Whether the member has a has_ field."""
     return member.optional and member.type.by_value
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The reference that is made from the schema, and the examples in it.
+"""The reference generated from the schema, and its examples.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -34,7 +34,7 @@ EVENT = "##\n# @DONE:\n#\n# Text.\n#\n# Example:\n#\n%s\n##\n{ 'event': 'DONE', 
 
 
 class Page(html.parser.HTMLParser):
-    """What an HTML page consists of; problems are those of its tags."""
+    """The parts of an HTML page, and problems with its tags."""
 
     def __init__(self, text):
         super().__init__()
@@ -129,7 +129,7 @@ class DocsTest(unittest.TestCase):
     def test_markdown(self):
         text = docs_markdown.generate(self.schema(HEADING + INFO + COMMAND % EXAMPLE))
         self.assertIn('## Things & more\n\nAbout `both`, go and Info-less.\n\n### do-it\n\n(command)\n\nText.\n\n'
-                      'Returns [Info](#info).\n\nMay overtake other commands: "exec-oob".\n\nExample:\n\n'
+                      'Returns [Info](#info).\n\nCan be executed out of band (exec-oob).\n\nExample:\n\n'
                       '```\n-> { "execute": "do-it" }\n<- { "return": { "a": 1,\n                 ... } }\n```\n\n'
                       'Since: 1.0\n\n### Info\n\n(struct)\n\nText.\n\n- `a` (*uint8*): below 5 \\<\\*>\n'
                       '- `b` (list of *str*, optional, unstable): see [do-it](#do-it)\n', text)
@@ -162,14 +162,14 @@ class DocsTest(unittest.TestCase):
         self.refuses_example('#     -> { "execute": "undo-it" }', "there is no command 'undo-it'")
         self.refuses_example('#     -> { "execute": "do-it", "arguments": { "a": 1 } }', "'a' is unknown")
         self.refuses_example('#     -> { "execute": "do-it", "id": }', 'Expecting value: line 1 column 29 (char 28)')
-        self.refuses_example('#     <- { "return": {} }', 'there is an answer without a command')
+        self.refuses_example('#     <- { "return": {} }', 'a reply without a command')
         self.refuses_example(call + '{ "return": {} }', "'a' is missing")
         self.refuses_example(call + '{ "return": { "a": 256 } }', '256 is out of range')
         self.refuses_example(call + '{ "return": { "a": 1.5 } }', '1.5 is not an integer')
         self.refuses_example(call + '{ "return": { "a": "1" } }', "'a' is a JSON string, not number")
         self.refuses_example(call + '{ "return": { "a": 1, "b": [ "x", 2 ] } }', "'b.1' is a JSON number, not string")
         self.refuses_example(call + '{ "error": "no" }', "an error has members 'class' and 'desc'")
-        self.refuses_example(call + '{ "result": 1 }', "an answer is 'return' or 'error'")
+        self.refuses_example(call + '{ "result": 1 }', "a reply is 'return' or 'error'")
         self.refuses_example(call + '{ "event": "DONE" }', "there is no event 'DONE'")
         self.assertEqual(list(examples(self.schema(HEADING + INFO + COMMAND % EXAMPLE))), ['do-it'])
 
