@@ -1,4 +1,4 @@
-# What building, the quickstart and the tests need, and how it gets installed; to be sourced by bash.
+# Dependencies of the build, the quickstart and the tests, and how to install them. Sourced by bash scripts.
 #
 # SPDX-License-Identifier: GPL-2.0-or-later
 
@@ -7,20 +7,20 @@ build_packages=(
   gcc libc6-dev meson ninja-build pkg-config python3
   libblkid-dev libglib2.0-dev libgnutls28-dev libjson-c-dev libkeyutils-dev liburing-dev nettle-dev
 )
-# Programs that we did not write, to check ours against.
+# Independent programs to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
   btrfs-progs e2fsprogs fdisk fio gdb keyutils libc6-dbg libnbd-bin libvirt-clients libvirt-daemon nbdkit openssl
   procps python3-libnbd python3-pytest python3-pytest-xdist socat systemd util-linux valgrind xfsprogs
 )
 
-# The same for other systems: programs to look for, and pkg-config modules.
+# For systems without apt: programs and pkg-config modules to look for.
 build_programs=(cc meson ninja pkg-config python3)
 build_modules=(glib-2.0 gnutls json-c nettle)
 witness_programs=(cryptsetup qemu-img)
 test_programs=(fio gdb keyctl nbdinfo nbdkit openssl socat unshare valgrind)
 
-# Print which of the packages named are not installed.
+# missing_packages PACKAGE...: print those that are not installed.
 missing_packages() {
   local package
   for package; do
@@ -28,7 +28,7 @@ missing_packages() {
   done
 }
 
-# Install what is missing of the packages named; says so and returns 1 where that cannot be done.
+# install_packages PACKAGE...: install those that are missing, or print an error and return 1.
 install_packages() {
   local missing sudo=()
   mapfile -t missing < <(missing_packages "$@")
@@ -46,7 +46,7 @@ install_packages() {
       -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
 }
 
-# Where there is no apt: list what is missing of "programs" (the words up to --) and "modules" (the rest).
+# check_programs PROGRAM... -- MODULE...: list what is missing, for systems without apt.
 check_programs() {
   local missing=() name
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
