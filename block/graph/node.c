@@ -51,7 +51,6 @@ BlockDriverState *bdrv_new(const char *node_name, Error **errp)
     bs->refcnt = 1;
     g_mutex_init(&bs->reqs_lock);
     g_mutex_init(&bs->dirty_bitmaps_lock);
-    g_queue_init(&bs->tracked_requests);
 
     if (!all_nodes) {
         all_nodes = g_ptr_array_new();

@@ -31,19 +31,19 @@ void bdrv_driver_refresh_limits(BlockDriverState *bs)
 }
 
 /* The request must be counted, so that draining waits for it. */
-static void assert_in_flight(BlockDriverState *bs)
+static inline void assert_in_flight(BlockDriverState *bs)
 {
     assert(qemu_in_coroutine());
     assert(g_atomic_int_get(&bs->in_flight) > 0);
 }
 
-static bool is_aligned(int64_t offset, int64_t bytes, uint32_t align)
+static inline bool is_aligned(int64_t offset, int64_t bytes, uint32_t align)
 {
     return ((offset | bytes) & (align - 1)) == 0;
 }
 
 /* Whole blocks within the node, whose last block may be incomplete. */
-static void assert_range(BlockDriverState *bs, int64_t offset, int64_t bytes)
+static inline void assert_range(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     uint32_t align = bs->bl.request_alignment;
 
@@ -52,13 +52,14 @@ static void assert_range(BlockDriverState *bs, int64_t offset, int64_t bytes)
     assert(bytes - (bs->length - offset) < align);
 }
 
-static void assert_limit(int64_t bytes, int64_t max, uint32_t align)
+/* No more than the driver's limit @max (0: none), but at least one block of @align. @bytes are whole blocks. */
+static inline void assert_limit(int64_t bytes, int64_t max, uint32_t align)
 {
-    assert(is_aligned(0, bytes, MAX(align, 1)));
-    assert(bytes <= bdrv_max_piece(max, MAX(align, 1)));
+    assert(bytes <= BDRV_REQUEST_MAX_BYTES || bytes == align);
+    assert(!max || bytes <= max || bytes == align);
 }
 
-static void assert_transfer(BlockDriverState *bs, int64_t offset, int64_t bytes, const QEMUIOVector *qiov)
+static inline void assert_transfer(BlockDriverState *bs, int64_t offset, int64_t bytes, const QEMUIOVector *qiov)
 {
     assert_in_flight(bs);
     assert_range(bs, offset, bytes);
@@ -102,7 +103,8 @@ int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
     assert_in_flight(bs);
     assert_writable(bs);
     assert_range(bs, offset, bytes);
-    assert_limit(bytes, bs->bl.max_pwrite_zeroes, bs->bl.pwrite_zeroes_alignment);
+    assert(is_aligned(0, bytes, MAX(bs->bl.pwrite_zeroes_alignment, 1)));
+    assert_limit(bytes, bs->bl.max_pwrite_zeroes, MAX(bs->bl.pwrite_zeroes_alignment, 1));
     assert(!(flags & ~bs->drv->supported_zero_flags));
     return checked_result(bs->drv->bdrv_co_pwrite_zeroes(bs, offset, bytes, flags));
 }
@@ -112,7 +114,8 @@ int coroutine_fn bdrv_driver_pdiscard(BlockDriverState *bs, int64_t offset, int6
     assert_in_flight(bs);
     assert_writable(bs);
     assert_range(bs, offset, bytes);
-    assert_limit(bytes, bs->bl.max_pdiscard, bs->bl.pdiscard_alignment);
+    assert(is_aligned(0, bytes, MAX(bs->bl.pdiscard_alignment, 1)));
+    assert_limit(bytes, bs->bl.max_pdiscard, MAX(bs->bl.pdiscard_alignment, 1));
     return checked_result(bs->drv->bdrv_co_pdiscard(bs, offset, bytes));
 }
 

@@ -42,16 +42,16 @@ typedef enum BdrvTrackedRequestType {
 } BdrvTrackedRequestType;
 
 /* A request in flight at a node, or a range lock, in order of arrival. */
-typedef struct BdrvTrackedRequest {
+struct BdrvTrackedRequest {
     BlockDriverState *bs;
     int64_t offset;
     int64_t bytes;
     BdrvTrackedRequestType type;
     bool serialising;       /* overlapping requests wait for it, and it for them */
     Coroutine *owner;       /* of a lock; its own requests do not wait for it */
-    GList link;
+    BdrvTrackedRequest *prev, *next;
     CoQueue waiters;
-} BdrvTrackedRequest;
+};
 
 /*
  * Count and track a request. Returns once all earlier requests that must not overlap it have ended. It waits only for

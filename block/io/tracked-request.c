@@ -52,9 +52,7 @@ static BdrvTrackedRequest *request_find_conflict(const BdrvTrackedRequest *req)
     const BdrvTrackedRequest *own = NULL;
     Coroutine *self = qemu_coroutine_self();
 
-    for (GList *l = req->bs->tracked_requests.head; l != &req->link; l = l->next) {
-        BdrvTrackedRequest *other = l->data;
-
+    for (BdrvTrackedRequest *other = req->bs->tracked_first; other != req; other = other->next) {
         if (other->owner == self) {
             assert(!own && !req->owner);
             own = other;
@@ -65,20 +63,35 @@ static BdrvTrackedRequest *request_find_conflict(const BdrvTrackedRequest *req)
     return NULL;
 }
 
+static void request_link(BdrvTrackedRequest *req)
+{
+    BlockDriverState *bs = req->bs;
+
+    req->prev = bs->tracked_last;
+    *(req->prev ? &req->prev->next : &bs->tracked_first) = req;
+    bs->tracked_last = req;
+}
+
+static void request_unlink(BdrvTrackedRequest *req)
+{
+    *(req->prev ? &req->prev->next : &req->bs->tracked_first) = req->next;
+    *(req->next ? &req->next->prev : &req->bs->tracked_last) = req->prev;
+}
+
 void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDriverState *bs, int64_t offset,
                                              int64_t bytes, BdrvTrackedRequestType type, bool serialising)
 {
     BdrvTrackedRequest *conflict;
 
     *req = (BdrvTrackedRequest){
-        .bs = bs, .offset = offset, .bytes = bytes, .type = type, .serialising = serialising, .link.data = req,
+        .bs = bs, .offset = offset, .bytes = bytes, .type = type, .serialising = serialising,
         .owner = type == BDRV_TRACKED_LOCK ? qemu_coroutine_self() : NULL,
     };
     qemu_co_queue_init(&req->waiters);
     bdrv_inc_in_flight(bs);
 
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
-    g_queue_push_tail_link(&bs->tracked_requests, &req->link);
+    request_link(req);
     bs->serialising += serialising;
     while (bs->serialising && (conflict = request_find_conflict(req))) {
         qemu_co_queue_wait(&conflict->waiters, &bs->reqs_lock);
@@ -91,14 +104,17 @@ void bdrv_tracked_request_end(BdrvTrackedRequest *req)
     bool wrote = req->type != BDRV_TRACKED_READ && req->type != BDRV_TRACKED_LOCK;
 
     g_mutex_lock(&bs->reqs_lock);
-    g_queue_unlink(&bs->tracked_requests, &req->link);
+    request_unlink(req);
+    if (bs->serialising) {
+        /* Else nobody waits. */
+        qemu_co_queue_restart_all(&req->waiters);
+    }
     bs->serialising -= req->serialising;
     bs->write_gen += wrote;
     if (req->type == BDRV_TRACKED_WRITE) {
         /* The last block may extend beyond the end. */
         bs->wr_highest_offset = MAX(bs->wr_highest_offset, MIN(req->offset + req->bytes, bs->length));
     }
-    qemu_co_queue_restart_all(&req->waiters);
     g_mutex_unlock(&bs->reqs_lock);
     if (wrote) {
         bdrv_set_dirty(bs, req->offset, req->bytes);

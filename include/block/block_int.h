@@ -29,6 +29,7 @@
 #include "util/transaction.h"
 
 typedef struct BDRVReopenState BDRVReopenState;
+typedef struct BdrvTrackedRequest BdrvTrackedRequest;
 
 struct BlockDriver {
     const char *format_name;
@@ -247,7 +248,7 @@ struct BlockDriverState {
     gint awaited_counter;       /* number of users that wait for requests that may be here; atomic */
 
     GMutex reqs_lock;
-    GQueue tracked_requests;    /* of BdrvTrackedRequest; under reqs_lock */
+    BdrvTrackedRequest *tracked_first, *tracked_last;   /* under reqs_lock */
     unsigned serialising;       /* how many of them exclude overlapping ones; under reqs_lock */
     int64_t wr_highest_offset;  /* end of the highest range written to; under reqs_lock */
     uint64_t write_gen;         /* counts what was written; under reqs_lock */
