@@ -157,7 +157,7 @@ def test_opening_shows(tmp_path):
 
 
 def test_programs_read_no_words(tmp_path):
-    """What is no terminal gets percentages alone, as QEMU prints them."""
+    """Without a terminal, only percentages are printed, as in QEMU."""
     argv = ['create', '-q', '-p', '-f', 'luks', '-o', 'iter-time=400', '--key-file', password_file(tmp_path, b'pw'),
             tmp_path / 'image', '64k']
     text = qemu_img(*argv, text=False).stdout.decode()

@@ -1,4 +1,4 @@
-"""Requests that no NBD client waits for any more: they end early, and what was not begun never is.
+"""Requests of NBD clients that are gone: they end early, and those that have not begun never do.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.threads
 
 MIB = 1 << 20
 READ, WRITE, DISC, FLUSH, TRIM, CACHE, WRITE_ZEROES, BLOCK_STATUS = range(8)
-# Seconds. The sanitizers, and other tests on the same machine, take their time.
+# Seconds; more with sanitizers, and for other tests on the same machine.
 AT_ONCE = 4
 SIZE = 8 << 30
 LONGEST = (1 << 32) - MIB
 
-# Of these, each was slow in its own way: 4,096 writes of 20 ms each, requests that wait for a limit, and a peer that
+# Each is slow in its own way: 4,096 writes of 20 ms each, requests that wait for a limit, and a peer that
 # does not answer, at a node that others use, too.
 NODES = ('luks', 'throttle', 'silent')
 
@@ -36,7 +36,7 @@ def fixture_header(tmp_path_factory):
 
 @pytest.fixture(name='daemon')
 def fixture_daemon(tmp_path, header):
-    """A daemon with all of them, exported under their names, from an I/O thread and from the main loop."""
+    """A daemon that exports all of them under their names, from an I/O thread and from the main loop."""
     path, secret = header
     with StorageDaemon(tmp_path, *secret, '--object', 'iothread,id=io0',
                        '--object', 'throttle-group,id=g,limits.bps-write=1,limits.iops-read=1',
@@ -61,7 +61,7 @@ def connect(daemon, name):
 def busy_clients(daemon, name, many):
     """One client with one long request, or three with more than the server receives: all have begun."""
     wires = [connect(daemon, name) for _ in range(3 if many else 1)]
-    # What was written would be flushed in the end, which a silent peer does not answer, either.
+    # Writes would be flushed in the end, which a silent peer does not answer, either.
     long = CACHE if name == 'silent' else WRITE_ZEROES
     for wire in wires:
         wire.sock.settimeout(0.2)
@@ -83,7 +83,7 @@ def wait_deleted(daemon, name, begin):
 @pytest.mark.parametrize('many', [False, True], ids=['one', 'many'])
 @pytest.mark.parametrize('name', NODES)
 def test_end(daemon, name, many, stays):
-    """Deletion of the export, then the end of the program, with clients that are still there, or have just left."""
+    """Deletion of the export, then the end of the program, with clients that are still connected, or have just left."""
     for how in ('delete', 'signal'):
         wires = busy_clients(daemon, name, many)
         if not stays:
@@ -105,7 +105,7 @@ def test_end(daemon, name, many, stays):
 @pytest.mark.parametrize('many', [False, True], ids=['one', 'many'])
 @pytest.mark.parametrize('name', NODES)
 def test_noticed(daemon, name, many):
-    """Those that have left are noticed while the server has no room for more: the export is no longer in use."""
+    """Clients that have left are noticed while the server has no room for more: the export is no longer in use."""
     for wire in busy_clients(daemon, name, many):
         wire.sock.close()
     begin = time.monotonic()
@@ -119,7 +119,7 @@ def test_noticed(daemon, name, many):
 
 
 def test_keyslot_job(daemon):
-    """What clients leave behind cuts no operation on the header of their node."""
+    """A client that leaves does not interrupt an operation on the header of its node."""
     qmp = daemon.qmp
     wires = busy_clients(daemon, 'luks', True)
     qmp.cmd('object-add', qom_type='secret', id='s1', data='other')
@@ -134,7 +134,7 @@ def test_keyslot_job(daemon):
 
 
 def test_leaving_in_order(tmp_path):
-    """What was asked for before a disconnect is carried out, though nobody waits for the answers."""
+    """Requests sent before a disconnect are completed, even though nobody reads the answers."""
     image = tmp_path / 'a.raw'
     image.write_bytes(b'\1' * 64 * MIB)
     with StorageDaemon(tmp_path, '--blockdev', f'file,node-name=f,filename={image}',
