@@ -23,6 +23,13 @@ void explicit_bzero(void *data, size_t len)
     __asm__ volatile("" : : "r"(data) : "memory");
 }
 
+/* What libc calls it where _FORTIFY_SOURCE is set. */
+void __explicit_bzero_chk(void *data, size_t len, size_t size);
+void __explicit_bzero_chk(void *data, size_t len, size_t size)
+{
+    explicit_bzero(data, len);
+}
+
 static void check(const char *text, size_t len, const char *expected, const char *error)
 {
     g_autoptr(Error) err = NULL;
