@@ -3,12 +3,14 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import json
+import os
 import pathlib
 import re
+import shutil
 
 import pytest
 
-from programs import BUILD_DIR, SOURCE_DIR, run
+from programs import BUILD_DIR, SOURCE_DIR, copy_sources, run
 
 pytestmark = pytest.mark.plain_build
 BOOKWORM = 'VERSION_CODENAME=bookworm' in pathlib.Path('/etc/os-release').read_text(encoding='utf-8')
@@ -39,3 +41,41 @@ def test_container_build(tmp_path):
     plan = json.loads((tmp_path / 'meson-info' / 'intro-install_plan.json').read_text())
     assert {item['destination'] for item in plan['targets'].values()} >= {'{bindir}/qemu-img', '{bindir}/qemu-nbd'}
     assert 'systemd' not in json.dumps(plan)
+
+
+def test_debian_build_depends():
+    """The packages that building needs are those of scripts/lib/packages.sh, beside what every package build has."""
+    listed = run('bash', '-c', '. scripts/lib/packages.sh && echo ${build_packages[@]}', cwd=SOURCE_DIR).stdout.split()
+    control = (SOURCE_DIR / 'debian/control').read_text(encoding='utf-8')
+    build_depends = re.search(r'^Build-Depends:\n((?: .*\n)*)', control, re.MULTILINE)[1]
+    names = re.findall(r'^ ([\w.+-]+)', build_depends, re.MULTILINE)
+    assert set(listed) - {'gcc', 'libc6-dev'} == set(names) - {'debhelper-compat'}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('dh'), reason='needs debhelper')
+def test_debian_package(tmp_path):
+    """The package builds, depends on the libraries, and holds the programs under names that QEMU does not have."""
+    source, root = tmp_path / 'source', tmp_path / 'root'
+    copy_sources(source)
+    run('dpkg-buildpackage', '-us', '-uc', '-b', cwd=source, timeout=1200,
+        env={**os.environ, 'DEB_BUILD_OPTIONS': 'nocheck noautodbgsym terse parallel=2'})
+    package, = tmp_path.glob('strongbox_*.deb')
+    version = json.loads((BUILD_DIR / 'meson-info/intro-projectinfo.json').read_text())['version']
+    assert run('dpkg-deb', '--field', package, 'Version').stdout.strip() == version
+
+    names = [line.split()[-1] for line in run('dpkg-deb', '--contents', package).stdout.splitlines()]
+    for program in ('qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-storage-daemon'):
+        assert f'./usr/bin/strongbox-{program}' in names
+        assert f'./usr/share/man/man1/strongbox-{program}.1.gz' in names
+    assert './usr/share/bash-completion/completions/strongbox-qemu-img' in names
+    assert './lib/systemd/system/strongbox-qemu-nbd@.socket' in names
+    assert not [name for name in names if '/qemu-' in name]
+
+    run('dpkg-deb', '--extract', package, root)
+    qemu_img = root / 'usr/bin/strongbox-qemu-img'
+    assert f'(strongbox {version})' in run(qemu_img, '--version').stdout
+    depends = run('dpkg-deb', '--field', package, 'Depends').stdout
+    assert needed_packages(qemu_img) <= set(re.findall(r'[\w.+-]+', depends))
+    if shutil.which('lintian'):
+        assert not run('lintian', '--allow-root', '--fail-on', 'error,warning', package).stdout
