@@ -199,7 +199,7 @@ static bool coroutine_fn keyslot_add_run(Job *job, Error **errp)
     const BlockdevKeyslotAddArg *arg = cj->arg;
 
     return bdrv_keyslot_add(blk_bs(cj->blk), arg->new_secret, number_or_minus_one(arg->has_keyslot, arg->keyslot),
-                            arg->has_iter_time ? arg->iter_time : 0, false, job, errp);
+                            arg->has_iter_time ? arg->iter_time : 0, false, NULL, job, errp);
 }
 
 bool coroutine_fn qmp_blockdev_keyslot_add(const BlockdevKeyslotAddArg *arg, Error **errp)
@@ -223,7 +223,7 @@ static bool coroutine_fn keyslot_remove_run(Job *job, Error **errp)
     const BlockdevKeyslotRemoveArg *arg = cj->arg;
 
     return bdrv_keyslot_remove(blk_bs(cj->blk), number_or_minus_one(arg->has_keyslot, arg->keyslot), arg->old_secret,
-                               arg->has_force && arg->force, job, errp);
+                               arg->has_force && arg->force, NULL, job, errp);
 }
 
 bool coroutine_fn qmp_blockdev_keyslot_remove(const BlockdevKeyslotRemoveArg *arg, Error **errp)
@@ -251,7 +251,7 @@ static bool coroutine_fn keyslot_change_run(Job *job, Error **errp)
 
     return bdrv_keyslot_change(blk_bs(cj->blk), arg->old_secret, arg->new_secret,
                                number_or_minus_one(arg->has_keyslot, arg->keyslot),
-                               arg->has_iter_time ? arg->iter_time : 0, false, job, errp);
+                               arg->has_iter_time ? arg->iter_time : 0, false, NULL, job, errp);
 }
 
 bool coroutine_fn qmp_blockdev_keyslot_change(const BlockdevKeyslotChangeArg *arg, Error **errp)

@@ -22,7 +22,7 @@
  *     return block_crypto_co_preadv(&s->crypto, bs->file, host_offset, offset, bytes, qiov, flags);
  *
  *     // bdrv_co_keyslot_add
- *     return block_crypto_co_keyslot_add(&s->crypto, NULL, new_secret, keyslot, iter_time_ms, force, job, errp);
+ *     return block_crypto_co_keyslot_add(&s->crypto, NULL, new_secret, keyslot, iter_time_ms, force, done, job, errp);
  *
  * Requests to the payload run on any thread, everything else on the main loop.
  *
@@ -175,11 +175,13 @@ int coroutine_fn block_crypto_co_pwritev(BlockCrypto *c, BdrvChild *child, int64
 
 /* keyslot.c: like the driver's callbacks of the same names. @secret opens the volume (NULL: it is open with its key) */
 bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret, const char *new_secret, int keyslot,
-                                              int64_t iter_time_ms, bool force, Job *job, Error **errp);
+                                              int64_t iter_time_ms, bool force, BdrvKeyslotChange *done, Job *job,
+                                              Error **errp);
 bool coroutine_fn block_crypto_co_keyslot_remove(BlockCrypto *c, int keyslot, const char *old_secret, bool force,
-                                                 Job *job, Error **errp);
+                                                 BdrvKeyslotChange *done, Job *job, Error **errp);
 bool coroutine_fn block_crypto_co_keyslot_change(BlockCrypto *c, const char *old_secret, const char *new_secret,
-                                                 int keyslot, int64_t iter_time_ms, bool force, Job *job, Error **errp);
+                                                 int keyslot, int64_t iter_time_ms, bool force,
+                                                 BdrvKeyslotChange *done, Job *job, Error **errp);
 bool coroutine_fn block_crypto_co_amend(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *options, bool force,
                                         Job *job, Error **errp);
 

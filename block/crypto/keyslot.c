@@ -74,7 +74,8 @@ static bool coroutine_fn unlock_handle(BlockCrypto *c, const BlockCryptoIO *v, c
 }
 
 bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret, const char *new_secret, int keyslot,
-                                              int64_t iter_time_ms, bool force, Job *job, Error **errp)
+                                              int64_t iter_time_ms, bool force, BdrvKeyslotChange *done, Job *job,
+                                              Error **errp)
 {
     BlockCryptoIO unlock, add;
 
@@ -98,10 +99,11 @@ bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret
     block_crypto_header_io_init(&unlock, c, job);
     block_crypto_header_io_init(&add, c, job);
     block_crypto_io_reserve(&add, block_crypto_derive_work(iter_time_ms));
+    *done = (BdrvKeyslotChange){ .added = -1 };
     bool ok = unlock_handle(c, &unlock, secret, errp);
     if (ok) {
         block_crypto_io_finish(&unlock);
-        ok = qcrypto_luks_keyslot_add(c->luks, &add.io, &options, NULL, errp);
+        ok = qcrypto_luks_keyslot_add(c->luks, &add.io, &options, &done->added, errp);
     }
     if (ok) {
         block_crypto_io_finish(&add);
@@ -112,7 +114,8 @@ bool coroutine_fn block_crypto_co_keyslot_add(BlockCrypto *c, const char *secret
 
 /* Remove @keyslot; with @old_password only if that opens it; with -1 all that it opens. */
 static bool coroutine_fn remove_keyslots(BlockCrypto *c, int keyslot,
-                                         const SecretBuffer *old_password, bool force, Job *job, Error **errp)
+                                         const SecretBuffer *old_password, bool force, BdrvKeyslotChange *done,
+                                         Job *job, Error **errp)
 {
     BlockCryptoIO find, remove;
     bool ok;
@@ -120,7 +123,8 @@ static bool coroutine_fn remove_keyslots(BlockCrypto *c, int keyslot,
     block_crypto_header_io_init(&find, c, job);
     block_crypto_header_io_init(&remove, c, job);
     if (keyslot < 0) {
-        ok = qcrypto_luks_keyslot_remove_password(c->luks, &remove.io, old_password, 0, force, NULL, NULL, errp);
+        ok = qcrypto_luks_keyslot_remove_password(c->luks, &remove.io, old_password, 0, force, &done->removed, NULL,
+                                                  errp);
     } else {
         if (old_password) {
             block_crypto_io_reserve(&remove, block_crypto_derive_work(1));
@@ -129,6 +133,7 @@ static bool coroutine_fn remove_keyslots(BlockCrypto *c, int keyslot,
             }
         }
         ok = qcrypto_luks_keyslot_remove(c->luks, &remove.io, keyslot, 0, force, errp);
+        done->removed = 1u << keyslot;
     }
     if (ok) {
         block_crypto_io_finish(&remove);
@@ -137,7 +142,7 @@ static bool coroutine_fn remove_keyslots(BlockCrypto *c, int keyslot,
 }
 
 bool coroutine_fn block_crypto_co_keyslot_remove(BlockCrypto *c, int keyslot, const char *old_secret, bool force,
-                                                 Job *job, Error **errp)
+                                                 BdrvKeyslotChange *done, Job *job, Error **errp)
 {
     g_autoptr(SecretBuffer) old_password = NULL;
 
@@ -155,15 +160,18 @@ bool coroutine_fn block_crypto_co_keyslot_remove(BlockCrypto *c, int keyslot, co
     if (!block_crypto_co_update_begin(c, false, false, job, errp)) {
         return false;
     }
-    bool ok = remove_keyslots(c, keyslot, old_password, force, job, errp);
+    *done = (BdrvKeyslotChange){ .added = -1 };
+    bool ok = remove_keyslots(c, keyslot, old_password, force, done, job, errp);
     block_crypto_co_update_end(c);
     return ok;
 }
 
 bool coroutine_fn block_crypto_co_keyslot_change(BlockCrypto *c, const char *old_secret, const char *new_secret,
-                                                 int keyslot, int64_t iter_time_ms, bool force, Job *job, Error **errp)
+                                                 int keyslot, int64_t iter_time_ms, bool force,
+                                                 BdrvKeyslotChange *done, Job *job, Error **errp)
 {
     BlockCryptoIO v;
+    int old_slot;
 
     if (!block_crypto_check_usable(c, errp) || !check_new_keyslot(keyslot, iter_time_ms, errp)) {
         return false;
@@ -184,8 +192,9 @@ bool coroutine_fn block_crypto_co_keyslot_change(BlockCrypto *c, const char *old
         .force = force,
     };
     block_crypto_header_io_init(&v, c, job);
-    bool ok = qcrypto_luks_keyslot_change(c->luks, &v.io, old_password, &options, NULL, NULL, errp);
+    bool ok = qcrypto_luks_keyslot_change(c->luks, &v.io, old_password, &options, &old_slot, &done->added, NULL, errp);
     if (ok) {
+        done->removed = old_slot == done->added ? 0 : 1u << old_slot;
         block_crypto_io_finish(&v);
     }
     block_crypto_co_update_end(c);
@@ -204,9 +213,11 @@ static bool coroutine_fn amend_active(BlockCrypto *c, const QCryptoBlockAmendOpt
         return false;
     }
     /* 0 means the minimum, and must not be taken as unset. */
+    BdrvKeyslotChange done;
     int64_t ms = !o->has_iter_time ? 0 : o->iter_time ?: 1;
     return block_crypto_co_keyslot_add(c, o->secret, o->new_secret,
-                                       o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, ms, force, job, errp);
+                                       o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, ms, force, &done, job,
+                                       errp);
 }
 
 static bool coroutine_fn amend_inactive(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *o, bool force,
@@ -220,8 +231,9 @@ static bool coroutine_fn amend_inactive(BlockCrypto *c, const QCryptoBlockAmendO
         error_setg(errp, "'iter-time' must not be given when erasing keyslots");
         return false;
     }
+    BdrvKeyslotChange done;
     return block_crypto_co_keyslot_remove(c, o->has_keyslot ? o->keyslot : QCRYPTO_LUKS_SLOT_ANY, o->old_secret, force,
-                                          job, errp);
+                                          &done, job, errp);
 }
 
 bool coroutine_fn block_crypto_co_amend(BlockCrypto *c, const QCryptoBlockAmendOptionsLUKS *o, bool force, Job *job,

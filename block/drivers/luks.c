@@ -212,27 +212,30 @@ static ImageInfoSpecific *luks_get_specific_info(BlockDriverState *bs)
 }
 
 static bool coroutine_fn luks_co_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
-                                             int64_t iter_time_ms, bool force, Job *job, Error **errp)
+                                             int64_t iter_time_ms, bool force, BdrvKeyslotChange *done, Job *job,
+                                             Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
 
-    return block_crypto_co_keyslot_add(&s->crypto, NULL, new_secret, keyslot, iter_time_ms, force, job, errp);
+    return block_crypto_co_keyslot_add(&s->crypto, NULL, new_secret, keyslot, iter_time_ms, force, done, job, errp);
 }
 
 static bool coroutine_fn luks_co_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
-                                                Job *job, Error **errp)
+                                                BdrvKeyslotChange *done, Job *job, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
 
-    return block_crypto_co_keyslot_remove(&s->crypto, keyslot, old_secret, force, job, errp);
+    return block_crypto_co_keyslot_remove(&s->crypto, keyslot, old_secret, force, done, job, errp);
 }
 
 static bool coroutine_fn luks_co_keyslot_change(BlockDriverState *bs, const char *old_secret, const char *new_secret,
-                                                int keyslot, int64_t iter_time_ms, bool force, Job *job, Error **errp)
+                                                int keyslot, int64_t iter_time_ms, bool force,
+                                                BdrvKeyslotChange *done, Job *job, Error **errp)
 {
     BDRVLuksState *s = bs->opaque;
 
-    return block_crypto_co_keyslot_change(&s->crypto, old_secret, new_secret, keyslot, iter_time_ms, force, job, errp);
+    return block_crypto_co_keyslot_change(&s->crypto, old_secret, new_secret, keyslot, iter_time_ms, force, done, job,
+                                          errp);
 }
 
 static bool coroutine_fn luks_co_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,

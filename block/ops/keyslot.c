@@ -12,43 +12,49 @@ static bool lacks(BlockDriverState *bs, const char *what, Error **errp)
     return false;
 }
 
-bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
-                                   int64_t iter_time_ms, bool force, Job *job, Error **errp)
+bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot, int64_t iter_time_ms,
+                                   bool force, BdrvKeyslotChange *done, Job *job, Error **errp)
 {
+    BdrvKeyslotChange unwanted;
+
     bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_keyslot_add) {
         return lacks(bs, "keyslots", errp);
     }
     bdrv_ref(bs);
-    bool ok = bs->drv->bdrv_co_keyslot_add(bs, new_secret, keyslot, iter_time_ms, force, job, errp);
+    bool ok = bs->drv->bdrv_co_keyslot_add(bs, new_secret, keyslot, iter_time_ms, force, done ?: &unwanted, job, errp);
     bdrv_co_unref(bs);
     return ok;
 }
 
 bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
-                                      Job *job, Error **errp)
+                                      BdrvKeyslotChange *done, Job *job, Error **errp)
 {
+    BdrvKeyslotChange unwanted;
+
     bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_keyslot_remove) {
         return lacks(bs, "keyslots", errp);
     }
     bdrv_ref(bs);
-    bool ok = bs->drv->bdrv_co_keyslot_remove(bs, keyslot, old_secret, force, job, errp);
+    bool ok = bs->drv->bdrv_co_keyslot_remove(bs, keyslot, old_secret, force, done ?: &unwanted, job, errp);
     bdrv_co_unref(bs);
     return ok;
 }
 
 bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secret, const char *new_secret,
-                                      int keyslot, int64_t iter_time_ms, bool force, Job *job,
+                                      int keyslot, int64_t iter_time_ms, bool force, BdrvKeyslotChange *done, Job *job,
                                       Error **errp)
 {
+    BdrvKeyslotChange unwanted;
+
     bs = bdrv_skip_filters(bs);
     if (!bs->drv->bdrv_co_keyslot_change) {
         return lacks(bs, "keyslots", errp);
     }
     bdrv_ref(bs);
-    bool ok = bs->drv->bdrv_co_keyslot_change(bs, old_secret, new_secret, keyslot, iter_time_ms, force, job,
-                                              errp);
+    bool ok = bs->drv->bdrv_co_keyslot_change(bs, old_secret, new_secret, keyslot, iter_time_ms, force,
+                                              done ?: &unwanted, job, errp);
     bdrv_co_unref(bs);
     return ok;
 }

@@ -115,6 +115,7 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
     bool matches[QCRYPTO_LUKS_KEYSLOTS] = { false };
     unsigned n = 0;
     g_autofree LUKSHeader *seen = NULL;
+    unsigned which = 0;
 
     ERRP_GUARD();
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
@@ -144,9 +145,10 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
         if (matches[i] && !luks_wipe_keyslot(luks, io, i, passes, errp)) {
             return false;
         }
+        which |= (unsigned)matches[i] << i;
     }
     if (removed) {
-        *removed = n;
+        *removed = which;
     }
     return true;
 }

@@ -58,12 +58,12 @@ static uint64_t change_work(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOpt
 
 bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                                  const SecretBuffer *old_password,
-                                 const QCryptoLUKSKeyslotOptions *options, int *slot,
+                                 const QCryptoLUKSKeyslotOptions *options, int *old_slot, int *slot,
                                  QCryptoLUKSFailure *failure, Error **errp)
 {
     SecretBuffer *opened = NULL;
     g_autoptr(SecretBuffer) master_key = NULL;
-    int old_slot, new_slot;
+    int from, to;
 
     luks_set_failure(failure, QCRYPTO_LUKS_FAILURE_IO);
     if (!qcrypto_luks_refresh(luks, io, errp) || !luks_check_supported(luks, failure, errp)) {
@@ -72,18 +72,21 @@ bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     /* Measured before anything else, so that progress covers the whole. */
     uint32_t iterations = luks_new_iterations(luks, io, options);
     luks_plan(io, change_work(luks, options, iterations));
-    old_slot = luks_find_keyslot(luks, io, old_password, QCRYPTO_LUKS_SLOT_ANY, &opened, failure,
-                                 errp);
-    if (old_slot < 0) {
+    from = luks_find_keyslot(luks, io, old_password, QCRYPTO_LUKS_SLOT_ANY, &opened, failure,
+                             errp);
+    if (from < 0) {
         return false;
     }
     master_key = opened;
-    luks_advance(io, luks_find_work(luks, old_slot + 1));
-    if (!change_password(luks, io, old_slot, master_key, options, iterations, &new_slot, errp)) {
+    luks_advance(io, luks_find_work(luks, from + 1));
+    if (!change_password(luks, io, from, master_key, options, iterations, &to, errp)) {
         return false;
     }
+    if (old_slot) {
+        *old_slot = from;
+    }
     if (slot) {
-        *slot = new_slot;
+        *slot = to;
     }
     return true;
 }

@@ -106,4 +106,10 @@ typedef struct BdrvEraseInfo {
     GPtrArray *notes;               /* of char *, for users: why, and which copies may survive where */
 } BdrvEraseInfo;
 
+/* The keyslots that a change of passwords touched. */
+typedef struct BdrvKeyslotChange {
+    int added;                      /* the one that the new password opens; -1: there is none */
+    unsigned removed;               /* bit N: keyslot N was emptied */
+} BdrvKeyslotChange;
+
 #endif

@@ -254,13 +254,16 @@ char *coroutine_fn bdrv_probe_luks_uuid(BlockDriverState *bs);
 SecureEraseReport *coroutine_fn bdrv_secure_erase(BlockDriverState *bs, SecureEraseScope scope,
                                                   unsigned passes, bool force, Job *job, Error **errp);
 
-/* Passwords of an open node, or of the one below a filter. Parameters as in BlockDriver. */
-bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot,
-                                   int64_t iter_time_ms, bool force, Job *job, Error **errp);
+/*
+ * Passwords of an open node, or of the one below a filter. Parameters as in BlockDriver. On success, *@done (may be
+ * NULL) is set to what was done.
+ */
+bool coroutine_fn bdrv_keyslot_add(BlockDriverState *bs, const char *new_secret, int keyslot, int64_t iter_time_ms,
+                                   bool force, BdrvKeyslotChange *done, Job *job, Error **errp);
 bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const char *old_secret, bool force,
-                                      Job *job, Error **errp);
+                                      BdrvKeyslotChange *done, Job *job, Error **errp);
 bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secret, const char *new_secret,
-                                      int keyslot, int64_t iter_time_ms, bool force, Job *job,
+                                      int keyslot, int64_t iter_time_ms, bool force, BdrvKeyslotChange *done, Job *job,
                                       Error **errp);
 bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *options, bool force, Job *job,
                              Error **errp);

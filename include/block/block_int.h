@@ -157,14 +157,18 @@ struct BlockDriver {
     void coroutine_fn (*bdrv_co_erase_info)(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                             BdrvEraseInfo *info);
 
-    /* Passwords, by id of a secret object. @keyslot -1: a free one (add), all that the password opens (remove). */
+    /*
+     * Passwords, by id of a secret object. @keyslot -1: a free one (add), all that the password opens (remove). Set
+     * *@done on success.
+     */
     bool coroutine_fn (*bdrv_co_keyslot_add)(BlockDriverState *bs, const char *new_secret, int keyslot,
-                                             int64_t iter_time_ms, bool force, Job *job, Error **errp);
+                                             int64_t iter_time_ms, bool force, BdrvKeyslotChange *done, Job *job,
+                                             Error **errp);
     bool coroutine_fn (*bdrv_co_keyslot_remove)(BlockDriverState *bs, int keyslot, const char *old_secret,
-                                                bool force, Job *job, Error **errp);
+                                                bool force, BdrvKeyslotChange *done, Job *job, Error **errp);
     bool coroutine_fn (*bdrv_co_keyslot_change)(BlockDriverState *bs, const char *old_secret,
-                                                const char *new_secret, int keyslot,
-                                                int64_t iter_time_ms, bool force, Job *job, Error **errp);
+                                                const char *new_secret, int keyslot, int64_t iter_time_ms,
+                                                bool force, BdrvKeyslotChange *done, Job *job, Error **errp);
     bool coroutine_fn (*bdrv_co_amend)(BlockDriverState *bs, const BlockdevAmendOptions *options,
                                        bool force, Job *job, Error **errp);
 

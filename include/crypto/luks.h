@@ -297,7 +297,7 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
                                  unsigned passes, bool force, Error **errp);
 
 /*
- * Remove every keyslot that @password opens; sets *@removed (may be NULL) to how many. An error
+ * Remove every keyslot that @password opens; sets *@removed (may be NULL) to which: bit N for keyslot N. An error
  * where there is none, or where none would be left and @force is not set; then nothing is written.
  */
 bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
@@ -311,11 +311,12 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
  * @options->slot -1 the new keyslot is the lowest free one; if it names the old keyslot itself,
  * the new password passes through a free keyslot on its way there; if it names another active one,
  * @options->force is needed. Where no slot is free, an error, unless @options->force, which
- * overwrites the old keyslot in place: then a cut may leave neither password working.
+ * overwrites the old keyslot in place: then a cut may leave neither password working. Sets *@old_slot and *@slot (each
+ * may be NULL) to the keyslots of the old and the new password, which may be the same.
  */
 bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                                  const SecretBuffer *old_password,
-                                 const QCryptoLUKSKeyslotOptions *options, int *slot,
+                                 const QCryptoLUKSKeyslotOptions *options, int *old_slot, int *slot,
                                  QCryptoLUKSFailure *failure, Error **errp);
 
 /*

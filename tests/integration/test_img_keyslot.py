@@ -2,6 +2,8 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import json
+
 import pytest
 
 from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, secret_object
@@ -61,13 +63,13 @@ def test_list_of_what_has_none(tmp_path):
 
 def test_add_remove(image, secrets):
     add = ['keyslot', 'add', *secrets, '--iter-time', 10]
-    assert qemu_img(*add, '--secret', 's0', '--new-secret', 's1', image).stdout == 'Password added.\n'
+    assert qemu_img(*add, '--secret', 's0', '--new-secret', 's1', image).stdout == f"Password added to keyslot 1 of '{image}'.\n"
     assert active(image) == [0, 1] and opens(image, 's0') and opens(image, 's1')
     options = f'driver=luks,key-secret=s1,file.filename={image}'
     qemu_img(*add, '-q', '--new-secret', 's2', '--slot', 5, '--image-opts', options)
     assert active(image) == [0, 1, 5] and opens(image, 's2')
 
-    assert qemu_img('keyslot', 'remove', '--slot', 0, image).stdout == 'Password removed.\n'
+    assert qemu_img('keyslot', 'remove', '--slot', 0, image).stdout == f"Password removed from keyslot 0 of '{image}'.\n"
     assert active(image) == [1, 5] and not opens(image, 's0')
     qemu_img('keyslot', 'remove', *secrets, '--secret', 's2', image)
     assert active(image) == [1] and opens(image, 's1') and not opens(image, 's2')
@@ -85,7 +87,8 @@ def test_the_last_password_is_kept(image, secrets):
 
 def test_change(image, secrets):
     change = ['keyslot', 'change', *secrets, '--iter-time', 10, '--secret', 's0', '--new-secret', 's1']
-    assert qemu_img(*change, image).stdout == 'Password changed.\n'
+    assert qemu_img(*change, image).stdout == \
+        f"Password of '{image}' changed: the new one is in keyslot 1, and keyslot 0 is free.\n"
     assert active(image) == [1] and opens(image, 's1') and not opens(image, 's0')
     done = qemu_img(*change, image, status=1)       # s0 opens nothing any more
     assert done.stderr.startswith('qemu-img: ')
@@ -102,6 +105,35 @@ def test_full(image, secrets):
         assert image.read_bytes() == before
     qemu_img('keyslot', 'change', *secrets, '--iter-time', 10, '--force', '--secret', 's0', '--new-secret', 's2', image)
     assert opens(image, 's2') and not opens(image, 's0')
+
+
+def test_json(image, secrets):
+    """One object, and nothing else on standard output."""
+    def keyslot(*argv):
+        return json.loads(qemu_img('keyslot', argv[0], *secrets, '--output=json', '-p', *argv[1:], image).stdout)
+
+    add = ['add', '--iter-time', 10, '--secret', 's0', '--new-secret']
+    assert keyslot(*add, 's1') == {'filename': str(image), 'added': 1, 'removed': []}
+    assert keyslot(*add, 's1', '--slot', 4, '-q') == {'filename': str(image), 'added': 4, 'removed': []}
+    assert keyslot(*add, 's1', '--slot', 4, '--force') == {'filename': str(image), 'added': 4, 'removed': []}
+    change = ['change', '--iter-time', 10, '--secret', 's0', '--new-secret', 's2']
+    assert keyslot(*change) == {'filename': str(image), 'added': 2, 'removed': [0]}
+    assert keyslot(*change[:-3], 's2', '--new-secret', 's0', '--slot', 2) == {'filename': str(image), 'added': 2, 'removed': []}
+    assert keyslot('remove', '--secret', 's1') == {'filename': str(image), 'removed': [1, 4]}
+    done = qemu_img('keyslot', 'remove', '--output=json', '--slot', 2, image, status=1)
+    assert done.stdout == '' and '--force' in done.stderr
+    assert keyslot('remove', '--force', '--slot', 2) == {'filename': str(image), 'removed': [2]}
+
+
+def test_messages_name_the_keyslots(image, secrets):
+    add = ['keyslot', 'add', *secrets, '--iter-time', 10, '--secret', 's0', '--new-secret', 's1', '-q', image]
+    assert qemu_img(*add).stdout == ''
+    qemu_img(*add)
+    done = qemu_img('keyslot', 'change', *secrets, '--iter-time', 10, '--secret', 's0', '--new-secret', 's2', '--slot', 0,
+                    image)
+    assert done.stdout == f"Password in keyslot 0 of '{image}' changed.\n"
+    done = qemu_img('keyslot', 'remove', *secrets, '--secret', 's1', image)
+    assert done.stdout == f"Password removed from keyslots 1, 2 of '{image}'.\n"
 
 
 @pytest.mark.parametrize('argv, named', [

@@ -158,6 +158,7 @@ static void coroutine_fn header_entry(void *opaque)
         .state = QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_INACTIVE, .old_secret = (char *)"pw1",
     };
     g_autoptr(SecureEraseReport) report = g_new0(SecureEraseReport, 1);
+    BdrvKeyslotChange done;
     BlockCrypto c;
 
     make_format();
@@ -165,16 +166,22 @@ static void coroutine_fn header_entry(void *opaque)
     BlockBackend *blk = open_format(&c, "pw0", &error_abort);
     g_autoptr(SecretBuffer) backup = block_crypto_co_header_backup(&c, &error_abort);
 
-    block_crypto_co_keyslot_add(&c, NULL, "pw1", 5, 1, false, NULL, &error_abort);
+    block_crypto_co_keyslot_add(&c, NULL, "pw1", 5, 1, false, &done, NULL, &error_abort);
     g_assert_true(format_opens("pw1"));
+    g_assert_cmpint(done.added, ==, 5);
+    g_assert_cmphex(done.removed, ==, 0);
     block_crypto_co_amend(&c, &amend, false, NULL, &error_abort);
     g_assert_false(format_opens("pw1"));
-    block_crypto_co_keyslot_change(&c, "pw0", "pw2", QCRYPTO_LUKS_SLOT_ANY, 1, false, NULL, &error_abort);
+    block_crypto_co_keyslot_change(&c, "pw0", "pw2", QCRYPTO_LUKS_SLOT_ANY, 1, false, &done, NULL, &error_abort);
     g_assert_true(format_opens("pw2") && !format_opens("pw0"));
+    g_assert_cmpint(done.added, ==, 1);
+    g_assert_cmphex(done.removed, ==, 1 << 0);
     block_crypto_co_header_restore(&c, backup, false, NULL, &error_abort);
     g_assert_true(format_opens("pw0") && !format_opens("pw2"));
-    block_crypto_co_keyslot_remove(&c, 0, NULL, true, NULL, &error_abort);
+    block_crypto_co_keyslot_remove(&c, 0, NULL, true, &done, NULL, &error_abort);
     g_assert_false(format_opens("pw0"));
+    g_assert_cmpint(done.added, ==, -1);
+    g_assert_cmphex(done.removed, ==, 1 << 0);
 
     report->regions = g_new0(SecureEraseRegionList, 1);
     report->layers = g_new0(SecureEraseLayerList, 1);

@@ -504,7 +504,7 @@ static void test_unsupported_metadata(void)
     g_assert_cmpint(qcrypto_luks_keyslot_find(luks, &v->io, pw, QCRYPTO_LUKS_SLOT_ANY, &failure, &err), ==, -1);
     g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_UNSUPPORTED);
     g_assert_nonnull(strstr(error_get_pretty(err), "blowfish"));
-    g_assert_false(qcrypto_luks_keyslot_change(luks, &v->io, pw, &ko, NULL, &failure, NULL));
+    g_assert_false(qcrypto_luks_keyslot_change(luks, &v->io, pw, &ko, NULL, NULL, &failure, NULL));
     g_assert_cmpint(failure, ==, QCRYPTO_LUKS_FAILURE_UNSUPPORTED);
     g_assert_cmpuint(v->log->len, ==, 0);
 

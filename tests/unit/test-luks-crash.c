@@ -176,7 +176,7 @@ static bool op_change(Fixture *f, const void *opaque, Error **errp)
         .force_iterations = TEST_ITERATIONS,
     };
 
-    return qcrypto_luks_keyslot_change(f->luks, &f->v->io, old_pw, &ko, NULL, NULL, errp);
+    return qcrypto_luks_keyslot_change(f->luks, &f->v->io, old_pw, &ko, NULL, NULL, NULL, errp);
 }
 
 /* Keyslots 0 to 5 are in the first sector, 7 in the second, and 6 in both. */

@@ -178,7 +178,7 @@ static void coroutine_fn detached_entry(void *opaque)
     blk = open_volume_blk("payload.img", with_header);
     g_assert_cmpint(blk_co_pread(blk, 0, sizeof(seen), seen), ==, 0);
     g_assert_cmpint(memcmp(buf, seen, sizeof(buf)), ==, 0);
-    g_assert_true(bdrv_keyslot_add(blk_bs(blk), "pw1", -1, 1, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(blk_bs(blk), "pw1", -1, 1, false, NULL, NULL, &error_abort));
     g_autoptr(BlockGraphInfo) info = bdrv_query_graph_info(blk_bs(blk));
     g_assert_true(info->format_specific->u.luks.data->detached_header);
     g_assert_cmpint(info->children->n, ==, 2);
@@ -290,7 +290,7 @@ static void coroutine_fn amend_entry(void *opaque)
     bs = bdrv_co_open(NULL, json, 0, &error_abort);
     assert_amend(bs, "state=inactive,keyslot=0", true, "driver 'file'");
     g_autoptr(Error) err = NULL;
-    g_assert_false(bdrv_keyslot_add(bs, "pw0", -1, 0, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_add(bs, "pw0", -1, 0, false, NULL, NULL, &err));
     assert_error(&err, "driver 'file'");
     bdrv_co_unref(bs);
 }
@@ -303,34 +303,34 @@ static void coroutine_fn keyslot_entry(void *opaque)
     BlockDriverState *bs = open_volume("keys.luks", "", 0, &error_abort);
     for (int i = 1; i < 8; i++) {
         g_autofree char *secret = g_strdup_printf("pw%d", i);
-        g_assert_true(bdrv_keyslot_add(bs, secret, -1, 1, false, NULL, &error_abort));
+        g_assert_true(bdrv_keyslot_add(bs, secret, -1, 1, false, NULL, NULL, &error_abort));
     }
     assert_slots(bs, "01234567");
-    g_assert_false(bdrv_keyslot_add(bs, "pw8", -1, 1, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_add(bs, "pw8", -1, 1, false, NULL, NULL, &err));
     assert_error(&err, "keyslot");
-    g_assert_false(bdrv_keyslot_add(bs, "pw8", 8, 1, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_add(bs, "pw8", 8, 1, false, NULL, NULL, &err));
     assert_error(&err, "keyslot 8");
-    g_assert_true(bdrv_keyslot_remove(bs, 3, NULL, false, NULL, &error_abort));
-    g_assert_true(bdrv_keyslot_remove(bs, -1, "pw6", false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_remove(bs, 3, NULL, false, NULL, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_remove(bs, -1, "pw6", false, NULL, NULL, &error_abort));
     assert_slots(bs, "012457");
-    g_assert_true(bdrv_keyslot_change(bs, "pw1", "pw9", -1, 1, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_change(bs, "pw1", "pw9", -1, 1, false, NULL, NULL, &error_abort));
     g_assert_false(opens_with("keys.luks", "pw1"));
     g_assert_true(opens_with("keys.luks", "pw9"));
-    g_assert_false(bdrv_keyslot_change(bs, "pw1", "pw8", -1, 1, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_change(bs, "pw1", "pw8", -1, 1, false, NULL, NULL, &err));
     assert_error(&err, "password");
     bdrv_co_unref(bs);
 
     /* Metadata only: removing and changing passwords needs no volume key; adding gets it from a password. */
     bs = open_volume("keys.luks", "", BDRV_O_NO_IO, &error_abort);
-    g_assert_false(bdrv_keyslot_add(bs, "pw8", -1, 1, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_add(bs, "pw8", -1, 1, false, NULL, NULL, &err));
     assert_error(&err, "without a password");
-    g_assert_true(bdrv_keyslot_remove(bs, 0, NULL, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_remove(bs, 0, NULL, false, NULL, NULL, &error_abort));
     assert_amend(bs, "state=active,new-secret=pw8,secret=pw9,iter-time=1", false, NULL);
     g_assert_true(opens_with("keys.luks", "pw8"));
     bdrv_co_unref(bs);
 
     bs = open_volume("keys.luks", ",read-only=on", BDRV_O_NO_IO, &error_abort);
-    g_assert_false(bdrv_keyslot_remove(bs, 2, NULL, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_remove(bs, 2, NULL, false, NULL, NULL, &err));
     assert_error(&err, "read-only");
     bdrv_co_unref(bs);
 }
@@ -352,7 +352,7 @@ static void coroutine_fn header_entry(void *opaque)
     scratch_write("head.luks", 0, zeroes, sizeof(zeroes));
     assert_opens("head.luks", "", "");
     bs = open_volume("head.luks", "", BDRV_O_NO_IO | BDRV_O_DAMAGED, &error_abort);
-    g_assert_false(bdrv_keyslot_remove(bs, 0, NULL, true, NULL, &err));
+    g_assert_false(bdrv_keyslot_remove(bs, 0, NULL, true, NULL, NULL, &err));
     assert_error(&err, "");
     g_assert_true(bdrv_header_restore(bs, backup, false, NULL, &error_abort));
     bdrv_co_unref(bs);
@@ -379,8 +379,8 @@ static void coroutine_fn permissions_entry(void *opaque)
     bdrv_co_unref(bs);
 
     bs = open_volume("perm.luks", "", 0, &error_abort);
-    g_assert_true(bdrv_keyslot_add(bs, "pw1", -1, 1, false, NULL, &error_abort));
-    g_assert_true(bdrv_keyslot_remove(bs, 1, NULL, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(bs, "pw1", -1, 1, false, NULL, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_remove(bs, 1, NULL, false, NULL, NULL, &error_abort));
     bdrv_co_unref(bs);
     blk_co_unref(reader);
 
@@ -390,11 +390,11 @@ static void coroutine_fn permissions_entry(void *opaque)
     BlockBackend *second = blk_new("second", BLK_PERM_WRITE, BLK_PERM_ALL);
     g_assert_false(blk_insert_bs(second, bs, &err));
     assert_error(&err, "write");
-    g_assert_false(bdrv_keyslot_add(bs, "pw1", -1, 1, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_add(bs, "pw1", -1, 1, false, NULL, NULL, &err));
     assert_error(&err, "write");
     blk_co_unref(second);
     bdrv_co_unref(bs);
-    g_assert_true(bdrv_keyslot_add(blk_bs(writer), "pw1", -1, 1, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(blk_bs(writer), "pw1", -1, 1, false, NULL, NULL, &error_abort));
     blk_co_unref(writer);
 }
 
@@ -402,7 +402,7 @@ static void coroutine_fn slow_change(void *opaque)
 {
     BlockDriverState *bs = opaque;
 
-    g_assert_true(bdrv_keyslot_add(bs, "pw1", -1, 200, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(bs, "pw1", -1, 200, false, NULL, NULL, &error_abort));
     bdrv_co_unref(bs);
 }
 
@@ -419,9 +419,9 @@ static void coroutine_fn exclusive_entry(void *opaque)
     qemu_coroutine_enter(qemu_coroutine_create(slow_change, bdrv_ref(bs)));
     g_assert_false(blk_insert_bs(writer, other, &err));
     assert_error(&err, "write");
-    g_assert_false(bdrv_keyslot_add(other, "pw2", -1, 1, false, NULL, &err));
+    g_assert_false(bdrv_keyslot_add(other, "pw2", -1, 1, false, NULL, NULL, &err));
     assert_error(&err, "write");
-    g_assert_true(bdrv_keyslot_add(bs, "pw3", -1, 1, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(bs, "pw3", -1, 1, false, NULL, NULL, &error_abort));
     assert_slots(bs, "012");
     g_assert_true(blk_insert_bs(writer, other, &error_abort));
     blk_co_unref(writer);
@@ -441,7 +441,7 @@ static void coroutine_fn run_change(void *opaque)
     Change *c = opaque;
     g_autoptr(Error) err = NULL;
 
-    c->ok = bdrv_keyslot_remove(c->bs, 1, NULL, false, c->job, &err);
+    c->ok = bdrv_keyslot_remove(c->bs, 1, NULL, false, NULL, c->job, &err);
     g_assert_cmpint(c->ok, ==, err == NULL);
     c->done = true;
 }
@@ -453,7 +453,7 @@ static void coroutine_fn drain_entry(void *opaque)
 
     make_volume("drain.luks", "");
     c.bs = open_volume("drain.luks", "", 0, &error_abort);
-    g_assert_true(bdrv_keyslot_add(c.bs, "pw1", -1, 1, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(c.bs, "pw1", -1, 1, false, NULL, NULL, &error_abort));
     bdrv_co_drained_begin(c.bs);
     qemu_coroutine_enter(qemu_coroutine_create(run_change, &c));
     co_sleep_ns(50 * SCALE_MS);
@@ -477,7 +477,7 @@ static void coroutine_fn job_entry(void *opaque)
 
     make_volume("job.luks", "");
     c.bs = open_volume("job.luks", "", 0, &error_abort);
-    g_assert_true(bdrv_keyslot_add(c.bs, "pw1", -1, 1, false, NULL, &error_abort));
+    g_assert_true(bdrv_keyslot_add(c.bs, "pw1", -1, 1, false, NULL, NULL, &error_abort));
     job.cancelled = true;
     run_change(&c);
     g_assert_false(c.ok);

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 
+#include "crypto/luks.h"
 #include "qapi/json.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
@@ -30,6 +31,7 @@ typedef struct Keyslot {
     bool force;
     bool writes;                /* a new password into a keyslot */
     BlockDriverState *bs;       /* while a job runs */
+    BdrvKeyslotChange done;     /* once it has succeeded */
 } Keyslot;
 
 static void keyslot_clear(Keyslot *ks)
@@ -162,7 +164,6 @@ typedef struct Operation {
     bool needs_secret;
     bool needs_new_secret;
     bool removes;
-    const char *done;           /* what to say afterwards */
 } Operation;
 
 static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args, Keyslot *ks,
@@ -182,7 +183,52 @@ static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args,
         return false;
     }
     ks->bs = blk_bs(blk);
-    return tool_run_job(JOB_TYPE_KEYSLOT, op->func, ks, args->progress, errp);
+    /* Progress would stand in the middle of the JSON. */
+    return tool_run_job(JOB_TYPE_KEYSLOT, op->func, ks, args->progress && !args->json, errp);
+}
+
+static void print_done_json(const BdrvKeyslotChange *done, const char *name)
+{
+    g_autoptr(ImgKeyslotChange) out = g_new0(ImgKeyslotChange, 1);
+
+    out->filename = g_strdup(name);
+    out->has_added = done->added >= 0;
+    out->added = done->added;
+    out->removed = g_new0(intList, 1);
+    for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (done->removed & 1u << i) {
+            QAPI_LIST_APPEND(out->removed, i);
+        }
+    }
+    tool_print_qapi(&qapi_type_ImgKeyslotChange, out);
+}
+
+/* "keyslot 3", "keyslots 1, 5": those in the bit mask @keyslots. */
+static char *keyslots_to_str(unsigned keyslots)
+{
+    GString *s = g_string_new(keyslots & (keyslots - 1) ? "keyslots" : "keyslot");
+
+    for (int i = 0, n = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
+        if (keyslots & 1u << i) {
+            g_string_append_printf(s, "%s %d", n++ ? "," : "", i);
+        }
+    }
+    return g_string_free(s, FALSE);
+}
+
+static void print_done(const BdrvKeyslotChange *done, bool had_password, const char *name)
+{
+    g_autofree char *removed = keyslots_to_str(done->removed);
+
+    if (done->added < 0) {
+        printf("Password removed from %s of '%s'.\n", removed, name);
+    } else if (done->removed) {
+        printf("Password of '%s' changed: the new one is in keyslot %d, and %s is free.\n", name, done->added, removed);
+    } else if (had_password) {
+        printf("Password in keyslot %d of '%s' changed.\n", done->added, name);
+    } else {
+        printf("Password added to keyslot %d of '%s'.\n", done->added, name);
+    }
 }
 
 /* Returns the exit status. */
@@ -201,8 +247,10 @@ static int coroutine_fn run(const Operation *op, const ToolArgs *args, Keyslot *
         error_report_err(err);
         return 1;
     }
-    if (!args->quiet) {
-        printf("%s\n", op->done);
+    if (args->json) {
+        print_done_json(&ks->done, args->positional[0]);
+    } else if (!args->quiet) {
+        print_done(&ks->done, op->needs_secret, args->positional[0]);
     }
     return 0;
 }
@@ -291,13 +339,13 @@ static bool coroutine_fn add_job(Job *job, void *opaque, Error **errp)
 {
     Keyslot *ks = opaque;
 
-    return bdrv_keyslot_add(ks->bs, ks->new_secret, ks->slot, ks->iter_time_ms, ks->force, job, errp);
+    return bdrv_keyslot_add(ks->bs, ks->new_secret, ks->slot, ks->iter_time_ms, ks->force, &ks->done, job, errp);
 }
 
 static int coroutine_fn add_run(const ToolCommand *cmd, int argc, char **argv)
 {
     const Operation op = {
-        .func = add_job, .unlocked = true, .needs_new_secret = true, .done = "Password added.",
+        .func = add_job, .unlocked = true, .needs_new_secret = true,
     };
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
@@ -312,12 +360,12 @@ static bool coroutine_fn remove_job(Job *job, void *opaque, Error **errp)
 {
     Keyslot *ks = opaque;
 
-    return bdrv_keyslot_remove(ks->bs, ks->slot, ks->secret, ks->force, job, errp);
+    return bdrv_keyslot_remove(ks->bs, ks->slot, ks->secret, ks->force, &ks->done, job, errp);
 }
 
 static int coroutine_fn remove_run(const ToolCommand *cmd, int argc, char **argv)
 {
-    Operation op = { .func = remove_job, .removes = true, .done = "Password removed.", };
+    Operation op = { .func = remove_job, .removes = true };
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
 
@@ -336,15 +384,14 @@ static bool coroutine_fn change_job(Job *job, void *opaque, Error **errp)
 {
     Keyslot *ks = opaque;
 
-    return bdrv_keyslot_change(ks->bs, ks->secret, ks->new_secret, ks->slot, ks->iter_time_ms, ks->force, job,
-                               errp);
+    return bdrv_keyslot_change(ks->bs, ks->secret, ks->new_secret, ks->slot, ks->iter_time_ms, ks->force,
+                               &ks->done, job, errp);
 }
 
 static int coroutine_fn change_run(const ToolCommand *cmd, int argc, char **argv)
 {
     const Operation op = {
         .func = change_job, .needs_secret = true, .needs_new_secret = true,
-        .done = "Password changed.",
     };
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
@@ -388,6 +435,7 @@ static const ToolOption add_options[] = {
     OPTIONS_KEY_FILE("a password that opens the image now"),
     OPTION_NEW_KEY_FILE,
     TOOL_OPTION_OBJECT,
+    TOOL_OPTION_OUTPUT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0 }
@@ -401,6 +449,7 @@ static const ToolOption remove_options[] = {
     TOOL_OPTION_IMAGE_OPTS,
     OPTIONS_KEY_FILE("the password that shall go"),
     TOOL_OPTION_OBJECT,
+    TOOL_OPTION_OUTPUT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0 }
@@ -418,6 +467,7 @@ static const ToolOption change_options[] = {
     OPTIONS_KEY_FILE("the password that shall go"),
     OPTION_NEW_KEY_FILE,
     TOOL_OPTION_OBJECT,
+    TOOL_OPTION_OUTPUT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0 }
