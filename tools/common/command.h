@@ -90,27 +90,27 @@ enum {
 };
 
 #define TOOL_OPTION_FORMAT \
-    TOOL_OPTION_FORMAT_OF("format of the image (default: found by looking at it)")
+    TOOL_OPTION_FORMAT_OF("format of the image (default: probed)")
 #define TOOL_OPTION_FORMAT_OF(help) \
     { 'f', "format", "FMT", help, TOOL_KEY_FORMAT }
 /* The format of the image that is made, as opposed to that of one that is there. */
 #define TOOL_OPTION_TARGET_FORMAT(letter, name, help) \
     { letter, name, "FMT", help, TOOL_KEY_TARGET_FORMAT }
 #define TOOL_OPTION_IMAGE_OPTS \
-    { 0, "image-opts", NULL, "FILE is not a name but options: driver=luks,file.filename=...", \
+    { 0, "image-opts", NULL, "FILE is a list of options, such as driver=luks,file.filename=...", \
       TOOL_KEY_IMAGE_OPTS }
 #define TOOL_OPTION_OBJECT \
-    { 0, "object", "OBJDEF", "define an object, most often secret,id=ID,file=FILE; help lists them", \
+    { 0, "object", "OBJDEF", "define an object, usually secret,id=ID,file=FILE; help lists the types", \
       TOOL_KEY_OBJECT }
 #define TOOL_OPTION_FORCE_SHARE \
-    { 'U', "force-share", NULL, "open the image even while another program writes to it", \
+    { 'U', "force-share", NULL, "open the image even if another program is writing to it", \
       TOOL_KEY_FORCE_SHARE }
 #define TOOL_OPTION_QUIET \
     { 'q', "quiet", NULL, "print nothing but errors", TOOL_KEY_QUIET }
 #define TOOL_OPTION_PROGRESS \
-    { 'p', "progress", NULL, "show how far it is", TOOL_KEY_PROGRESS }
+    { 'p', "progress", NULL, "show progress", TOOL_KEY_PROGRESS }
 #define TOOL_OPTION_OUTPUT \
-    { 0, "output", "human|json", "for whom to write the result (default: human)", TOOL_KEY_OUTPUT }
+    { 0, "output", "human|json", "format of the result (default: human)", TOOL_KEY_OUTPUT }
 #define TOOL_OPTION_CACHE \
     { 't', "cache", "CACHE", "none, writeback (default), writethrough, directsync or unsafe", TOOL_KEY_CACHE }
 #define TOOL_OPTION_SOURCE_CACHE \
@@ -120,13 +120,13 @@ enum {
 
 /* Of LUKS: each is short for a longer form with --image-opts and --object. */
 #define TOOL_OPTION_HEADER \
-    { 0, "header", "HEADER", "the LUKS header is in this file or device, apart from FILE", TOOL_KEY_HEADER }
+    { 0, "header", "HEADER", "file or device that holds the detached LUKS header", TOOL_KEY_HEADER }
 #define TOOL_OPTIONS_KEY_FILE \
-    TOOL_OPTIONS_KEY_FILE_OF("the password is all bytes of this file; - for standard input")
+    TOOL_OPTIONS_KEY_FILE_OF("read the password from this file, as it is; - for standard input")
 #define TOOL_OPTIONS_KEY_FILE_OF(help) \
     { 0, "key-file", "FILE", help, TOOL_KEY_KEY_FILE }, \
-    { 0, "keyfile-offset", "OFFSET", "of the key file, only what comes from this byte on", TOOL_KEY_KEYFILE_OFFSET }, \
-    { 0, "keyfile-size", "SIZE", "of the key file, only so many bytes", TOOL_KEY_KEYFILE_SIZE }
+    { 0, "keyfile-offset", "OFFSET", "skip this many bytes of the key file", TOOL_KEY_KEYFILE_OFFSET }, \
+    { 0, "keyfile-size", "SIZE", "read at most this many bytes of the key file", TOOL_KEY_KEYFILE_SIZE }
 /* Accepted by commands that need no password, so that all take the same options. */
 #define TOOL_OPTIONS_NO_KEY_FILE \
     { 0, "key-file", "FILE", NULL, TOOL_KEY_UNUSED }, \
@@ -134,7 +134,7 @@ enum {
     { 0, "keyfile-size", "SIZE", NULL, TOOL_KEY_UNUSED }
 /* An image that does not exist yet has no other password: both names mean the same. */
 #define TOOL_OPTIONS_NEW_IMAGE_KEY_FILE \
-    TOOL_OPTIONS_KEY_FILE_OF("the new password is all bytes of this file; - for standard input"), \
+    TOOL_OPTIONS_KEY_FILE_OF("read the new password from this file, as it is; - for standard input"), \
     { 0, "new-key-file", "FILE", NULL, TOOL_KEY_KEY_FILE }
 #define TOOL_OPTION_NEW_KEY_FILE(help) \
     { 0, "new-key-file", "FILE", help "; - for standard input", TOOL_KEY_NEW_KEY_FILE }

@@ -127,7 +127,7 @@ static const ToolOption img_amend_options[] = {
     TOOL_OPTION_FORMAT,
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_HEADER,
-    TOOL_OPTIONS_KEY_FILE_OF("the password that opens the image, or is to be removed, is all bytes of this file; - for "
+    TOOL_OPTIONS_KEY_FILE_OF("read the password that opens the image, or is removed, from this file; - for "
                              "standard input"),
     TOOL_OPTION_NEW_KEY_FILE("the same for the password to add"),
     TOOL_OPTION_OBJECT,
@@ -143,10 +143,10 @@ const ToolCommand img_amend = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "change the options of an image: of LUKS, its passwords",
+    .summary = "change options of an image, such as LUKS passwords",
     .description =
-        "With -o state=active a password is added, with state=inactive it is removed. 'qemu-img keyslot' does\n"
-        "the same in an easier way.",
+        "With -o state=active a password is added, with state=inactive it is removed. 'qemu-img keyslot' is\n"
+        "easier to use.",
     .examples =
         "  qemu-img amend --object secret,id=s0,file=old --object secret,id=s1,file=new \\\n"
         "      -o state=active,new-secret=s1 --image-opts driver=luks,key-secret=s0,file.filename=disk.luks\n"

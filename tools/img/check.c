@@ -1,5 +1,5 @@
 /*
- * qemu-img check: look whether an image's metadata is sound
+ * qemu-img check: check the metadata of an image
  *
  * Of LUKS that is every field of the header, and that header, key material and payload are within the volume.
  * No password is needed, so the keys themselves are not tried. A raw image has no metadata to check.
@@ -153,7 +153,7 @@ static const ToolOption img_check_options[] = {
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_QUIET,
-    { 'r', "repair", "leaks|all", "accepted for compatibility: no format here can be repaired by itself", 'r' },
+    { 'r', "repair", "leaks|all", "accepted for compatibility: there is nothing to repair in these formats", 'r' },
     { 'T', "source-cache", "CACHE", "cache mode of the image, as -t of other commands", TOOL_KEY_SOURCE_CACHE },
     { 0 }
 };
@@ -163,10 +163,10 @@ const ToolCommand img_check = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "look whether an image's metadata is sound",
+    .summary = "check the metadata of an image",
     .description =
-        "Of LUKS all fields of the header are checked; no password is needed. Exit status: 0 no errors, 1 it could\n"
-        "not be checked, 2 errors were found, 3 (formats that can have leaks) leaks, 63 the format has no checks.",
+        "Checks all fields of a LUKS header, without a password. Exit status: 0 no errors, 1 the check failed, 2\n"
+        "errors were found, 3 leaks were found (formats that can have them), 63 the format has no checks.",
     .examples = "  qemu-img check --output json disk.luks",
     .options = img_check_options,
     .run = img_check_run,

@@ -251,15 +251,15 @@ static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char *
 }
 
 static const ToolOption img_compare_options[] = {
-    { 'f', "a-format", "FMT", "format of the first image (default: found by looking at it)", TOOL_KEY_FORMAT },
+    { 'f', "a-format", "FMT", "format of the first image (default: probed)", TOOL_KEY_FORMAT },
     { 'F', "b-format", "FMT", "format of the second image", 'F' },
     TOOL_OPTION_IMAGE_OPTS,
-    { 0, "header", "HEADER", "the LUKS header of FILE1 is in this file or device", TOOL_KEY_HEADER },
-    TOOL_OPTIONS_KEY_FILE_OF("the password of whatever is encrypted is all bytes of this file; - for standard input"),
+    { 0, "header", "HEADER", "file or device that holds the detached LUKS header of FILE1", TOOL_KEY_HEADER },
+    TOOL_OPTIONS_KEY_FILE_OF("read the password of encrypted images from this file; - for standard input"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_SOURCE_CACHE,
     TOOL_OPTION_FORCE_SHARE,
-    { 's', "strict", NULL, "sizes and what is allocated must be the same, too", 's' },
+    { 's', "strict", NULL, "also compare sizes and allocation", 's' },
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0 }
@@ -270,10 +270,10 @@ const ToolCommand img_compare = {
     .args = "FILE1 FILE2",
     .min_args = 2,
     .max_args = 2,
-    .summary = "tell whether two images hold the same",
+    .summary = "compare the contents of two images",
     .description =
-        "What an image lacks at its end counts as zeroes. The exit status is 0 where they are the same, 1 where\n"
-        "they differ, and more than that after an error.",
+        "The end that a shorter image lacks counts as zeroes. Exit status: 0 the images are identical, 1 they differ,\n"
+        "2 or more after an error.",
     .examples =
         "  qemu-img compare disk.img copy.img\n"
         "  qemu-img compare --object secret,id=s0,file=pw --image-opts driver=raw,file.filename=disk.img \\\n"

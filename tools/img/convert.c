@@ -1,5 +1,5 @@
 /*
- * qemu-img convert: copy images into a new one, of another format or elsewhere
+ * qemu-img convert: copy images to a new one, in another format
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -281,27 +281,27 @@ static int coroutine_fn img_convert_run(const ToolCommand *cmd, int argc, char *
 }
 
 static const ToolOption img_convert_options[] = {
-    { 'f', "source-format", "FMT", "format of the sources (default: found by looking at them)", TOOL_KEY_FORMAT },
+    { 'f', "source-format", "FMT", "format of the sources (default: probed)", TOOL_KEY_FORMAT },
     TOOL_OPTION_TARGET_FORMAT('O', "target-format", "format of the target: raw (default) or luks"),
     { 'o', "target-format-options", "OPTS", "options NAME=VALUE,... of the target; -o help lists them",
       TOOL_KEY_OPTIONS },
-    { 0, "header", "HEADER", "the LUKS header of the source is in this file or device", TOOL_KEY_HEADER },
-    TOOL_OPTIONS_KEY_FILE_OF("the password of the sources is all bytes of this file; - for standard input"),
+    { 0, "header", "HEADER", "file or device that holds the detached LUKS header of the source", TOOL_KEY_HEADER },
+    TOOL_OPTIONS_KEY_FILE_OF("read the password of the sources from this file; - for standard input"),
     TOOL_OPTION_NEW_KEY_FILE("the same for the target"),
     TOOL_OPTION_OBJECT,
-    { 0, "image-opts", NULL, "sources are not names but options: driver=luks,file.filename=...",
+    { 0, "image-opts", NULL, "sources are lists of options, such as driver=luks,file.filename=...",
       TOOL_KEY_IMAGE_OPTS },
-    { 0, "target-image-opts", NULL, "the same for the target; needs -n", KEY_TARGET_IMAGE_OPTS },
-    { 'n', "no-create", NULL, "write into a target that exists", 'n' },
-    { 0, "target-is-zero", NULL, "that target is known to be all zeroes; needs -n", KEY_TARGET_IS_ZERO },
+    { 0, "target-image-opts", NULL, "the same for the target; requires -n", KEY_TARGET_IMAGE_OPTS },
+    { 'n', "no-create", NULL, "write to a target that already exists", 'n' },
+    { 0, "target-is-zero", NULL, "the target already reads as zeroes; requires -n", KEY_TARGET_IS_ZERO },
     { 't', "target-cache", "CACHE", "cache mode of the target: none, writeback, writethrough, directsync or "
-      "unsafe (default: nothing waits for the disk)", TOOL_KEY_CACHE },
+      "unsafe (default)", TOOL_KEY_CACHE },
     { 'T', "source-cache", "CACHE", "cache mode of the sources (default: writeback)", TOOL_KEY_SOURCE_CACHE },
-    { 'S', "sparse-size", "SIZE", "so many zeroes in a row become a hole (default: 4k); 0: write all of it", 'S' },
+    { 'S', "sparse-size", "SIZE", "zeroes in a row that become a hole (default: 4k); 0: write everything", 'S' },
     { 'm', "parallel", "N", "requests in flight, 1 to 16 (default: 8)", 'm' },
-    { 'W', "oob-writes", NULL, "write in any order: faster, but files may come out fragmented", 'W' },
-    { 'r', "rate-limit", "RATE", "bytes a second at most", 'r' },
-    { 0, "salvage", NULL, "put zeroes where the source cannot be read, and go on", KEY_SALVAGE },
+    { 'W', "oob-writes", NULL, "write out of order: faster, but may fragment the target", 'W' },
+    { 'r', "rate-limit", "RATE", "limit in bytes per second", 'r' },
+    { 0, "salvage", NULL, "write zeroes where the source cannot be read", KEY_SALVAGE },
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
@@ -319,11 +319,11 @@ const ToolCommand img_convert = {
     .args = "FILE... TARGET",
     .min_args = 2,
     .max_args = -1,
-    .summary = "copy images into a new one, of another format or elsewhere",
+    .summary = "copy images to a new one, in another format",
     .description =
-        "Several sources are joined, each rounded up to 512 bytes. A target of format luks is encrypted like the\n"
-        "source, if that is luks too, where -o does not say otherwise. A pipe, a socket or /dev/stdout as the\n"
-        "target gets the raw bytes in order. A new target is removed where the copy fails.",
+        "Several sources are concatenated, each rounded up to 512 bytes. A luks target takes the crypto options of a\n"
+        "luks source, unless -o says otherwise. A pipe, a socket or /dev/stdout as the target receives the raw bytes\n"
+        "in order. If the copy fails, a new target is removed.",
     .examples =
         "  qemu-img convert -p -O luks --new-key-file pw disk.img disk.luks\n"
         "  qemu-img convert --key-file pw disk.luks disk.img\n"

@@ -89,7 +89,7 @@ static const ToolOption img_create_options[] = {
     TOOL_OPTION_OPTIONS,
     TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
-    { 0, "force", NULL, "overwrite a file even where it holds a LUKS volume", KEY_FORCE },
+    { 0, "force", NULL, "overwrite a file that holds a LUKS volume", KEY_FORCE },
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 'u', "backing-unsafe", NULL, "accepted for compatibility", 'u' },
@@ -104,11 +104,11 @@ const ToolCommand img_create = {
     .args = "FILE [SIZE]",
     .min_args = 1,
     .max_args = 2,
-    .summary = "make a new image",
+    .summary = "create a new image",
     .description =
-        "The format is raw unless -f says luks. SIZE is what can be stored in it; it may be left out where -o\n"
-        "has size=. An encrypted image needs a password: that of --key-file, that of the secret which\n"
-        "-o key-secret= names, or one typed at the terminal.",
+        "The format is raw unless -f says luks. SIZE is the usable size; -o size= may give it instead.\n"
+        "An encrypted image needs a password: from --key-file, from the secret that -o key-secret= names, or typed\n"
+        "at the terminal.",
     .examples =
         "  qemu-img create -f raw disk.img 10G\n"
         "  qemu-img create -f luks --key-file pw disk.luks 10G\n"

@@ -136,11 +136,11 @@ static int coroutine_fn img_dd_run(const ToolCommand *cmd, int argc, char **argv
 }
 
 static const ToolOption img_dd_options[] = {
-    TOOL_OPTION_FORMAT_OF("format of the input (default: found by looking at it)"),
+    TOOL_OPTION_FORMAT_OF("format of the input (default: probed)"),
     TOOL_OPTION_TARGET_FORMAT('O', "output-format", "format of the output (default: raw)"),
     TOOL_OPTION_IMAGE_OPTS,
-    { 0, "header", "HEADER", "the LUKS header of the input is in this file or device", TOOL_KEY_HEADER },
-    TOOL_OPTIONS_KEY_FILE_OF("the password of the input is all bytes of this file; - for standard input"),
+    { 0, "header", "HEADER", "file or device that holds the detached LUKS header of the input", TOOL_KEY_HEADER },
+    TOOL_OPTIONS_KEY_FILE_OF("read the password of the input from this file; - for standard input"),
     TOOL_OPTION_NEW_KEY_FILE("the same for the output"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_FORCE_SHARE,
@@ -152,10 +152,10 @@ const ToolCommand img_dd = {
     .args = "if=FILE [of=FILE] [bs=BYTES] [count=BLOCKS] [skip=BLOCKS]",
     .min_args = 0,
     .max_args = -1,
-    .summary = "copy a part of an image",
+    .summary = "copy part of an image",
     .description =
-        "Copies COUNT blocks of BS bytes (default: 512), or all, after SKIP blocks, to a new image. Without of=\n"
-        "it goes to standard output, and so it does to a pipe or socket, as it is: raw.",
+        "Skips SKIP blocks of BS bytes (default: 512) and copies COUNT blocks, or the rest, to a new image. Standard\n"
+        "output (without of=), pipes and sockets receive raw bytes.",
     .examples =
         "  qemu-img dd if=disk.img of=first.img bs=1M count=100\n"
         "  qemu-img dd -f raw -O raw if=disk.img bs=64k | gzip > disk.gz",

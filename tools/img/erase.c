@@ -175,12 +175,12 @@ static int coroutine_fn img_erase_run(const ToolCommand *cmd, int argc, char **a
 
 static const ToolOption img_erase_options[] = {
     { 0, "scope", "SCOPE",
-      "key-material: that of all keyslots; header (default): all up to the payload; image: the payload, too;\n"
-      "volume: all of it, even if no header is there any more",
+      "key-material: that of all keyslots; header (default): everything before the payload; image: the payload,\n"
+      "too; volume: the whole volume, even if it has no header left",
       KEY_SCOPE },
-    { 0, "passes", "N", "how often to overwrite (default: 3, and the payload once)", KEY_PASSES },
+    { 0, "passes", "N", "how often to overwrite (default: 3; the payload: once)", KEY_PASSES },
     { 0, "force", NULL, "do not ask for confirmation on a terminal", KEY_FORCE },
-    { 0, "in-use", NULL, "even while somebody else writes to the image", KEY_IN_USE },
+    { 0, "in-use", NULL, "erase even if another program is writing to the image", KEY_IN_USE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_OUTPUT,
@@ -198,13 +198,13 @@ const ToolCommand img_erase = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "destroy the keys of an encrypted image, and so its content",
+    .summary = "destroy the keys of an encrypted image, and so its data",
     .description =
-        "No password is needed. On a terminal a question comes first, unless -q or --force is given. Each region is\n"
+        "No password is needed. On a terminal it asks first, unless -q or --force is given. Each region is\n"
         "overwritten with random bytes, flushed after every pass, and read back. The report says for each layer of\n"
-        "storage whether an older copy may survive: in snapshots, on copy-on-write file systems, in flash memory. It\n"
-        "exits with 0 even then; look at the assurance. Copies of the header made with 'header backup' are not\n"
-        "touched. An erase of scope image that ended early has no header to go by any more: take it up with scope\n"
+        "storage whether an older copy may survive: in snapshots, on copy-on-write file systems, in flash memory. The\n"
+        "exit status is 0 even then; look at the assurance. Copies of the header made with 'header backup' are not\n"
+        "touched. An erase with --scope image that was interrupted leaves no header: finish it with --scope\n"
         "volume.",
     .examples =
         "  qemu-img erase disk.luks\n"

@@ -209,9 +209,9 @@ static int coroutine_fn img_format_run(const ToolCommand *cmd, int argc, char **
 static const ToolOption img_format_options[] = {
     TOOL_OPTION_TARGET_FORMAT('f', "format", "the format to write: luks (default)"),
     TOOL_OPTION_OPTIONS,
-    { 0, "header", "HEADER", "put the header into this file, which is made where it does not exist",
+    { 0, "header", "HEADER", "write the header to this file, which is created if it does not exist",
       TOOL_KEY_HEADER },
-    { 0, "force", NULL, "overwrite a LUKS header, file system or partition table that is there", KEY_FORCE },
+    { 0, "force", NULL, "overwrite an existing LUKS header, file system or partition table", KEY_FORCE },
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
@@ -226,10 +226,10 @@ const ToolCommand img_format = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "turn a volume that exists into an encrypted one",
+    .summary = "format an existing volume as an encrypted one",
     .description =
-        "The volume keeps its size; the header takes some of it, unless it goes into a file of its own. What\n"
-        "the volume held is lost. -o are options of the new format, --image-opts those of the volume below.",
+        "The volume keeps its size; the header takes some of it, unless it is detached. The data on the volume is\n"
+        "lost. -o gives options of the new format, --image-opts those of the volume below it.",
     .examples =
         "  qemu-img format -f luks --key-file pw /dev/vg0/disk\n"
         "  qemu-img format --object secret,id=s0,file=pw -o key-secret=s0 --header disk.header disk.img",

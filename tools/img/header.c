@@ -184,7 +184,7 @@ static const ToolOption backup_options[] = {
 };
 
 static const ToolOption restore_options[] = {
-    { 0, "force", NULL, "write it even where it does not belong to this image", KEY_FORCE },
+    { 0, "force", NULL, "restore even if the backup does not match the image", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_HEADER,
@@ -199,11 +199,10 @@ static const ToolCommand header_backup = {
     .args = "FILE BACKUP",
     .min_args = 2,
     .max_args = 2,
-    .summary = "save the header of an encrypted image in a new file",
+    .summary = "save the header of an encrypted image to a new file",
     .description =
-        "Without its header an image is lost, whoever knows the password. BACKUP must not exist and becomes\n"
-        "readable for its owner only. Passwords that are removed later still work with the backup: destroy it\n"
-        "then.",
+        "Without its header an image is lost, even if the password is known. BACKUP must not exist; only its owner\n"
+        "can read it. A password that is removed later still works with the backup: destroy the backup, too.",
     .examples = "  qemu-img header backup disk.luks disk.luks-header",
     .options = backup_options,
     .run = backup_run,
@@ -214,10 +213,10 @@ static const ToolCommand header_restore = {
     .args = "FILE BACKUP",
     .min_args = 2,
     .max_args = 2,
-    .summary = "write a saved header back to its encrypted image",
+    .summary = "restore the header of an encrypted image from a backup",
     .description =
-        "Refused where payload offset, key size or UUID of the backup do not fit the header that the image has.\n"
-        "Passwords that were removed since the backup was made work again.",
+        "Refused if the payload offset, key size or UUID of the backup differs from that of the image. Passwords\n"
+        "that were removed since the backup was made work again.",
     .examples = "  qemu-img header restore disk.luks disk.luks-header",
     .options = restore_options,
     .run = restore_run,
@@ -231,6 +230,6 @@ static const ToolCommand *const header_commands[] = {
 
 const ToolCommand img_header = {
     .name = "header",
-    .summary = "save the header of an encrypted image, and write it back",
+    .summary = "back up and restore the header of an encrypted image",
     .commands = header_commands,
 };

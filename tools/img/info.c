@@ -148,8 +148,8 @@ static const ToolOption img_info_options[] = {
     TOOL_OPTIONS_NO_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
-    { 0, "backing-chain", NULL, "make it a list of all images in the chain; there is only one", KEY_BACKING_CHAIN },
-    { 0, "limits", NULL, "show what requests the image can take, too", KEY_LIMITS },
+    { 0, "backing-chain", NULL, "print a list, as for a chain of backing files", KEY_BACKING_CHAIN },
+    { 0, "limits", NULL, "also show the limits of requests", KEY_LIMITS },
     { 0 }
 };
 
@@ -158,10 +158,10 @@ const ToolCommand img_info = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "show what is known about an image; -U: even one in use",
+    .summary = "show information about an image (-U: in use)",
     .description =
-        "Of an encrypted image that is the format, the size, the cipher and the keyslots; no password is\n"
-        "needed for it.",
+        "For an encrypted image that is the format, the size, the cipher and the keyslots; no password is\n"
+        "needed.",
     .examples =
         "  qemu-img info disk.luks\n"
         "  qemu-img info --output json -U disk.luks",

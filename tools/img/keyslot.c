@@ -403,16 +403,16 @@ static int coroutine_fn change_run(const ToolCommand *cmd, int argc, char **argv
 }
 
 #define OPTION_SECRET(what) \
-    { 0, "secret", "ID", "the secret with " what "; asked for on a terminal where it is missing", KEY_SECRET }
+    { 0, "secret", "ID", "secret with " what "; without it, the terminal is asked", KEY_SECRET }
 #define OPTION_NEW_SECRET \
-    { 0, "new-secret", "ID", "the secret with the new password; asked for on a terminal, too", KEY_NEW_SECRET }
+    { 0, "new-secret", "ID", "secret with the new password; without it, the terminal is asked", KEY_NEW_SECRET }
 #define OPTIONS_KEY_FILE(what) \
     TOOL_OPTION_HEADER, \
-    TOOL_OPTIONS_KEY_FILE_OF(what " is all bytes of this file; - for standard input")
+    TOOL_OPTIONS_KEY_FILE_OF("read " what " from this file, as it is; - for standard input")
 #define OPTION_NEW_KEY_FILE \
-    TOOL_OPTION_NEW_KEY_FILE("the new password is all bytes of this file")
+    TOOL_OPTION_NEW_KEY_FILE("read the new password from this file, as it is")
 #define OPTION_ITER_TIME \
-    { 0, "iter-time", "MS", "milliseconds that trying a password shall take (default: 2000)", KEY_ITER_TIME }
+    { 0, "iter-time", "MS", "milliseconds that it takes to try a password (default: 2000)", KEY_ITER_TIME }
 
 static const ToolOption list_options[] = {
     TOOL_OPTION_FORCE_SHARE,
@@ -429,7 +429,7 @@ static const ToolOption add_options[] = {
     OPTION_NEW_SECRET,
     { 0, "slot", "N", "the keyslot to use, 0 to 7 (default: the first free one)", KEY_SLOT },
     OPTION_ITER_TIME,
-    { 0, "force", NULL, "overwrite the keyslot even where it is in use", KEY_FORCE },
+    { 0, "force", NULL, "overwrite the keyslot even if it is in use", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
     OPTIONS_KEY_FILE("a password that opens the image now"),
@@ -443,11 +443,11 @@ static const ToolOption add_options[] = {
 
 static const ToolOption remove_options[] = {
     { 0, "slot", "N", "the keyslot to empty, 0 to 7; needs no password", KEY_SLOT },
-    OPTION_SECRET("the password that shall go"),
-    { 0, "force", NULL, "remove even the last password, without asking: nobody can open the image then", KEY_FORCE },
+    OPTION_SECRET("the password to remove"),
+    { 0, "force", NULL, "remove even the last password, without asking: then nothing opens the image", KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
-    OPTIONS_KEY_FILE("the password that shall go"),
+    OPTIONS_KEY_FILE("the password to remove"),
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_PROGRESS,
@@ -456,7 +456,7 @@ static const ToolOption remove_options[] = {
 };
 
 static const ToolOption change_options[] = {
-    OPTION_SECRET("the password that shall go"),
+    OPTION_SECRET("the password to remove"),
     OPTION_NEW_SECRET,
     { 0, "slot", "N", "the keyslot for the new password, 0 to 7 (default: the first free one)", KEY_SLOT },
     OPTION_ITER_TIME,
@@ -464,7 +464,7 @@ static const ToolOption change_options[] = {
       KEY_FORCE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,
-    OPTIONS_KEY_FILE("the password that shall go"),
+    OPTIONS_KEY_FILE("the password to remove"),
     OPTION_NEW_KEY_FILE,
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
@@ -479,7 +479,7 @@ static const ToolCommand keyslot_list = {
     .min_args = 1,
     .max_args = 1,
     .summary = "list the keyslots of an encrypted image",
-    .description = "No password is needed for it.",
+    .description = "No password is needed.",
     .examples = "  qemu-img keyslot list disk.luks",
     .options = list_options,
     .run = list_run,
@@ -490,7 +490,7 @@ static const ToolCommand keyslot_add = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "let one more password open an encrypted image",
+    .summary = "add a password to an encrypted image",
     .examples =
         "  qemu-img keyslot add --key-file old.txt --new-key-file new.txt disk.luks\n"
         "  qemu-img keyslot add --object secret,id=old,file=old.txt --object secret,id=new,file=new.txt \\\n"
@@ -504,10 +504,10 @@ static const ToolCommand keyslot_remove = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "take a password of an encrypted image away",
+    .summary = "remove a password from an encrypted image",
     .description =
-        "Give the keyslot, or the password itself. Its key material is overwritten. The last password of an\n"
-        "image is removed after a question on a terminal, else with --force alone.",
+        "Name the keyslot, or give the password itself. The key material is overwritten. For the last password of\n"
+        "an image, a terminal is asked for confirmation; anywhere else --force is required.",
     .examples =
         "  qemu-img keyslot remove --slot 3 disk.luks\n"
         "  qemu-img keyslot remove --object secret,id=old,file=old.txt --secret old disk.luks",
@@ -520,9 +520,9 @@ static const ToolCommand keyslot_change = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "replace a password of an encrypted image by another",
+    .summary = "replace a password of an encrypted image",
     .description =
-        "The new password is added and proven to open the image before the old one is removed, so that one of\n"
+        "The new password is added, and checked to open the image, before the old one is removed, so one of\n"
         "them works at any time.",
     .examples =
         "  qemu-img keyslot change --key-file old.txt --new-key-file new.txt disk.luks\n"

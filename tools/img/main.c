@@ -46,7 +46,7 @@ static void print_formats(void)
 }
 
 static const ToolCommand program = {
-    .summary = "make, show, convert and protect disk images",
+    .summary = "create, inspect, convert and encrypt disk images",
     .description =
         "Sizes are in bytes, or take a suffix: k, M, G, T, P and E are powers of 1024. "
         "FILE is a name, json:{...}, or with --image-opts the options of a node. "

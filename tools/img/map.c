@@ -169,8 +169,8 @@ static const ToolOption img_map_options[] = {
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_OUTPUT,
     TOOL_OPTION_FORCE_SHARE,
-    { 's', "start-offset", "OFFSET", "begin there", 's' },
-    { 'l', "max-length", "LENGTH", "look at so many bytes only", 'l' },
+    { 's', "start-offset", "OFFSET", "start at this offset", 's' },
+    { 'l', "max-length", "LENGTH", "stop after this many bytes", 'l' },
     { 0 }
 };
 
@@ -179,10 +179,10 @@ const ToolCommand img_map = {
     .args = "FILE",
     .min_args = 1,
     .max_args = 1,
-    .summary = "show which parts of an image hold data, and where",
+    .summary = "show which parts of an image hold data",
     .description =
-        "For people only data is listed, and where in which file it stands; in JSON everything, with an offset\n"
-        "where the content stands plain in a file (not so in encrypted images).",
+        "The human format lists data only, and its offset in the file below. JSON lists all extents, with an offset\n"
+        "if the data is in a file as it is (not for encrypted images).",
     .examples =
         "  qemu-img map --output json -f raw disk.img",
     .options = img_map_options,

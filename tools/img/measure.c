@@ -96,8 +96,8 @@ static int coroutine_fn img_measure_run(const ToolCommand *cmd, int argc, char *
 }
 
 static const ToolOption img_measure_options[] = {
-    { 's', "size", "SIZE", "length of the new image, where there is no FILE to be copied", 's' },
-    TOOL_OPTION_FORMAT_OF("format of FILE (default: found by looking at it)"),
+    { 's', "size", "SIZE", "size of the new image, instead of FILE", 's' },
+    TOOL_OPTION_FORMAT_OF("format of FILE (default: probed)"),
     { 0, "source-format", "FMT", NULL, TOOL_KEY_FORMAT },
     TOOL_OPTION_IMAGE_OPTS,
     { 0, "source-image-opts", NULL, NULL, TOOL_KEY_IMAGE_OPTS },
@@ -118,9 +118,9 @@ const ToolCommand img_measure = {
     .args = "[FILE]",
     .min_args = 0,
     .max_args = 1,
-    .summary = "tell how much space a new image will take",
+    .summary = "calculate the space that a new image needs",
     .description =
-        "The new image is a copy of FILE, or as long as --size says. No password is needed.",
+        "The new image is a copy of FILE, or has the size that --size gives. No password is needed.",
     .examples =
         "  qemu-img measure -O luks --size 10G\n"
         "  qemu-img measure --output json -O raw disk.luks",

@@ -1,5 +1,5 @@
 /*
- * qemu-img resize: make an image longer or shorter
+ * qemu-img resize: grow or shrink an image
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -185,9 +185,9 @@ static const ToolOption img_resize_options[] = {
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
-    { 0, "preallocation", "MODE", "how to set space aside for what is new: off (default), falloc or full",
+    { 0, "preallocation", "MODE", "how to allocate the new space: off (default), falloc or full",
       KEY_PREALLOCATION },
-    { 0, "shrink", NULL, "yes, the end of the image and its data shall go", KEY_SHRINK },
+    { 0, "shrink", NULL, "allow the image to shrink, which discards the data at its end", KEY_SHRINK },
     { 0 }
 };
 
@@ -196,10 +196,10 @@ const ToolCommand img_resize = {
     .args = "FILE [+|-]SIZE",
     .min_args = 1,
     .max_args = 2,
-    .summary = "make an image longer or shorter",
+    .summary = "grow or shrink an image",
     .description =
-        "SIZE is the new usable size, or with a sign how much comes or goes. Partitions and file systems\n"
-        "inside do not notice by themselves: grow them afterwards, shrink them before.",
+        "SIZE is the new usable size; with a sign, the difference. Partitions and file systems inside do not\n"
+        "follow: grow them afterwards, shrink them before.",
     .examples =
         "  qemu-img resize -f raw disk.img 20G\n"
         "  qemu-img resize --object secret,id=s0,file=pw --image-opts \\\n"

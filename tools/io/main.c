@@ -68,17 +68,17 @@ static const ToolOption options[] = {
     TOOL_OPTION_HEADER,
     TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
-    { 0, "image-opts", NULL, "FILE is not a name but options: driver=luks,file.filename=...",
+    { 0, "image-opts", NULL, "FILE is a list of options, such as driver=luks,file.filename=...",
       TOOL_KEY_IMAGE_OPTS },
     { 'c', "cmd", "COMMAND", "run a command and exit; may be repeated", 'c' },
     TOOL_OPTION_FORMAT,
     { 'r', "read-only", NULL, "open the image read-only", 'r' },
-    { 'n', "nocache", NULL, "go past the host's cache; the same as -t none", 'n' },
-    { 'm', "misalign", NULL, "let buffers begin where direct I/O does not like it", 'm' },
+    { 'n', "nocache", NULL, "bypass the host's page cache; the same as -t none", 'n' },
+    { 'm', "misalign", NULL, "misalign buffers for direct I/O", 'm' },
     { 'k', "native-aio", NULL, "the same as -i native", 'k' },
     { 'i', "aio", "MODE", "threads, native or io_uring", 'i' },
     { 't', "cache", "CACHE", "none, writeback (default), writethrough, directsync or unsafe", 't' },
-    { 'd', "discard", "MODE", "unmap (default): discards reach the file; or ignore", 'd' },
+    { 'd', "discard", "MODE", "unmap (default) or ignore", 'd' },
     TOOL_OPTION_FORCE_SHARE,
     { 'V', "version", NULL, "show the version", KEY_VERSION },
     { 0 }
@@ -87,10 +87,10 @@ static const ToolOption options[] = {
 static const ToolCommand program = {
     .args = "[FILE]",
     .max_args = -1,
-    .summary = "read and write pieces of disk images",
+    .summary = "read and write parts of disk images",
     .description =
-        "Commands come from -c, or are asked for. 'qemu-io -c help' lists them, and 'qemu-io -c \"help read\"'\n"
-        "explains one. The exit status is 1 where any of them failed.",
+        "Commands come from -c or standard input. 'qemu-io -c help' lists them, and 'qemu-io -c \"help read\"'\n"
+        "explains one. The exit status is 1 if a command failed.",
     .examples =
         "  qemu-io -f raw -c 'write -P 0x11 0 64k' -c 'read -v 0 32' disk.img\n"
         "  qemu-io --key-file pw -c 'read -v 0 512' disk.luks\n"

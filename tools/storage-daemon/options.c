@@ -122,24 +122,24 @@ enum {
 };
 
 static const ToolOption options[] = {
-    { 0, "blockdev", "BLOCKDEV", "a node: driver=DRIVER,node-name=NAME,... or JSON", KEY_BLOCKDEV },
-    { 0, "chardev", "CHARDEV", "a character device: TYPE,id=ID,...", KEY_CHARDEV },
-    { 0, "export", "EXPORT", "offer a node to others: TYPE,id=ID,node-name=NAME,...", KEY_EXPORT },
-    { 0, "monitor", "MONITOR", "a QMP monitor: CHARDEV-ID[,pretty=on]", KEY_MONITOR },
-    { 0, "nbd-server", "SERVER", "an NBD server: addr.type=TYPE,...", KEY_NBD_SERVER },
-    { 0, "object", "OBJDEF", "an object that others name by its ID: TYPE,id=ID,...", KEY_OBJECT },
-    { 0, "daemonize", NULL, "go on in the background once everything is set up", KEY_DAEMONIZE },
-    { 0, "pidfile", "PATH", "write the process id to a file, which is removed at the end", KEY_PIDFILE },
+    { 0, "blockdev", "BLOCKDEV", "define a node: driver=DRIVER,node-name=NAME,... or JSON", KEY_BLOCKDEV },
+    { 0, "chardev", "CHARDEV", "define a character device: TYPE,id=ID,...", KEY_CHARDEV },
+    { 0, "export", "EXPORT", "export a node: TYPE,id=ID,node-name=NAME,...", KEY_EXPORT },
+    { 0, "monitor", "MONITOR", "start a QMP monitor: CHARDEV-ID[,pretty=on]", KEY_MONITOR },
+    { 0, "nbd-server", "SERVER", "start an NBD server: addr.type=TYPE,...", KEY_NBD_SERVER },
+    { 0, "object", "OBJDEF", "define an object: TYPE,id=ID,...", KEY_OBJECT },
+    { 0, "daemonize", NULL, "run in the background once everything is set up", KEY_DAEMONIZE },
+    { 0, "pidfile", "PATH", "write the process id to a file, removed at exit", KEY_PIDFILE },
     { 'V', "version", NULL, "print the version", KEY_VERSION },
     { 0 }
 };
 
 static const ToolCommand command = {
     .args = "",
-    .summary = "keep disk images open, serve them, and be steered over QMP",
+    .summary = "serve disk images, under the control of QMP",
     .description =
-        "Options that define something take effect in the order in which they are given. Their argument can be help, "
-        "which lists what they take, or TYPE,help. JSON stands for any of them.",
+        "Options take effect in the order given. With help, or TYPE,help, as its argument an option lists what it\n"
+        "takes. An argument may also be JSON.",
     .examples =
         "  qemu-storage-daemon --object secret,id=s0,file=pw.txt \\\n"
         "      --blockdev file,node-name=f0,filename=disk.luks \\\n"
