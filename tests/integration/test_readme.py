@@ -57,6 +57,10 @@ def test_set_up(tmp_path):
     assert 'Linking target qemu-img' in run(*shlex.split(build), '-n', cwd=tmp_path).stdout
 
 
-def test_links():
-    for target in re.findall(r'\]\(([^)]+)\)', README):
+@pytest.mark.parametrize('page', ['README', 'CONTRIBUTING', 'NEWS', 'SECURITY'])
+def test_links(page):
+    """What the pages at the top link to, or name by its path, exists."""
+    text = (SOURCE_DIR / f'{page}.md').read_text(encoding='utf-8')
+    named = re.findall(r'`((?:docs|scripts|include|debian)/[\w./-]*)', text)
+    for target in re.findall(r'\]\(([^)]+)\)', text) + named:
         assert (SOURCE_DIR / target).exists(), target
