@@ -13,7 +13,7 @@ from programs import BUILD_DIR, SOURCE_DIR, run
 PROGRAMS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-storage-daemon']
 PREFIX = 'strongbox-'
 # A name of ours without a prefix; QEMU-IMG is the title of a manual page.
-BARE_NAME = re.compile(r'(?<![\w-])qemu\\?-(img|io|nbd|storage\\?-daemon)\b', re.IGNORECASE)
+BARE_NAME = re.compile(r"(?<![\w-])(?<!QEMU's\s)qemu\\?-(img|io|nbd|storage\\?-daemon)\b", re.IGNORECASE)
 
 
 @pytest.fixture(name='prefixed', scope='module')
