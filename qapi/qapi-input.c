@@ -11,6 +11,7 @@
 #include "qapi/qapi.h"
 #include "qapi/qapi-internal.h"
 #include "util/size.h"
+#include "util/text.h"
 
 /* Location of a value: a named member, or an item by index. */
 typedef struct Place {
@@ -208,7 +209,27 @@ static bool input_str(const Input *in, const Place *place, struct json_object *v
     return true;
 }
 
-static void hint_values(const QAPIType *type, Error **errp)
+const char *qapi_enum_nearest(const QAPIType *type, const char *str)
+{
+    TextNearest nearest = { .word = str };
+
+    for (size_t i = 0; i < type->n_values; i++) {
+        if (!type->values[i].unsupported) {
+            text_nearest_offer(&nearest, type->values[i].name);
+        }
+    }
+    return nearest.name;
+}
+
+/* What may have been meant by @name; nothing where it is NULL. */
+static void hint_nearest(const char *name, Error **errp)
+{
+    if (name) {
+        error_append_hint(errp, "Did you mean '%s'?\n", name);
+    }
+}
+
+void qapi_enum_hint_values(const QAPIType *type, Error **errp)
 {
     const char *separator = "Accepted values: ";
 
@@ -233,7 +254,8 @@ static bool input_enum(const Input *in, const Place *place, const QAPIType *type
         g_autofree char *path = path_of(in, place);
         error_setg(in->errp, "%s does not %s value '%s'", path, value < 0 ? "accept" : "support",
                    json_object_get_string(val));
-        hint_values(type, in->errp);
+        hint_nearest(qapi_enum_nearest(type, json_object_get_string(val)), in->errp);
+        qapi_enum_hint_values(type, in->errp);
         return false;
     }
     memcpy(out, &value, sizeof(value));
@@ -247,7 +269,8 @@ int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp
 
     if (value < 0) {
         error_setg(errp, "Invalid value '%s'", str);
-        hint_values(type, errp);
+        hint_nearest(qapi_enum_nearest(type, str), errp);
+        qapi_enum_hint_values(type, errp);
     }
     return value;
 }
@@ -264,6 +287,25 @@ static bool input_slot(const Input *in, const Place *place, const QAPIType *type
         slot = obj;
     }
     return input_value(in, place, type, val, slot);
+}
+
+/* Whether the member @name of @type, which is missing, is in @val under a name that is none. */
+static void hint_misspelt(const QAPIType *type, const char *name, struct json_object *val, Error **errp)
+{
+    json_object_object_foreach(val, key, member) {
+        TextNearest nearest = { .word = key };
+        bool is_member = false;
+
+        (void)member;
+        for (size_t i = 0; i < type->n_members; i++) {
+            is_member |= g_str_equal(type->members[i].name, key);
+        }
+        text_nearest_offer(&nearest, name);
+        if (!is_member && nearest.name) {
+            hint_nearest(name, errp);
+            return;
+        }
+    }
 }
 
 static bool input_members(const Input *in, const Place *place, const QAPIType *type,
@@ -291,6 +333,7 @@ static bool input_members(const Input *in, const Place *place, const QAPIType *t
         } else if (!m->optional) {
             g_autofree char *path = path_of(in, &here);
             error_setg(in->errp, "%s is missing", path);
+            hint_misspelt(type, m->name, val, in->errp);
             return false;
         }
     }
@@ -312,6 +355,20 @@ static bool has_member(const QAPIType *type, const char *obj, const char *name)
     return branch && has_member(branch, obj + type->u_offset, name);
 }
 
+static void offer_members(TextNearest *nearest, const QAPIType *type, const char *obj)
+{
+    const QAPIType *branch = qapi_branch(type, obj);
+
+    for (size_t i = 0; i < type->n_members; i++) {
+        if (!type->members[i].unsupported) {
+            text_nearest_offer(nearest, type->members[i].name);
+        }
+    }
+    if (branch) {
+        offer_members(nearest, branch, obj + type->u_offset);
+    }
+}
+
 static bool input_struct(const Input *in, const Place *place, const QAPIType *type,
                          struct json_object *val, void *obj)
 {
@@ -327,7 +384,11 @@ static bool input_struct(const Input *in, const Place *place, const QAPIType *ty
             Place here = { .up = place, .name = key };
             g_autofree char *path = path_of(in, &here);
 
+            TextNearest nearest = { .word = key };
+
             error_setg(in->errp, "Invalid parameter%s", path + strlen("Parameter"));
+            offer_members(&nearest, type, obj);
+            hint_nearest(nearest.name, in->errp);
             return false;
         }
     }

@@ -1,5 +1,5 @@
 /*
- * Text for people: lines that fit a terminal
+ * Text for people: lines that fit a terminal, and what a mistyped word was meant to be
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -51,4 +51,51 @@ void text_print_wrapped(FILE *out, const char *text, size_t column, size_t inden
         text += strspn(text, " \n");
     }
     putc('\n', out);
+}
+
+/* Longer ones are no names. */
+#define MAX_NAME 64
+
+/* Letters to insert, remove, replace or swap with the next, to make @b of @a. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t rows[3][MAX_NAME + 1];
+    size_t len = strlen(b);
+
+    for (size_t j = 0; j <= len; j++) {
+        rows[0][j] = j;
+    }
+    for (size_t i = 1; a[i - 1]; i++) {
+        const size_t *before = rows[(i + 1) % 3], *above = rows[(i + 2) % 3];
+        size_t *row = rows[i % 3];
+
+        row[0] = i;
+        for (size_t j = 1; j <= len; j++) {
+            row[j] = MIN(MIN(above[j], row[j - 1]) + 1, above[j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                row[j] = MIN(row[j], before[j - 2] + 1);
+            }
+        }
+    }
+    return rows[strlen(a) % 3][len];
+}
+
+void text_nearest_offer(TextNearest *nearest, const char *name)
+{
+    size_t len = strlen(nearest->word);
+    size_t distance;
+
+    if (len < 2 || len > MAX_NAME || strlen(name) > MAX_NAME) {
+        return;
+    }
+    distance = g_str_has_prefix(name, nearest->word) ? 1 : edit_distance(nearest->word, name);
+    if (distance <= MAX(len / 3, 1) && (!nearest->name || distance < nearest->distance)) {
+        nearest->name = name;
+        nearest->distance = distance;
+    }
+}
+
+char *text_did_you_mean(const char *name)
+{
+    return name ? g_strdup_printf("; did you mean '%s'?", name) : g_strdup("");
 }

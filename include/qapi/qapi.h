@@ -161,6 +161,12 @@ const char *qapi_enum_str(const QAPIType *type, int value);
 /* Value of the name @str; @def if @str is NULL; -1 with an error if there is no such name. */
 int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp);
 
+/* The value of an enum whose name is nearest to @str, which is none; NULL where none is near. */
+const char *qapi_enum_nearest(const QAPIType *type, const char *str);
+
+/* Add a hint to *@errp that lists the values of an enum. */
+void qapi_enum_hint_values(const QAPIType *type, Error **errp);
+
 /* Append @value to a list, which is created if @list is NULL; @list must be an lvalue. */
 #define QAPI_LIST_APPEND(list, value)                                                       \
     do {                                                                                    \

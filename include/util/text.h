@@ -1,5 +1,5 @@
 /*
- * Text for people: lines that fit a terminal
+ * Text for people: lines that fit a terminal, and what a mistyped word was meant to be
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,5 +21,30 @@
  *     text_print_wrapped(stdout, "overwrite the keyslot even where it is in use", column, column, "");
  */
 void text_print_wrapped(FILE *out, const char *text, size_t column, size_t indent, const char *continuation);
+
+/*
+ * Which of several names is nearest to a word that is none of them:
+ *
+ *     TextNearest nearest = { .word = argv[0] };
+ *     for (size_t i = 0; i < n; i++) {
+ *         text_nearest_offer(&nearest, names[i]);
+ *     }
+ *     g_autofree char *guess = text_did_you_mean(nearest.name);
+ *     error_report("unknown command '%s'%s", argv[0], guess);
+ */
+typedef struct TextNearest {
+    const char *word;       /* set by the caller */
+    const char *name;       /* the nearest so far; NULL: none is near */
+    size_t distance;        /* of that: letters to insert, remove, replace or swap with the next */
+} TextNearest;
+
+/*
+ * Offer @name, which must stay valid. It is near where @word begins it, or where at most a third of the letters of
+ * @word are wrong. Of equally near ones the first stays.
+ */
+void text_nearest_offer(TextNearest *nearest, const char *name);
+
+/* "; did you mean 'NAME'?", for the end of a message; "" where @name is NULL. Caller frees. */
+char *text_did_you_mean(const char *name);
 
 #endif

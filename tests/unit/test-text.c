@@ -50,11 +50,46 @@ static void test_wrap_command_line(void)
     assert_wrapped(SEVENTY "01234567 90", 0, 4, " \\", SEVENTY "01234567 \\\n    90\n");
 }
 
+static const char *nearest(const char *word)
+{
+    static const char *const names[] = { "convert", "compare", "create", "keyslot", "dd", "none" };
+    TextNearest nearest = { .word = word };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        text_nearest_offer(&nearest, names[i]);
+    }
+    return nearest.name;
+}
+
+static void test_nearest(void)
+{
+    g_autofree char *long_word = g_strnfill(100000, 'n');
+    g_autofree char *guess = text_did_you_mean("dd"), *no_guess = text_did_you_mean(NULL);
+
+    g_assert_cmpstr(nearest("conver"), ==, "convert");
+    g_assert_cmpstr(nearest("convertt"), ==, "convert");
+    g_assert_cmpstr(nearest("ocnvert"), ==, "convert");
+    g_assert_cmpstr(nearest("craete"), ==, "create");
+    g_assert_cmpstr(nearest("cmpore"), ==, "compare");
+    g_assert_cmpstr(nearest("nome"), ==, "none");
+    g_assert_cmpstr(nearest("key"), ==, "keyslot");
+    g_assert_cmpstr(nearest("ddd"), ==, "dd");
+    g_assert_null(nearest("frobnicate"));
+    g_assert_null(nearest("snapshot"));
+    g_assert_null(nearest("abcdef"));
+    g_assert_null(nearest("x"));
+    g_assert_null(nearest(""));
+    g_assert_null(nearest(long_word));
+    g_assert_cmpstr(guess, ==, "; did you mean 'dd'?");
+    g_assert_cmpstr(no_guess, ==, "");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/text/wrap", test_wrap);
     g_test_add_func("/text/wrap-pieces", test_wrap_pieces);
     g_test_add_func("/text/wrap-command-line", test_wrap_command_line);
+    g_test_add_func("/text/nearest", test_nearest);
     return g_test_run();
 }
