@@ -18,6 +18,7 @@
 #include "tools/common/password.h"
 #include "tools/common/progress.h"
 #include "tools/common/terminal.h"
+#include "util/text.h"
 
 /* getopt's own answers and ours must not meet: it returns '?' and ':' besides our keys. */
 #define OPTION_INDEX_BASE 0x10000
@@ -162,6 +163,17 @@ bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp)
     return read_key_files(args, errp);
 }
 
+char *tool_guess_word(const char *words, const char *word)
+{
+    g_auto(GStrv) split = g_strsplit(words, "|", -1);
+    TextNearest nearest = { .word = word };
+
+    for (char **w = split; *w; w++) {
+        text_nearest_offer(&nearest, *w);
+    }
+    return text_did_you_mean(nearest.name);
+}
+
 static void take_output(ToolArgs *args)
 {
     if (g_str_equal(optarg, "json")) {
@@ -169,7 +181,9 @@ static void take_output(ToolArgs *args)
     } else if (g_str_equal(optarg, "human")) {
         args->json = false;
     } else {
-        tool_args_fail(args, "--output must be used with human or json as argument.");
+        g_autofree char *guess = tool_guess_word("human|json", optarg);
+
+        tool_args_fail(args, "--output must be used with human or json as argument%s", *guess ? guess : ".");
     }
 }
 
@@ -334,6 +348,36 @@ static void finish_parsing(ToolArgs *args)
     }
 }
 
+/* @word begins with "--" and may hold a value. */
+static char *guess_option(const ToolCommand *cmd, const char *word)
+{
+    g_autofree char *name = g_strndup(word + 2, strcspn(word + 2, "="));
+    TextNearest nearest = { .word = name };
+    g_autofree char *option = NULL;
+
+    text_nearest_offer(&nearest, help_option.name);
+    for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {
+        if (o->name && o->help) {
+            text_nearest_offer(&nearest, o->name);
+        }
+    }
+    option = nearest.name ? g_strconcat("--", nearest.name, NULL) : NULL;
+    return text_did_you_mean(option);
+}
+
+static void fail_unknown_option(ToolArgs *args, const char *word)
+{
+    if (optopt && optopt < OPTION_INDEX_BASE) {
+        tool_args_fail(args, "unrecognized option '-%c'", optopt);
+    } else if (g_str_has_prefix(word, "--")) {
+        g_autofree char *guess = guess_option(args->cmd, word);
+
+        tool_args_fail(args, "unrecognized option '%s'%s", word, guess);
+    } else {
+        tool_args_fail(args, "unrecognized option '%s'", word);
+    }
+}
+
 int tool_args_next(ToolArgs *args)
 {
     if (!args->long_options) {
@@ -357,13 +401,7 @@ int tool_args_next(ToolArgs *args)
         option = c == '?' ? NULL : find_option(args->cmd, c);
         if (!option) {
             /* In a cluster of letters getopt does not move on, and knows the letter. */
-            const char *word = args->argv[optind == at ? at : optind - 1];
-
-            if (optopt && optopt < OPTION_INDEX_BASE) {
-                tool_args_fail(args, "unrecognized option '-%c'", optopt);
-            } else {
-                tool_args_fail(args, "unrecognized option '%s'", word);
-            }
+            fail_unknown_option(args, args->argv[optind == at ? at : optind - 1]);
             break;
         }
         if (!take_common(args, option->key)) {
@@ -384,12 +422,18 @@ void tool_args_clear(ToolArgs *args)
     g_clear_pointer(&args->objects, g_ptr_array_unref);
 }
 
+/* The word that names @cmd after those of the commands it belongs to. */
+static const char *command_word(const ToolCommand *cmd)
+{
+    const char *space = strrchr(cmd->name, ' ');
+
+    return space ? space + 1 : cmd->name;
+}
+
 static const ToolCommand *find_command(const ToolCommand *program, const char *word)
 {
     for (const ToolCommand *const *c = program->commands; *c; c++) {
-        const char *space = strrchr((*c)->name, ' ');
-
-        if (g_str_equal(space ? space + 1 : (*c)->name, word)) {
+        if (g_str_equal(command_word(*c), word)) {
             return *c;
         }
     }
@@ -398,7 +442,18 @@ static const ToolCommand *find_command(const ToolCommand *program, const char *w
 
 static int report_unknown_command(const ToolCommand *program, const char *word)
 {
-    error_report("unknown command '%s%s%s'", program->name ?: "", program->name ? " " : "", word);
+    static const char *const others[] = { "help", "--help", "--version" };
+    TextNearest nearest = { .word = word };
+    g_autofree char *guess = NULL;
+
+    for (const ToolCommand *const *c = program->commands; c && *c; c++) {
+        text_nearest_offer(&nearest, command_word(*c));
+    }
+    for (size_t i = 0; program->commands && i < G_N_ELEMENTS(others); i++) {
+        text_nearest_offer(&nearest, others[i]);
+    }
+    guess = text_did_you_mean(nearest.name);
+    error_report("unknown command '%s%s%s'%s", program->name ?: "", program->name ? " " : "", word, guess);
     print_where_to_read_on(program);
     return 1;
 }

@@ -194,6 +194,9 @@ bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp);
 /* Report a mistake on the command line, and where to read on; the command is then to return 1. */
 void tool_args_fail(ToolArgs *args, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* "; did you mean 'json'?", where one of @words ("human|json") is near to @word; else "". Caller frees. */
+char *tool_guess_word(const char *words, const char *word);
+
 void tool_args_clear(ToolArgs *args);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ToolArgs, tool_args_clear)
 

@@ -11,39 +11,34 @@
 #include "qapi/keyval.h"
 #include "tools/common/command-line.h"
 #include "tools/common/image.h"
+#include "tools/common/output.h"
 #include "tools/common/password.h"
 #include "tools/common/terminal.h"
 
 bool tool_parse_cache_mode(const char *mode, struct json_object **cache, bool *writethrough, Error **errp)
 {
     static const struct {
-        const char *name;
         bool direct, no_flush, writethrough;
-    } modes[] = {
-        { "none", .direct = true },
-        { "off", .direct = true },
-        { "directsync", .direct = true, .writethrough = true },
-        { "writeback", .direct = false },
-        { "unsafe", .no_flush = true },
-        { "writethrough", .writethrough = true },
+    } modes[IMG_CACHE_MODE__MAX] = {
+        [IMG_CACHE_MODE_NONE] = { .direct = true },
+        [IMG_CACHE_MODE_WRITETHROUGH] = { .writethrough = true },
+        [IMG_CACHE_MODE_DIRECTSYNC] = { .direct = true, .writethrough = true },
+        [IMG_CACHE_MODE_UNSAFE] = { .no_flush = true },
     };
+    int i = tool_parse_enum(&qapi_type_ImgCacheMode, "cache mode", g_str_equal(mode, "off") ? "none" : mode, errp);
 
-    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
-        if (g_str_equal(mode, modes[i].name)) {
-            if (cache) {
-                *cache = json_object_new_object();
-                json_object_object_add(*cache, "direct", json_object_new_boolean(modes[i].direct));
-                json_object_object_add(*cache, "no-flush", json_object_new_boolean(modes[i].no_flush));
-            }
-            if (writethrough) {
-                *writethrough = modes[i].writethrough;
-            }
-            return true;
-        }
+    if (i < 0) {
+        return false;
     }
-    error_setg(errp, "Invalid cache mode '%s'", mode);
-    error_append_hint(errp, "Modes: none, writeback, writethrough, directsync, unsafe\n");
-    return false;
+    if (cache) {
+        *cache = json_object_new_object();
+        json_object_object_add(*cache, "direct", json_object_new_boolean(modes[i].direct));
+        json_object_object_add(*cache, "no-flush", json_object_new_boolean(modes[i].no_flush));
+    }
+    if (writethrough) {
+        *writethrough = modes[i].writethrough;
+    }
+    return true;
 }
 
 static void set_default(struct json_object *options, const char *key, struct json_object *value)

@@ -10,6 +10,7 @@
 #include "qapi/json.h"
 #include "tools/common/output.h"
 #include "util/size.h"
+#include "util/text.h"
 
 char *tool_size_to_str(uint64_t bytes)
 {
@@ -112,4 +113,17 @@ bool tool_parse_number(const char *what, const char *str, int64_t min, int64_t m
         return false;
     }
     return true;
+}
+
+int tool_parse_enum(const QAPIType *type, const char *what, const char *str, Error **errp)
+{
+    int value = qapi_enum_parse(type, str, -1, NULL);
+
+    if (value < 0) {
+        g_autofree char *guess = text_did_you_mean(qapi_enum_nearest(type, str));
+
+        error_setg(errp, "Invalid %s '%s'%s", what, str, guess);
+        qapi_enum_hint_values(type, errp);
+    }
+    return value;
 }

@@ -32,6 +32,12 @@ void tool_print_human(struct json_object *obj, int indent);
 bool tool_parse_size(const char *what, const char *str, uint64_t min, uint64_t max, uint64_t *bytes,
                      Error **errp);
 
+/*
+ * Parse the name of a value of an enum; -1 with @errp, which names the nearest value and lists all. @what is named in
+ * the error: "cache mode".
+ */
+int tool_parse_enum(const QAPIType *type, const char *what, const char *str, Error **errp);
+
 /* Parse a decimal number, from @min to @max. */
 bool tool_parse_number(const char *what, const char *str, int64_t min, int64_t max, int64_t *value,
                        Error **errp);

@@ -127,7 +127,9 @@ static int coroutine_fn img_check_run(const ToolCommand *cmd, int argc, char **a
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
         if (c == 'r' && !g_str_equal(args.value, "leaks") && !g_str_equal(args.value, "all")) {
-            tool_args_fail(&args, "-r takes 'leaks' or 'all', not '%s'", args.value);
+            g_autofree char *guess = tool_guess_word("leaks|all", args.value);
+
+            tool_args_fail(&args, "-r takes 'leaks' or 'all', not '%s'%s", args.value, guess);
         }
     }
     if (args.stop) {

@@ -35,7 +35,9 @@ static bool take_operand(Dd *dd, const char *operand, Error **errp)
     } else if (value && g_str_equal(name, "skip")) {
         return tool_parse_size("skip", value, 0, INT64_MAX, &dd->skip, errp);
     } else {
-        error_setg(errp, "unrecognized operand %s", name);
+        g_autofree char *guess = tool_guess_word("if|of|bs|count|skip", name);
+
+        error_setg(errp, "unrecognized operand %s%s", name, guess);
         return false;
     }
     return true;

@@ -131,13 +131,9 @@ static bool set_option(Erase *erase, int key, const char *value, Error **errp)
     case KEY_PASSES:
         return tool_parse_number("number of passes", value, 1, QCRYPTO_LUKS_MAX_PASSES, &erase->passes, errp);
     case KEY_SCOPE:
-        scope = qapi_enum_parse(&qapi_type_SecureEraseScope, value, -1, NULL);
-        if (scope < 0) {
-            error_setg(errp, "Invalid scope '%s': expected key-material, header, image or volume", value);
-            return false;
-        }
+        scope = tool_parse_enum(&qapi_type_SecureEraseScope, "scope", value, errp);
         erase->scope = scope;
-        return true;
+        return scope >= 0;
     default:
         g_assert_not_reached();
     }

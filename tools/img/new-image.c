@@ -16,6 +16,7 @@
 #include "tools/common/terminal.h"
 #include "tools/img/new-image.h"
 #include "tools/img/private-file.h"
+#include "util/text.h"
 
 static bool is_luks(const NewImage *image)
 {
@@ -36,7 +37,9 @@ const QAPIType *new_image_options_type(const char *format, Error **errp)
         return &qapi_type_ImgCreateOptionsFile;
     }
     if (!bdrv_find_format(format)) {
-        error_setg(errp, "Unknown file format '%s'", format);
+        g_autofree char *guess = text_did_you_mean(qapi_enum_nearest(&qapi_type_BlockdevDriver, format));
+
+        error_setg(errp, "Unknown file format '%s'%s", format, guess);
     } else {
         error_setg(errp, "Format driver '%s' does not support image creation", format);
     }

@@ -113,15 +113,16 @@ static char *take_negative_size(int *argc, char **argv)
 
 static bool set_option(Resize *r, int key, const char *value, ToolArgs *args)
 {
+    g_autoptr(Error) err = NULL;
     int mode;
 
     if (key == KEY_SHRINK) {
         r->shrink = true;
         return true;
     }
-    mode = qapi_enum_parse(&qapi_type_PreallocMode, value, -1, NULL);
+    mode = tool_parse_enum(&qapi_type_PreallocMode, "preallocation mode", value, &err);
     if (mode < 0) {
-        tool_args_fail(args, "Invalid preallocation mode '%s'", value);
+        tool_args_fail(args, "%s", error_get_pretty(err));
         return false;
     }
     r->prealloc = mode;

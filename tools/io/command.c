@@ -41,6 +41,16 @@ static const IOCommand *find_command(const char *name)
     return NULL;
 }
 
+static char *guess_command(const char *name)
+{
+    TextNearest nearest = { .word = name };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        text_nearest_offer(&nearest, commands[i]->name);
+    }
+    return text_did_you_mean(nearest.name);
+}
+
 static void print_one_line(const IOCommand *cmd)
 {
     g_autofree char *line = g_strdup_printf("%s %s -- %s", cmd->name, cmd->args, cmd->summary);
@@ -105,7 +115,9 @@ int coroutine_fn io_run_line(QemuIO *io, char *line)
     name = argv->pdata[0];
     cmd = find_command(name);
     if (!cmd) {
-        fprintf(stderr, "command \"%s\" not found\n", name);
+        g_autofree char *guess = guess_command(name);
+
+        fprintf(stderr, "command \"%s\" not found%s\n", name, guess);
         return -EINVAL;
     }
     if (!cmd->without_image && !io->blk) {
@@ -143,7 +155,9 @@ static int coroutine_fn help_run(QemuIO *io, const IOCommand *unused, int argc, 
     }
     cmd = find_command(argv[1]);
     if (!cmd) {
-        printf("command %s not found\n", argv[1]);
+        g_autofree char *guess = guess_command(argv[1]);
+
+        printf("command %s not found%s\n", argv[1], guess);
         return -EINVAL;
     }
     print_one_line(cmd);

@@ -9,6 +9,16 @@
 
 #include "qapi/qapi-types.h"
 #include "tools/io/io.h"
+#include "util/text.h"
+
+/* Report that @value is none of those of @type; false. */
+static bool fail_option(const char *option, const char *value, const QAPIType *type)
+{
+    g_autofree char *guess = text_did_you_mean(qapi_enum_nearest(type, value));
+
+    error_report("Invalid %s option: %s%s", option, value, guess);
+    return false;
+}
 
 bool io_take_open_option(ToolImage *image, int option, const char *value)
 {
@@ -28,8 +38,7 @@ bool io_take_open_option(ToolImage *image, int option, const char *value)
     case 'i':
         image->aio = value;
         if (qapi_enum_parse(&qapi_type_BlockdevAioOptions, value, -1, NULL) < 0) {
-            error_report("Invalid aio option: %s", value);
-            return false;
+            return fail_option("aio", value, &qapi_type_BlockdevAioOptions);
         }
         return true;
     case 'n':
@@ -38,15 +47,13 @@ bool io_take_open_option(ToolImage *image, int option, const char *value)
     case 't':
         image->cache = value;
         if (!tool_parse_cache_mode(value, NULL, &unused, &err)) {
-            error_report("Invalid cache option: %s", value);
-            return false;
+            return fail_option("cache", value, &qapi_type_ImgCacheMode);
         }
         return true;
     case 'd':
         image->discard = g_str_equal(value, "unmap") || g_str_equal(value, "on") ? "unmap" : NULL;
         if (!image->discard && !g_str_equal(value, "ignore") && !g_str_equal(value, "off")) {
-            error_report("Invalid discard option: %s", value);
-            return false;
+            return fail_option("discard", value, &qapi_type_BlockdevDiscardOptions);
         }
         return true;
     default:

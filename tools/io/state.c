@@ -73,9 +73,9 @@ static int coroutine_fn truncate_run(QemuIO *io, const IOCommand *cmd, int argc,
         if (c == '?') {
             return io_usage(cmd);
         }
-        prealloc = qapi_enum_parse(&qapi_type_PreallocMode, optarg, -1, NULL);
+        prealloc = tool_parse_enum(&qapi_type_PreallocMode, "preallocation mode", optarg, &err);
         if (prealloc < 0) {
-            error_report("Invalid preallocation mode '%s'", optarg);
+            error_report_err(g_steal_pointer(&err));
             return -EINVAL;
         }
     }

@@ -42,7 +42,7 @@ static bool print_help(const QAPIType *type, const char *arg, const char *implie
         g_autoptr(Error) err = NULL;
 
         if (!qapi_print_branch_help(type, json_object_get_string(tag), stdout, &err)) {
-            error_report("%s", error_get_pretty(err));
+            error_report_err(g_steal_pointer(&err));
             exit(1);
         }
     } else {
