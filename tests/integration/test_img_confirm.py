@@ -2,7 +2,10 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -38,6 +41,51 @@ def test_erase_asks(image):
     assert terminal.finish() == 0, terminal.output
     assert b'Erased (scope header)' in terminal.output
     assert not image.read_bytes().startswith(b'LUKS')
+
+
+@pytest.mark.parametrize('content', ['a damaged header', 'a file system', 'nothing'])
+@pytest.mark.parametrize('scope', ['header', 'image', 'volume'])
+def test_erase_asks_whatever_it_holds(image, scope, content):
+    """What an erase that ended early has left is no LUKS volume any more, but may be another file named by mistake."""
+    with image.open('r+b') as file:
+        if content == 'nothing':
+            file.truncate(0)
+            file.truncate(1 << 20)
+        file.seek(1080 if content == 'a file system' else 0)
+        file.write(b'\x53\xef' if content == 'a file system' else b'LUKS' if content == 'a damaged header' else b'')
+        if content == 'a file system':
+            file.seek(0)
+            file.write(bytes(1024))
+    before = image.read_bytes()
+    for answer in b'no', b'\x03':
+        terminal = Terminal('erase', '--scope', scope, image)
+        terminal.answer(b'Type YES', answer)
+        assert terminal.finish() == (1 if answer == b'no' else -signal.SIGINT)
+        assert image.read_bytes() == before
+    terminal = Terminal('erase', '--scope', scope, image)
+    terminal.answer(b'Type YES', b'YES')
+    status = terminal.finish()
+    if scope == 'volume':
+        assert status == 0 and image.read_bytes() != before
+    elif content != 'a damaged header':
+        assert status == 1 and b'--scope volume' in terminal.output and image.read_bytes() == before
+
+
+def test_resumed_on_a_terminal(image):
+    """The question comes again, and afterwards nothing is left."""
+    qemu_img('resize', *secret(image.parent), '--image-opts', f'driver=luks,key-secret=sec0,file.filename={image}', '8M')
+    terminal = Terminal('erase', '--scope', 'image', '--passes', '100', image)
+    terminal.answer(b'Type YES', b'YES')
+    with image.open('rb') as file:
+        before = file.read(512)
+        while os.pread(file.fileno(), 512, 0) == before:
+            time.sleep(0.01)
+    os.write(terminal.fd, b'\x03')
+    assert terminal.finish() == 1
+    assert b'ended early' in terminal.output and b'keyslots' in terminal.output
+    terminal = Terminal('erase', '--scope', 'volume', image)
+    terminal.answer(b'everything that is stored in the volume', b'YES')
+    assert terminal.finish() == 0 and b'Erased (scope volume)' in terminal.output
 
 
 @pytest.mark.parametrize('option', ['-q', '--force'])

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import os
+import re
 import shlex
 import subprocess
 
@@ -194,15 +195,16 @@ def test_what_does_not_go_together(tmp_path, key, plain, image):
     assert not (tmp_path / 'out').exists()
 
 
-def suggestion(done):
+def suggestion(done, line=-1):
     """The command at the end of an error, with its placeholders filled in."""
-    line = done.stderr.splitlines()[-1].split(': ', 1)[1]
+    line = done.stderr.splitlines()[line].split(': ', 1)[1]
     assert line.startswith('qemu-'), done.stderr
     return line
 
 
 def follow(line, key, header=''):
     """Run the suggested command."""
+    line = re.sub(' NEW$', f' {shlex.quote(str(key) + ".new")} -o {FAST} --new-key-file FILE ', line)
     line = line.replace(' FILE ', f' {shlex.quote(str(key))} ').replace(' HEADER ', f' {shlex.quote(str(header))} ')
     return run('sh', '-c', line, env={**os.environ, 'PATH': f'{BUILD_DIR}:{os.environ["PATH"]}'})
 
@@ -255,12 +257,68 @@ def test_a_missing_header(tmp_path, key, plain, detached, command):
     words = fill_in([str(key) if word == 'KEY' else word for word in command], tmp_path, key, plain, payload)
     done = qemu_img(*words, status=1)
     assert str(payload) in done.stderr and 'not in LUKS format' in done.stderr
-    follow(suggestion(done), key, header)
+    follow(suggestion(done, -2), key, header)
 
 
 def test_a_target_without_a_header(tmp_path, key, plain, detached):
     done = qemu_img('convert', '-n', '--new-key-file', key, '-O', 'luks', plain, detached[2], status=1)
     assert str(detached[2]) in done.stderr and 'header.filename=HEADER' in done.stderr
+
+
+@pytest.mark.parametrize('command', [
+    ('qemu-img', 'info', '-f', 'luks', 'PLAIN'),
+    ('qemu-img', 'map', '--output', 'json', '--format=luks', 'PLAIN'),
+    ('qemu-img', 'map', '--header', 'JUNK', 'PLAIN'),
+    ('qemu-img', 'info', 'PLAIN', '-f', 'luks', '--header=JUNK'),
+    ('qemu-img', 'bench', '-fluks', '-c', '1', '--key-file', 'KEY', '--keyfile-size', '1', 'PLAIN'),
+    ('qemu-img', 'resize', '--format', 'luks', 'PLAIN', '+1M'),
+    ('qemu-img', 'convert', '-f', 'luks', 'PLAIN', 'OUT'),
+    ('qemu-img', 'convert', '--key-file', 'KEY', '--source-format', 'luks', 'PLAIN', '-O', 'luks', '-o', FAST,
+     '--new-key-file', 'KEY', 'OUT'),
+    ('qemu-img', 'dd', '-f', 'luks', 'if=PLAIN', 'of=OUT'),
+    ('qemu-img', 'compare', '-f', 'luks', 'PLAIN', '--header', 'JUNK', 'PLAIN'),
+    ('qemu-img', 'compare', '--key-file', 'KEY', '-F', 'luks', 'IMAGE', 'PLAIN'),
+    ('qemu-img', 'keyslot', 'list', 'PLAIN'),
+    ('qemu-img', 'keyslot', 'add', '--header', 'JUNK', 'PLAIN'),
+    ('qemu-img', 'header', 'backup', 'PLAIN', 'OUT'),
+    ('qemu-img', 'check', '-f', 'luks', 'PLAIN'),
+    ('qemu-img', 'erase', 'PLAIN'),
+    ('qemu-img', 'amend', '-f', 'luks', '-o', 'state=inactive,keyslot=1', 'PLAIN'),
+    ('qemu-io', '-f', 'luks', '-c', 'read 0 512', 'PLAIN'),
+], ids=' '.join)
+def test_a_volume_without_encryption(tmp_path, key, plain, image, command):
+    """The error ends with what works on such a volume."""
+    odd = tmp_path / "it's $HOME.img"
+    plain.rename(odd)
+    junk = tmp_path / 'junk'
+    junk.write_bytes(bytes(MIB))
+    places = {'PLAIN': str(odd), 'OUT': str(tmp_path / 'out'), 'KEY': str(key), 'IMAGE': str(image), 'JUNK': str(junk)}
+    words = []
+    for word in command:
+        for place, path in places.items():
+            word = word.replace(place, path)
+        words.append(word)
+    done = run(BUILD_DIR / words[0], *words[1:], status=None)
+    assert done.returncode and 'not in LUKS format' in done.stderr
+    if any('JUNK' in word for word in command):
+        assert f"no LUKS header in '{junk}'" in done.stderr
+    follow(suggestion(done), key)
+
+
+def test_a_target_without_encryption(tmp_path, key, plain):
+    target = tmp_path / 'target'
+    for content in bytes(SIZE + 8 * MIB), bytes(510) + b'\x55\xaa' + bytes(SIZE + 8 * MIB):
+        target.write_bytes(content)
+        words = ['convert', '-n', '-O', 'luks', '--new-key-file', key, plain, target]
+        line = suggestion(qemu_img(*words, status=1))
+        assert line.split()[:2] == ['qemu-img', 'format']
+        run('sh', '-c', f'{line} -o {FAST} --key-file {key}', env={**os.environ, 'PATH': f'{BUILD_DIR}:{os.environ["PATH"]}'})
+        qemu_img(*words)
+
+
+def test_server_of_a_volume_without_encryption(tmp_path, plain):
+    line = suggestion(run(QEMU_NBD, '-k', tmp_path / 'sock', '-f', 'luks', plain, status=1))
+    assert line == f'qemu-nbd -f raw -k {tmp_path}/sock {plain}'
 
 
 def test_secrets_stay_out_of_errors(image):

@@ -17,4 +17,14 @@ void tool_command_line_set(const ToolCommand *cmd, int argc, char **argv);
  */
 char *tool_command_line_with(const char *option);
 
+/*
+ * It, for a file that turns out not to be encrypted: "-f raw" replaces the format, or another option with that @letter,
+ * and options of LUKS are left out; those that name a password stay with @keep_key_file. Caller frees; NULL where that
+ * would not work: files are named by --image-opts, or the command takes no format.
+ */
+char *tool_command_line_as_raw(char letter, bool keep_key_file);
+
+/* @arg as a shell takes it; caller frees. */
+char *tool_quote_arg(const char *arg);
+
 #endif

@@ -262,6 +262,7 @@ static BlockBackend *coroutine_fn look_and_open(const ToolImage *image, Error **
 static BlockBackend *coroutine_fn open_with_password(const ToolImage *image, Error **errp)
 {
     bool is_luks = image->header || !g_strcmp0(image->format, "luks");
+    g_autoptr(Error) err = NULL, looked = NULL;
 
     if (image->no_io) {
         BdrvOpenFlags flags = BDRV_O_NO_IO | (image->damaged ? BDRV_O_DAMAGED : 0) |
@@ -270,22 +271,65 @@ static BlockBackend *coroutine_fn open_with_password(const ToolImage *image, Err
         return open_image(image, flags, image->perm, errp);
     }
     if (image->key_secret ? is_luks : !tool_can_prompt()) {
-        return open_image(image, 0, image->perm, errp);
+        BlockBackend *blk = open_image(image, 0, image->perm, &err);
+
+        if (err && error_get_class(err) == ERROR_CLASS_NO_PASSWORD) {
+            /* Do not ask for a password that would be of no use. */
+            blk_co_unref(open_metadata(image, &looked));
+        }
+        error_propagate(errp, looked ? g_steal_pointer(&looked) : g_steal_pointer(&err));
+        return blk;
     }
     return look_and_open(image, errp);
 }
 
-void tool_image_append_hint(const ToolImage *image, Error **errp)
+/* A target is there to be overwritten: make it a volume with a header. */
+static void coroutine_fn append_format_hint(const ToolImage *image, Error **errp)
 {
-    g_autofree char *line = tool_command_line_with("--header HEADER");
+    const ToolImage raw = { .name = image->name, .format = "raw", .shared_perm = BLK_PERM_ALL };
+    BlockBackend *blk = open_image(&raw, 0, BLK_PERM_CONSISTENT_READ, NULL);
+    g_autofree char *name = tool_quote_arg(image->name);
 
-    if (error_get_class(*errp) == ERROR_CLASS_NO_PASSWORD) {
-        tool_append_password_hint(errp, image->key_option ?: "--key-file FILE");
-    } else if (error_get_class(*errp) == ERROR_CLASS_NOT_LUKS && image->is_target) {
+    if (blk) {
+        error_append_hint(errp, "To make an encrypted volume of it, which loses what it holds: %s format %s%s\n",
+                          g_get_prgname(), bdrv_check_overwrite(blk_bs(blk), false, NULL) ? "" : "--force ", name);
+    }
+    blk_co_unref(blk);
+}
+
+static void coroutine_fn append_not_luks_hint(const ToolImage *image, Error **errp)
+{
+    g_autofree char *with_header = tool_command_line_with("--header HEADER");
+    g_autofree char *as_raw = tool_command_line_as_raw(image->format_letter ?: 'f', image->format_letter);
+    g_autofree char *name = tool_quote_arg(image->name ?: "");
+
+    if (image->is_target) {
         error_append_hint(errp, "If its LUKS header is in another file or device, add header.filename=HEADER to "
                           "--target-image-opts\n");
-    } else if (error_get_class(*errp) == ERROR_CLASS_NOT_LUKS && !image->header && line) {
-        error_append_hint(errp, "If its LUKS header is in another file or device, name that: %s\n", line);
+    } else if (image->header) {
+        error_append_hint(errp, "There is no LUKS header in '%s'\n", image->header);
+    } else if (with_header && image->format_letter != 'F') {
+        error_append_hint(errp, "If its LUKS header is in another file or device, name that: %s\n", with_header);
+    }
+    if (image->image_opts || !with_header) {
+        return;
+    }
+    if (image->is_target) {
+        append_format_hint(image, errp);
+    } else if (image->instead[0]) {
+        error_append_hint(errp, "If it is not encrypted: %s %s %s%s\n", g_get_prgname(), image->instead[0], name,
+                          image->instead[1] ?: "");
+    } else if (as_raw) {
+        error_append_hint(errp, "If it is not encrypted: %s\n", as_raw);
+    }
+}
+
+void coroutine_fn tool_image_append_hint(const ToolImage *image, Error **errp)
+{
+    if (error_get_class(*errp) == ERROR_CLASS_NO_PASSWORD) {
+        tool_append_password_hint(errp, image->key_option ?: "--key-file FILE");
+    } else if (error_get_class(*errp) == ERROR_CLASS_NOT_LUKS) {
+        append_not_luks_hint(image, errp);
     }
 }
 

@@ -32,6 +32,8 @@ typedef struct ToolImage {
     int key_depth;              /* it is for the node that so many "file" options lead to: 0 for the top */
     const char *key_option;     /* the option that names a password for this image; NULL: --key-file */
     bool is_target;             /* --header is not about this one */
+    char format_letter;         /* the option for its format, where another image has one, too; 0: it is -f */
+    const char *instead[2];     /* for an unencrypted image, before and after its name; NULL: the same with -f raw */
     bool typed_command;         /* it was named in a command of ours, and not on the command line */
     uint64_t perm;
     uint64_t shared_perm;
@@ -62,7 +64,7 @@ BlockBackend *coroutine_fn tool_image_open(const ToolImage *image, Error **errp)
 BlockBackend *coroutine_fn tool_image_open_metadata(const ToolImage *image, Error **errp);
 
 /* What may help against an error about @image, where its class tells; tool_image_open() has done so. */
-void tool_image_append_hint(const ToolImage *image, Error **errp);
+void coroutine_fn tool_image_append_hint(const ToolImage *image, Error **errp);
 
 /* Whether an image, or a node that it leads to, is encrypted. */
 bool tool_image_is_encrypted(BlockBackend *blk);

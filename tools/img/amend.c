@@ -68,6 +68,7 @@ static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error *
     const BlockdevAmendOptionsLUKS *luks = &amend->options->u.luks;
     ToolImage image = {
         .name = args->positional[0],
+        .instead = { "convert -O luks", " NEW" },
         .image_opts = args->image_opts,
         .header = args->header,
         .format = args->format,

@@ -24,6 +24,7 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Error **errp)
 {
     ToolImage image = {
         .name = args->positional[0],
+        .instead = { "convert -O luks", " NEW" },
         .image_opts = args->image_opts,
         .header = args->header,
         .format = args->format,
@@ -104,7 +105,10 @@ static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, 
     BlockDriverState *payload = bdrv_get_child(bs, "file");
     g_autoptr(QCryptoLUKSFindings) findings = check_header(bdrv_get_child(bs, "header") ?: payload, payload, errp);
     if (!findings) {
-        const ToolImage image = { .name = args->positional[0], .header = args->header };
+        const ToolImage image = {
+            .name = args->positional[0], .header = args->header, .image_opts = args->image_opts,
+            .instead = { "convert -O luks", " NEW" },
+        };
 
         error_prepend(errp, "Could not check '%s': ", image.name);
         tool_image_append_hint(&image, errp);

@@ -22,6 +22,9 @@ enum {
 
 typedef struct Side {
     const char *name;
+    const char *format;         /* NULL: found by looking at it */
+    char format_letter;         /* the option for it */
+    const char *header;
     BlockBackend *blk;
     int64_t length;
     uint8_t *buf;
@@ -155,16 +158,16 @@ static int coroutine_fn compare(Compare *cmp)
 }
 
 /* @metadata: that alone, which needs no password */
-static bool coroutine_fn open_side(Side *side, const ToolArgs *args, const char *format, const char *header,
-                                   bool metadata, Error **errp)
+static bool coroutine_fn open_side(Side *side, const ToolArgs *args, bool metadata, Error **errp)
 {
     ToolImage image = {
         .name = side->name,
         .image_opts = args->image_opts,
-        .header = header,
+        .header = side->header,
         .key_secret = args->key_secret,
         .key_optional = true,
-        .format = format,
+        .format_letter = side->format_letter,
+        .format = side->format,
         .cache = args->source_cache,
         .force_share = args->force_share,
         .perm = BLK_PERM_CONSISTENT_READ,
@@ -187,13 +190,11 @@ static void coroutine_fn close_sides(Compare *cmp)
     }
 }
 
-static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, const char *format2, bool metadata,
-                                    Error **errp)
+static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, bool metadata, Error **errp)
 {
     Side *sides = cmp->sides;
 
-    if (!open_side(&sides[0], args, args->format, args->header, metadata, errp) ||
-        !open_side(&sides[1], args, format2, NULL, metadata, errp)) {
+    if (!open_side(&sides[0], args, metadata, errp) || !open_side(&sides[1], args, metadata, errp)) {
         return false;
     }
     if (args->key_secret && !tool_image_is_encrypted(sides[0].blk) && !tool_image_is_encrypted(sides[1].blk)) {
@@ -204,9 +205,9 @@ static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, const ch
 }
 
 /* Before a person is asked for a password, everything else has to be right. */
-static bool coroutine_fn check_sides(Compare *cmp, const ToolArgs *args, const char *format2, Error **errp)
+static bool coroutine_fn check_sides(Compare *cmp, const ToolArgs *args, Error **errp)
 {
-    bool ok = !tool_can_prompt() || open_sides(cmp, args, format2, true, errp);
+    bool ok = !tool_can_prompt() || open_sides(cmp, args, true, errp);
 
     close_sides(cmp);
     return ok;
@@ -231,9 +232,11 @@ static int coroutine_fn img_compare_run(const ToolCommand *cmd, int argc, char *
         return args.status ? STATUS_OPEN_FAILED : 0;
     }
     cmp.quiet = args.quiet;
-    cmp.sides[0].name = args.positional[0];
-    cmp.sides[1].name = args.positional[1];
-    if (check_sides(&cmp, &args, format2, &err) && open_sides(&cmp, &args, format2, false, &err)) {
+    cmp.sides[0] = (Side){
+        .name = args.positional[0], .format = args.format, .format_letter = 'f', .header = args.header,
+    };
+    cmp.sides[1] = (Side){ .name = args.positional[1], .format = format2, .format_letter = 'F' };
+    if (check_sides(&cmp, &args, &err) && open_sides(&cmp, &args, false, &err)) {
         for (size_t i = 0; i < G_N_ELEMENTS(cmp.sides); i++) {
             cmp.sides[i].buf = qemu_blockalign(blk_bs(cmp.sides[i].blk), BUFFER_BYTES);
         }

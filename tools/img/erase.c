@@ -88,6 +88,7 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
     ERRP_GUARD();
     ToolImage image = {
         .name = args->positional[0],
+        .instead = { "erase --scope volume" },
         .image_opts = args->image_opts,
         .header = args->header,
         .format = args->format ? args->format : "luks",

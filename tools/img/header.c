@@ -25,6 +25,7 @@ static BlockBackend *coroutine_fn open_header(const ToolArgs *args, bool writabl
 {
     ToolImage image = {
         .name = args->positional[0],
+        .instead = { "convert -O luks", " NEW" },
         .image_opts = args->image_opts,
         .header = args->header,
         .format = args->format ? args->format : "luks",

@@ -131,6 +131,7 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Keyslot *ks, 
 {
     ToolImage image = {
         .name = args->positional[0],
+        .instead = { "convert -O luks", " NEW" },
         .image_opts = args->image_opts,
         .format = args->format ? args->format : "luks",
         .header = args->header,
