@@ -34,6 +34,9 @@ static int coroutine_fn check_range(const NBDRequest *req)
 {
     int64_t size = blk_co_getlength(req->client->exp->common.blk);
 
+    if (size < 0) {
+        return size;
+    }
     if (req->offset > (uint64_t)size || req->len > (uint64_t)size - req->offset) {
         return request_is_write(req) && req->type != NBD_CMD_TRIM ? -ENOSPC : -EINVAL;
     }
