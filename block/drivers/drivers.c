@@ -10,6 +10,9 @@ static const BlockDriver *const drivers[] = {
     &bdrv_file,
     &bdrv_host_device,
     &bdrv_luks,
+#ifdef CONFIG_LIBNBD
+    &bdrv_nbd,
+#endif
     &bdrv_null_aio,
     &bdrv_null_co,
     &bdrv_raw,

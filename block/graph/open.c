@@ -10,6 +10,7 @@
 
 #include "block/block-backend.h"
 #include "block/dirty-bitmap.h"
+#include "block/drivers.h"
 #include "block/graph/graph_int.h"
 #include "block/graph/node.h"
 #include "block/io/io_int.h"
@@ -148,8 +149,7 @@ struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *file
     if (filename[len] == ':') {
         bdrv_iterate_drivers(find_protocol, &find);
         if (!find.found) {
-            error_setg(errp, "Unknown protocol '%.*s'", (int)len, filename);
-            error_append_hint(errp, "For a file whose name contains a colon, write ./ or file: before it.\n");
+            bdrv_explain_missing_driver(filename, len, errp);
             json_object_put(options);
             return NULL;
         }
@@ -186,11 +186,11 @@ static bool complete_child(struct json_object *options, const char *name, Error 
     if (!protocol) {
         return false;
     }
-    /* What the filename was parsed into takes its place. */
-    g_autoptr(json_object) rest = copy_structure(child);
-    json_object_object_del(rest, "filename");
-    merge_defaults(protocol, rest);
-    json_object_object_add(options, name, json_object_get(protocol));
+    /* What the filename was parsed into takes its place; other options win. */
+    g_autoptr(json_object) all = copy_structure(child);
+    json_object_object_del(all, "filename");
+    merge_defaults(all, protocol);
+    json_object_object_add(options, name, json_object_get(all));
     return true;
 }
 
@@ -398,7 +398,9 @@ static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options,
     const BlockDriver *drv = bdrv_find_driver(options->driver);
 
     if (!drv) {
-        error_setg(errp, "Driver '%s' is not available", BlockdevDriver_str(options->driver));
+        const char *name = BlockdevDriver_str(options->driver);
+
+        bdrv_explain_missing_driver(name, strlen(name), errp);
         return NULL;
     }
     BlockDriverState *bs = bdrv_new(options->node_name, errp);

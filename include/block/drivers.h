@@ -11,9 +11,16 @@
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
 extern const BlockDriver bdrv_luks;
+extern const BlockDriver bdrv_nbd;             /* with libnbd */
 extern const BlockDriver bdrv_null_aio;
 extern const BlockDriver bdrv_null_co;
 extern const BlockDriver bdrv_raw;
 extern const BlockDriver bdrv_throttle;
+
+/*
+ * No driver answers to the first @len bytes of @name, a driver's name or what a filename begins with: say why in @errp,
+ * and what to install where this build lacks a library.
+ */
+void bdrv_explain_missing_driver(const char *name, size_t len, Error **errp);
 
 #endif

@@ -5,7 +5,8 @@
 # Debian and Ubuntu package names.
 build_packages=(
   gcc libc6-dev meson ninja-build pkg-config python3
-  libblkid-dev libglib2.0-dev libgnutls28-dev libjson-c-dev libkeyutils-dev liburing-dev nettle-dev
+  libblkid-dev libglib2.0-dev libgnutls28-dev libjson-c-dev libkeyutils-dev libnbd-dev liburing-dev
+  nettle-dev
 )
 # Independent programs to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)

@@ -1,0 +1,344 @@
+/*
+ * nbd: a volume that an NBD server exports
+ *
+ * The block layer sees whole sectors. Of an export of another size, what its last sector lacks reads as zeroes, and
+ * nothing else can be written there.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <libnbd.h>
+
+#include "block/drivers.h"
+#include "block/drivers/nbd.h"
+#include "block/nbd-proto.h"
+#include "io/sockets.h"
+
+typedef struct BDRVNBDState {
+    NBDServer server;
+    NBDConnection *conn;
+    NBDExportInfo info;
+} BDRVNBDState;
+
+static void server_clear(NBDServer *server)
+{
+    qapi_free(&qapi_type_SocketAddress, server->addr);
+    g_free(server->name);
+    g_free(server->export_name);
+    g_free(server->context);
+    qcrypto_tls_creds_unref(server->creds);
+    g_free(server->tls_hostname);
+}
+
+static bool take_tls_options(NBDServer *server, const BlockdevOptionsNbd *o, Error **errp)
+{
+    if (!o->tls_creds) {
+        if (o->tls_hostname) {
+            error_setg(errp, "Option 'tls-hostname' needs 'tls-creds'");
+        }
+        return !o->tls_hostname;
+    }
+    if (!*o->tls_creds) {
+        error_setg(errp, "TLS needs credentials");
+        error_append_hint(errp, "Name an object of type tls-creds-x509 or tls-creds-psk: nbds://...?tls-creds=ID, or "
+                          "as option tls-creds=ID.\n");
+        return false;
+    }
+    server->creds = qcrypto_tls_creds_lookup(o->tls_creds, QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT, errp);
+    if (o->tls_hostname) {
+        server->tls_hostname = g_strdup(o->tls_hostname);
+    } else if (o->server->type == SOCKET_ADDRESS_TYPE_INET) {
+        server->tls_hostname = g_strdup(o->server->u.inet.host);
+    }
+    return server->creds;
+}
+
+static bool take_options(NBDServer *server, const BlockdevOptionsNbd *o, Error **errp)
+{
+    g_autofree char *name = socket_address_to_string(o->server);
+
+    if (o->server->type == SOCKET_ADDRESS_TYPE_INET && !socket_check_port(o->server->u.inet.port, errp)) {
+        return false;
+    }
+    if (o->export && strlen(o->export) > NBD_MAX_STRING) {
+        error_setg(errp, "Option 'export': the name is longer than %d bytes", NBD_MAX_STRING);
+        return false;
+    }
+    if (o->x_dirty_bitmap && strlen(o->x_dirty_bitmap) > NBD_MAX_STRING) {
+        error_setg(errp, "Option 'x-dirty-bitmap': the name is longer than %d bytes", NBD_MAX_STRING);
+        return false;
+    }
+    server->addr = QAPI_CLONE(SocketAddress, o->server);
+    server->name = nbd_printable(name);
+    server->export_name = g_strdup(o->export ?: "");
+    server->is_bitmap = o->x_dirty_bitmap;
+    server->context = g_strdup(o->x_dirty_bitmap ?: LIBNBD_CONTEXT_BASE_ALLOCATION);
+    return take_tls_options(server, o, errp);
+}
+
+static bool opening_cancelled(void *bs)
+{
+    return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
+}
+
+/* Whether the node can be as @options and @read_only say, where the export is read-only. */
+static bool check_read_only(const BDRVNBDState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
+{
+    if (!s->info.read_only || *read_only) {
+        return true;
+    }
+    if (options->has_auto_read_only && options->auto_read_only) {
+        *read_only = true;
+        return true;
+    }
+    error_setg(errp, "NBD server '%s': the export is read-only", s->server.name);
+    error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+    return false;
+}
+
+static bool coroutine_fn nbd_co_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+    const BlockdevOptionsNbd *o = &bs->options->u.nbd;
+
+    if (o->has_reconnect_delay || o->has_open_timeout) {
+        error_setg(errp, "Options 'reconnect-delay' and 'open-timeout' are not supported yet");
+        return false;
+    }
+    if (take_options(&s->server, o, errp)) {
+        s->conn = nbd_connection_new(&s->server, opening_cancelled, bs, errp);
+    }
+    if (s->conn) {
+        s->info = *nbd_connection_get_info(s->conn);
+        if (check_read_only(s, bs->options, &bs->read_only, errp)) {
+            bs->filename = nbd_filename(o);
+            return true;
+        }
+    }
+    nbd_connection_free(s->conn);
+    server_clear(&s->server);
+    return false;
+}
+
+static void coroutine_fn nbd_co_close(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    nbd_connection_free(s->conn);
+    server_clear(&s->server);
+}
+
+static bool coroutine_fn nbd_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
+{
+    return check_read_only(reopen->bs->opaque, reopen->options, &reopen->read_only, errp);
+}
+
+/* The connection stays as it is. */
+static void coroutine_fn nbd_co_reopen_end(BlockDriverState *bs)
+{
+}
+
+static void nbd_cancel_in_flight(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    nbd_connection_cancel(s->conn);
+}
+
+static int64_t coroutine_fn nbd_co_getlength(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    return ROUND_UP(s->info.size, BDRV_SECTOR_SIZE);
+}
+
+static void nbd_refresh_limits(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    bs->bl.request_alignment = s->info.min_block;
+    bs->bl.max_transfer = s->info.max_block;
+    bs->bl.opt_transfer = s->info.opt_block;
+    bs->bl.max_iov = 1;
+}
+
+static int coroutine_fn nbd_co_request(BDRVNBDState *s, NBDRequest *r)
+{
+    nbd_connection_co_request(s->conn, r);
+    return r->ret;
+}
+
+/* How many of @bytes from @offset on the export has. */
+static int64_t within_export(const BDRVNBDState *s, int64_t offset, int64_t bytes)
+{
+    return CLAMP(s->info.size - offset, 0, bytes);
+}
+
+static int coroutine_fn nbd_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                      BdrvRequestFlags flags)
+{
+    BDRVNBDState *s = bs->opaque;
+    NBDRequest r = {
+        .type = NBD_REQUEST_READ, .offset = offset, .bytes = within_export(s, offset, bytes),
+        .buf = qiov->iov[0].iov_base,
+    };
+
+    qemu_iovec_memset(qiov, r.bytes, 0, bytes - r.bytes);
+    return r.bytes ? nbd_co_request(s, &r) : 0;
+}
+
+static int coroutine_fn nbd_co_flush(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+    NBDRequest r = { .type = NBD_REQUEST_FLUSH };
+
+    return s->info.can_flush ? nbd_co_request(s, &r) : 0;
+}
+
+/* A request that changes data, with a flush behind it where the server knows no FUA. */
+static int coroutine_fn change(BlockDriverState *bs, NBDRequest *r, BdrvRequestFlags flags)
+{
+    BDRVNBDState *s = bs->opaque;
+    bool fua = flags & BDRV_REQ_FUA;
+
+    r->flags |= fua && s->info.can_fua ? LIBNBD_CMD_FLAG_FUA : 0;
+    int ret = r->bytes ? nbd_co_request(s, r) : 0;
+    return ret == 0 && fua && !s->info.can_fua ? nbd_co_flush(bs) : ret;
+}
+
+static int coroutine_fn nbd_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                       BdrvRequestFlags flags)
+{
+    BDRVNBDState *s = bs->opaque;
+    NBDRequest r = {
+        .type = NBD_REQUEST_WRITE, .offset = offset, .bytes = within_export(s, offset, bytes),
+        .buf = qiov->iov[0].iov_base,
+    };
+
+    if (r.bytes < bytes && !qemu_iovec_is_zero(qiov, r.bytes, bytes - r.bytes)) {
+        return -ENOSPC;
+    }
+    return change(bs, &r, flags);
+}
+
+static int coroutine_fn nbd_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                             BdrvRequestFlags flags)
+{
+    BDRVNBDState *s = bs->opaque;
+    bool fast = flags & BDRV_REQ_NO_FALLBACK;
+    NBDRequest r = {
+        .type = NBD_REQUEST_ZERO, .offset = offset, .bytes = within_export(s, offset, bytes),
+        .flags = (flags & BDRV_REQ_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE) | (fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0),
+    };
+
+    if (!s->info.can_zero || (fast && !s->info.can_fast_zero)) {
+        return -ENOTSUP;
+    }
+    return change(bs, &r, flags);
+}
+
+static int coroutine_fn nbd_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVNBDState *s = bs->opaque;
+    NBDRequest r = { .type = NBD_REQUEST_TRIM, .offset = offset, .bytes = within_export(s, offset, bytes) };
+
+    if (!s->info.can_trim) {
+        return -ENOTSUP;
+    }
+    return r.bytes ? nbd_co_request(s, &r) : 0;
+}
+
+static int coroutine_fn nbd_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                            int64_t *map, BlockDriverState **file)
+{
+    BDRVNBDState *s = bs->opaque;
+    uint32_t align = s->info.min_block;
+    int status = BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_ALLOCATED;
+    NBDRequest r = {
+        .type = NBD_REQUEST_STATUS, .offset = offset, .flags = LIBNBD_CMD_FLAG_REQ_ONE,
+        .bytes = MIN(within_export(s, offset, bytes), ROUND_DOWN(UINT32_MAX, align)),
+    };
+
+    *map = offset;
+    *file = bs;
+    *pnum = bytes;
+    if (r.bytes == 0) {
+        return status | BDRV_BLOCK_ZERO;
+    }
+    int ret = s->info.has_context ? nbd_co_request(s, &r) : 0;
+    if (r.lost || (ret < 0 && s->server.is_bitmap)) {
+        return ret;
+    }
+    /* A server that does not know has data everywhere. */
+    if (ret < 0 || r.extent_bytes == 0) {
+        return s->server.is_bitmap ? -EPROTO : status | BDRV_BLOCK_DATA;
+    }
+    if (r.extent_bytes < s->info.size - offset) {
+        /* Part of a block says nothing about it. */
+        *pnum = MIN(bytes, ROUND_DOWN(r.extent_bytes, align));
+    }
+    if (*pnum == 0) {
+        *pnum = MIN(bytes, align);
+        return status | BDRV_BLOCK_DATA;
+    }
+    return status | (r.extent_flags & LIBNBD_STATE_HOLE ? 0 : BDRV_BLOCK_DATA) |
+           (r.extent_flags & LIBNBD_STATE_ZERO ? BDRV_BLOCK_ZERO : 0);
+}
+
+/* The server decides how large an export is. */
+static bool coroutine_fn nbd_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+                                         Job *job, Error **errp)
+{
+    int64_t length = nbd_co_getlength(bs);
+
+    if (prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation mode '%s' unsupported for NBD exports", PreallocMode_str(prealloc));
+    } else if (offset > length || (exact && offset != length)) {
+        error_setg(errp, "Cannot resize NBD exports: '%s' has %" PRId64 " bytes", bs->filename, length);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static void coroutine_fn nbd_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvEraseInfo *info)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    info->assurance = SECURE_ERASE_ASSURANCE_UNKNOWN;
+    g_ptr_array_add(info->notes, g_strdup_printf("NBD server '%s' was sent plain writes; it does not tell how it "
+                                                 "stores them, nor whether copies remain", s->server.name));
+    if (!s->info.can_flush) {
+        g_ptr_array_add(info->notes, g_strdup("the server knows no flush: when it stored them is unknown"));
+    }
+}
+
+const BlockDriver bdrv_nbd = {
+    .format_name = "nbd",
+    .driver = BLOCKDEV_DRIVER_NBD,
+    .instance_size = sizeof(BDRVNBDState),
+    .is_protocol = true,
+    .protocol_names = (const char *const[]){ "nbd", "nbd+tcp", "nbd+unix", "nbds", "nbds+tcp", "nbds+unix", NULL },
+    .bdrv_parse_filename = nbd_parse_filename,
+
+    .bdrv_co_open = nbd_co_open,
+    .bdrv_co_close = nbd_co_close,
+    .bdrv_co_reopen_prepare = nbd_co_reopen_prepare,
+    .bdrv_co_reopen_commit = nbd_co_reopen_end,
+    .bdrv_co_reopen_abort = nbd_co_reopen_end,
+    .bdrv_cancel_in_flight = nbd_cancel_in_flight,
+    .bdrv_co_getlength = nbd_co_getlength,
+    .bdrv_refresh_limits = nbd_refresh_limits,
+
+    .bdrv_co_preadv = nbd_co_preadv,
+    .bdrv_co_pwritev = nbd_co_pwritev,
+    .bdrv_co_flush = nbd_co_flush,
+    .supported_write_flags = BDRV_REQ_FUA,
+    .supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .bdrv_co_pwrite_zeroes = nbd_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = nbd_co_pdiscard,
+    .bdrv_co_block_status = nbd_co_block_status,
+    .bdrv_co_truncate = nbd_co_truncate,
+    .bdrv_co_erase_info = nbd_co_erase_info,
+};

@@ -1,0 +1,108 @@
+/*
+ * What the files of the nbd driver share
+ *
+ *   nbd.c              the driver: options, requests
+ *   nbd-filename.c     filenames to options, and back
+ *   nbd-connect.c      from an address to a socket on which a server is about to greet, with TLS in between
+ *   nbd-connection.c   one connection: a handle of libnbd on the loop that is its home
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_DRIVERS_NBD_H
+#define BLOCK_DRIVERS_NBD_H
+
+#include "block/block_int.h"
+#include "crypto/tls-creds.h"
+
+/* nbd-filename.c: it works in a build without libnbd, too. */
+
+/* As bdrv_parse_filename: all forms that block/drivers/nbd-filename.c lists. */
+bool nbd_parse_filename(const char *filename, struct json_object *options, Error **errp);
+
+/* The name of what @o opens, which opens it again. Caller frees. */
+char *nbd_filename(const BlockdevOptionsNbd *o);
+
+/* @text, which may come from a server, without control characters. Caller frees. */
+char *nbd_printable(const char *text);
+
+/* Where a server is, and what to ask it for. Does not change while connections are made. */
+typedef struct NBDServer {
+    SocketAddress *addr;
+    char *name;                 /* for people */
+    char *export_name;
+    char *context;              /* the metadata context that block status is asked from */
+    bool is_bitmap;             /* a dirty bitmap, not base:allocation */
+    QCryptoTLSCreds *creds;     /* NULL: no TLS */
+    char *tls_hostname;         /* whose certificate the server must have; NULL: unknown, as with unix sockets */
+} NBDServer;
+
+/*
+ * nbd-connect.c: connect, and put TLS between where @server says so: a socket for a client that does not know of it,
+ * which the caller owns; -1 with @errp. @home is the loop that will run what passes bytes on. *@step, for messages, is
+ * what is being waited for. Main thread; ends once the coroutine is cancelled.
+ */
+int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, const char **step, Error **errp);
+
+/* What a server says of an export. */
+typedef struct NBDExportInfo {
+    int64_t size;               /* bytes, of any number */
+    uint32_t min_block;         /* bytes, a power of 2 */
+    uint32_t opt_block;         /* bytes; 0: not told */
+    uint32_t max_block;         /* bytes of one read or write */
+    bool read_only, can_flush, can_fua, can_trim, can_zero, can_fast_zero, can_multi_conn;
+    bool has_context;           /* the one that was asked for */
+} NBDExportInfo;
+
+typedef enum NBDRequestType {
+    NBD_REQUEST_READ,
+    NBD_REQUEST_WRITE,
+    NBD_REQUEST_FLUSH,
+    NBD_REQUEST_TRIM,
+    NBD_REQUEST_ZERO,
+    NBD_REQUEST_STATUS,
+} NBDRequestType;
+
+/* Pieces of an answer that arrive out of order: more gaps than this at a time are taken for malice. */
+#define NBD_MAX_GAPS 16
+
+typedef struct NBDConnection NBDConnection;
+
+typedef struct NBDRequest {
+    NBDRequestType type;
+    uint32_t flags;             /* LIBNBD_CMD_FLAG_* */
+    int64_t offset;
+    int64_t bytes;
+    void *buf;
+    int ret;                    /* the result: 0 or -errno */
+    bool lost;                  /* the connection was, before the answer */
+    uint32_t extent_bytes;      /* of NBD_REQUEST_STATUS: how much, with which flags; 0: no answer */
+    uint32_t extent_flags;      /* LIBNBD_STATE_*, or those of the bitmap */
+
+    /* of nbd-connection.c */
+    NBDConnection *conn;
+    Coroutine *waiting;
+    bool done;
+    GList link;
+    struct { int64_t start, end; } seen[NBD_MAX_GAPS + 1];  /* bytes of a read that arrived, in order */
+    unsigned n_seen;
+} NBDRequest;
+
+/*
+ * A connection to the export of @server, whose home is this thread's loop; NULL with @errp. @cancelled(@opaque) is
+ * asked several times a second, and ends the attempt, as its time-out does. Main thread.
+ */
+NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, bool (*cancelled)(void *opaque), void *opaque,
+                                               Error **errp);
+
+/* Say good-bye and close. No request is in flight. NULL is allowed. */
+void coroutine_fn nbd_connection_free(NBDConnection *c);
+
+const NBDExportInfo *nbd_connection_get_info(const NBDConnection *c);
+
+/* Make the request, and wait for its end: @r->ret, and @r->lost. From any loop. */
+void coroutine_fn nbd_connection_co_request(NBDConnection *c, NBDRequest *r);
+
+/* Give the connection up: what is in flight ends with -ECANCELED, and later requests, too. Main thread. */
+void nbd_connection_cancel(NBDConnection *c);
+
+#endif
