@@ -7,9 +7,11 @@
 #define TOOLS_STARTUP_H
 
 /*
- * Name the program after @argv0, what it was called by, in messages and help, and set what signals do that must not
- * end it: a pipe without a reader and a limit of file sizes are errors of the write, and SIGUSR1 only asks for
- * progress. Texts of the program call it @name, "qemu-img", whatever it is installed as. Both must stay valid.
+ * Set the program's name and its signal handling.
+ *
+ * Messages and help use the last component of @argv0, which may have a prefix; the program's own texts use @name,
+ * "qemu-img". Both strings must stay valid. SIGPIPE and SIGXFSZ are ignored, since the write fails anyway, and SIGUSR1
+ * only requests progress.
  */
 void tool_startup(const char *argv0, const char *name);
 
