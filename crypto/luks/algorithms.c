@@ -115,7 +115,7 @@ bool luks_mode_parse(const char *spec, LUKSAlgorithms *alg, Error **errp)
     }
     alg->ivgen = i;
 
-    /* a hash behind plain and plain64 is ignored, as dm-crypt does: QEMU writes one if told to */
+    /* plain and plain64 ignore a hash, as in dm-crypt: QEMU writes one on request */
     alg->ivgen_hash = QCRYPTO_HASH_ALGO_SHA256;
     if (alg->ivgen == QCRYPTO_IV_GEN_ALGO_ESSIV &&
         (!ivhash || !luks_hash_parse(ivhash, &alg->ivgen_hash))) {

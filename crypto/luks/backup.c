@@ -7,7 +7,7 @@
 
 #include "crypto/luks/luks-int.h"
 
-/* All bytes before the payload; where that is missing or very far away, those before the keyslots' end. */
+/* Up to the payload; if that is missing or very far away, up to the end of the keyslots. */
 static uint64_t backup_bytes(const QCryptoLUKS *luks)
 {
     uint64_t payload = qcrypto_luks_payload_offset(luks);

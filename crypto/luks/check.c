@@ -1,5 +1,5 @@
 /*
- * The rules that a LUKS1 header must keep
+ * The rules that a LUKS1 header must follow
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@ static bool check_terminated(const char *string, size_t bytes, Error **errp)
     return true;
 }
 
-/* Names from disk go into messages: nothing but printable ASCII gets there. */
+/* Names from disk go into messages, so they must be printable ASCII. */
 static bool check_printable(const char *string, Error **errp)
 {
     for (const char *p = string; *p; p++) {
@@ -62,7 +62,7 @@ static bool check_uuid_string(const LUKSHeader *h, const LUKSPlace *place, Error
     return check_string(h->uuid, LUKS_UUID_BYTES, errp);
 }
 
-/* More than any cipher takes: key material of absurd length overlaps everything, and hides what is really wrong. */
+/* More than any cipher takes. Key material of absurd length overlaps everything, and hides the real fault. */
 #define MAX_KEY_BYTES 512
 
 static bool check_key_bytes_range(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
@@ -101,7 +101,7 @@ static bool check_hash_spec(const LUKSHeader *h, const LUKSPlace *place, Error *
     return true;
 }
 
-/* Of a cipher and mode that we know. */
+/* For known ciphers and modes. */
 static bool check_key_bytes(const LUKSHeader *h, const LUKSPlace *place, Error **errp)
 {
     LUKSAlgorithms alg;
@@ -347,8 +347,8 @@ bool luks_header_check(const LUKSHeader *header, const LUKSPlace *place, unsigne
     return true;
 }
 
-/* Rules whose field an earlier finding is about: one finding each will do. */
-static bool already_found(const LUKSRule *rule, int slot, const bool *found)
+/* Whether there is a finding for the same field already: one is enough. */
+static bool rule_already_found(const LUKSRule *rule, int slot, const bool *found)
 {
     for (const LUKSRule *r = luks_rules; r < rule; r++) {
         if (r->failure != QCRYPTO_LUKS_FAILURE_NONE && g_str_equal(r->field, rule->field) &&
@@ -379,7 +379,7 @@ void qcrypto_luks_findings_free(QCryptoLUKSFindings *findings)
     }
 }
 
-static void add_finding(QCryptoLUKSFindings *findings, QCryptoLUKSFailure failure, const Error *err)
+static void findings_add(QCryptoLUKSFindings *findings, QCryptoLUKSFailure failure, const Error *err)
 {
     GPtrArray *to = failure == UNSUPPORTED ? findings->unsupported
                     : failure == QCRYPTO_LUKS_FAILURE_NONE ? findings->remarks : findings->damage;
@@ -397,12 +397,12 @@ static void check_all_rules(const LUKSHeader *header, const LUKSPlace *place, QC
         for (int slot = 0; slot < rule_slots(rule); slot++) {
             g_autoptr(Error) err = NULL;
 
-            if (already_found(rule, slot, found) || rule_check(rule, header, place, slot, &err)) {
+            if (rule_already_found(rule, slot, found) || rule_check(rule, header, place, slot, &err)) {
                 continue;
             }
             found[i * QCRYPTO_LUKS_KEYSLOTS + slot] = true;
-            add_finding(findings, rule->failure, err);
-            /* Nothing can be said of key material without its length. */
+            findings_add(findings, rule->failure, err);
+            /* Key material cannot be checked without its length. */
             if (rule->check == check_key_bytes_range) {
                 return;
             }
@@ -426,7 +426,7 @@ QCryptoLUKSFindings *qcrypto_luks_check(const QCryptoLUKSIO *io, const QCryptoLU
         }
         check_all_rules(header, &place, findings);
     } else if (failure == DAMAGED) {
-        add_finding(findings, failure, err);
+        findings_add(findings, failure, err);
     } else {
         error_propagate(errp, g_steal_pointer(&err));
         return NULL;

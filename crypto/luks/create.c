@@ -10,7 +10,7 @@
 #include "crypto/luks/overwrite.h"
 #include "crypto/luks/keyslot-crypto.h"
 
-/* Bytes from one keyslot's material to the next one's. */
+/* Distance between the material of two keyslots. */
 static uint64_t material_stride(const LUKSHeader *header)
 {
     return ROUND_UP(luks_material_bytes(header), LUKS_ALIGN_BYTES);
@@ -53,7 +53,7 @@ static bool make_uuid(char *uuid, Error **errp)
     return true;
 }
 
-/* All fields but the digest and what makes a keyslot active. */
+/* Set all fields except the digest and the entry of the active keyslot. */
 static bool make_header(LUKSHeader *header, const LUKSAlgorithms *alg, bool detached, Error **errp)
 {
     memcpy(header->magic, LUKS_MAGIC, LUKS_MAGIC_BYTES);
@@ -100,7 +100,7 @@ static LUKSSealed *make_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     return g_steal_pointer(&sealed);
 }
 
-/* A header that is there loses its magic before the rest of it is overwritten. */
+/* Remove the magic of an old header before the rest of it is overwritten. */
 static bool remove_old_header(const QCryptoLUKSIO *io, Error **errp)
 {
     uint8_t sector[QCRYPTO_LUKS_SECTOR_SIZE];
@@ -117,11 +117,11 @@ static bool remove_old_header(const QCryptoLUKSIO *io, Error **errp)
 }
 
 /*
- * All of the header area but the two sectors of the header: random bytes where keyslots will be,
- * so that nothing of an earlier volume's stays, and the material of keyslot 0, proven.
+ * Write the header area except the two sectors of the header: random bytes over the key material,
+ * so that nothing of an earlier volume remains, then the proven material of keyslot 0.
  */
 static bool write_header_area(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, const LUKSSealed *sealed,
-                       Error **errp)
+                              Error **errp)
 {
     static const uint8_t zeroes[LUKS_ALIGN_BYTES - LUKS_HEADER_BYTES];
     uint64_t end = header_area_bytes(&luks->header);
@@ -136,7 +136,7 @@ static bool write_header_area(const QCryptoLUKS *luks, const QCryptoLUKSIO *io, 
            luks_sealed_proves(&luks->header, &luks->alg, sealed, back, luks->master_key, errp);
 }
 
-/* The sector with the magic last. */
+/* Write the sector with the magic last. */
 static bool write_header_sectors(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **errp)
 {
     luks_header_encode(&luks->header, luks->raw);
@@ -169,7 +169,7 @@ QCryptoLUKS *qcrypto_luks_create(const QCryptoLUKSIO *io, const QCryptoLUKSCreat
     luks->max_iterations = QCRYPTO_LUKS_DEFAULT_MAX_ITERATIONS;
     if (header_area_bytes(&luks->header) > luks->place.header_volume_bytes) {
         error_setg(errp, "The LUKS header needs %" PRIu64 " bytes, but the volume has only %"
-                   PRIu64,                   header_area_bytes(&luks->header), io->length);
+                   PRIu64, header_area_bytes(&luks->header), io->length);
         return NULL;
     }
 

@@ -1,5 +1,5 @@
 /*
- * Where the keyslots of a header are, even one with damaged fields
+ * Locating the keyslots of a header, even if fields are damaged
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -62,13 +62,13 @@ static uint64_t material_bytes(uint32_t key_bytes)
     return ROUND_UP((uint64_t)key_bytes * LUKS_STRIPES, QCRYPTO_LUKS_SECTOR_SIZE);
 }
 
-/* Where everybody puts the material of keyslot @i. */
+/* Where all known programs put the material of keyslot @i. */
 static uint64_t usual_offset(uint32_t key_bytes, int i)
 {
     return LUKS_ALIGN_BYTES + i * ROUND_UP(material_bytes(key_bytes), LUKS_ALIGN_BYTES);
 }
 
-/* Keyslots that are where they usually are. The first always is at the same place: not counted. */
+/* Number of keyslots at their usual offset. The first is always there, so it does not count. */
 static int usual_slots(const LUKSHeader *header, uint32_t key_bytes)
 {
     int n = 0;
@@ -79,7 +79,7 @@ static int usual_slots(const LUKSHeader *header, uint32_t key_bytes)
     return n;
 }
 
-/* The key length that keyslots are spaced for, else the one in the header if it is one, else 0. */
+/* The key length for which keyslots are spaced, else the one in the header if it is valid, else 0. */
 static uint32_t find_key_bytes(const LUKSHeader *header, GPtrArray *notes)
 {
     uint32_t found = 0;
@@ -106,7 +106,7 @@ static bool material_fits(uint64_t offset, uint64_t bytes, uint64_t end)
     return offset >= LUKS_HEADER_BYTES && offset < end && bytes <= end - offset;
 }
 
-/* Material of an unknown key length: up to the next keyslot, or as much as the longest key's. */
+/* Length of the material if that of the key is unknown: up to the next keyslot, at most the longest key's. */
 static uint64_t guess_bytes(const LUKSHeader *header, int slot, uint64_t end)
 {
     uint64_t offset = luks_material_offset(header, slot);
@@ -164,7 +164,7 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
     usual = key_bytes && usual_slots(header, key_bytes) >= ENOUGH_OFFSETS;
     location->detached = detached || payload == 0;
 
-    /* material cannot reach beyond this */
+    /* where key material must end */
     end = volume_bytes;
     least = usual ? usual_offset(key_bytes, QCRYPTO_LUKS_KEYSLOTS - 1) + material_bytes(key_bytes)
                   : LUKS_HEADER_BYTES;
@@ -187,7 +187,7 @@ bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
     if (!location->detached && end == payload) {
         location->header_end = payload;
     } else if (!location->detached && (payload <= volume_bytes || location->header_end < volume_bytes)) {
-        /* Else it is a header backup, which ends in front of the payload. */
+        /* Not a header backup, which ends before the payload. */
         add_note(notes, "payload-offset is damaged (byte %" PRIu64 "); taken to follow the last keyslot", payload);
     }
     return true;

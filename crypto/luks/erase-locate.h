@@ -1,5 +1,5 @@
 /*
- * Where the keyslots of a header are, even one with damaged fields
+ * Locating the keyslots of a header, even if fields are damaged
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,13 +16,12 @@ typedef struct LUKSLocation {
 } LUKSLocation;
 
 /*
- * Make out what @header says, of a volume of @volume_bytes, and append a line to @notes (of char
- * *) for each thing that is damaged. False with an error where this is no LUKS1 header or no
- * keyslot can be located.
+ * Locate the keyslots of @header on a volume of @volume_bytes, and append a line to @notes (of char
+ * *) for each damaged field. False with an error if this is not a LUKS1 header or no keyslot can be
+ * located.
  *
- * A header without its magic counts as one if at least six keyslots have a valid state. Fields
- * that make no sense are replaced by the layout that all known programs use, if at least four
- * keyslots keep to it.
+ * A header without its magic is recognised if at least six keyslots have a valid state. If at least
+ * four keyslots follow the layout that all known programs use, it replaces invalid fields.
  */
 bool luks_locate(const LUKSHeader *header, uint64_t volume_bytes, bool detached,
                  LUKSLocation *location, GPtrArray *notes, Error **errp);

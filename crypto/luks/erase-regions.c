@@ -33,13 +33,13 @@ void luks_regions_append(GArray *regions, uint64_t offset, uint64_t length, int 
 }
 
 /*
- * The end of the last gap that begins at or after @begin and ends at or before @end, and its start
- * in *@start; they are equal where there is none.
+ * Return the end of the last gap between @begin and @end, and set *@start to its start. They are
+ * equal if there is none.
  */
 static uint64_t last_gap(const GArray *regions, guint n, uint64_t begin, uint64_t end,
                          uint64_t *start)
 {
-    /* step over what covers the end, however regions overlap */
+    /* skip regions that cover the end; they may overlap */
     for (guint i = 0; i < n; i++) {
         const QCryptoLUKSRegion *r = &g_array_index(regions, QCryptoLUKSRegion, i);
 

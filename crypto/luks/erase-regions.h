@@ -16,8 +16,8 @@ void luks_regions_append(GArray *regions, uint64_t offset, uint64_t length, int 
                          const char *what);
 
 /*
- * Append, in descending order, what lies between @begin and @end outside of all @regions: the one
- * at 0 as "header", others as "header padding".
+ * Append the gaps between @regions from @begin to @end, in descending order. The gap at 0 is called
+ * "header", the others "header padding".
  */
 void luks_regions_append_gaps(GArray *regions, uint64_t begin, uint64_t end);
 

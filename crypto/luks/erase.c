@@ -10,7 +10,7 @@
 #include "crypto/luks/overwrite.h"
 #include "crypto/luks/erase-regions.h"
 
-/* The first two sectors, as far as the volume has them; zeroes behind its end. */
+/* Read the first two sectors, with zeroes beyond the end of the volume. */
 static bool read_fields(const QCryptoLUKSIO *io, uint8_t *raw, Error **errp)
 {
     uint64_t bytes = MIN(ROUND_DOWN(io->length, QCRYPTO_LUKS_SECTOR_SIZE), LUKS_HEADER_BYTES);
@@ -87,7 +87,7 @@ static QCryptoLUKSRegion *region_at(const QCryptoLUKSErasePlan *plan, guint i)
     return &g_array_index(plan->regions, QCryptoLUKSRegion, i);
 }
 
-/* Mark keyslots whose material is gone inactive, and touch nothing else: it may be damaged. */
+/* Mark keyslots inactive once their material is gone. Other fields may be damaged, and stay as they are. */
 static bool mark_inactive(const QCryptoLUKSIO *io, const QCryptoLUKSErasePlan *plan, Error **errp)
 {
     g_autofree LUKSHeader *header = g_new0(LUKSHeader, 1);

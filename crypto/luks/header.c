@@ -1,5 +1,5 @@
 /*
- * The LUKS1 header's fields: between bytes on disk and struct LUKSHeader
+ * Converting the LUKS1 header's fields between disk and struct LUKSHeader
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,7 +7,7 @@
 
 #include "crypto/luks/header.h"
 
-/* Where the fields are; numbers are big-endian. */
+/* Offsets of the fields; numbers are big-endian. */
 enum {
     AT_MAGIC = 0,
     AT_VERSION = 6,
@@ -160,7 +160,7 @@ QCryptoLUKSVersion qcrypto_luks_probe(const void *buf, size_t len)
     }
 }
 
-/* Both versions have it at the same place. */
+/* Both versions have it at the same offset. */
 char *qcrypto_luks_probe_uuid(const void *buf, size_t len)
 {
     g_autofree char *uuid = NULL;

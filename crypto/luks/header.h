@@ -19,11 +19,11 @@
 #define LUKS_KEYSLOT_INACTIVE 0x0000dead
 #define LUKS_MIN_ITERATIONS 1000
 
-/* The fields end within the second sector; both sectors are read, and kept as they are. */
+/* The fields end within the second sector. Both sectors are read, and other bytes are preserved. */
 #define LUKS_FIELD_BYTES 592
 #define LUKS_HEADER_BYTES (2 * QCRYPTO_LUKS_SECTOR_SIZE)
 
-/* Where new headers put key material: this aligned, one after the other, from here on. */
+/* New headers have their key material one after the other from here on, with this alignment. */
 #define LUKS_ALIGN_BYTES 4096
 
 typedef struct LUKSKeyslot {
@@ -34,7 +34,7 @@ typedef struct LUKSKeyslot {
     uint32_t stripes;
 } LUKSKeyslot;
 
-/* Strings are as on disk, with a NUL behind them in case they lack their own. */
+/* Strings are as on disk, with a NUL added in case they lack their own. */
 typedef struct LUKSHeader {
     uint8_t magic[LUKS_MAGIC_BYTES];
     uint16_t version;
@@ -50,20 +50,20 @@ typedef struct LUKSHeader {
     LUKSKeyslot slots[QCRYPTO_LUKS_KEYSLOTS];
 } LUKSHeader;
 
-/* Byte of the header at which the entry of keyslot @slot begins; its state is the first word. */
+/* Byte of the header where keyslot @slot's entry begins; the state is its first word. */
 size_t luks_keyslot_entry_offset(int slot);
 
-/* Read the fields of the LUKS_FIELD_BYTES at @buf. Any bytes are accepted. */
+/* Decode the LUKS_FIELD_BYTES at @buf. Any bytes are accepted. */
 void luks_header_decode(LUKSHeader *header, const uint8_t *buf);
 
-/* Write the fields over the first LUKS_FIELD_BYTES at @buf. */
+/* Encode the fields into the first LUKS_FIELD_BYTES at @buf. */
 void luks_header_encode(const LUKSHeader *header, uint8_t *buf);
 
 /* Bytes of key material of a keyslot, without and with padding to whole sectors. */
 uint64_t luks_split_bytes(const LUKSHeader *header);
 uint64_t luks_material_bytes(const LUKSHeader *header);
 
-/* Byte of the volume at which the key material of keyslot @slot begins. */
+/* Byte of the volume where keyslot @slot's key material begins. */
 uint64_t luks_material_offset(const LUKSHeader *header, int slot);
 
 /* End of the last key material. */

@@ -1,5 +1,5 @@
 /*
- * What an opened LUKS1 header says about itself
+ * Querying an opened LUKS1 header
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@ uint64_t qcrypto_luks_header_bytes(const QCryptoLUKS *luks)
 
 size_t qcrypto_luks_sector_size(const QCryptoLUKS *luks)
 {
-    /* It is the same where the rest of the algorithms is not known. */
+    /* @alg is not set if an algorithm is unknown, but LUKS1 has only one sector size. */
     return luks->unsupported ? QCRYPTO_LUKS_SECTOR_SIZE : luks->alg.sector_size;
 }
 
@@ -64,7 +64,7 @@ bool luks_is_header_only(const QCryptoLUKS *luks)
     return !luks->place.detached && qcrypto_luks_payload_offset(luks) > luks->place.header_volume_bytes;
 }
 
-/* What others wrote into a field for text, with bytes that are no printable ASCII as \xNN. */
+/* Escape untrusted text: bytes that are not printable ASCII become \xNN. */
 static char *escape_text(const char *text)
 {
     GString *out = g_string_new(NULL);

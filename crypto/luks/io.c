@@ -1,5 +1,5 @@
 /*
- * Reading and writing the header volume, with errors that say what could not be read or written
+ * Reading and writing the header volume, with errors that name the part of the header
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Key derivation: what turns a password into the key that a keyslot's material is encrypted under
+ * Key derivation: from a password to the key that encrypts a keyslot's material
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,36 +8,36 @@
 
 #include "crypto/luks/header.h"
 
-/* What a keyslot, or the master key's digest, says about how its key is derived. */
+/* How a keyslot's key, or the master key's digest, is derived. */
 typedef struct LUKSKDFParams {
     QCryptoHashAlgo hash;
     uint32_t iterations;
-    const uint8_t *salt;        /* LUKS_SALT_BYTES; must not go away before the last step */
+    const uint8_t *salt;        /* LUKS_SALT_BYTES; must stay valid until the last step */
 } LUKSKDFParams;
 
 /*
- * One kind of derivation. It runs in steps, between which an operation can be paused or cancelled. Each step may run on
- * another thread.
+ * A key derivation function. It runs in steps, and the operation can be paused or cancelled between them. Each step
+ * may run on another thread.
  */
 typedef struct LUKSKDF {
-    /* Begin to derive @nout bytes at @out, which is written when the last step is done. NULL with @errp. */
+    /* Begin to derive @nout bytes; the last step writes them to @out. NULL with @errp on error. */
     void *(*begin)(const LUKSKDFParams *params, const SecretBuffer *secret, uint8_t *out, size_t nout, Error **errp);
 
-    /* Work for about @ns nanoseconds; true once all is derived. */
+    /* Work for about @ns nanoseconds; true once the key is derived. */
     bool (*step)(void *state, int64_t ns);
 
-    /* For progress: iterations done, and those that @nout bytes take in all. */
+    /* For progress: iterations done, and needed for @nout bytes in total. */
     uint64_t (*done)(const void *state);
     uint64_t (*total)(const LUKSKDFParams *params, size_t nout);
 
-    /* At any time, whether or not all is derived. */
+    /* Free @state, whether or not the key is derived. */
     void (*end)(void *state);
 
-    /* Iterations per second with which this machine derives @nout bytes; keeps a processor busy for some 0.1 s. */
+    /* Measure, for about 0.1 s, how many iterations per second this machine does for keys of @nout bytes. */
     uint64_t (*rate)(QCryptoHashAlgo hash, size_t nout);
 } LUKSKDF;
 
-/* The only one of LUKS1. */
+/* LUKS1 has no other. */
 extern const LUKSKDF luks_kdf_pbkdf2;
 
 #endif

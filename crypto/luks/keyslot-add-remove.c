@@ -39,7 +39,7 @@ bool qcrypto_luks_keyslot_add(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
         return false;
     }
 
-    /* deriving took its time: look again before writing */
+    /* Deriving took a while, so check again before writing. */
     target = options->slot;
     if (!qcrypto_luks_refresh(luks, io, errp) || !luks_choose_keyslot(luks, options, -1, &target, errp)) {
         return false;
@@ -77,10 +77,10 @@ bool qcrypto_luks_keyslot_remove(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int
     return luks_wipe_keyslot(luks, io, slot, passes, errp);
 }
 
-/* Set @matches for each active keyslot that @password opens; an error where none does. */
-static bool find_matches(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
-                         const SecretBuffer *password, bool *matches, unsigned *n,
-                         QCryptoLUKSFailure *failure, Error **errp)
+/* Set @matches for each active keyslot that @password opens; fails if there is none. */
+static bool keyslots_find_matching(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
+                                   const SecretBuffer *password, bool *matches, unsigned *n,
+                                   QCryptoLUKSFailure *failure, Error **errp)
 {
     SecretBuffer *found = NULL;
     int first = luks_find_keyslot(luks, io, password, QCRYPTO_LUKS_SLOT_ANY, &found, failure, errp);
@@ -124,7 +124,7 @@ bool qcrypto_luks_keyslot_remove_password(QCryptoLUKS *luks, const QCryptoLUKSIO
         return false;
     }
     luks_plan(io, luks_find_work(luks, 0) + qcrypto_luks_keyslots_active(luks) * luks_wipe_work(luks, passes));
-    if (!find_matches(luks, io, password, matches, &n, failure, errp)) {
+    if (!keyslots_find_matching(luks, io, password, matches, &n, failure, errp)) {
         return false;
     }
     if (n == qcrypto_luks_keyslots_active(luks) && !force) {

@@ -1,5 +1,5 @@
 /*
- * Changing a password: the new one works before the old one goes
+ * Changing a password: the new one works before the old one is removed
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,7 +7,7 @@
 
 #include "crypto/luks/keyslot-replace.h"
 
-/* Read the header again; keyslot @own must still be what it was. */
+/* Read the header again; keyslot @own must be unchanged. */
 static bool refresh_keeping(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int own, Error **errp)
 {
     LUKSKeyslot before = luks->header.slots[own];
@@ -46,7 +46,7 @@ static bool change_password(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int old_
            luks_wipe_keyslot(luks, io, old_slot, QCRYPTO_LUKS_DEFAULT_PASSES, errp);
 }
 
-/* The most that it can take, whichever keyslots turn out to be used: two wipes to replace one, and one of the old. */
+/* The most work that a change can take: two wipes to replace an active keyslot, and one of the old keyslot. */
 static uint64_t change_work(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOptions *options, uint32_t iterations)
 {
     bool named = options->slot != QCRYPTO_LUKS_SLOT_ANY && qcrypto_luks_keyslot_is_active(luks, options->slot);
@@ -69,7 +69,7 @@ bool qcrypto_luks_keyslot_change(QCryptoLUKS *luks, const QCryptoLUKSIO *io,
     if (!qcrypto_luks_refresh(luks, io, errp) || !luks_check_supported(luks, failure, errp)) {
         return false;
     }
-    /* Measured before anything else, so that progress covers the whole. */
+    /* Measure first, so that progress covers the whole operation. */
     uint32_t iterations = luks_new_iterations(luks, io, options);
     luks_plan(io, change_work(luks, options, iterations));
     from = luks_find_keyslot(luks, io, old_password, QCRYPTO_LUKS_SLOT_ANY, &opened, failure,

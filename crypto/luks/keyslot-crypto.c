@@ -1,5 +1,5 @@
 /*
- * Keys under passwords: key derivation, anti-forensic split and encryption of key material
+ * The cryptography of a keyslot: key derivation, anti-forensic split, encryption of key material
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,12 +24,12 @@ void luks_sealed_free(LUKSSealed *sealed)
 }
 
 /*
- * Keys are derived in slices of about this length. Between them the operation can be paused or cancelled, and other
- * derivations run. Each costs some 20 us for handing it to a worker.
+ * Length of a slice of key derivation. Between slices the operation can be paused or cancelled, and other derivations
+ * get a worker. Submitting a slice costs about 20 us.
  */
 #define DERIVE_SLICE_NS (50 * SCALE_MS)
 
-/* Progress of an iteration: the two blocks of 64 bytes that most hashes compress for it. */
+/* Progress units of an iteration: most hashes compress two blocks of 64 bytes for it. */
 #define ITERATION_WORK 128
 
 typedef struct Derivation {
@@ -218,7 +218,7 @@ uint32_t luks_measure_iterations(const QCryptoLUKSIO *io, const LUKSHeader *head
 uint32_t luks_digest_iterations(const LUKSHeader *header, const LUKSAlgorithms *alg,
                                 uint32_t keyslot_iterations)
 {
-    /* an eighth of the time; its one block takes less of it than those of a key do */
+    /* an eighth of the time; a digest is one block, and a key may be several */
     uint64_t blocks = DIV_ROUND_UP(header->key_bytes, qcrypto_hash_digest_len(alg->hash));
     uint64_t iterations = keyslot_iterations * blocks / 8;
 

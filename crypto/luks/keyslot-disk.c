@@ -47,7 +47,7 @@ bool qcrypto_luks_refresh(QCryptoLUKS *luks, const QCryptoLUKSIO *io, Error **er
     return true;
 }
 
-/* Write sector @index of the header from @raw, unless it is on disk already. */
+/* Write sector @index of @raw, unless the disk already has it. */
 static bool write_sector(QCryptoLUKS *luks, const QCryptoLUKSIO *io, const uint8_t *raw, int index,
                          Error **errp)
 {

@@ -1,5 +1,5 @@
 /*
- * Putting a new password into a keyslot, free or not
+ * Storing a new password in a keyslot, free or active
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -35,7 +35,7 @@ bool luks_choose_keyslot(const QCryptoLUKS *luks, const QCryptoLUKSKeyslotOption
         error_setg(errp, "All keyslots are active");
         error_append_hint(errp, own < 0 ? "Remove one first, or name one to overwrite, with --slot N --force.\n"
                                         : "Remove one first, or use --force to overwrite the keyslot of the old "
-                                          "password; if that is interrupted, perhaps neither password opens it.\n");
+                                          "password. If that is interrupted, neither password may open the volume.\n");
         return false;
     }
     if (*slot != own && qcrypto_luks_keyslot_is_active(luks, *slot) && !options->force) {
@@ -117,7 +117,7 @@ bool luks_replace_keyslot(QCryptoLUKS *luks, const QCryptoLUKSIO *io, int slot,
         return false;
     }
     if (via < 0) {
-        /* With every keyslot in use, a password is nowhere for a moment: it is not to be cancelled. */
+        /* All keyslots are in use, so the wiped password is stored nowhere for a moment: do not cancel then. */
         steady.pause_point = NULL;
         io = &steady;
     }

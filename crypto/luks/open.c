@@ -62,7 +62,7 @@ LUKSPlace luks_place(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *opti
     return (LUKSPlace){
         .header_volume_bytes = ROUND_DOWN(io->length, QCRYPTO_LUKS_SECTOR_SIZE),
         .payload_volume_bytes = options->payload_volume_bytes,
-        /* who only looks at the header needs no payload */
+        /* without a password, only the header is used */
         .detached = options->detached || (!options->password && header->payload_sector == 0),
     };
 }
@@ -177,7 +177,7 @@ uint64_t luks_find_work(const QCryptoLUKS *luks, int first)
     return work;
 }
 
-/* One that is refused or cannot be read does not keep the others from being tried. */
+/* If a keyslot is refused or cannot be read, try the others and report its error last. */
 static int try_all_keyslots(const QCryptoLUKS *luks, const QCryptoLUKSIO *io,
                             const SecretBuffer *password, SecretBuffer **master_key,
                             QCryptoLUKSFailure *failure, Error **errp)

@@ -1,8 +1,8 @@
 /*
  * Overwriting a range with random bytes, flushed and read back
  *
- * The bytes of a pass are a key stream under a random key, so that they can be made again to
- * compare with what was read, whatever the length.
+ * The bytes of a pass are a key stream under a random key, so they can be generated again to verify
+ * what was read back, for any length.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

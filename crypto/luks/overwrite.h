@@ -1,5 +1,5 @@
 /*
- * Overwriting a range so that what was there is gone, as far as the volume overwrites in place
+ * Overwriting a range for secure erase, on volumes that overwrite in place
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,16 +8,15 @@
 
 #include "crypto/luks.h"
 
-/* Work of overwriting @length bytes @passes times: the bytes that it reads and writes. */
+/* Work of overwriting @length bytes @passes times: the bytes read and written. */
 uint64_t luks_overwrite_work(uint64_t length, unsigned passes);
 
 /* The number of passes that @passes asks for (0: the default), or 0 with an error. */
 unsigned luks_overwrite_passes(unsigned passes, Error **errp);
 
 /*
- * Write random bytes over @region->offset, @region->length as often as @passes says, flushing
- * after each pass, and compare what is read back with the last. Updates @region->passes and
- * @region->verified.
+ * Overwrite @region @passes times with random bytes, flush after each pass, read the last one back
+ * and compare. Updates @region->written, @region->passes and @region->verified.
  */
 bool luks_overwrite(const QCryptoLUKSIO *io, QCryptoLUKSRegion *region, unsigned passes, Error **errp);
 

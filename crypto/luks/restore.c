@@ -12,7 +12,7 @@
 typedef struct Restore {
     const QCryptoLUKSIO *io;
     const uint8_t *data;
-    uint64_t bytes;             /* of @data that belong to the header area */
+    uint64_t bytes;             /* of @data that are header area */
     LUKSHeader header;          /* the one in @data */
     LUKSPlace place;
 } Restore;
@@ -99,14 +99,14 @@ static bool write_and_compare(const Restore *r, uint64_t offset, uint64_t from, 
         return false;
     }
     if (memcmp(back->data, r->data + from, bytes) != 0) {
-        error_setg(errp, "Other bytes were read back than restored: the volume does not keep what"
+        error_setg(errp, "The restored header reads back differently: the volume does not keep what"
                    " is written to it");
         return false;
     }
     return true;
 }
 
-/* The magic goes first and comes back last. */
+/* Remove the magic first and write it last. */
 static bool restore_all(const Restore *r, const uint8_t *raw, Error **errp)
 {
     static const uint8_t zeroes[QCRYPTO_LUKS_SECTOR_SIZE];
@@ -123,7 +123,7 @@ static bool restore_all(const Restore *r, const uint8_t *raw, Error **errp)
            write_and_compare(r, 0, 0, QCRYPTO_LUKS_SECTOR_SIZE, errp);
 }
 
-/* Give keyslot @slot what the backup has in keyslot @source. */
+/* Write keyslot @source of the backup to keyslot @slot. */
 static bool restore_slot(const Restore *r, QCryptoLUKS *luks, int slot, int source, Error **errp)
 {
     g_autofree LUKSHeader *header = g_memdup2(&luks->header, sizeof(*header));
@@ -144,7 +144,7 @@ static bool restore_slot(const Restore *r, QCryptoLUKS *luks, int slot, int sour
     return luks_write_entry(luks, r->io, header, slot, errp);
 }
 
-/* Set *@same to whether entry and material of @slot are what the backup has. */
+/* Set *@same to whether entry and material of @slot equal those in the backup. */
 static bool slot_is_same(const Restore *r, const QCryptoLUKS *luks, int slot, bool *same,
                          Error **errp)
 {
@@ -160,8 +160,8 @@ static bool slot_is_same(const Restore *r, const QCryptoLUKS *luks, int slot, bo
 }
 
 /*
- * A keyslot that may hold a copy of one of the backup's while that one's place is rewritten: a free one, else one
- * whose password the backup does not have; -1 where all eight are active here and in the backup.
+ * Choose a keyslot to hold a copy of one from the backup while its own place is rewritten: a free one, else one that is
+ * not active in the backup; -1 if all eight are active here and in the backup.
  */
 static int choose_via(const Restore *r, const QCryptoLUKS *luks)
 {
@@ -175,7 +175,7 @@ static int choose_via(const Restore *r, const QCryptoLUKS *luks)
     return via;
 }
 
-/* Rewrite the keyslots that differ and are active, or are not, in the backup. */
+/* Rewrite the differing keyslots that are active (@active), or inactive, in the backup. */
 static bool restore_differing(const Restore *r, QCryptoLUKS *luks, bool active, const bool *same, Error **errp)
 {
     for (int i = 0; i < QCRYPTO_LUKS_KEYSLOTS; i++) {
@@ -187,9 +187,9 @@ static bool restore_differing(const Restore *r, QCryptoLUKS *luks, bool active, 
 }
 
 /*
- * Exchange the keyslots of a volume with the same master key. Whatever step fails: an active keyslot is only given up
- * once the backup's keyslot of that number opens from another place, and passwords that the backup does not have
- * are removed last.
+ * Replace the keyslots of a volume with the same master key. So that any step may fail, an active keyslot is only
+ * overwritten once the backup's keyslot of that number works from another place, and keyslots that are inactive in the
+ * backup are removed last.
  */
 static bool restore_keyslots(const Restore *r, QCryptoLUKS *luks, Error **errp)
 {
