@@ -109,7 +109,7 @@ static bool bitmap_resize(BdrvDirtyBitmap *bitmap, int64_t length, Error **errp)
 
     if (n > n_before && !bitmap_grow(bitmap, n_before, n)) {
         error_setg(errp, "Node '%s': not enough memory for a dirty bitmap of %" PRId64 " bytes in pieces of %" PRIu32
-                   " bytes", bitmap->bs->node_name, length, bitmap->granularity);
+                   " bytes", bdrv_get_display_name(bitmap->bs), length, bitmap->granularity);
         error_append_hint(errp, "A larger granularity needs less memory.\n");
         return false;
     }
@@ -146,7 +146,7 @@ BdrvDirtyBitmap *bdrv_create_dirty_bitmap(BlockDriverState *bs, uint32_t granula
     LOCK_GUARD(bs);
     if (name && bitmap_find(bs, name)) {
         error_setg(errp, "Bitmap already exists: %s", name);
-        error_append_hint(errp, "Node '%s' has a bitmap of that name.\n", bs->node_name);
+        error_append_hint(errp, "Node '%s' has a bitmap of that name.\n", bdrv_get_display_name(bs));
         return NULL;
     }
 

@@ -127,14 +127,11 @@ static void *coroutine_mixed_fn object_create(const UserCreatableType *type, con
     return obj;
 }
 
-bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp)
+static bool coroutine_mixed_fn object_add(const ObjectOptions *options, Error **errp)
 {
     ERRP_GUARD();
     const UserCreatableType *type = types[options->qom_type];
 
-    if (!object_id_check(options->id, errp) || !object_id_is_free(options->id, errp)) {
-        return false;
-    }
     if (!type) {
         error_setg(errp, "Object '%s': this program has no objects of type '%s'", options->id,
                    ObjectType_str(options->qom_type));
@@ -158,6 +155,25 @@ bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error *
         type->get(obj, object->options);
     }
     return true;
+}
+
+bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp)
+{
+    return object_id_check(options->id, errp) && object_id_is_free(options->id, errp) && object_add(options, errp);
+}
+
+bool coroutine_mixed_fn user_creatable_add_unnamed(ObjectOptions *options, Error **errp)
+{
+    static unsigned generated;
+
+    g_free(options->id);
+    options->id = g_strdup_printf("#object%u", generated++);
+    return object_add(options, errp);
+}
+
+bool user_creatable_is_unnamed(const char *id)
+{
+    return id[0] == '#';
 }
 
 bool user_creatable_is_help(const char *arg)

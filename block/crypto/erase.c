@@ -234,7 +234,7 @@ static bool coroutine_fn erase_scope(BlockCrypto *c, SecureEraseScope scope, uns
                                     ? QCRYPTO_LUKS_ERASE_KEY_MATERIAL : QCRYPTO_LUKS_ERASE_HEADER,
                                     block_crypto_is_detached(c), errp);
     if (plan && scope == SECURE_ERASE_SCOPE_IMAGE && plan->detached && !c->separate_header) {
-        error_setg(errp, "Node '%s': the payload of this header is on another volume", c->bs->node_name);
+        error_setg(errp, "Node '%s': the payload of this header is on another volume", bdrv_get_display_name(c->bs));
         error_append_hint(errp, "Open it as 'file' with this volume as 'header', or erase the header alone.\n");
         return false;
     }

@@ -29,7 +29,7 @@ bool coroutine_fn block_crypto_co_header_restore(BlockCrypto *c, const SecretBuf
 
     if (c->cipher && force) {
         error_setg(errp, "Node '%s' is open with its volume key: a header may only be forced onto it when it is "
-                   "opened for its metadata alone", c->bs->node_name);
+                   "opened for its metadata alone", bdrv_get_display_name(c->bs));
         return false;
     }
     if (c->ops->payload) {

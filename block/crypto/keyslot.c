@@ -5,14 +5,18 @@
  */
 #include "util/osdep.h"
 #include "block/crypto/block-crypto.h"
+#include "crypto/object.h"
 #include "crypto/secret.h"
 
 void block_crypto_warn_password(const char *id, const SecretBuffer *password)
 {
+    g_autofree char *what = user_creatable_is_unnamed(id) ? g_strdup("the new password")
+                                                          : g_strdup_printf("secret '%s'", id);
+
     if (!password->len) {
-        warn_report("secret '%s' is empty: anybody can open the volume with it", id);
+        warn_report("%s is empty: anybody can open the volume with it", what);
     } else if (password->data[password->len - 1] == '\n') {
-        warn_report("secret '%s' ends in a line feed, which becomes a part of the password", id);
+        warn_report("%s ends in a line feed, which becomes a part of the password", what);
     }
 }
 
@@ -51,7 +55,7 @@ static bool coroutine_fn unlock_handle(BlockCrypto *c, const BlockCryptoIO *v, c
     if (!id) {
         if (!qcrypto_luks_is_unlocked(c->luks)) {
             error_setg(errp, "Node '%s' was opened without a password: one that opens the volume is needed "
-                       "to add another", c->bs->node_name);
+                       "to add another", bdrv_get_display_name(c->bs));
             return false;
         }
         return true;

@@ -131,7 +131,7 @@ bool coroutine_fn block_crypto_co_update_begin(BlockCrypto *c, bool payload, boo
         return false;
     }
     if (c->bs->read_only) {
-        error_setg(errp, "Node '%s' is read-only", c->bs->node_name);
+        error_setg(errp, "Node '%s' is read-only", bdrv_get_display_name(c->bs));
     } else if (!c->ops->update_begin || c->ops->update_begin(c->bs, payload, shared, errp)) {
         return true;
     }

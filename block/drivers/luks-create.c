@@ -164,7 +164,7 @@ static bool coroutine_fn luks_wipe_superblocks(BlockBackend *file, Error **errp)
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "Node '%s': could not overwrite the old superblock",
-                         blk_bs(file)->node_name);
+                         bdrv_get_display_name(blk_bs(file)));
     }
     return ret == 0;
 }
@@ -182,7 +182,7 @@ bool coroutine_fn luks_co_format(BlockBackend *file, BlockBackend *header,
 
         if (length < n.bytes + QCRYPTO_LUKS_SECTOR_SIZE) {
             error_setg(errp, "Node '%s' of %" PRId64 " bytes is too small: the LUKS header takes %" PRId64,
-                       blk_bs(file)->node_name, length, n.bytes);
+                       bdrv_get_display_name(blk_bs(file)), length, n.bytes);
             return false;
         }
         return new_header_write(&n, file, false, job, errp);

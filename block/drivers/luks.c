@@ -142,7 +142,7 @@ static bool coroutine_fn luks_co_truncate(BlockDriverState *bs, int64_t offset, 
         return false;
     }
     if (offset > BDRV_MAX_LENGTH - s->crypto.payload_offset) {
-        error_setg(errp, "Node '%s': the requested size is too large", bs->node_name);
+        error_setg(errp, "Node '%s': the requested size is too large", bdrv_get_display_name(bs));
         return false;
     }
     offset = s->crypto.payload_offset + ROUND_UP(offset, (int64_t)s->crypto.sector_size);

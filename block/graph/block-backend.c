@@ -62,7 +62,8 @@ static bool root_is_busy(const BdrvChild *child)
 
 static bool root_check_inactive(const BdrvChild *child, Error **errp)
 {
-    error_setg(errp, "Node '%s' is in use by %s", child->bs->node_name, ((BlockBackend *)child->opaque)->name);
+    error_setg(errp, "Node '%s' is in use by %s", bdrv_get_display_name(child->bs),
+               ((BlockBackend *)child->opaque)->name);
     return false;
 }
 

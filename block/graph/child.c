@@ -8,7 +8,12 @@
 
 static char *child_of_bds_describe(const BdrvChild *child)
 {
-    return g_strdup_printf("node '%s'", ((BlockDriverState *)child->opaque)->node_name);
+    const BlockDriverState *bs = child->opaque;
+    const char *name = bdrv_get_display_name(bs);
+
+    /* A filename is that of the nodes below, too. */
+    return name == bs->node_name ? g_strdup_printf("node '%s'", name)
+                                 : g_strdup_printf("%s node '%s'", bdrv_get_format_name(bs), name);
 }
 
 static void child_of_bds_drained_begin(BdrvChild *child)
@@ -37,7 +42,8 @@ static bool child_of_bds_check_inactive(const BdrvChild *child, Error **errp)
     BlockDriverState *parent = child->opaque;
 
     if (!parent->inactive) {
-        error_setg(errp, "Node '%s' has the active parent node '%s'", child->bs->node_name, parent->node_name);
+        error_setg(errp, "Node '%s' has the active parent node '%s'", bdrv_get_display_name(child->bs),
+                   bdrv_get_display_name(parent));
     }
     return parent->inactive;
 }
@@ -148,13 +154,13 @@ bool bdrv_check_new_edge(BlockDriverState *parent, const char *name, BlockDriver
     g_autoptr(GPtrArray) above = bdrv_nodes_above(parent);
 
     if (g_ptr_array_find(below, parent, NULL)) {
-        error_setg(errp, "Making '%s' a '%s' child of '%s' would create a cycle", bs->node_name, name,
-                   parent->node_name);
+        error_setg(errp, "Making '%s' a '%s' child of '%s' would create a cycle", bdrv_get_display_name(bs), name,
+                   bdrv_get_display_name(parent));
         return false;
     }
     if (longest_path(above, true) + 1 + longest_path(below, false) > BDRV_MAX_DEPTH) {
         error_setg(errp, "Node '%s' cannot become '%s' of node '%s': more than %d nodes would be stacked",
-                   bs->node_name, name, parent->node_name, BDRV_MAX_DEPTH);
+                   bdrv_get_display_name(bs), name, bdrv_get_display_name(parent), BDRV_MAX_DEPTH);
         return false;
     }
     return true;

@@ -162,9 +162,9 @@ bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs, Error **errp)
     g_autofree char *user = c->klass->describe(c);
 
     if (bdrv_child_parent(c)) {
-        error_setg(errp, "Node %s is in use: it is '%s' of %s", bs->node_name, c->name, user);
+        error_setg(errp, "Node %s is in use: it is '%s' of %s", bdrv_get_display_name(bs), c->name, user);
     } else {
-        error_setg(errp, "Node %s is in use by %s", bs->node_name, user);
+        error_setg(errp, "Node %s is in use by %s", bdrv_get_display_name(bs), user);
     }
     return false;
 }
@@ -276,6 +276,18 @@ BlockDriverState *bdrv_get_child(const BlockDriverState *bs, const char *name)
 const char *bdrv_get_node_name(const BlockDriverState *bs)
 {
     return bs->node_name;
+}
+
+const char *bdrv_get_display_name(const BlockDriverState *bs)
+{
+    /* Of a node that is still being opened, the file below may have its filename already. */
+    const char *filename = bs->filename ?: bs->file ? bs->file->bs->filename : NULL;
+
+    /* No user gives a node such a name. */
+    if (bs->node_name[0] != '#') {
+        return bs->node_name;
+    }
+    return filename && *filename ? filename : bs->drv->format_name;
 }
 
 const char *bdrv_get_format_name(const BlockDriverState *bs)

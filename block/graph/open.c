@@ -344,11 +344,11 @@ bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp)
     int64_t length = bdrv_driver_getlength(bs);
 
     if (length < 0) {
-        error_setg_errno(errp, -length, "Node '%s': could not determine the length", bs->node_name);
+        error_setg_errno(errp, -length, "Node '%s': could not determine the length", bdrv_get_display_name(bs));
         return false;
     }
     if (length > BDRV_MAX_LENGTH) {
-        error_setg(errp, "Node '%s': too large", bs->node_name);
+        error_setg(errp, "Node '%s': too large", bdrv_get_display_name(bs));
         return false;
     }
     if (!bdrv_resize_dirty_bitmaps(bs, length, errp)) {
@@ -377,16 +377,16 @@ bool bdrv_take_common_options(BlockDriverState *bs, Error **errp)
     bs->detect_zeroes = o->has_detect_zeroes ? o->detect_zeroes : BLOCKDEV_DETECT_ZEROES_OPTIONS_OFF;
 
     if (bs->force_share && !bs->read_only) {
-        error_setg(errp, "Node '%s': force-share=on can only be used with read-only images", bs->node_name);
+        error_setg(errp, "Node '%s': force-share=on can only be used with read-only images", bdrv_get_display_name(bs));
         return false;
     }
     if (bs->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_UNMAP && !bs->discard_unmap) {
-        error_setg(errp, "Node '%s': detect-zeroes=unmap needs discard=unmap", bs->node_name);
+        error_setg(errp, "Node '%s': detect-zeroes=unmap needs discard=unmap", bdrv_get_display_name(bs));
         return false;
     }
     if (!bs->drv->bdrv_co_pwritev && !bs->read_only) {
         error_setg(errp, "Driver '%s' cannot write: node '%s' needs read-only=on", bs->drv->format_name,
-                   bs->node_name);
+                   bdrv_get_display_name(bs));
         return false;
     }
     return true;

@@ -34,8 +34,8 @@ static bool edges_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
     g_autofree char *user_a = a->klass->describe(a);
     g_autofree char *user_b = b->klass->describe(b);
     error_setg(errp, "Node '%s': %s needs permission '%s' as '%s', which %s does not allow "
-               "(uses node '%s' as '%s')", a->bs->node_name, user_a, perms, a->name, user_b,
-               b->bs->node_name, b->name);
+               "(uses node '%s' as '%s')", bdrv_get_display_name(a->bs), user_a, perms, a->name, user_b,
+               bdrv_get_display_name(b->bs), b->name);
     return true;
 }
 
@@ -128,7 +128,8 @@ static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *wh
             g_autofree char *user = c->klass->describe(c);
             g_autofree char *perms = bdrv_perm_names(c->perm & writes);
 
-            error_setg(errp, "Block node '%s' is %s, but %s needs permission '%s'", bs->node_name, why, user, perms);
+            error_setg(errp, "Block node '%s' is %s, but %s needs permission '%s'", bdrv_get_display_name(bs), why,
+                       user, perms);
             return;
         }
     }

@@ -61,7 +61,7 @@ static bool check_unchanged(const BlockDriverState *bs, struct json_object *keys
         json_object_object_get_ex(old, key, &old_value);
         json_object_object_get_ex(new, key, &new_value);
         if (!may_change(bs, key) && !json_object_equal(old_value, new_value) && !is_child_name(bs, key, new_value)) {
-            error_setg(errp, "Node '%s': cannot change the option '%s'", bs->node_name, key);
+            error_setg(errp, "Node '%s': cannot change the option '%s'", bdrv_get_display_name(bs), key);
             return false;
         }
     }
@@ -108,7 +108,8 @@ static bool coroutine_fn prepare_drivers(GPtrArray *reopens, Error **errp)
             }
         } else if (bs->drv->is_protocol &&
                    (bs->read_only != r->read_only || wants_direct(bs->options) != wants_direct(r->options))) {
-            error_setg(errp, "Node '%s': driver '%s' cannot change '%s' of a node that is open", bs->node_name,
+            error_setg(errp, "Node '%s': driver '%s' cannot change '%s' of a node that is open",
+                       bdrv_get_display_name(bs),
                        bs->drv->format_name, bs->read_only != r->read_only ? "read-only" : "cache.direct");
             return false;
         }
@@ -278,7 +279,7 @@ bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp)
         int ret = bdrv_co_flush(bs);
 
         if (ret < 0 && ok) {
-            error_setg_errno(errp, -ret, "Node '%s': could not flush", bs->node_name);
+            error_setg_errno(errp, -ret, "Node '%s': could not flush", bdrv_get_display_name(bs));
             ok = false;
         }
     }

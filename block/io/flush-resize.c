@@ -130,7 +130,8 @@ bool coroutine_fn bdrv_co_truncate(BdrvChild *child, int64_t offset, bool exact,
         int ret = bdrv_flush_request(bs);
 
         if (ret < 0) {
-            error_setg_errno(errp, -ret, "Node '%s': could not flush the preallocated space", bs->node_name);
+            error_setg_errno(errp, -ret, "Node '%s': could not flush the preallocated space",
+                             bdrv_get_display_name(bs));
             ok = false;
         }
     }

@@ -8,7 +8,7 @@
 
 static bool lacks(BlockDriverState *bs, const char *what, Error **errp)
 {
-    error_setg(errp, "Node '%s': driver '%s' has no %s", bs->node_name, bs->drv->format_name, what);
+    error_setg(errp, "Node '%s': driver '%s' has no %s", bdrv_get_display_name(bs), bs->drv->format_name, what);
     return false;
 }
 
@@ -64,7 +64,7 @@ bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *o
 {
     bs = bdrv_skip_filters(bs);
     if (options->driver != bs->drv->driver) {
-        error_setg(errp, "Node '%s' has driver '%s', not '%s'", bs->node_name, bs->drv->format_name,
+        error_setg(errp, "Node '%s' has driver '%s', not '%s'", bdrv_get_display_name(bs), bs->drv->format_name,
                    BlockdevDriver_str(options->driver));
         return false;
     }

@@ -113,6 +113,8 @@ BlockDriverState *bdrv_skip_filters(BlockDriverState *bs);
 /* The child @name ("file", "header") of @bs; NULL if there is none. */
 BlockDriverState *bdrv_get_child(const BlockDriverState *bs, const char *name);
 const char *bdrv_get_node_name(const BlockDriverState *bs);
+/* The name of a node in messages: of one that the user did not name, its filename, or without one, its driver. */
+const char *bdrv_get_display_name(const BlockDriverState *bs);
 /*
  * A filename that opens the same again, as bdrv_co_open() takes it: a plain name where that leads to this graph, once
  * the node's format is known, else "json:{...}". Caller frees.

@@ -65,6 +65,10 @@ void user_creatable_register(const UserCreatableType *type);
  */
 bool coroutine_mixed_fn user_creatable_add(const ObjectOptions *options, Error **errp);
 
+/* The same for an object that the user did not name: it gets an @options->id that nobody can give, nor needs to see. */
+bool coroutine_mixed_fn user_creatable_add_unnamed(ObjectOptions *options, Error **errp);
+bool user_creatable_is_unnamed(const char *id);
+
 /*
  * The same from the argument of --object: key=value pairs, of which the first may be only the type, or JSON if it
  * begins with '{'. Any secret text in @arg is overwritten in place once it has been read, so that a list of processes

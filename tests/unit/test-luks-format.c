@@ -96,7 +96,7 @@ static void coroutine_fn errors_entry(void *opaque)
     assert_unchanged("used.luks", used);
     BlockdevFormatOptions options = { .driver = BLOCKDEV_DRIVER_LUKS, .u.luks.key_secret = (char *)"pw0" };
     g_assert_false(bdrv_format(blk_bs(user)->file->bs, NULL, &options, true, NULL, &err));
-    assert_error(&err, blk_bs(user)->node_name);
+    assert_error(&err, bdrv_get_display_name(blk_bs(user)));
     options.driver = BLOCKDEV_DRIVER_RAW;
     g_assert_false(bdrv_format(blk_bs(user)->file->bs, NULL, &options, true, NULL, &err));
     assert_error(&err, "raw");

@@ -10,8 +10,6 @@
 #include "tools/common/password.h"
 #include "tools/common/terminal.h"
 
-static GPtrArray *our_ids;
-
 /* A new password, typed twice. */
 static bool ask_new(const char *what, SecretBuffer *answer, Error **errp)
 {
@@ -48,24 +46,11 @@ char *coroutine_mixed_fn tool_add_secret(const SecretBuffer *password, Error **e
 {
     g_autoptr(ObjectOptions) options = g_new0(ObjectOptions, 1);
 
-    if (!our_ids) {
-        our_ids = g_ptr_array_new_with_free_func(g_free);
-    }
     options->qom_type = OBJECT_TYPE_SECRET;
-    options->id = g_strdup_printf("password.%u", our_ids->len);
     options->u.secret.has_format = true;
     options->u.secret.format = QCRYPTO_SECRET_FORMAT_BASE64;
     options->u.secret.data = g_base64_encode(password->data, password->len);
-    if (!user_creatable_add(options, errp)) {
-        return NULL;
-    }
-    g_ptr_array_add(our_ids, g_strdup(options->id));
-    return g_steal_pointer(&options->id);
-}
-
-bool tool_secret_is_ours(const char *id)
-{
-    return our_ids && g_ptr_array_find_with_equal_func(our_ids, id, g_str_equal, NULL);
+    return user_creatable_add_unnamed(options, errp) ? g_steal_pointer(&options->id) : NULL;
 }
 
 char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **errp)

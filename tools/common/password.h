@@ -32,7 +32,4 @@ void tool_append_password_hint(Error **errp, const char *option);
 /* Make a secret object of @password. Returns its ID (caller frees), or NULL with @errp. */
 char *coroutine_mixed_fn tool_add_secret(const SecretBuffer *password, Error **errp);
 
-/* Whether a secret object of this ID was made here, and not by the user: nobody needs to see its name. */
-bool tool_secret_is_ours(const char *id);
-
 #endif

@@ -8,8 +8,8 @@
 #include <json-c/json.h>
 
 #include "block/block-common.h"
+#include "crypto/object.h"
 #include "tools/common/output.h"
-#include "tools/common/password.h"
 #include "tools/img/commands.h"
 #include "tools/img/new-image.h"
 
@@ -24,7 +24,7 @@ static void print_formatting(const NewImage *image)
     json_object_object_foreach(image->options, key, value) {
         /* Of a password that was typed, or read from a file, there is no name to show. */
         if (g_str_equal(key, "size") ||
-            (g_str_equal(key, "key-secret") && tool_secret_is_ours(json_object_get_string(value)))) {
+            (g_str_equal(key, "key-secret") && user_creatable_is_unnamed(json_object_get_string(value)))) {
             continue;
         }
         if (json_object_is_type(value, json_type_boolean)) {

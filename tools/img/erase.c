@@ -83,6 +83,21 @@ static void print_report(const SecureEraseReport *report)
     printf("Assurance: %s\n", SecureEraseAssurance_str(report->assurance));
 }
 
+/* The report names nodes, which people know as files. */
+static void name_layers(const SecureEraseReport *report)
+{
+    for (size_t i = 0; i < report->layers->n; i++) {
+        SecureEraseLayer *layer = report->layers->items[i];
+        const BlockDriverState *bs = bdrv_find_node(layer->node_name);
+        const char *name = bs ? bdrv_get_display_name(bs) : layer->node_name;
+
+        if (name != layer->node_name) {
+            g_free(layer->node_name);
+            layer->node_name = g_strdup(name);
+        }
+    }
+}
+
 static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error **errp)
 {
     ERRP_GUARD();
@@ -113,6 +128,9 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
         error_prepend(errp, "Could not erase '%s': ", image.name);
         tool_image_append_hint(&image, errp);
         ok = false;
+    }
+    if (ok) {
+        name_layers(erase->report);
     }
     blk_co_unref(blk);
     return ok;
