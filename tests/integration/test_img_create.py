@@ -100,6 +100,51 @@ def test_detached_header(tmp_path, secret):
     assert info['format-specific']['data']['detached-header'] is True
 
 
+def test_header_apart(tmp_path):
+    """--header means what it means elsewhere: the file beside the payload with the LUKS header."""
+    header, payload, key = tmp_path / 'header', tmp_path / 'payload', password_file(tmp_path, PASSWORD)
+    done = qemu_img('create', '--header', header, '--key-file', key, '-o', FAST, payload, '1M')
+    assert f'fmt=luks size={1 << 20}' in done.stdout and f'header={header}\n' in done.stdout
+    assert payload.read_bytes() == bytes(1 << 20)
+    assert stat.S_IMODE(header.stat().st_mode) == 0o600 and stat.S_IMODE(payload.stat().st_mode) == 0o644
+    cryptsetup('open', '--test-passphrase', '--header', header, payload, password=PASSWORD)
+    assert 'Payload offset:\t0\n' in cryptsetup('luksDump', header).stdout
+    assert qemu_img_json('info', '--header', header, payload)['virtual-size'] == 1 << 20
+    qemu_img('convert', '-n', '--new-key-file', key, '--target-image-opts', key,
+             f'driver=luks,file.filename={payload},header.filename={header}')
+    # overwriting either needs --force
+    for old, new in (header, payload), (tmp_path / 'new', header):
+        before = header.read_bytes()
+        done = qemu_img('create', '--header', old, '--key-file', key, new, '1M', status=1)
+        assert '--force' in done.stderr and header.read_bytes() == before
+        assert not (tmp_path / 'new').exists()
+    done = qemu_img('create', '--force', '-f', 'luks', '--header', header, '--key-file', key,
+                    '-o', f'{FAST},preallocation=full', payload, '2M')
+    assert 'overwriting LUKS volume' in done.stderr
+    assert payload.stat().st_size == 2 << 20 and payload.stat().st_blocks * 512 >= 2 << 20
+    cryptsetup('open', '--test-passphrase', '--header', header, payload, password=PASSWORD)
+
+
+@pytest.mark.parametrize('argv, named', [
+    (['-f', 'raw', '--header', 'header'], "'raw' has no header"),
+    (['--header', 'payload'], 'cannot both'),
+    (['--header', './payload'], 'cannot both'),
+    (['--header', 'none/header'], 'none/header'),
+    (['--header', '.'], "'.'"),
+    (['--header', 'header', '-o', 'detached-header=on'], 'exclude each other'),
+    (['--header', 'header', '-o', 'key-secret=nope'], 'exclude each other'),
+])
+def test_header_apart_errors(tmp_path, argv, named):
+    key = password_file(tmp_path, PASSWORD, 'key')
+    for exists in False, True:
+        if exists:
+            (tmp_path / 'payload').write_bytes(b'some data')
+        done = qemu_img('create', *argv, '--key-file', key, 'payload', '1M', status=1, cwd=tmp_path)
+        assert named in done.stderr
+        if './payload' not in argv or exists:
+            assert (tmp_path / 'payload').exists() == exists and not (tmp_path / 'header').exists()
+
+
 BAD_LUKS = [
     ('key-secret=nope', 'nope'),
     ('key-secret=sec0,cipher-alg=rot13', 'rot13'),

@@ -63,6 +63,8 @@ def fixture_files(directory, monkeypatch):
     ('dd -O luks if=plain of=none/out', 'none/out'),
     ('create -f luks none/out 1M', 'none/out'),
     ('create -f luks . 1M', "'.'"),
+    ('create --header none/header new 1M', 'none/header'),
+    ('create --header a.luks new 1M', 'signature'),
     ('format none', 'none'),
     ('format a.luks', 'signature'),
     ('keyslot add --slot 0 a.luks', 'Keyslot 0'),

@@ -33,6 +33,9 @@ static void print_formatting(const NewImage *image)
             printf(" %s=%s", key, json_object_get_string(value));
         }
     }
+    if (image->header) {
+        printf(" header=%s", image->header);
+    }
     printf("\n");
     fflush(stdout);
 }
@@ -61,7 +64,8 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     if (args.stop) {
         return args.status;
     }
-    image.format = args.target_format ?: cmd->default_format;
+    image.format = args.target_format ?: (args.header ? "luks" : cmd->default_format);
+    image.header = args.header;
     image.filename = args.positional[0];
     image.has_bytes = args.n_positional > 1;
     image.quiet = args.quiet;
@@ -87,6 +91,7 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
 static const ToolOption img_create_options[] = {
     TOOL_OPTION_TARGET_FORMAT('f', "format", "format of the new image: raw (default) or luks"),
     TOOL_OPTION_OPTIONS,
+    { 0, "header", "HEADER", "put the LUKS header into this file or device, apart from FILE", TOOL_KEY_HEADER },
     TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
     { 0, "force", NULL, "overwrite a file that holds a LUKS volume", KEY_FORCE },
@@ -106,14 +111,14 @@ const ToolCommand img_create = {
     .max_args = 2,
     .summary = "create a new image",
     .description =
-        "The format is raw unless -f says luks. SIZE is the usable size; -o size= may give it instead.\n"
-        "An encrypted image needs a password: from --key-file, from the secret that -o key-secret= names, or typed\n"
-        "at the terminal.",
+        "The format is raw unless -f says luks, or --header is given. SIZE is the usable size; -o size= may give it\n"
+        "instead. An encrypted image needs a password: from --key-file, from the secret that -o key-secret= names,\n"
+        "or typed at the terminal.",
     .examples =
         "  qemu-img create -f raw disk.img 10G\n"
         "  qemu-img create -f luks --key-file pw disk.luks 10G\n"
         "  qemu-img create -f luks --object secret,id=s0,file=pw -o key-secret=s0 disk.luks 10G\n"
-        "  qemu-img create -f luks --object secret,id=s0,file=pw -o key-secret=s0,detached-header=true disk.header",
+        "  qemu-img create --header disk.header --key-file pw disk.luks 10G",
     .options = img_create_options,
     .options_type = new_image_options_type,
     .default_format = "raw",

@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 
 #include <json-c/json.h>
+#include <sys/stat.h>
 
 #include "block/block-backend.h"
 #include "crypto/luks.h"
@@ -23,9 +24,28 @@ static bool is_luks(const NewImage *image)
     return g_str_equal(image->format, "luks");
 }
 
-static const char *volume_filename(const NewImage *image)
+bool new_image_is_detached(const NewImage *image)
 {
-    return json_object_get_string(json_object_object_get(image->protocol, "filename"));
+    struct json_object *value;
+
+    return json_object_object_get_ex(image->options, "detached-header", &value) &&
+           json_object_get_boolean(value);
+}
+
+static const char *volume_path(const NewImageVolume *v)
+{
+    return json_object_get_string(json_object_object_get(v->protocol, "filename"));
+}
+
+static bool volume_is_device(const NewImageVolume *v)
+{
+    return !g_str_equal(json_object_get_string(json_object_object_get(v->protocol, "driver")), "file");
+}
+
+/* Whether @v holds nothing but a header. */
+static bool is_header(const NewImage *image, const NewImageVolume *v)
+{
+    return v == &image->header_volume || new_image_is_detached(image);
 }
 
 const QAPIType *new_image_options_type(const char *format, Error **errp)
@@ -73,14 +93,6 @@ char *new_image_inherit_options(const char *format, BlockDriverState *source, co
         g_string_append_printf(text, ",%s", options);
     }
     return g_string_free(text, FALSE);
-}
-
-bool new_image_is_detached(const NewImage *image)
-{
-    struct json_object *value;
-
-    return json_object_object_get_ex(image->options, "detached-header", &value) &&
-           json_object_get_boolean(value);
 }
 
 /* Work out image->bytes and put it among the options. */
@@ -137,34 +149,41 @@ static bool check_luks_options(const NewImage *image, Error **errp)
 /* Whether a device has room for the image, with a header where that is in it. */
 static bool coroutine_fn check_room(const NewImage *image, int64_t length, Error **errp)
 {
-    g_autoptr(BlockMeasureInfo) needs = new_image_is_detached(image) ? NULL : new_image_measure(image, errp);
+    g_autoptr(BlockMeasureInfo) info = new_image_measure(image, errp);
+    int64_t needs = !info ? INT64_MAX : image->header ? (int64_t)image->bytes : info->required;
 
-    if (needs && needs->required > length) {
-        error_setg(errp, "The device has %" PRId64 " bytes, and the image takes %" PRId64, length, needs->required);
+    if (info && needs > length) {
+        error_setg(errp, "The device has %" PRId64 " bytes, and the image takes %" PRId64, length, needs);
     }
-    return new_image_is_detached(image) || (needs && needs->required <= length);
+    return needs <= length;
 }
 
 /* Whether the file can be made, or written to as it is. */
-static bool coroutine_fn check_writable(const NewImage *image, Error **errp)
+static bool coroutine_fn check_volume_writable(const NewImage *image, const NewImageVolume *v, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
 
-    if (image->is_new) {
-        g_autofree char *dir = g_path_get_dirname(volume_filename(image));
+    if (v->is_new) {
+        g_autofree char *dir = g_path_get_dirname(volume_path(v));
 
         if (access(dir, W_OK | X_OK) < 0) {
-            error_setg_errno(errp, errno, "Could not create '%s'", volume_filename(image));
+            error_setg_errno(errp, errno, "Could not create '%s'", volume_path(v));
             return false;
         }
         return true;
     }
     json_object_object_add(options, "driver", json_object_new_string("raw"));
-    BlockBackend *blk = blk_co_new_open(g_get_prgname(), image->filename, options, 0, BLK_PERM_WRITE | BLK_PERM_RESIZE,
+    BlockBackend *blk = blk_co_new_open(g_get_prgname(), v->filename, options, 0, BLK_PERM_WRITE | BLK_PERM_RESIZE,
                                         BLK_PERM_ALL & ~(BLK_PERM_WRITE | BLK_PERM_RESIZE), errp);
-    bool ok = blk && (!new_image_is_device(image) || check_room(image, blk_getlength(blk), errp));
+    bool ok = blk && (!volume_is_device(v) || is_header(image, v) || check_room(image, blk_getlength(blk), errp));
     blk_co_unref(blk);
     return ok;
+}
+
+static bool coroutine_fn check_writable(const NewImage *image, Error **errp)
+{
+    return check_volume_writable(image, &image->volume, errp) &&
+           (!image->header || check_volume_writable(image, &image->header_volume, errp));
 }
 
 /* Have a password, asking where none is named, and check that it can be used. */
@@ -196,54 +215,86 @@ static bool coroutine_fn take_password(NewImage *image, Error **errp)
  * A LUKS volume that is there already must not get lost by mistake: a file is refused, unless overwriting is what was
  * asked for. Programs create images on devices that had others before, and expect no refusal.
  */
-static bool coroutine_fn check_existing(NewImage *image, Error **errp)
+static bool coroutine_fn check_existing(const NewImage *image, NewImageVolume *v, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
-    bool refuse = !image->overwrite && !new_image_is_device(image);
+    bool refuse = !image->overwrite && !volume_is_device(v);
     BlockDriverState *bs;
     bool ok = true;
 
     json_object_object_add(options, "driver", json_object_new_string("raw"));
     json_object_object_add(options, "read-only", json_object_new_boolean(true));
-    bs = bdrv_co_open(image->filename, options, 0, refuse ? errp : NULL);
+    bs = bdrv_co_open(v->filename, options, 0, refuse ? errp : NULL);
     if (!bs) {
         return !refuse;     /* to write to it fails, too, and tells why */
     }
     if (refuse) {
         ok = bdrv_check_overwrite(bs, true, errp);
     } else {
-        image->lost_uuid = bdrv_probe_luks_uuid(bs);
+        v->lost_uuid = bdrv_probe_luks_uuid(bs);
     }
     bdrv_co_unref(bs);
     return ok;
 }
 
 /* Whether there is a volume already, and one that may be overwritten. */
-static bool coroutine_fn check_target(NewImage *image, Error **errp)
+static bool coroutine_fn check_volume(const NewImage *image, NewImageVolume *v, const char *filename, Error **errp)
 {
-    struct json_object *filename;
-
-    image->protocol = bdrv_filename_to_options(image->filename, errp);
-    if (!image->protocol) {
+    v->filename = filename;
+    v->protocol = bdrv_filename_to_options(filename, errp);
+    if (!v->protocol) {
         return false;
     }
-    if (!json_object_object_get_ex(image->protocol, "filename", &filename)) {
+    if (!json_object_object_get_ex(v->protocol, "filename", NULL)) {
         error_setg(errp, "Images can be created in files and on devices only");
         return false;
     }
-    image->is_new = access(json_object_get_string(filename), F_OK) < 0;
-    return image->is_new || check_existing(image, errp);
+    v->is_new = access(volume_path(v), F_OK) < 0;
+    return v->is_new || check_existing(image, v, errp);
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    g_autofree char *full_a = g_canonicalize_filename(a, NULL), *full_b = g_canonicalize_filename(b, NULL);
+    struct stat sta, stb;
+
+    return g_str_equal(full_a, full_b) ||
+           (stat(a, &sta) == 0 && stat(b, &stb) == 0 && sta.st_dev == stb.st_dev && sta.st_ino == stb.st_ino);
+}
+
+static bool coroutine_fn check_header(NewImage *image, Error **errp)
+{
+    if (new_image_is_detached(image)) {
+        error_setg(errp, "--header and detached-header=on exclude each other");
+        error_append_hint(errp, "With --header, FILE is the payload; with detached-header=on, it is the header.\n");
+        return false;
+    }
+    if (is_same_file(image->filename, image->header)) {
+        error_setg(errp, "The header and the payload cannot both be in '%s'", image->header);
+        return false;
+    }
+    return check_volume(image, &image->header_volume, image->header, errp);
+}
+
+static bool coroutine_fn check_volumes(NewImage *image, Error **errp)
+{
+    return check_volume(image, &image->volume, image->filename, errp) &&
+           (!image->header || check_header(image, errp));
 }
 
 /* All but whether the target can be written to. */
 static bool coroutine_fn check_options_and_target(NewImage *image, Error **errp)
 {
+    if (!is_luks(image) && image->header) {
+        error_setg(errp, "Format '%s' has no header to put into '%s'", image->format, image->header);
+        return false;
+    }
     if (!is_luks(image) && image->key_secret) {
         error_setg(errp, "Format '%s' does not encrypt, so there is no use for a password", image->format);
         error_append_hint(errp, "For an encrypted image, name format luks\n");
         return false;
     }
-    return (!is_luks(image) || check_luks_options(image, errp)) && check_target(image, errp);
+    return (!is_luks(image) || check_luks_options(image, errp)) && check_volumes(image, errp);
 }
 
 bool coroutine_fn new_image_check(NewImage *image, Error **errp)
@@ -266,22 +317,19 @@ static bool coroutine_fn create_from_json(struct json_object *options, Job *job,
 
 bool new_image_is_device(const NewImage *image)
 {
-    struct json_object *driver;
-
-    return json_object_object_get_ex(image->protocol, "driver", &driver) &&
-           !g_str_equal(json_object_get_string(driver), "file");
+    return volume_is_device(&image->volume);
 }
 
 /* A device cannot be made, only be large enough. */
-static bool coroutine_fn check_device(const NewImage *image, Error **errp)
+static bool coroutine_fn check_device(const NewImage *image, const NewImageVolume *v, Error **errp)
 {
-    BlockDriverState *bs = bdrv_co_open(NULL, image->protocol, 0, errp);
+    BlockDriverState *bs = bdrv_co_open(NULL, v->protocol, 0, errp);
     bool ok;
 
     if (!bs) {
         return false;
     }
-    ok = (uint64_t)bdrv_getlength(bs) >= image->bytes;
+    ok = v == &image->header_volume || (uint64_t)bdrv_getlength(bs) >= image->bytes;
     if (!ok) {
         error_setg(errp, "The device has %" PRId64 " bytes, which is less than the size", bdrv_getlength(bs));
     }
@@ -290,22 +338,22 @@ static bool coroutine_fn check_device(const NewImage *image, Error **errp)
 }
 
 /* A detached header is for its owner alone; images have the mode that the umask gives them. */
-static bool create_header_file(const NewImage *image, Error **errp)
+static bool create_header_file(const NewImageVolume *v, Error **errp)
 {
-    g_auto_fd int fd = img_create_private_file(volume_filename(image), errp);
+    g_auto_fd int fd = img_create_private_file(volume_path(v), errp);
 
     return fd >= 0;
 }
 
-/* The volume: the whole image where it is raw, else empty. */
-static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **errp)
+/* A volume: the whole image where it is raw, else empty. */
+static bool coroutine_fn create_volume(const NewImage *image, const NewImageVolume *v, Job *job, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
 
-    if (new_image_is_device(image)) {
-        return check_device(image, errp);
+    if (volume_is_device(v)) {
+        return check_device(image, v, errp);
     }
-    if (image->is_new && new_image_is_detached(image) && !create_header_file(image, errp)) {
+    if (v->is_new && is_header(image, v) && !create_header_file(v, errp)) {
         return false;
     }
     if (!is_luks(image)) {
@@ -319,7 +367,7 @@ static bool coroutine_fn create_volume(const NewImage *image, Job *job, Error **
     } else {
         json_object_object_add(options, "size", json_object_new_int(0));
     }
-    json_object_object_foreach(image->protocol, key, value) {
+    json_object_object_foreach(v->protocol, key, value) {
         json_object_object_add(options, key, json_object_get(value));
     }
     return create_from_json(options, job, errp);
@@ -343,7 +391,11 @@ static bool coroutine_fn create_luks(const NewImage *image, Job *job, Error **er
 {
     g_autoptr(json_object) options = luks_create_options(image);
 
-    json_object_object_add(options, new_image_is_detached(image) ? "header" : "file", json_object_get(image->protocol));
+    json_object_object_add(options, new_image_is_detached(image) ? "header" : "file",
+                           json_object_get(image->volume.protocol));
+    if (image->header) {
+        json_object_object_add(options, "header", json_object_get(image->header_volume.protocol));
+    }
     return create_from_json(options, job, errp);
 }
 
@@ -351,7 +403,9 @@ static bool coroutine_fn create_job(Job *job, void *opaque, Error **errp)
 {
     NewImage *image = opaque;
 
-    return create_volume(image, job, errp) && (!is_luks(image) || create_luks(image, job, errp));
+    return create_volume(image, &image->volume, job, errp) &&
+           (!image->header || create_volume(image, &image->header_volume, job, errp)) &&
+           (!is_luks(image) || create_luks(image, job, errp));
 }
 
 BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp)
@@ -370,10 +424,18 @@ BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp)
     return bdrv_measure(bdrv_find_format(image->format), luks ?: &raw, image->bytes, errp);
 }
 
+static void warn_of_loss(const NewImageVolume *v)
+{
+    if (v->lost_uuid) {
+        warn_report("overwriting LUKS volume UUID %s in '%s'", v->lost_uuid, v->filename);
+    }
+}
+
 bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)
 {
-    if (image->lost_uuid && !image->quiet) {
-        warn_report("overwriting LUKS volume UUID %s in '%s'", image->lost_uuid, image->filename);
+    if (!image->quiet) {
+        warn_of_loss(&image->volume);
+        warn_of_loss(&image->header_volume);
     }
     if (!tool_run_job(JOB_TYPE_CREATE, create_job, image, progress, errp)) {
         new_image_remove(image);
@@ -384,8 +446,11 @@ bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)
 
 void new_image_remove(const NewImage *image)
 {
-    if (image->is_new) {
-        unlink(volume_filename(image));
+    if (image->volume.is_new) {
+        unlink(volume_path(&image->volume));
+    }
+    if (image->header_volume.is_new) {
+        unlink(volume_path(&image->header_volume));
     }
 }
 
@@ -394,9 +459,15 @@ const char *new_image_key_secret(const NewImage *image)
     return json_object_get_string(json_object_object_get(image->options, "key-secret"));
 }
 
+static void volume_clear(NewImageVolume *v)
+{
+    g_clear_pointer(&v->protocol, json_object_put);
+    g_clear_pointer(&v->lost_uuid, g_free);
+}
+
 void new_image_clear(NewImage *image)
 {
     g_clear_pointer(&image->options, json_object_put);
-    g_clear_pointer(&image->protocol, json_object_put);
-    g_clear_pointer(&image->lost_uuid, g_free);
+    volume_clear(&image->volume);
+    volume_clear(&image->header_volume);
 }

@@ -18,9 +18,18 @@
 
 struct json_object;
 
+/* A file or device that a new image is made of. */
+typedef struct NewImageVolume {
+    const char *filename;           /* NULL: there is none */
+    struct json_object *protocol;   /* how to open it */
+    bool is_new;                    /* there is nothing of this name yet */
+    char *lost_uuid;                /* of a LUKS volume that will be overwritten; or NULL */
+} NewImageVolume;
+
 typedef struct NewImage {
     /* set by the caller; the rest starts as zeroes */
     const char *filename;
+    const char *header;         /* file or device for the header of "luks"; NULL: in @filename */
     const char *format;         /* "raw" or "luks"; others are an error */
     bool has_bytes;             /* @bytes is set; else the options have to say */
     uint64_t bytes;             /* usable length; known after new_image_parse() */
@@ -33,9 +42,8 @@ typedef struct NewImage {
     struct json_object *options;    /* checked, with the size */
 
     /* from new_image_prepare() */
-    struct json_object *protocol;   /* how to open the volume below */
-    bool is_new;                    /* there is nothing of this name yet */
-    char *lost_uuid;                /* of a LUKS volume that will be overwritten; or NULL */
+    NewImageVolume volume;          /* @filename */
+    NewImageVolume header_volume;   /* @header */
 } NewImage;
 
 /*
