@@ -17,10 +17,10 @@ from programs import QEMU_IMG
 class Terminal:
     """A program, qemu-img unless named, on a terminal of its own."""
 
-    def __init__(self, *argv, program=QEMU_IMG):
+    def __init__(self, *argv, program=QEMU_IMG, env=None):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execv(program, [os.path.basename(program), *map(str, argv)])
+            os.execve(program, [os.path.basename(program), *map(str, argv)], env or os.environ)
         self.output = b''
         self.seen = 0
 

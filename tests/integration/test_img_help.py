@@ -70,21 +70,3 @@ def test_objects_help():
 def test_full_output_is_a_failure():
     with open('/dev/full', 'wb') as full:
         assert 'standard output' in run(QEMU_IMG, '--help', status=1, stdout=full).stderr
-
-
-def completions(*words):
-    """Bash's completions of the last of WORDS."""
-    script = f'''. {SOURCE_DIR}/tools/completions/qemu-img
-                 COMP_WORDS=(qemu-img "$@") COMP_CWORD=$#
-                 _qemu_img {QEMU_IMG}
-                 printf '%s\\n' "${{COMPREPLY[@]}}"'''
-    return set(run('bash', '-c', script, 'bash', *words).stdout.split())
-
-
-def test_completion():
-    assert {name.split()[0] for name in command_names()} <= completions('')
-    assert completions('keysl') == {'keyslot'}
-    assert completions('keyslot', '') >= {'list', 'add', 'remove', 'change'}
-    assert completions('keyslot', 'add', '--new') == {'--new-key-file', '--new-secret'}
-    assert completions('info', '-') >= {'-U', '--force-share', '--output'}
-    assert completions('info', '--output', '') == {'human', 'json'}

@@ -37,9 +37,12 @@ def test_names(prefix, prefixed):
     for program in PROGRAMS:
         assert pathlib.PurePath('{bindir}', prefix + program) in names
         assert pathlib.PurePath('{mandir}', 'man1', f'{prefix}{program}.1') in names
+        assert pathlib.PurePath('{datadir}/bash-completion/completions', prefix + program) in names
+        assert pathlib.PurePath('{datadir}/fish/vendor_completions.d', f'{prefix}{program}.fish') in names
+        assert pathlib.PurePath('{datadir}/zsh/site-functions', f'_{prefix}{program}') in names
     for path in names:
         if 'qemu-' in path.name:
-            assert bool(prefix) == bool(not BARE_NAME.search(path.name)), path
+            assert bool(prefix) == bool(not BARE_NAME.search(path.name.removeprefix('_'))), path
 
 
 def test_texts(prefixed):

@@ -276,7 +276,7 @@ static bool take_common(ToolArgs *args, int key)
     }
 }
 
-static bool takes_option(const ToolCommand *cmd, int key)
+bool tool_takes_option(const ToolCommand *cmd, int key)
 {
     for (const ToolOption *o = cmd->options; o->letter || o->name; o++) {
         if (o->key == key) {
@@ -289,7 +289,7 @@ static bool takes_option(const ToolCommand *cmd, int key)
 /* The format that -o is about. */
 static const char *options_format(const ToolArgs *args)
 {
-    const char *format = takes_option(args->cmd, TOOL_KEY_TARGET_FORMAT) ? args->target_format : args->format;
+    const char *format = tool_takes_option(args->cmd, TOOL_KEY_TARGET_FORMAT) ? args->target_format : args->format;
 
     return format ?: args->cmd->default_format;
 }
@@ -422,8 +422,7 @@ void tool_args_clear(ToolArgs *args)
     g_clear_pointer(&args->objects, g_ptr_array_unref);
 }
 
-/* The word that names @cmd after those of the commands it belongs to. */
-static const char *command_word(const ToolCommand *cmd)
+const char *tool_command_word(const ToolCommand *cmd)
 {
     const char *space = strrchr(cmd->name, ' ');
 
@@ -433,7 +432,7 @@ static const char *command_word(const ToolCommand *cmd)
 static const ToolCommand *find_command(const ToolCommand *program, const char *word)
 {
     for (const ToolCommand *const *c = program->commands; *c; c++) {
-        if (g_str_equal(command_word(*c), word)) {
+        if (g_str_equal(tool_command_word(*c), word)) {
             return *c;
         }
     }
@@ -447,7 +446,7 @@ static int report_unknown_command(const ToolCommand *program, const char *word)
     g_autofree char *guess = NULL;
 
     for (const ToolCommand *const *c = program->commands; c && *c; c++) {
-        text_nearest_offer(&nearest, command_word(*c));
+        text_nearest_offer(&nearest, tool_command_word(*c));
     }
     for (size_t i = 0; program->commands && i < G_N_ELEMENTS(others); i++) {
         text_nearest_offer(&nearest, others[i]);

@@ -206,6 +206,12 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ToolArgs, tool_args_clear)
  */
 int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **argv);
 
+/* The last word of @cmd's name: "add" of "keyslot add". */
+const char *tool_command_word(const ToolCommand *cmd);
+
+/* Whether @cmd has an option with @key. */
+bool tool_takes_option(const ToolCommand *cmd, int key);
+
 /* The help of one command; and the commands of @program, a line each. */
 void tool_print_command_help(const ToolCommand *cmd);
 void tool_print_program_help(const ToolCommand *program);

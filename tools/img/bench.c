@@ -258,7 +258,7 @@ static const ToolOption img_bench_options[] = {
     { 0, "pattern", "BYTE", "value of the bytes written (default: 0)", KEY_PATTERN },
     { 0, "flush-interval", "COUNT", "flush after this many writes", KEY_FLUSH_INTERVAL },
     { 0, "no-drain", NULL, "do not wait for requests in flight before a flush", KEY_NO_DRAIN },
-    { 'i', "aio", "MODE", "threads, native or io_uring", 'i' },
+    { 'i', "aio", "AIO", "threads, native or io_uring", 'i' },
     { 'n', "native", NULL, "the same as -i native", 'n' },
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_QUIET,

@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "block/throttle-group.h"
 #include "crypto/object.h"
+#include "tools/common/complete.h"
 #include "tools/common/startup.h"
 #include "tools/img/commands.h"
 #include "util/aio.h"
@@ -83,6 +84,9 @@ int main(int argc, char **argv)
     ImgMain m = { .argc = argc, .argv = argv };
 
     tool_startup(argv[0], "qemu-img");
+    if (tool_complete(&program, argc, argv)) {
+        return finish_stdout(0);
+    }
     throttle_group_register();
 
     if (argc > 1 && (g_str_equal(argv[1], "--version") || g_str_equal(argv[1], "-V"))) {

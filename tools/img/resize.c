@@ -186,7 +186,7 @@ static const ToolOption img_resize_options[] = {
     TOOL_OPTION_OBJECT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
-    { 0, "preallocation", "MODE", "how to allocate the new space: off (default), falloc or full",
+    { 0, "preallocation", "PREALLOC", "how to allocate the new space: off (default), falloc or full",
       KEY_PREALLOCATION },
     { 0, "shrink", NULL, "allow the image to shrink, which discards the data at its end", KEY_SHRINK },
     { 0 }

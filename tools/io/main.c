@@ -8,6 +8,7 @@
 #include "block/throttle-group.h"
 #include "crypto/object.h"
 #include "tools/common/command.h"
+#include "tools/common/complete.h"
 #include "tools/common/startup.h"
 #include "tools/io/io.h"
 #include "util/aio.h"
@@ -76,9 +77,9 @@ static const ToolOption options[] = {
     { 'n', "nocache", NULL, "bypass the host's page cache; the same as -t none", 'n' },
     { 'm', "misalign", NULL, "misalign buffers for direct I/O", 'm' },
     { 'k', "native-aio", NULL, "the same as -i native", 'k' },
-    { 'i', "aio", "MODE", "threads, native or io_uring", 'i' },
+    { 'i', "aio", "AIO", "threads, native or io_uring", 'i' },
     { 't', "cache", "CACHE", "none, writeback (default), writethrough, directsync or unsafe", 't' },
-    { 'd', "discard", "MODE", "unmap (default) or ignore", 'd' },
+    { 'd', "discard", "DISCARD", "unmap (default) or ignore", 'd' },
     TOOL_OPTION_FORCE_SHARE,
     { 'V', "version", NULL, "show the version", KEY_VERSION },
     { 0 }
@@ -183,6 +184,9 @@ int main(int argc, char **argv)
     IOMain m = { .argc = argc, .argv = argv };
 
     tool_startup(argv[0], "qemu-io");
+    if (tool_complete(&program, argc, argv)) {
+        return 0;
+    }
     throttle_group_register();
 
     m.lines = g_ptr_array_new();

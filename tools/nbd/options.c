@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 
 #include "io/sockets.h"
+#include "tools/common/complete.h"
 #include "tools/common/output.h"
 #include "tools/nbd/options.h"
 
@@ -41,10 +42,10 @@ static const ToolOption options[] = {
     { 'r', "read-only", NULL, "export the image read-only", 'r' },
     { 'o', "offset", "OFFSET", "export the image from this offset on", 'o' },
     { 'n', "nocache", NULL, "the same as --cache=none", 'n' },
-    { 0, "cache", "MODE", "none, writeback (default), writethrough, directsync or unsafe", KEY_CACHE },
-    { 0, "aio", "MODE", "threads, io_uring or native (default: the best available)", KEY_AIO },
-    { 0, "discard", "MODE", "ignore (default) or unmap", KEY_DISCARD },
-    { 0, "detect-zeroes", "MODE", "off (default), on or unmap", KEY_DETECT_ZEROES },
+    { 0, "cache", "CACHE", "none, writeback (default), writethrough, directsync or unsafe", KEY_CACHE },
+    { 0, "aio", "AIO", "threads, io_uring or native (default: the best available)", KEY_AIO },
+    { 0, "discard", "DISCARD", "ignore (default) or unmap", KEY_DISCARD },
+    { 0, "detect-zeroes", "ZEROES", "off (default), on or unmap", KEY_DETECT_ZEROES },
     TOOL_OPTION_HEADER,
     TOOL_OPTIONS_KEY_FILE,
     TOOL_OPTION_OBJECT,
@@ -315,6 +316,9 @@ bool nbd_options_parse(NbdOptions *o, ToolArgs *args)
     args->cmd = &command;
     args->defer_objects = true;
     o->server = g_new0(NbdServerOptions, 1);
+    if (tool_complete(&command, args->argc, args->argv)) {
+        return false;
+    }
     o->server->has_max_connections = true;
     o->server->max_connections = 1;
     while ((key = tool_args_next(args)) != TOOL_ARGS_END) {

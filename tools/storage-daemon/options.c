@@ -16,6 +16,7 @@
 #include "qapi/keyval.h"
 #include "qapi/qapi-commands.h"
 #include "tools/common/command.h"
+#include "tools/common/complete.h"
 #include "tools/storage-daemon/options.h"
 
 /* The typed form of @arg; NULL with @errp. */
@@ -175,6 +176,9 @@ bool daemon_options_parse(DaemonOptions *o, int argc, char **argv)
     g_auto(ToolArgs) args = { .cmd = &command, .argc = argc, .argv = argv };
     int key;
 
+    if (tool_complete(&command, argc, argv)) {
+        return false;
+    }
     while ((key = tool_args_next(&args)) != TOOL_ARGS_END) {
         const Definition *definition = find_definition(key);
 
