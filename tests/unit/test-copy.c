@@ -145,7 +145,7 @@ static void coroutine_fn whole_entry(void *opaque)
 
     g_assert_true(block_copy_co_estimate(s.copy, NULL, &total, &error_abort));
     job_progress_set_remaining(s.job, total);
-    g_assert_true(job_run_co(job_ref(s.job), &error_abort));
+    g_assert_true(job_run_co(s.job, &error_abort));
     g_assert_cmpuint(s.job->progress_current, ==, total ?: 1);
     g_assert_cmpuint(s.job->progress_total, ==, total ?: 1);
 
@@ -332,7 +332,7 @@ static void coroutine_fn report_entry(void *opaque)
     setup_bitmap_copy(&s, GRANULE, (BlockCopyOptions){
         .workers = 4, .chunk_bytes = GRANULE, .on_target_error = BLOCKDEV_ON_ERROR_ENOSPC,
     });
-    g_assert_false(job_run_co(job_ref(s.job), &err));
+    g_assert_false(job_run_co(s.job, &err));
     g_assert_nonnull(strstr(error_get_pretty(err), "error while writing at byte"));
     while (bdrv_dirty_bitmap_next_dirty_area(s.bitmap, 0, SIZE, SIZE, &start, &bytes)) {
         memcpy(s.target_data + start, s.source_data + start, bytes);
