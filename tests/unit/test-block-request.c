@@ -532,7 +532,7 @@ static void coroutine_fn abandon_entry(void *opaque)
         g_assert_cmpstr(fake_calls->str, ==, i ? "z" : "w");
         g_assert_cmpint(bdrv_get_dirty_count(bitmap), ==, i ? GiB : 2 * MiB);
         bdrv_release_dirty_bitmap(bitmap);
-        /* The next flush of anybody has something to do; only then is that of a client that goes. */
+        /* What was written before the end of the request is not lost on the next flush. */
         fake_hook = NULL;
         g_assert_cmpint(blk_co_flush(blk), ==, 0);
         g_assert_cmpstr(fake_calls->str, ==, i ? "zf" : "wf");
@@ -542,11 +542,11 @@ static void coroutine_fn abandon_entry(void *opaque)
     g_assert_cmpstr(fake_calls->str, ==, "d");
     BdrvRangeLock *lock = bdrv_co_range_lock(blk_bs(blk), 0, GiB);
     bdrv_range_unlock(lock);
-    /* Being cancelled is no reason: the first piece is carried out. */
+    /* A coroutine that is only cancelled goes on: the zeroes are written out. */
     fake_hook = abandon_no_zeroes_hook;
     g_assert_cmpint(abandon(blk, "z"), ==, -ECANCELED);
     g_assert_cmpstr(fake_calls->str, ==, "zw");
-    /* Whose fault a failed write with FUA is gets asked to the end. */
+    /* A failed FUA write is repeated without FUA even then, or the flush error would be lost. */
     fake_hook = abandon_hook;
     g_assert_cmpint(abandon(blk, "W"), ==, -EIO);
     g_assert_cmpstr(fake_calls->str, ==, "Ww");
