@@ -17,8 +17,6 @@
 #include "block/nbd-proto.h"
 #include "util/aio.h"
 
-/* For an attempt, from the connection to the end of the handshake. */
-#define CONNECT_TIMEOUT_NS (20 * NANOSECONDS_PER_SECOND)
 /* How often an attempt looks whether it was cancelled. */
 #define CONNECT_POLL_NS (50 * SCALE_MS)
 /* Names of other exports that an error lists. */
@@ -355,13 +353,13 @@ static void coroutine_fn attempt_entry(void *opaque)
     qemu_co_sleep_wake(&a->sleep);
 }
 
-NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, bool (*cancelled)(void *opaque), void *opaque,
-                                               Error **errp)
+NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, int64_t timeout_ns,
+                                               bool (*cancelled)(void *opaque), void *opaque, Error **errp)
 {
     ERRP_GUARD();
     NBDConnection *c = g_new0(NBDConnection, 1);
     Attempt a = { .c = c };
-    int64_t end = qemu_clock_get_ns() + CONNECT_TIMEOUT_NS;
+    int64_t end = qemu_clock_get_ns() + timeout_ns;
     bool timed_out = false, stopped = false;
 
     c->server = server;

@@ -15,9 +15,13 @@
 #include "block/nbd-proto.h"
 #include "io/sockets.h"
 
+/* Between attempts to connect when a node is opened, and how often that looks whether it was cancelled. */
+#define OPEN_PAUSE_NS (500 * SCALE_MS)
+#define OPEN_POLL_NS (50 * SCALE_MS)
+
 typedef struct BDRVNBDState {
     NBDServer server;
-    NBDConnection *conn;
+    NBDLink *link;
     NBDExportInfo info;
 } BDRVNBDState;
 
@@ -97,26 +101,50 @@ static bool check_read_only(const BDRVNBDState *s, const BlockdevOptions *option
     return false;
 }
 
+/* Connect, again and again for open-timeout seconds; NULL with @errp. */
+static NBDConnection *coroutine_fn connect_at_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVNBDState *s = bs->opaque;
+    const BlockdevOptionsNbd *o = &bs->options->u.nbd;
+    int64_t limit_ns = o->has_open_timeout ? o->open_timeout * NANOSECONDS_PER_SECOND : 0;
+    int64_t begin = qemu_clock_get_ns(), left_ns = limit_ns;
+    NBDConnection *conn;
+
+    for (;;) {
+        Error *err = NULL;
+        int64_t timeout_ns = left_ns ? MIN(left_ns, NBD_CONNECT_TIMEOUT_NS) : NBD_CONNECT_TIMEOUT_NS;
+
+        conn = nbd_connection_new(&s->server, timeout_ns, opening_cancelled, bs, &err);
+        int64_t again = qemu_clock_get_ns() + OPEN_PAUSE_NS;
+        left_ns = begin + limit_ns - again;
+        if (conn || left_ns <= 0 || opening_cancelled(bs)) {
+            error_propagate(errp, err);
+            return conn;
+        }
+        error_free(err);
+        while (qemu_clock_get_ns() < again && !opening_cancelled(bs)) {
+            co_sleep_ns(OPEN_POLL_NS);
+        }
+    }
+}
+
 static bool coroutine_fn nbd_co_open(BlockDriverState *bs, Error **errp)
 {
     BDRVNBDState *s = bs->opaque;
     const BlockdevOptionsNbd *o = &bs->options->u.nbd;
 
-    if (o->has_reconnect_delay || o->has_open_timeout) {
-        error_setg(errp, "Options 'reconnect-delay' and 'open-timeout' are not supported yet");
-        return false;
-    }
-    if (take_options(&s->server, o, errp)) {
-        s->conn = nbd_connection_new(&s->server, opening_cancelled, bs, errp);
-    }
-    if (s->conn) {
-        s->info = *nbd_connection_get_info(s->conn);
+    NBDConnection *conn = take_options(&s->server, o, errp) ? connect_at_open(bs, errp) : NULL;
+    if (conn) {
+        s->info = *nbd_connection_get_info(conn);
         if (check_read_only(s, bs->options, &bs->read_only, errp)) {
+            int64_t delay_ns = o->has_reconnect_delay ? o->reconnect_delay * NANOSECONDS_PER_SECOND : 0;
+
+            s->link = nbd_link_new(bs, &s->server, conn, delay_ns);
             bs->filename = nbd_filename(o);
             return true;
         }
     }
-    nbd_connection_free(s->conn);
+    nbd_connection_free(conn);
     server_clear(&s->server);
     return false;
 }
@@ -125,7 +153,7 @@ static void coroutine_fn nbd_co_close(BlockDriverState *bs)
 {
     BDRVNBDState *s = bs->opaque;
 
-    nbd_connection_free(s->conn);
+    nbd_link_free(s->link);
     server_clear(&s->server);
 }
 
@@ -139,11 +167,22 @@ static void coroutine_fn nbd_co_reopen_end(BlockDriverState *bs)
 {
 }
 
+static void nbd_drain_begin(BlockDriverState *bs)
+{
+    BDRVNBDState *s = bs->opaque;
+
+    if (s->link) {
+        nbd_link_drain(s->link);
+    }
+}
+
 static void nbd_cancel_in_flight(BlockDriverState *bs)
 {
     BDRVNBDState *s = bs->opaque;
 
-    nbd_connection_cancel(s->conn);
+    if (s->link) {
+        nbd_link_cancel(s->link);
+    }
 }
 
 static int64_t coroutine_fn nbd_co_getlength(BlockDriverState *bs)
@@ -165,8 +204,7 @@ static void nbd_refresh_limits(BlockDriverState *bs)
 
 static int coroutine_fn nbd_co_request(BDRVNBDState *s, NBDRequest *r)
 {
-    nbd_connection_co_request(s->conn, r);
-    return r->ret;
+    return nbd_link_co_request(s->link, r);
 }
 
 /* How many of @bytes from @offset on the export has. */
@@ -203,6 +241,7 @@ static int coroutine_fn change(BlockDriverState *bs, NBDRequest *r, BdrvRequestF
     bool fua = flags & BDRV_REQ_FUA;
 
     r->flags |= fua && s->info.can_fua ? LIBNBD_CMD_FLAG_FUA : 0;
+    r->unflushed = !(fua && s->info.can_fua);
     int ret = r->bytes ? nbd_co_request(s, r) : 0;
     return ret == 0 && fua && !s->info.can_fua ? nbd_co_flush(bs) : ret;
 }
@@ -327,6 +366,7 @@ const BlockDriver bdrv_nbd = {
     .bdrv_co_reopen_prepare = nbd_co_reopen_prepare,
     .bdrv_co_reopen_commit = nbd_co_reopen_end,
     .bdrv_co_reopen_abort = nbd_co_reopen_end,
+    .bdrv_drain_begin = nbd_drain_begin,
     .bdrv_cancel_in_flight = nbd_cancel_in_flight,
     .bdrv_co_getlength = nbd_co_getlength,
     .bdrv_refresh_limits = nbd_refresh_limits,

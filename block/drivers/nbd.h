@@ -5,6 +5,7 @@
  *   nbd-filename.c     filenames to options, and back
  *   nbd-connect.c      from an address to a socket on which a server is about to greet, with TLS in between
  *   nbd-connection.c   one connection: a handle of libnbd on the loop that is its home
+ *   nbd-link.c         a connection that is replaced when it is lost
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,6 +14,7 @@
 
 #include "block/block_int.h"
 #include "crypto/tls-creds.h"
+#include "util/aio.h"
 
 /* nbd-filename.c: it works in a build without libnbd, too. */
 
@@ -73,6 +75,7 @@ typedef struct NBDRequest {
     int64_t offset;
     int64_t bytes;
     void *buf;
+    bool unflushed;             /* a change that may be lost with the server until a flush */
     int ret;                    /* the result: 0 or -errno */
     bool lost;                  /* the connection was, before the answer */
     uint32_t extent_bytes;      /* of NBD_REQUEST_STATUS: how much, with which flags; 0: no answer */
@@ -88,11 +91,15 @@ typedef struct NBDRequest {
 } NBDRequest;
 
 /*
- * A connection to the export of @server, whose home is this thread's loop; NULL with @errp. @cancelled(@opaque) is
- * asked several times a second, and ends the attempt, as its time-out does. Main thread.
+ * A connection to the export of @server, whose home is this thread's loop; NULL with @errp. The attempt, up to the end
+ * of the handshake, takes no longer than @timeout_ns, and ends when @cancelled(@opaque), which is asked several times a
+ * second. Main thread.
  */
-NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, bool (*cancelled)(void *opaque), void *opaque,
-                                               Error **errp);
+NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, int64_t timeout_ns,
+                                               bool (*cancelled)(void *opaque), void *opaque, Error **errp);
+
+/* For attempts that no option limits. */
+#define NBD_CONNECT_TIMEOUT_NS (20 * NANOSECONDS_PER_SECOND)
 
 /* Say good-bye and close. No request is in flight. NULL is allowed. */
 void coroutine_fn nbd_connection_free(NBDConnection *c);
@@ -104,5 +111,21 @@ void coroutine_fn nbd_connection_co_request(NBDConnection *c, NBDRequest *r);
 
 /* Give the connection up: what is in flight ends with -ECANCELED, and later requests, too. Main thread. */
 void nbd_connection_cancel(NBDConnection *c);
+
+/* nbd-link.c */
+typedef struct NBDLink NBDLink;
+
+/* A link of @bs that begins with @conn, which it takes over. Requests wait @delay_ns for another one. Main thread. */
+NBDLink *nbd_link_new(BlockDriverState *bs, const NBDServer *server, NBDConnection *conn, int64_t delay_ns);
+
+/* No request is in flight. NULL is allowed. Main thread. */
+void coroutine_fn nbd_link_free(NBDLink *l);
+
+/* Make the request, again after each loss of the connection: its result, 0 or -errno. From any loop. */
+int coroutine_fn nbd_link_co_request(NBDLink *l, NBDRequest *r);
+
+/* End requests in flight with -ECANCELED; or only those that wait for a connection, of a node that is drained. */
+void nbd_link_cancel(NBDLink *l);
+void nbd_link_drain(NBDLink *l);
 
 #endif
