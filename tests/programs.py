@@ -63,6 +63,12 @@ def qemu_img(*args, **kwargs):
     return run(QEMU_IMG, *args, **kwargs)
 
 
+def qemu_img_commands():
+    """The commands that qemu-img --help lists: "create", "keyslot add"..."""
+    commands = qemu_img('--help').stdout.split('\nCommands ')[1].split('\n\n')[0]
+    return re.findall(r'^  ([a-z]+(?: [a-z]+)?)  +\S', commands, re.MULTILINE)
+
+
 def qemu_img_json(*args, **kwargs):
     """The JSON that our qemu-img COMMAND --output=json ... prints."""
     return json.loads(qemu_img(args[0], '--output=json', *args[1:], **kwargs).stdout)

@@ -6,17 +6,11 @@ import re
 
 import pytest
 
-from programs import BUILD_DIR, QEMU_IMG, QEMU_IO, qemu_img, qemu_io, run
+from programs import BUILD_DIR, QEMU_IMG, QEMU_IO, qemu_img, qemu_img_commands, qemu_io, run
 
 QEMU_NBD = BUILD_DIR / 'qemu-nbd'
 QSD = BUILD_DIR / 'qemu-storage-daemon'
 WIDTH = 80
-
-
-def img_commands():
-    """The commands that qemu-img --help lists: "create", "keyslot add"..."""
-    commands = qemu_img('--help').stdout.split('\nCommands ')[1].split('\n\n')[0]
-    return re.findall(r'^  ([a-z]+(?: [a-z]+)?)  +\S', commands, re.MULTILINE)
 
 
 def qemu_io_commands():
@@ -31,7 +25,7 @@ def object_types():
 def all_help():
     """Every command line that prints a help text."""
     yield QEMU_IMG, '--help'
-    for name in img_commands():
+    for name in qemu_img_commands():
         yield QEMU_IMG, *name.split(), '--help'
     for name in 'keyslot', 'header':
         yield QEMU_IMG, name, 'help'
@@ -69,7 +63,7 @@ def test_every_help_fits_a_terminal():
 
 def test_img_help_has_a_line_for_each_command():
     lines = qemu_img('--help').stdout.split('\nCommands ')[1].split('\n\n')[0].splitlines()[1:]
-    assert len(lines) == len(img_commands())
+    assert len(lines) == len(qemu_img_commands())
 
 
 def test_img_help_ends_with_the_formats():
@@ -80,7 +74,7 @@ def test_img_help_ends_with_the_formats():
 
 def test_img_help_command():
     assert qemu_img('help').stdout == qemu_img('--help').stdout == qemu_img('-h').stdout
-    for name in img_commands():
+    for name in qemu_img_commands():
         assert qemu_img('help', *name.split()).stdout == qemu_img(*name.split(), '--help').stdout
     text = qemu_img('keyslot', 'help').stdout
     assert text == qemu_img('help', 'keyslot').stdout == qemu_img('keyslot', '--help').stdout
@@ -117,7 +111,7 @@ def test_options_of_other_formats_without_a_file():
 
 def test_examples_are_complete_lines():
     """An example that was broken in two is one command for a shell."""
-    for name in img_commands():
+    for name in qemu_img_commands():
         examples = qemu_img('help', *name.split()).stdout.split('\nExamples:\n')[1]
         for line in examples.replace(' \\\n', '').splitlines():
             assert line.startswith('  qemu-img '), (name, line)
