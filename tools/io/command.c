@@ -1,5 +1,5 @@
 /*
- * The commands of qemu-io: finding, checking, running, explaining
+ * The commands of qemu-io: lookup, checks, execution, help
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

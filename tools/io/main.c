@@ -1,5 +1,5 @@
 /*
- * qemu-io: reads and writes pieces of disk images, for tests and for a look inside
+ * qemu-io: reads and writes parts of disk images, for testing and debugging
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -40,7 +40,7 @@ typedef struct ReadLine {
     ssize_t len;
 } ReadLine;
 
-/* On a worker, so that requests go on meanwhile. */
+/* Runs on a worker, so that requests can complete meanwhile. */
 static int read_line(void *opaque)
 {
     ReadLine *r = opaque;
@@ -100,8 +100,8 @@ static const ToolCommand program = {
     .options = options,
 };
 
-/* Take one option; false where it is wrong or all is done, with the exit status set. */
-static bool take_option(IOMain *m, ToolImage *image, int key, char *value)
+/* Handle one option; false if the program must exit, with the exit status set. */
+static bool main_take_option(IOMain *m, ToolImage *image, int key, char *value)
 {
     switch (key) {
     case 'c':
@@ -122,15 +122,15 @@ static bool take_option(IOMain *m, ToolImage *image, int key, char *value)
     }
 }
 
-/* False where the program is to end, with the exit status set. */
-static bool coroutine_fn start(IOMain *m)
+/* Handle the command line; false if the program must exit, with the exit status set. */
+static bool coroutine_fn main_start(IOMain *m)
 {
     g_auto(ToolArgs) args = { .cmd = &program, .argc = m->argc, .argv = m->argv };
     ToolImage image = { .writable = true, .discard = "unmap" };
     int c;
 
     while ((c = tool_args_next(&args)) != TOOL_ARGS_END) {
-        if (!take_option(m, &image, c, args.value)) {
+        if (!main_take_option(m, &image, c, args.value)) {
             return false;
         }
     }
@@ -164,7 +164,7 @@ static void coroutine_fn io_co_main(void *opaque)
     IOMain *m = opaque;
 
     qemu_co_queue_init(&m->io.idle);
-    if (!start(m)) {
+    if (!main_start(m)) {
         return;
     }
     for (guint i = 0; i < m->lines->len && !m->io.quit; i++) {

@@ -11,8 +11,8 @@
 #include "tools/io/io.h"
 #include "util/text.h"
 
-/* Report that @value is none of those of @type; false. */
-static bool fail_option(const char *option, const char *value, const QAPIType *type)
+/* Report that @value is not a value of @type; returns false. */
+static bool report_bad_option(const char *option, const char *value, const QAPIType *type)
 {
     g_autofree char *guess = text_did_you_mean(qapi_enum_nearest(type, value));
 
@@ -38,7 +38,7 @@ bool io_take_open_option(ToolImage *image, int option, const char *value)
     case 'i':
         image->aio = value;
         if (qapi_enum_parse(&qapi_type_BlockdevAioOptions, value, -1, NULL) < 0) {
-            return fail_option("aio", value, &qapi_type_BlockdevAioOptions);
+            return report_bad_option("aio", value, &qapi_type_BlockdevAioOptions);
         }
         return true;
     case 'n':
@@ -47,13 +47,13 @@ bool io_take_open_option(ToolImage *image, int option, const char *value)
     case 't':
         image->cache = value;
         if (!tool_parse_cache_mode(value, NULL, &unused, &err)) {
-            return fail_option("cache", value, &qapi_type_ImgCacheMode);
+            return report_bad_option("cache", value, &qapi_type_ImgCacheMode);
         }
         return true;
     case 'd':
         image->discard = g_str_equal(value, "unmap") || g_str_equal(value, "on") ? "unmap" : NULL;
         if (!image->discard && !g_str_equal(value, "ignore") && !g_str_equal(value, "off")) {
-            return fail_option("discard", value, &qapi_type_BlockdevDiscardOptions);
+            return report_bad_option("discard", value, &qapi_type_BlockdevDiscardOptions);
         }
         return true;
     default:
@@ -61,7 +61,7 @@ bool io_take_open_option(ToolImage *image, int option, const char *value)
     }
 }
 
-static ToolImage copy_image(const ToolImage *image)
+static ToolImage tool_image_copy(const ToolImage *image)
 {
     ToolImage copy = *image;
 
@@ -75,7 +75,7 @@ static ToolImage copy_image(const ToolImage *image)
     return copy;
 }
 
-static void free_image(ToolImage *image)
+static void tool_image_clear(ToolImage *image)
 {
     g_free((char *)image->name);
     g_free((char *)image->format);
@@ -89,12 +89,12 @@ static void free_image(ToolImage *image)
 
 bool coroutine_fn io_open_image(QemuIO *io, const ToolImage *image)
 {
-    ToolImage copy = copy_image(image);
+    ToolImage copy = tool_image_copy(image);
     g_autoptr(Error) err = NULL;
 
     if (io->blk) {
         error_report("file open already, try 'help close'");
-        free_image(&copy);
+        tool_image_clear(&copy);
         return false;
     }
     copy.perm = BLK_PERM_CONSISTENT_READ | (copy.writable ? BLK_PERM_WRITE : 0);
@@ -106,7 +106,7 @@ bool coroutine_fn io_open_image(QemuIO *io, const ToolImage *image)
     if (!io->blk) {
         error_prepend(&err, "can't open device %s: ", copy.name ? copy.name : "");
         error_report_err(g_steal_pointer(&err));
-        free_image(&copy);
+        tool_image_clear(&copy);
         return false;
     }
     io->image = copy;
@@ -123,7 +123,7 @@ void coroutine_fn io_close_image(QemuIO *io)
     }
     blk_co_unref(io->blk);
     io->blk = NULL;
-    free_image(&io->image);
+    tool_image_clear(&io->image);
 }
 
 static int coroutine_fn open_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
@@ -155,7 +155,7 @@ static int coroutine_fn close_run(QemuIO *io, const IOCommand *cmd, int argc, ch
     return 0;
 }
 
-/* Change @image as the arguments of reopen say; 0 or -errno. */
+/* Apply the arguments of reopen to @image; 0 or -errno. */
 static int take_reopen_options(const IOCommand *cmd, ToolImage *image, int argc, char **argv)
 {
     bool mode_given = false;
@@ -188,10 +188,10 @@ static int take_reopen_options(const IOCommand *cmd, ToolImage *image, int argc,
     return optind == argc ? 0 : io_usage(cmd);
 }
 
-/* Closed and opened anew: where that fails, as it was before. */
+/* Close the image and open it again; if that fails, restore the old options. */
 static int coroutine_fn reopen_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    ToolImage before = copy_image(&io->image), wanted = before;
+    ToolImage before = tool_image_copy(&io->image), wanted = before;
     g_autofree char *options = NULL;
     int ret = take_reopen_options(cmd, &wanted, argc, argv);
 
@@ -206,7 +206,7 @@ static int coroutine_fn reopen_run(QemuIO *io, const IOCommand *cmd, int argc, c
             io_open_image(io, &before);
         }
     }
-    free_image(&before);
+    tool_image_clear(&before);
     return ret;
 }
 
@@ -219,7 +219,7 @@ const IOCommand io_open = {
     .args = "[-rnkU] [-i aio] [-t cache] [-d discard] [-o options] [path]",
     .summary = "open the file specified by path",
     .help =
-        "Example: 'open -n -o driver=raw /tmp/data' opens raw data, to be read and written past the cache.\n\n"
+        "Example: 'open -n -o driver=raw /tmp/data' opens raw data, bypassing the page cache.\n\n"
         " -r, -- open file read-only\n"
         " -n, -- disable host cache, short for -t none\n"
         " -U, -- open it even while another program writes to it; needs -r\n"

@@ -1,5 +1,5 @@
 /*
- * Numbers in commands, and reports of what they did
+ * Parsing numbers in commands, and reporting results
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

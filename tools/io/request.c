@@ -10,7 +10,7 @@
 #include "tools/io/io.h"
 #include "util/aio.h"
 
-/* What a write holds unless it is told, and a buffer before it is read into. */
+/* Byte that writes fill their buffer with by default, and byte in the buffer of a read before it is filled. */
 #define DEFAULT_WRITE_PATTERN 0xcd
 #define UNREAD_PATTERN 0xab
 #define MISALIGN_BYTES 16
@@ -37,7 +37,7 @@ typedef struct Request {
     int64_t bytes;
     QEMUIOVector qiov;
     void *allocation;
-    uint8_t *buf;               /* all areas of @qiov are parts of it */
+    uint8_t *buf;               /* the areas of @qiov are parts of it */
 } Request;
 
 static void request_free(Request *r)
@@ -49,7 +49,7 @@ static void request_free(Request *r)
     g_free(r);
 }
 
-static bool take_option(Request *r, int c)
+static bool request_take_option(Request *r, int c)
 {
     switch (c) {
     case 'C':
@@ -74,7 +74,7 @@ static bool take_option(Request *r, int c)
         r->no_fallback = true;
         return true;
     case 'p':
-        return true;            /* from times when there was another way to write */
+        return true;            /* obsolete, accepted for compatibility */
     case 'P':
         r->pattern = io_parse_pattern(optarg);
         return r->pattern >= 0;
@@ -94,7 +94,7 @@ static bool take_option(Request *r, int c)
     }
 }
 
-static bool check_options(Request *r)
+static bool request_check_options(Request *r)
 {
     if (r->unmap && !r->zero) {
         printf("-u requires -z to be specified\n");
@@ -115,8 +115,8 @@ static bool check_options(Request *r)
     return true;
 }
 
-/* The offset, and how much; false with an error printed. */
-static bool take_range(Request *r, int n, char **args)
+/* Parse the offset and the lengths; false with an error printed. */
+static bool request_take_range(Request *r, int n, char **args)
 {
     if (n < 2 || (!r->vector && n != 2)) {
         io_usage(r->cmd);
@@ -145,8 +145,8 @@ static bool take_range(Request *r, int n, char **args)
     return true;
 }
 
-/* The part of what is read that has to be the pattern. */
-static bool take_verification(Request *r)
+/* Check the range of the read data that must equal the pattern. */
+static bool request_check_verification(Request *r)
 {
     r->verify_offset = MAX(r->verify_offset, 0);
     if (r->verify_bytes < 0) {
@@ -159,8 +159,8 @@ static bool take_verification(Request *r)
     return true;
 }
 
-/* Fill what is to be written from a file, over and over. */
-static bool fill_from_file(Request *r)
+/* Fill the buffer with the contents of the file, repeated. */
+static bool request_fill_from_file(Request *r)
 {
     g_autofree char *data = NULL;
     gsize len;
@@ -179,7 +179,7 @@ static bool fill_from_file(Request *r)
     return true;
 }
 
-static bool prepare_buffer(Request *r, char **lengths, int n)
+static bool request_prepare_buffer(Request *r, char **lengths, int n)
 {
     int misalign = r->io->misalign ? MISALIGN_BYTES : 0;
     int64_t at = 0;
@@ -194,14 +194,14 @@ static bool prepare_buffer(Request *r, char **lengths, int n)
         at += len;
     }
     if (r->pattern_file) {
-        return fill_from_file(r);
+        return request_fill_from_file(r);
     }
     memset(r->buf, r->write ? (r->pattern >= 0 ? r->pattern : DEFAULT_WRITE_PATTERN) : UNREAD_PATTERN,
            r->bytes);
     return true;
 }
 
-static int coroutine_fn submit(Request *r)
+static int coroutine_fn request_submit(Request *r)
 {
     BlockBackend *blk = r->io->blk;
     BdrvRequestFlags flags = r->fua || r->io->writethrough ? BDRV_REQ_FUA : 0;
@@ -214,7 +214,7 @@ static int coroutine_fn submit(Request *r)
                     : blk_co_preadv(blk, r->offset, r->bytes, &r->qiov, 0);
 }
 
-static bool verified(const Request *r)
+static bool request_verify(const Request *r)
 {
     const uint8_t *buf;
 
@@ -232,17 +232,17 @@ static bool verified(const Request *r)
     return true;
 }
 
-static int coroutine_fn perform(Request *r)
+static int coroutine_fn request_perform(Request *r)
 {
     int64_t start_ns = qemu_clock_get_ns();
-    int ret = submit(r);
+    int ret = request_submit(r);
     int64_t ns = qemu_clock_get_ns() - start_ns;
 
     if (ret < 0) {
         printf("%s failed: %s\n", r->cmd->name, g_strerror(-ret));
         return ret;
     }
-    ret = verified(r) ? 0 : -EINVAL;
+    ret = request_verify(r) ? 0 : -EINVAL;
     if (r->dump) {
         io_dump(r->buf, r->offset, r->bytes);
     }
@@ -252,12 +252,12 @@ static int coroutine_fn perform(Request *r)
     return ret;
 }
 
-static void coroutine_fn perform_async(void *opaque)
+static void coroutine_fn request_perform_async(void *opaque)
 {
     Request *r = opaque;
     QemuIO *io = r->io;
 
-    if (perform(r) < 0) {
+    if (request_perform(r) < 0) {
         io->failed = true;
     }
     request_free(r);
@@ -273,29 +273,29 @@ void coroutine_fn io_drain(QemuIO *io)
     }
 }
 
-static bool parse_request(Request *r, const char *options, int argc, char **argv)
+static bool request_parse(Request *r, const char *options, int argc, char **argv)
 {
     int c;
 
     optind = 0;
     while ((c = getopt(argc, argv, options)) != -1) {
-        if (!take_option(r, c)) {
+        if (!request_take_option(r, c)) {
             return false;
         }
     }
-    if (!check_options(r) || !take_range(r, argc - optind, argv + optind) ||
-        (r->pattern >= 0 && !r->write && !take_verification(r))) {
+    if (!request_check_options(r) || !request_take_range(r, argc - optind, argv + optind) ||
+        (r->pattern >= 0 && !r->write && !request_check_verification(r))) {
         return false;
     }
-    /* Not so much as allocate a buffer for what cannot be. */
+    /* Do not allocate a buffer for a request that must fail. */
     if (r->offset > blk_getlength(r->io->blk) || r->bytes > blk_getlength(r->io->blk) - r->offset) {
         printf("%s failed: %s\n", r->cmd->name, g_strerror(EIO));
         return false;
     }
-    return r->zero || prepare_buffer(r, argv + optind + 1, argc - optind - 1);
+    return r->zero || request_prepare_buffer(r, argv + optind + 1, argc - optind - 1);
 }
 
-static int coroutine_fn run_request(const Request *kind, const char *options, int argc, char **argv)
+static int coroutine_fn request_run(const Request *kind, const char *options, int argc, char **argv)
 {
     Request *r = g_memdup2(kind, sizeof(*kind));
     int ret;
@@ -303,48 +303,48 @@ static int coroutine_fn run_request(const Request *kind, const char *options, in
     r->pattern = -1;
     r->verify_offset = -1;
     r->verify_bytes = -1;
-    if (!parse_request(r, options, argc, argv)) {
+    if (!request_parse(r, options, argc, argv)) {
         request_free(r);
         return -EINVAL;
     }
     if (r->async) {
         r->io->in_flight++;
-        qemu_coroutine_enter(qemu_coroutine_create(perform_async, r));
+        qemu_coroutine_enter(qemu_coroutine_create(request_perform_async, r));
         return 0;
     }
-    ret = perform(r);
+    ret = request_perform(r);
     request_free(r);
     return ret;
 }
 
 static int coroutine_fn read_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    return run_request(&(Request){ .io = io, .cmd = cmd }, "Cl:pP:qs:v", argc, argv);
+    return request_run(&(Request){ .io = io, .cmd = cmd }, "Cl:pP:qs:v", argc, argv);
 }
 
 static int coroutine_fn readv_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    return run_request(&(Request){ .io = io, .cmd = cmd, .vector = true }, "CP:qv", argc, argv);
+    return request_run(&(Request){ .io = io, .cmd = cmd, .vector = true }, "CP:qv", argc, argv);
 }
 
 static int coroutine_fn aio_read_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    return run_request(&(Request){ .io = io, .cmd = cmd, .vector = true, .async = true }, "CP:qv", argc, argv);
+    return request_run(&(Request){ .io = io, .cmd = cmd, .vector = true, .async = true }, "CP:qv", argc, argv);
 }
 
 static int coroutine_fn write_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    return run_request(&(Request){ .io = io, .cmd = cmd, .write = true }, "CfnpP:qs:uz", argc, argv);
+    return request_run(&(Request){ .io = io, .cmd = cmd, .write = true }, "CfnpP:qs:uz", argc, argv);
 }
 
 static int coroutine_fn writev_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    return run_request(&(Request){ .io = io, .cmd = cmd, .write = true, .vector = true }, "CfP:q", argc, argv);
+    return request_run(&(Request){ .io = io, .cmd = cmd, .write = true, .vector = true }, "CfP:q", argc, argv);
 }
 
 static int coroutine_fn aio_write_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
 {
-    return run_request(&(Request){ .io = io, .cmd = cmd, .write = true, .vector = true, .async = true },
+    return request_run(&(Request){ .io = io, .cmd = cmd, .write = true, .vector = true, .async = true },
                        "CfP:quz", argc, argv);
 }
 
@@ -358,17 +358,17 @@ static int coroutine_fn aio_flush_run(QemuIO *io, const IOCommand *cmd, int argc
     " -C, -- report statistics in a machine parsable format\n" \
     " -q, -- quiet mode, do not show I/O statistics\n"
 #define HELP_READ \
-    " -P, -- check that all that was read is this byte\n" \
-    " -v, -- dump what was read\n"
+    " -P, -- check that every byte read equals this one\n" \
+    " -v, -- dump the data\n"
 #define HELP_WRITE \
     " -P, -- write this byte (default: 0xcd)\n" \
-    " -f, -- wait until it is on stable storage\n"
+    " -f, -- wait until the data is on stable storage\n"
 #define HELP_ZERO \
-    " -z, -- write zeroes, in the cheapest way there is\n" \
-    " -u, -- with -z, a hole will do\n"
+    " -z, -- write zeroes, as cheaply as possible\n" \
+    " -u, -- with -z, punch a hole if possible\n"
 #define HELP_AIO \
-    "\nThe command ends when the request was sent; aio_flush waits for all of them. One that fails makes " \
-    "the exit status of the program 1.\n"
+    "\nThe command returns once the request is submitted; aio_flush waits for all requests. If one fails, " \
+    "the exit status of the program is 1.\n"
 
 const IOCommand io_read = {
     .name = "read",
@@ -378,10 +378,10 @@ const IOCommand io_read = {
     .args = "[-Cqv] [-P pattern [-s off] [-l len]] off len",
     .summary = "reads a number of bytes at a specified offset",
     .help =
-        "Example: 'read -v 512 1k' dumps 1 kilobyte that begins at byte 512.\n\n"
+        "Example: 'read -v 512 1k' dumps 1 kilobyte from byte 512 on.\n\n"
         HELP_REPORT HELP_READ
-        " -s, -- with -P, check from this byte of what was read\n"
-        " -l, -- with -P, check so many bytes",
+        " -s, -- with -P, check from this byte of the data on\n"
+        " -l, -- with -P, check this many bytes",
     .run = read_run,
 };
 
@@ -392,7 +392,7 @@ const IOCommand io_readv = {
     .args = "[-Cqv] [-P pattern] off len [len..]",
     .summary = "reads a number of bytes at a specified offset",
     .help =
-        "Reads with one request into several buffers: 'readv -v 512 1k 1k' dumps 2 kilobytes.\n\n"
+        "Reads into several buffers with one request: 'readv -v 512 1k 1k' dumps 2 kilobytes.\n\n"
         HELP_REPORT HELP_READ,
     .run = readv_run,
 };
@@ -416,11 +416,11 @@ const IOCommand io_write = {
     .args = "[-Cfnquz] [-P pattern | -s source_file] off len",
     .summary = "writes a number of bytes at a specified offset",
     .help =
-        "Example: 'write -P 0x11 512 1k' fills 1 kilobyte that begins at byte 512.\n\n"
+        "Example: 'write -P 0x11 512 1k' fills 1 kilobyte from byte 512 on.\n\n"
         HELP_REPORT HELP_WRITE
-        " -s, -- write what this file holds, over and over\n"
+        " -s, -- write the contents of this file, repeated\n"
         HELP_ZERO
-        " -n, -- with -z, fail rather than write them out",
+        " -n, -- with -z, fail rather than write zeroes explicitly",
     .run = write_run,
 };
 
@@ -431,7 +431,7 @@ const IOCommand io_writev = {
     .perm = BLK_PERM_WRITE,
     .args = "[-Cfq] [-P pattern] off len [len..]",
     .summary = "writes a number of bytes at a specified offset",
-    .help = "Writes with one request from several buffers.\n\n" HELP_REPORT HELP_WRITE,
+    .help = "Writes from several buffers with one request.\n\n" HELP_REPORT HELP_WRITE,
     .run = writev_run,
 };
 

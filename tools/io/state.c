@@ -14,7 +14,7 @@
 #include "util/aio.h"
 
 
-static int failed(const IOCommand *cmd, int ret)
+static int command_failed(const IOCommand *cmd, int ret)
 {
     printf("%s failed: %s\n", cmd->name, g_strerror(-ret));
     return ret;
@@ -24,7 +24,7 @@ static int coroutine_fn flush_run(QemuIO *io, const IOCommand *cmd, int argc, ch
 {
     int ret = blk_co_flush(io->blk);
 
-    return ret < 0 ? failed(cmd, ret) : 0;
+    return ret < 0 ? command_failed(cmd, ret) : 0;
 }
 
 static int coroutine_fn discard_run(QemuIO *io, const IOCommand *cmd, int argc, char **argv)
@@ -53,7 +53,7 @@ static int coroutine_fn discard_run(QemuIO *io, const IOCommand *cmd, int argc, 
     ret = blk_co_pdiscard(io->blk, offset, bytes);
     ns = qemu_clock_get_ns() - start_ns;
     if (ret < 0) {
-        return failed(cmd, ret);
+        return command_failed(cmd, ret);
     }
     if (!quiet) {
         io_report("discard", ns, offset, bytes, bytes, csv);
@@ -101,7 +101,7 @@ static int coroutine_fn length_run(QemuIO *io, const IOCommand *cmd, int argc, c
     return 0;
 }
 
-/* How many bytes from @offset on are alike, and whether they are allocated; the number or -errno. */
+/* Number of bytes from @offset on that have the same allocation status, set in *@allocated; or -errno. */
 static int64_t coroutine_fn same_status(QemuIO *io, int64_t offset, int64_t bytes, bool *allocated)
 {
     int64_t same = 0;
@@ -158,7 +158,7 @@ static int coroutine_fn alloc_run(QemuIO *io, const IOCommand *cmd, int argc, ch
 
         n = same_status(io, offset + done, count - done, &allocated);
         if (n < 0) {
-            return failed(cmd, n);
+            return command_failed(cmd, n);
         }
         sum += allocated ? n : 0;
     }
@@ -222,7 +222,7 @@ const IOCommand io_discard = {
     .args = "[-Cq] off len",
     .summary = "discards a number of bytes at a specified offset",
     .help =
-        "Does nothing where the image was opened with -d ignore.\n\n"
+        "Does nothing if the image was opened with -d ignore.\n\n"
         " -C, -- report statistics in a machine parsable format\n"
         " -q, -- quiet mode, do not show I/O statistics",
     .run = discard_run,

@@ -1,5 +1,5 @@
 /*
- * qemu-nbd --list: what another server exports
+ * qemu-nbd --list: list the exports of a server
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 #include "io/tls.h"
 #include "tools/nbd/serve.h"
 
-/* More than any answer to what we ask needs, and more exports than anybody reads about. */
+/* Limits that no sane server reaches. */
 #define REPLY_MAX_BYTES (64 * 1024)
 #define EXPORTS_MAX 10000
 
@@ -25,7 +25,7 @@ typedef struct Export {
     char *description;
     uint64_t size;
     uint16_t flags;
-    uint32_t min_block, opt_block, max_block;   /* bytes; 0: not told */
+    uint32_t min_block, opt_block, max_block;   /* bytes; 0: unknown */
     GPtrArray *contexts;                        /* of char * */
 } Export;
 
@@ -62,7 +62,7 @@ static bool coroutine_fn send_option(IOChannel *ch, uint32_t option, const void 
     return ret >= 0;
 }
 
-static bool coroutine_fn receive(IOChannel *ch, void *buf, size_t len, Error **errp)
+static bool coroutine_fn channel_receive(IOChannel *ch, void *buf, size_t len, Error **errp)
 {
     int ret = io_channel_co_read_all(ch, buf, len);
 
@@ -79,43 +79,43 @@ static bool coroutine_fn receive_reply(IOChannel *ch, uint32_t option, Reply *r,
     uint8_t header[20];
 
     reply_clear(r);
-    if (!receive(ch, header, sizeof(header), errp)) {
+    if (!channel_receive(ch, header, sizeof(header), errp)) {
         return false;
     }
     r->type = nbd_get32(header + 12);
     r->len = nbd_get32(header + 16);
     if (nbd_get64(header) != NBD_REP_MAGIC || nbd_get32(header + 8) != option || r->len > REPLY_MAX_BYTES) {
-        error_setg(errp, "The server's answer makes no sense");
+        error_setg(errp, "The server sent an invalid reply");
         return false;
     }
     r->data = g_malloc(r->len);
-    return r->len == 0 || receive(ch, r->data, r->len, errp);
+    return r->len == 0 || channel_receive(ch, r->data, r->len, errp);
 }
 
-/* Whether the answer to @option is an error, with the server's words in @errp. */
-static bool is_error(uint32_t option, const Reply *r, Error **errp)
+/* Whether the reply to @option is an error; if so, sets @errp to the server's message. */
+static bool reply_is_error(uint32_t option, const Reply *r, Error **errp)
 {
     if (!(r->type >> 31)) {
         return false;
     }
     if (r->type == NBD_REP_ERR_TLS_REQD) {
         error_setg(errp, "The server requires TLS");
-        error_append_hint(errp, "Option --tls-creds names the credentials.\n");
+        error_append_hint(errp, "Name credentials with --tls-creds.\n");
     } else {
         g_autofree char *text = g_strndup((const char *)r->data, MIN(r->len, 200));
         g_autofree char *printable = g_strescape(text, NULL);
 
-        error_setg(errp, "The server refuses option %" PRIu32 " with error %" PRIu32 "%s%s", option,
+        error_setg(errp, "The server refused option %" PRIu32 " with error %" PRIu32 "%s%s", option,
                    r->type & INT32_MAX, *printable ? ": " : "", printable);
     }
     return true;
 }
 
-static bool coroutine_fn greet(IOChannel *ch, Error **errp)
+static bool coroutine_fn server_greet(IOChannel *ch, Error **errp)
 {
     uint8_t buf[18];
 
-    if (!receive(ch, buf, sizeof(buf), errp)) {
+    if (!channel_receive(ch, buf, sizeof(buf), errp)) {
         return false;
     }
     uint16_t flags = nbd_get16(buf + 16);
@@ -140,7 +140,7 @@ static bool coroutine_fn start_tls(IOChannel *ch, const NbdOptions *o, Error **e
         qcrypto_tls_creds_lookup(o->server->tls_creds, QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT, errp);
 
     if (!creds || !send_option(ch, NBD_OPT_STARTTLS, NULL, 0, errp) ||
-        !receive_reply(ch, NBD_OPT_STARTTLS, &r, errp) || is_error(NBD_OPT_STARTTLS, &r, errp)) {
+        !receive_reply(ch, NBD_OPT_STARTTLS, &r, errp) || reply_is_error(NBD_OPT_STARTTLS, &r, errp)) {
         return false;
     }
     if (!host && o->server->addr->type == SOCKET_ADDRESS_TYPE_INET) {
@@ -156,14 +156,14 @@ static bool coroutine_fn list_names(IOChannel *ch, GPtrArray *exports, Error **e
     if (!send_option(ch, NBD_OPT_LIST, NULL, 0, errp)) {
         return false;
     }
-    while (receive_reply(ch, NBD_OPT_LIST, &r, errp) && !is_error(NBD_OPT_LIST, &r, errp)) {
+    while (receive_reply(ch, NBD_OPT_LIST, &r, errp) && !reply_is_error(NBD_OPT_LIST, &r, errp)) {
         uint32_t len = r.len >= 4 ? nbd_get32(r.data) : UINT32_MAX;
 
         if (r.type == NBD_REP_ACK) {
             return true;
         }
         if (r.type != NBD_REP_SERVER || len > r.len - 4 || exports->len == EXPORTS_MAX) {
-            error_setg(errp, "The server's list of exports makes no sense");
+            error_setg(errp, "The server sent an invalid list of exports");
             return false;
         }
         Export *e = g_new0(Export, 1);
@@ -175,7 +175,7 @@ static bool coroutine_fn list_names(IOChannel *ch, GPtrArray *exports, Error **e
     return false;
 }
 
-static void take_info(Export *e, const Reply *r)
+static void export_set_info(Export *e, const Reply *r)
 {
     uint16_t info = r->len >= 2 ? nbd_get16(r->data) : UINT16_MAX;
 
@@ -189,7 +189,7 @@ static void take_info(Export *e, const Reply *r)
     }
 }
 
-static void take_context(Export *e, const Reply *r)
+static void export_add_context(Export *e, const Reply *r)
 {
     if (r->len > 4) {
         g_ptr_array_add(e->contexts, g_strndup((const char *)r->data + 4, r->len - 4));
@@ -197,11 +197,11 @@ static void take_context(Export *e, const Reply *r)
 }
 
 /*
- * Ask @option about @e: its name, then @n zero bytes or those at @tail. Answers of @type go to @take, until the
- * last. A server that does not know the option, or has no such export any more, leaves @e as it is.
+ * Send @option about @e: its name, followed by @n bytes at @tail. Each reply of @type goes to @handle_reply. If the
+ * server does not support the option, or the export is gone, @e is left as it is.
  */
-static bool coroutine_fn ask(IOChannel *ch, Export *e, uint32_t option, const void *tail, size_t n,
-                             uint32_t type, void (*take)(Export *e, const Reply *r), Error **errp)
+static bool coroutine_fn export_query(IOChannel *ch, Export *e, uint32_t option, const void *tail, size_t n,
+                                      uint32_t type, void (*handle_reply)(Export *e, const Reply *r), Error **errp)
 {
     g_auto(Reply) r = { 0 };
     size_t len = strlen(e->name);
@@ -218,20 +218,20 @@ static bool coroutine_fn ask(IOChannel *ch, Export *e, uint32_t option, const vo
             return true;
         }
         if (r.type == type) {
-            take(e, &r);
+            handle_reply(e, &r);
         }
     }
     return false;
 }
 
-static bool coroutine_fn describe(IOChannel *ch, Export *e, Error **errp)
+static bool coroutine_fn export_describe(IOChannel *ch, Export *e, Error **errp)
 {
-    /* One thing asked for beyond the export: block sizes. No queries: all contexts. */
+    /* Block sizes are the only extra information. Without queries, the server lists all contexts. */
     static const uint8_t infos[] = { 0, 1, 0, NBD_INFO_BLOCK_SIZE }, queries[4];
 
-    return ask(ch, e, NBD_OPT_INFO, infos, sizeof(infos), NBD_REP_INFO, take_info, errp) &&
-           ask(ch, e, NBD_OPT_LIST_META_CONTEXT, queries, sizeof(queries), NBD_REP_META_CONTEXT,
-               take_context, errp);
+    return export_query(ch, e, NBD_OPT_INFO, infos, sizeof(infos), NBD_REP_INFO, export_set_info, errp) &&
+           export_query(ch, e, NBD_OPT_LIST_META_CONTEXT, queries, sizeof(queries), NBD_REP_META_CONTEXT,
+                        export_add_context, errp);
 }
 
 static void print_export(const Export *e)
@@ -269,14 +269,14 @@ static void print_export(const Export *e)
     }
 }
 
-/* Some servers offer contexts only with structured replies; whether this one has them does not matter. */
+/* Some servers offer contexts only with structured replies; ignore a server that does not support them. */
 static bool coroutine_fn try_structured_replies(IOChannel *ch, Error **errp)
 {
     g_auto(Reply) r = { 0 };
 
     return send_option(ch, NBD_OPT_STRUCTURED_REPLY, NULL, 0, errp) &&
            receive_reply(ch, NBD_OPT_STRUCTURED_REPLY, &r, errp) &&
-           !(r.type == NBD_REP_ERR_TLS_REQD && is_error(NBD_OPT_STRUCTURED_REPLY, &r, errp));
+           !(r.type == NBD_REP_ERR_TLS_REQD && reply_is_error(NBD_OPT_STRUCTURED_REPLY, &r, errp));
 }
 
 bool coroutine_fn nbd_list(const NbdOptions *o, Error **errp)
@@ -285,7 +285,7 @@ bool coroutine_fn nbd_list(const NbdOptions *o, Error **errp)
     g_autoptr(IOChannel) ch = socket_connect(o->server->addr, 0, errp);
     g_autoptr(GPtrArray) exports = g_ptr_array_new_with_free_func(export_free);
 
-    if (!ch || !greet(ch, errp) || (o->server->tls_creds && !start_tls(ch, o, errp)) ||
+    if (!ch || !server_greet(ch, errp) || (o->server->tls_creds && !start_tls(ch, o, errp)) ||
         !try_structured_replies(ch, errp) || !list_names(ch, exports, errp)) {
         return false;
     }
@@ -293,7 +293,7 @@ bool coroutine_fn nbd_list(const NbdOptions *o, Error **errp)
     for (guint i = 0; i < exports->len; i++) {
         Export *e = g_ptr_array_index(exports, i);
 
-        if (!describe(ch, e, errp)) {
+        if (!export_describe(ch, e, errp)) {
             return false;
         }
         print_export(e);

@@ -58,7 +58,7 @@ static const ToolOption options[] = {
     { 0, "pid-file", "PATH", "write the process id to a file", KEY_PID_FILE },
     { 'v', "verbose", NULL, "print more, and keep standard error open with --fork", 'v' },
     { 'V', "version", NULL, "print the version", 'V' },
-    /* Known, so that what is missing can be named. */
+    /* Options of QEMU that are refused with a reason. */
     { 's', "snapshot", NULL, NULL, 's' },
     { 'l', "load-snapshot", "SNAPSHOT", NULL, 'l' },
     { 'c', "connect", "DEV", NULL, 'c' },
@@ -90,29 +90,29 @@ static void print_version(void)
     printf("Copyright (c) the strongbox authors. License GPL-2.0-or-later.\n");
 }
 
-/* What the options say about the address. */
+/* Options for the address. */
 typedef struct Address {
     const char *socket;
     const char *port;
     const char *bind;
 } Address;
 
-/* Whether an option was one that we refuse; the reason is reported. */
-static bool take_refused(ToolArgs *args, int key)
+/* Whether an option is not supported; if so, reports why. */
+static bool option_is_refused(ToolArgs *args, int key)
 {
     switch (key) {
     case 's':
-        tool_args_fail(args, "--snapshot needs an image format with overlays, which there is none of");
+        tool_args_fail(args, "--snapshot is not supported: no image format has overlays");
         return true;
     case 'l':
-        tool_args_fail(args, "--load-snapshot needs an image format with snapshots, which there is none of");
+        tool_args_fail(args, "--load-snapshot is not supported: no image format has snapshots");
         return true;
     case 'c':
     case 'd':
         tool_args_fail(args, "Kernel NBD devices are not supported");
         return true;
     case 'B':
-        tool_args_fail(args, "There are no dirty bitmaps");
+        tool_args_fail(args, "Dirty bitmaps are not supported");
         return true;
     case KEY_SELINUX_LABEL:
         tool_args_fail(args, "SELinux labels are not supported");
@@ -248,8 +248,8 @@ static void take_option(NbdOptions *o, ToolArgs *args, Address *addr, int key)
 }
 
 /*
- * How many sockets were handed to us, of which the first is descriptor 3: sd_listen_fds(3). 0 where they are for
- * another process.
+ * Number of sockets passed by socket activation, from descriptor 3 on: see sd_listen_fds(3). 0 if they are for another
+ * process.
  */
 static int socket_activation(void)
 {
@@ -260,7 +260,7 @@ static int socket_activation(void)
         !g_ascii_string_to_signed(fds, 10, 1, INT_MAX, &n, NULL)) {
         return 0;
     }
-    /* Not for programs that we might start. */
+    /* Child processes must not see them. */
     g_unsetenv("LISTEN_PID");
     g_unsetenv("LISTEN_FDS");
     return n;
@@ -275,7 +275,7 @@ static void make_address(NbdOptions *o, ToolArgs *args, const Address *addr)
     if (addr->socket && (addr->port || addr->bind)) {
         tool_args_fail(args, "A unix socket (-k) has neither port (-p) nor address (-b)");
     } else if (activated && (addr->socket || addr->port || addr->bind)) {
-        tool_args_fail(args, "With socket activation there is no place for -k, -p and -b");
+        tool_args_fail(args, "Socket activation cannot be combined with -k, -p or -b");
     } else if (activated > 1) {
         tool_args_fail(args, "Socket activation with more than one socket is not supported");
     } else if (addr->port && !socket_check_port(addr->port, &err)) {
@@ -294,8 +294,8 @@ static void make_address(NbdOptions *o, ToolArgs *args, const Address *addr)
     }
 }
 
-/* What does not go together. */
-static void check(NbdOptions *o, ToolArgs *args)
+/* Refuse options that do not go together. */
+static void options_check(NbdOptions *o, ToolArgs *args)
 {
     if (o->list) {
         if (args->n_positional || o->fork || o->pid_file || o->export_name || o->description || o->persistent) {
@@ -304,7 +304,7 @@ static void check(NbdOptions *o, ToolArgs *args)
     } else if (!args->n_positional) {
         tool_args_fail(args, "'%s' expects %s", g_get_prgname(), command.args);
     } else if (o->tls_hostname) {
-        tool_args_fail(args, "--tls-hostname is for --list: it says whom we connect to");
+        tool_args_fail(args, "--tls-hostname is only valid with --list");
     }
 }
 
@@ -322,12 +322,12 @@ bool nbd_options_parse(NbdOptions *o, ToolArgs *args)
     o->server->has_max_connections = true;
     o->server->max_connections = 1;
     while ((key = tool_args_next(args)) != TOOL_ARGS_END) {
-        if (!take_refused(args, key)) {
+        if (!option_is_refused(args, key)) {
             take_option(o, args, &addr, key);
         }
     }
     if (!args->stop) {
-        check(o, args);
+        options_check(o, args);
     }
     if (!args->stop) {
         make_address(o, args, &addr);

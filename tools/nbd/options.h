@@ -10,9 +10,9 @@
 #include "tools/common/command.h"
 
 typedef struct NbdOptions {
-    const char *image;              /* a filename, or with image_opts options; NULL with list */
+    const char *image;              /* a filename or, with image_opts, options; NULL with list */
     bool image_opts;
-    const char *format;             /* NULL: found by looking at it */
+    const char *format;             /* NULL: probed */
     const char *cache;              /* mode; NULL: writeback */
     const char *aio;
     const char *discard;
@@ -24,18 +24,18 @@ typedef struct NbdOptions {
     const char *export_name;
     const char *description;
     bool allocation_depth;
-    bool persistent;                /* go on when the last client has left */
-    bool list;                      /* be a client, and print what there is */
+    bool persistent;                /* keep running when the last client disconnects */
+    bool list;                      /* be a client, and list the exports of a server */
     bool verbose;
     bool fork;
     const char *pid_file;
     const char *tls_hostname;
-    NbdServerOptions *server;       /* the address is also that to list from */
+    NbdServerOptions *server;       /* with list, its address is that of the server */
 } NbdOptions;
 
 /*
- * Parse the command line; objects are left for later. Returns false where that is all there is to do, with the
- * exit status in @args->status: after help, or an error that was reported.
+ * Parse the command line, without creating objects. Returns false if the program must exit with @args->status: after
+ * help, or a reported error.
  */
 bool nbd_options_parse(NbdOptions *o, ToolArgs *args);
 

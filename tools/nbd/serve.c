@@ -21,25 +21,25 @@
 
 #define EXPORT_ID "qemu-nbd"
 
-/* What ends the server. */
+/* State for ending the server. */
 static struct {
-    Coroutine *co;              /* gives up waiting when a signal comes */
+    Coroutine *co;              /* cancelled when a signal arrives */
     bool quit;
     bool persistent;
     CoQueue waiter;
 } state;
 
-static void quit(void)
+static void request_quit(void)
 {
     state.quit = true;
     qemu_co_queue_restart_all(&state.waiter);
 }
 
-/* A client that never chose an export, such as a port scanner, does not count. */
+/* Ignore clients that disconnect before choosing an export, such as port scanners. */
 static void client_gone(bool served, unsigned remaining)
 {
     if (served && remaining == 0 && !state.persistent) {
-        quit();
+        request_quit();
     }
 }
 
@@ -50,7 +50,7 @@ static void signal_arrived(void *opaque)
     if (read(*(int *)opaque, &info, sizeof(info)) == sizeof(info)) {
         bdrv_cancel_opening();
         qemu_co_cancel(state.co);
-        quit();
+        request_quit();
     }
 }
 
@@ -63,7 +63,7 @@ void nbd_block_signals(sigset_t *set)
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
-/* Have the loop told of signals. */
+/* Handle signals in the event loop. */
 static bool watch_signals(int *fd, Error **errp)
 {
     sigset_t set;
@@ -90,14 +90,14 @@ static bool coroutine_fn check_offset(BlockBackend *blk, void *opaque, Error **e
     const NbdOptions *o = opaque;
 
     if ((int64_t)o->offset > blk_getlength(blk)) {
-        error_setg(errp, "The offset %" PRIu64 " is behind the end of the image, which has %" PRId64 " bytes",
+        error_setg(errp, "The offset %" PRIu64 " is beyond the end of the image, which has %" PRId64 " bytes",
                    o->offset, blk_getlength(blk));
         return false;
     }
     return true;
 }
 
-/* The image's node, a new reference; NULL with @errp. */
+/* Open the image; returns a new reference to its node, or NULL with @errp. */
 static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
     ToolImage image = {
@@ -115,7 +115,7 @@ static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, const Tool
     return bs;
 }
 
-/* A node on top of @bs that begins at the offset; takes the reference over. */
+/* Create a node on top of @bs that begins at the offset. Takes ownership of the reference. */
 static BlockDriverState *coroutine_fn skip_to_offset(const NbdOptions *o, BlockDriverState *bs, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
@@ -132,7 +132,7 @@ static BlockDriverState *coroutine_fn skip_to_offset(const NbdOptions *o, BlockD
     return top;
 }
 
-/* The node to export, a new reference; NULL with @errp. */
+/* Open the node to export; returns a new reference, or NULL with @errp. */
 static BlockDriverState *coroutine_fn open_node(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
     BlockDriverState *bs = open_image(o, args, errp);
@@ -157,8 +157,8 @@ static bool coroutine_fn add_export(const NbdOptions *o, BlockDriverState *bs, b
     return blk_exp_add(export, errp);
 }
 
-/* Open the image, which takes long for some, then listen: the first client finds an export. */
-static bool coroutine_fn start(const NbdOptions *o, const ToolArgs *args, Error **errp)
+/* Open the image, which may take long, before listening, so that the first client finds an export. */
+static bool coroutine_fn serve_start(const NbdOptions *o, const ToolArgs *args, Error **errp)
 {
     bool writethrough = false;
 
@@ -171,8 +171,8 @@ static bool coroutine_fn start(const NbdOptions *o, const ToolArgs *args, Error 
     return ok;
 }
 
-/* Everything is open: tell whoever waits for that. */
-static bool coroutine_fn announce(const NbdOptions *o, Error **errp)
+/* Announce that the server is ready. */
+static bool coroutine_fn serve_announce(const NbdOptions *o, Error **errp)
 {
     if (!pidfile_write(errp)) {
         return false;
@@ -192,8 +192,8 @@ bool coroutine_fn nbd_serve(const NbdOptions *o, ToolArgs *args, Error **errp)
     qemu_co_queue_init(&state.waiter);
     state.persistent = o->persistent;
     nbd_server_set_client_hook(client_gone);
-    bool ok = watch_signals(&signal_fd, errp) && tool_args_make_objects(args, errp) && start(o, args, errp) &&
-              announce(o, errp);
+    bool ok = watch_signals(&signal_fd, errp) && tool_args_make_objects(args, errp) && serve_start(o, args, errp) &&
+              serve_announce(o, errp);
     while (ok && !state.quit) {
         qemu_co_queue_wait(&state.waiter, NULL);
     }

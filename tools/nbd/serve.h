@@ -1,5 +1,5 @@
 /*
- * What qemu-nbd does
+ * Serving an image, and listing the exports of a server
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,18 +11,18 @@
 #include "tools/nbd/options.h"
 
 /*
- * Block the signals in *@set, which end nbd_serve() in good order. To be called before there are threads, which
- * would get them otherwise.
+ * Block the signals that end nbd_serve() cleanly, and set *@set to them. Call this before threads are created, which
+ * would receive them otherwise.
  */
 void nbd_block_signals(sigset_t *set);
 
 /*
- * Make the objects of @args, then export the image until a signal, or the end of the last client, ends it; false with
+ * Create the objects of @args, then export the image until a signal arrives or the last client disconnects; false with
  * @errp.
  */
 bool coroutine_fn nbd_serve(const NbdOptions *o, ToolArgs *args, Error **errp);
 
-/* Print what the server at the address exports; false with @errp. */
+/* Print the exports of the server at @o's address; false with @errp. */
 bool coroutine_fn nbd_list(const NbdOptions *o, Error **errp);
 
 #endif

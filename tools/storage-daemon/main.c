@@ -1,5 +1,5 @@
 /*
- * qemu-storage-daemon: keeps disk images open, serves them, and is steered over QMP
+ * qemu-storage-daemon: serves disk images, controlled over QMP
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,7 +32,7 @@ typedef struct Daemon {
     char **argv;
     DaemonOptions options;
     int signal_fd;
-    Coroutine *set_up_co;       /* applies the command line; NULL: that is done */
+    Coroutine *set_up_co;       /* applies the command line; NULL once that is done */
     int status;
 } Daemon;
 
@@ -57,7 +57,7 @@ static bool watch_signals(Daemon *d, Error **errp)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
-    /* Before there are threads, so that no other gets them. */
+    /* Block them before threads are created, so that no other thread receives them. */
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (d->signal_fd < 0) {
@@ -68,17 +68,17 @@ static bool watch_signals(Daemon *d, Error **errp)
     return true;
 }
 
-/* A daemon keeps no directory in use, either. */
+/* Also leave the current directory, so that its file system can be unmounted. */
 static bool leave_terminal(Error **errp)
 {
     if (chdir("/") < 0) {
-        error_setg_errno(errp, errno, "Could not go to '/'");
+        error_setg_errno(errp, errno, "Could not change the directory to '/'");
         return false;
     }
     return daemonize_done(false, errp);
 }
 
-static bool coroutine_fn set_up(Daemon *d, Error **errp)
+static bool coroutine_fn daemon_set_up(Daemon *d, Error **errp)
 {
     if (!watch_signals(d, errp)) {
         return false;
@@ -100,7 +100,7 @@ static void coroutine_fn daemon_co_main(void *opaque)
     Error *err = NULL;
 
     d->set_up_co = qemu_coroutine_self();
-    bool ok = set_up(d, &err);
+    bool ok = daemon_set_up(d, &err);
     d->set_up_co = NULL;
     if (ok) {
         monitor_start();
@@ -125,8 +125,8 @@ static void coroutine_fn daemon_co_main(void *opaque)
 }
 
 /*
- * The usual limit is low for the sake of programs that use select(); every file and every client takes a descriptor.
- * More would let clients exhaust other things, such as mappings of memory.
+ * Every file and client takes a descriptor, and the usual limit is low for the sake of programs that use select().
+ * A higher one would let clients exhaust other resources, such as memory mappings.
  */
 #define MANY_FILES 8192
 

@@ -19,8 +19,8 @@
 #include "tools/common/complete.h"
 #include "tools/storage-daemon/options.h"
 
-/* The typed form of @arg; NULL with @errp. */
-static void *parse(const QAPIType *type, const char *arg, const char *implied_key, Error **errp)
+/* Parse @arg as @type; NULL with @errp. */
+static void *argument_parse(const QAPIType *type, const char *arg, const char *implied_key, Error **errp)
 {
     QAPIInputMode mode;
     g_autoptr(json_object) in = keyval_parse_or_json(arg, implied_key, NULL, &mode, errp);
@@ -28,7 +28,7 @@ static void *parse(const QAPIType *type, const char *arg, const char *implied_ke
     return in ? qapi_from_json(type, in, mode, errp) : NULL;
 }
 
-/* Print help where @arg is "help"; for a union also for "VALUE,help", on what that value adds. */
+/* Print help if @arg is "help" or, for a union, "VALUE,help", which lists the members of that branch. */
 static bool print_help(const QAPIType *type, const char *arg, const char *implied_key)
 {
     bool help = false;
@@ -54,7 +54,7 @@ static bool print_help(const QAPIType *type, const char *arg, const char *implie
 
 static bool coroutine_fn apply_monitor(char *arg, Error **errp)
 {
-    g_autoptr(MonitorOptions) options = parse(&qapi_type_MonitorOptions, arg, "chardev", errp);
+    g_autoptr(MonitorOptions) options = argument_parse(&qapi_type_MonitorOptions, arg, "chardev", errp);
 
     return options && monitor_add(options, errp);
 }
@@ -76,7 +76,7 @@ static bool coroutine_fn apply_object(char *arg, Error **errp)
 
 static bool coroutine_fn apply_nbd_server(char *arg, Error **errp)
 {
-    g_autoptr(NbdServerOptions) options = parse(&qapi_type_NbdServerOptions, arg, NULL, errp);
+    g_autoptr(NbdServerOptions) options = argument_parse(&qapi_type_NbdServerOptions, arg, NULL, errp);
 
     return options && nbd_server_start(options, errp);
 }
@@ -88,7 +88,7 @@ static bool nbd_server_is_help(const char *arg)
 
 static bool coroutine_fn apply_export(char *arg, Error **errp)
 {
-    g_autoptr(BlockExportOptions) options = parse(&qapi_type_BlockExportOptions, arg, "type", errp);
+    g_autoptr(BlockExportOptions) options = argument_parse(&qapi_type_BlockExportOptions, arg, "type", errp);
 
     return options && blk_exp_add(options, errp);
 }
@@ -100,7 +100,7 @@ static bool export_is_help(const char *arg)
 
 static bool coroutine_fn apply_blockdev(char *arg, Error **errp)
 {
-    g_autoptr(BlockdevOptions) options = parse(&qapi_type_BlockdevOptions, arg, "driver", errp);
+    g_autoptr(BlockdevOptions) options = argument_parse(&qapi_type_BlockdevOptions, arg, "driver", errp);
 
     return options && blockdev_add(options, errp);
 }
@@ -150,7 +150,7 @@ static const ToolCommand command = {
     .options = options,
 };
 
-/* What the options do that define something; their arguments may be overwritten. */
+/* Options that define something. Their arguments may be overwritten. */
 typedef struct Definition {
     const char *option;
     bool coroutine_fn (*apply)(char *arg, Error **errp);

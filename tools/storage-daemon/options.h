@@ -12,16 +12,16 @@
 typedef struct DaemonOptions {
     bool daemonize;
     const char *pidfile;        /* points into argv; NULL: none */
-    int status;                 /* where the program is to end: its exit status */
+    int status;                 /* exit status, if the program must exit */
 } DaemonOptions;
 
 /*
- * First look at the command line: what needs no set-up, or must come first. Returns false where that is all, with
- * @o->status: after help, or an error that was reported.
+ * First pass over the command line: options that need no set-up, or must come first. Returns false if the program must
+ * exit with @o->status: after help, or a reported error.
  */
 bool daemon_options_parse(DaemonOptions *o, int argc, char **argv);
 
-/* Second look: set up what the options define, in their order. Secrets in @argv are overwritten. */
+/* Second pass: set up what the options define, in the order given. Overwrites secrets in @argv. */
 bool coroutine_fn daemon_options_apply(int argc, char **argv, Error **errp);
 
 #endif
