@@ -1,5 +1,5 @@
 /*
- * Secrets in files: read straight into a SecretBuffer
+ * Secrets in files: whole files, or parts of them, read straight into a SecretBuffer
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,95 +13,152 @@
 
 #define READ_BYTES 4096
 
-/* Read once: bytes, 0 at the end, -EAGAIN, or another -errno with @errp. */
-static ssize_t read_some(int fd, const char *filename, SecretBuffer *buf, Error **errp)
+/* Which bytes to read, and from where. */
+typedef struct SecretSource {
+    const char *filename;   /* NULL: standard input */
+    SecretFileKind kind;
+    uint64_t skip;          /* bytes that are still to be left out */
+    uint64_t size;          /* 0: up to the end */
+    SecretBuffer *buf;
+    int pipe;               /* what the worker leaves for the caller to read; -1: nothing */
+    Error **errp;
+} SecretSource;
+
+static const char *source_name(const SecretSource *s)
 {
-    secret_buffer_reserve(buf, buf->len + READ_BYTES);
-    ssize_t n = RETRY_ON_EINTR(read(fd, buf->data + buf->len, READ_BYTES));
+    return s->filename ?: "standard input";
+}
+
+/* Read once: bytes, 0 at the end, -EAGAIN, or another -errno with an error set. */
+static ssize_t source_read_some(SecretSource *s, int fd)
+{
+    SecretBuffer *buf = s->buf;
+    size_t bytes = MIN(READ_BYTES, s->skip ?: s->size ? s->size - buf->len : READ_BYTES);
+
+    secret_buffer_reserve(buf, buf->len + bytes);
+    ssize_t n = RETRY_ON_EINTR(read(fd, buf->data + buf->len, bytes));
     if (n < 0) {
         int err = errno;
 
         if (err != EAGAIN) {
-            error_setg_errno(errp, err, "Could not read '%s'", filename);
+            error_setg_errno(s->errp, err, "Could not read '%s'", source_name(s));
         }
         return -err;
     }
+    if (s->skip) {
+        s->skip -= n;       /* the next bytes take the place of these */
+        return n;
+    }
     buf->len += n;
     if (buf->len > QCRYPTO_SECRET_MAX_BYTES) {
-        error_setg(errp, "'%s' has more than %d bytes", filename, QCRYPTO_SECRET_MAX_BYTES);
+        error_setg(s->errp, "'%s' has more than %d bytes", source_name(s), QCRYPTO_SECRET_MAX_BYTES);
         return -EFBIG;
     }
     return n;
 }
 
-typedef struct ReadWork {
-    const char *filename;
-    SecretFileKind kind;
-    SecretBuffer *buf;
-    int pipe;           /* what is to be read by the caller; -1: nothing */
-    Error **errp;
-} ReadWork;
-
-/* On a worker: open the file, and read it, unless it is a pipe. 0, or -errno with @errp, if that is an error. */
-static int open_and_read(void *opaque)
+static int source_open(const SecretSource *s)
 {
-    ReadWork *work = opaque;
-    struct stat st;
     /* Without O_NONBLOCK, opening a pipe would wait for its writer. */
-    g_auto_fd int fd = RETRY_ON_EINTR(open(work->filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    return s->filename ? RETRY_ON_EINTR(open(s->filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK))
+                       : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+/* Whether reading @fd may keep the reader waiting for somebody. */
+static bool is_pipe(int fd, mode_t mode)
+{
+    return S_ISFIFO(mode) || S_ISSOCK(mode) || isatty(fd);
+}
+
+/* On a worker: open the file, and read it unless it is a pipe. 0, or -errno with an error set if it is one. */
+static int source_open_and_read(void *opaque)
+{
+    SecretSource *s = opaque;
+    struct stat st;
+    g_auto_fd int fd = source_open(s);
+    ssize_t n;
 
     if (fd < 0 || fstat(fd, &st) < 0) {
         int err = errno;
 
-        if (err != ENOENT || work->kind != SECRET_FILE_OPTIONAL) {
-            error_setg_errno(work->errp, err, "Could not open '%s'", work->filename);
+        if (err != ENOENT || s->kind != SECRET_FILE_OPTIONAL) {
+            error_setg_errno(s->errp, err, "Could not open '%s'", source_name(s));
         }
         return -err;
     }
-    if (!S_ISREG(st.st_mode) && work->kind == SECRET_FILE_REGULAR) {
+    if (!S_ISREG(st.st_mode) && s->kind == SECRET_FILE_REGULAR) {
         return -EINVAL;
     }
-    if (S_ISFIFO(st.st_mode)) {
-        work->pipe = g_steal_auto_fd(&fd);
+    /* A device need not have an end. */
+    if (s->filename && !S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && (S_ISDIR(st.st_mode) || !s->size)) {
+        error_setg(s->errp, "'%s' is neither a regular file nor a pipe", s->filename);
+        return -EINVAL;
+    }
+    if (s->skip && lseek(fd, s->skip, SEEK_CUR) >= 0) {
+        s->skip = 0;
+    }
+    if (is_pipe(fd, st.st_mode)) {
+        s->pipe = g_steal_auto_fd(&fd);
         return 0;
     }
-    if (!S_ISREG(st.st_mode)) {
-        error_setg(work->errp, "'%s' is neither a regular file nor a pipe", work->filename);
-        return -EINVAL;
-    }
-    ssize_t n;
-    while ((n = read_some(fd, work->filename, work->buf, work->errp)) > 0) {
-        /* until its end */
-    }
+    do {
+        n = source_read_some(s, fd);
+    } while (n > 0);
     return n;
 }
 
 /* Wait before the first read, too: a pipe that nobody has opened for writing yet would seem to be at its end. */
-static bool coroutine_mixed_fn read_pipe(int fd, const char *filename, SecretBuffer *buf, Error **errp)
+static bool coroutine_mixed_fn source_read_pipe(SecretSource *s, int fd)
 {
     ssize_t n;
 
     do {
         if (!qemu_co_wait_readable(fd)) {
-            error_setg(errp, "Operation was cancelled while '%s' was read", filename);
+            error_setg(s->errp, "Operation was cancelled while '%s' was read", source_name(s));
             return false;
         }
-        n = read_some(fd, filename, buf, errp);
-    } while (n > 0 || n == -EAGAIN);
-    return n == 0;
+        n = source_read_some(s, fd);
+    } while ((n > 0 && (!s->size || s->buf->len < s->size)) || n == -EAGAIN);
+    return n >= 0;
+}
+
+static SecretBuffer *coroutine_mixed_fn source_read(SecretSource *s)
+{
+    g_autoptr(SecretBuffer) buf = secret_buffer_new(0);
+    uint64_t offset = s->skip;
+
+    s->buf = buf;
+    s->pipe = -1;
+    if (thread_pool_submit_co(THREAD_POOL_IO, source_open_and_read, s) < 0) {
+        return NULL;
+    }
+    g_auto_fd int pipe = s->pipe;
+    if (pipe >= 0 && !source_read_pipe(s, pipe)) {
+        return NULL;
+    }
+    if (buf->len < s->size) {
+        error_setg(s->errp, "'%s' has fewer than %" PRIu64 " bytes at offset %" PRIu64, source_name(s), s->size,
+                   offset);
+        return NULL;
+    }
+    return g_steal_pointer(&buf);
 }
 
 SecretBuffer *coroutine_mixed_fn secret_read_file(const char *filename, SecretFileKind kind, Error **errp)
 {
-    g_autoptr(SecretBuffer) buf = secret_buffer_new(0);
-    ReadWork work = { .filename = filename, .kind = kind, .buf = buf, .pipe = -1, .errp = errp };
+    SecretSource source = { .filename = filename, .kind = kind, .errp = errp };
 
-    if (thread_pool_submit_co(THREAD_POOL_IO, open_and_read, &work) < 0) {
+    return source_read(&source);
+}
+
+SecretBuffer *coroutine_mixed_fn qcrypto_secret_read_file(const char *filename, uint64_t offset, uint64_t size,
+                                                          Error **errp)
+{
+    SecretSource source = { .filename = filename, .skip = offset, .size = size, .errp = errp };
+
+    if (size > QCRYPTO_SECRET_MAX_BYTES) {
+        error_setg(errp, "A secret cannot have more than %d bytes", QCRYPTO_SECRET_MAX_BYTES);
         return NULL;
     }
-    g_auto_fd int pipe = work.pipe;
-    if (pipe >= 0 && !read_pipe(pipe, filename, buf, errp)) {
-        return NULL;
-    }
-    return g_steal_pointer(&buf);
+    return source_read(&source);
 }

@@ -33,9 +33,9 @@
 SecretBuffer *qcrypto_secret_lookup(const char *secretid, Error **errp);
 
 /*
- * Read bytes of a file on a worker thread: @size of them (fewer are an error) or, with 0, all, starting at @offset.
- * @filename is a regular file or a pipe or, with @size, also a device; NULL: standard input of any type, from its
- * current position.
+ * Read bytes of a file: @size of them (fewer are an error) or, with 0, all, starting at @offset. @filename is a regular
+ * file or a pipe or, with @size, also a device; NULL: standard input of any type, from its current position. A
+ * coroutine does not block its loop, and can be cancelled while it waits for the writer of a pipe.
  */
 SecretBuffer *coroutine_mixed_fn qcrypto_secret_read_file(const char *filename, uint64_t offset, uint64_t size,
                                                           Error **errp);
