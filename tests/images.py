@@ -4,7 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import random
 
-from programs import debian_qemu_img, secret_object
+from programs import debian_qemu_img, qemu_img, secret_object
 
 MIB = 1 << 20
 FAST = 'iter-time=10'       # key derivation, for images that protect nothing
@@ -44,6 +44,13 @@ def luks_opts(path, secret='sec0', **more):
 
 def secret(tmp_path, ident='sec0', password=b'password'):
     return secret_object(tmp_path, ident, password)
+
+
+def new_luks(directory, size, password=b'password', options=FAST):
+    """A new encrypted image a.luks in DIRECTORY."""
+    image = directory / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret(directory, 'new', password), '-o', f'key-secret=new,{options}', image, size)
+    return image
 
 
 def debian_luks(*args):

@@ -9,16 +9,14 @@ import time
 
 import pytest
 
-from images import FAST, secret
+from images import new_luks, secret
 from programs import DEBIAN_QEMU_IO, SYSTEM_ENV, cryptsetup, qemu_img, qemu_img_json, run
 from terminal import Terminal
 
 
 @pytest.fixture(name='image')
 def fixture_image(tmp_path):
-    image = tmp_path / 'a.luks'
-    qemu_img('create', '-q', '-f', 'luks', *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}', image, '64k')
-    return image
+    return new_luks(tmp_path, '64k')
 
 
 def active_slots(image):

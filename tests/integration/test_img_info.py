@@ -8,16 +8,14 @@ import subprocess
 
 import pytest
 
-from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_img as ours, secret_object
+from images import new_luks
+from programs import debian_qemu_img, qemu_img, qemu_img_json
 
 
 @pytest.fixture(name='luks')
 def fixture_luks(tmp_path):
     """An encrypted image of 1 MiB."""
-    image = tmp_path / 'a.luks'
-    ours('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'pw'), '-o',
-         'key-secret=s,iter-time=10,hash-alg=sha1,cipher-alg=aes-128', image, '1M')
-    return image
+    return new_luks(tmp_path, '1M', b'pw', 'iter-time=10,hash-alg=sha1,cipher-alg=aes-128')
 
 
 @pytest.fixture(name='raw')

@@ -9,16 +9,14 @@ import time
 
 import pytest
 
-from programs import DEBIAN_QEMU_IO, QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, run, secret_object
+from images import new_luks
+from programs import DEBIAN_QEMU_IO, QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, run
 from terminal import Terminal
 
 
 @pytest.fixture(name='image')
 def fixture_image(tmp_path):
-    image = tmp_path / 'a.luks'
-    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'secret one'), '-o',
-             'key-secret=s,iter-time=10', image, '64k')
-    return image
+    return new_luks(tmp_path, '64k', b'secret one')
 
 
 def test_create(tmp_path):

@@ -132,53 +132,8 @@ static const BlockDriver fake_driver = {
     .bdrv_co_block_status = fake_co_block_status,
 };
 
-/* A node above another one. */
-static bool coroutine_fn filter_co_open(BlockDriverState *bs, Error **errp)
-{
-    return bdrv_co_open_child(bs, "file", bs->options->u.raw.file, BDRV_CHILD_FILTERED, errp);
-}
-
-static int coroutine_fn filter_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                         BdrvRequestFlags flags)
-{
-    return bdrv_co_preadv(bs->file, offset, bytes, qiov, flags);
-}
-
-static int coroutine_fn filter_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
-                                          BdrvRequestFlags flags)
-{
-    return bdrv_co_pwritev(bs->file, offset, bytes, qiov, flags);
-}
-
-static const BlockDriver filter_driver = {
-    .format_name = "raw",
-    .driver = BLOCKDEV_DRIVER_RAW,
-    .is_filter = true,
-    .bdrv_co_open = filter_co_open,
-    .bdrv_co_preadv = filter_co_preadv,
-    .bdrv_co_pwritev = filter_co_pwritev,
-    .supported_write_flags = BDRV_REQ_FUA | BDRV_REQ_OWN_BUFFER | BDRV_REQ_WRITE_UNCHANGED,
-};
-
-const BlockDriver *bdrv_find_format(const char *format_name)
-{
-    return g_str_equal(format_name, "raw") ? &filter_driver : &fake_driver;
-}
-
-const BlockDriver *bdrv_find_driver(BlockdevDriver driver)
-{
-    return driver == BLOCKDEV_DRIVER_RAW ? &filter_driver : &fake_driver;
-}
-
-const BlockDriver *bdrv_probe_all(const uint8_t *buf, size_t len)
-{
-    return &fake_driver;
-}
-
-void bdrv_iterate_drivers(void (*fn)(const BlockDriver *drv, void *opaque), void *opaque)
-{
-    fn(&fake_driver, opaque);
-}
+#define TEST_PROTOCOL fake_driver
+#include "filter-driver.h"
 
 static BlockBackend *coroutine_fn fake_open_blk(const char *text)
 {
