@@ -1,5 +1,5 @@
 /*
- * crypto-bench: how fast the sector cipher kernels and PBKDF2 are beside the libraries, in one run
+ * crypto-bench: speed of the sector cipher kernels and PBKDF2, compared with the libraries in the same run
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 #include "crypto/xts-kernel.h"
 
 #define SECONDS_PER_ROW 0.5
-#define BYTES_PER_LOOK (4 << 20)    /* between looks at the clock */
+#define BYTES_PER_LOOK (4 << 20)    /* processed before the clock is read again */
 #define PBKDF2_ITERATIONS 200000
 
 static double cpu_seconds(void)
@@ -69,7 +69,7 @@ static double row_mb_per_sec(const Row *row)
     return bytes / elapsed / 1e6;
 }
 
-/* A line of the table: both directions, and how they compare with gnutls's. */
+/* Print a line of the table: both directions, and their ratio to gnutls. */
 static void print_row(const char *name, Row *row, double base[2])
 {
     double mb[2];

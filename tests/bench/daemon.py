@@ -1,4 +1,4 @@
-"""What qemu-storage-daemon costs: how long clients wait for answers, and memory per node and per client.
+"""The cost of qemu-storage-daemon: how long clients wait for replies, and memory per node and per client.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -28,15 +28,15 @@ AIM_MS = 20
 JOBS = 4
 NODES = 1000
 CLIENTS = 100
-# Reads under way for each client that is busy.
+# Reads in flight for each busy client.
 DEPTH, READ_BYTES = 16, MIB // 16
 
 
 def daemons(setting):
-    """Those to measure: {name: program}."""
+    """The daemons to measure: {name: program}."""
     programs = {'theirs': setting.peer / 'qemu-storage-daemon', 'ours': setting.build / 'qemu-storage-daemon'}
     if not programs['theirs'].exists():
-        print('no peer: the package qemu-system-common has its qemu-storage-daemon', file=sys.stderr)
+        print('no peer: its qemu-storage-daemon is in the package qemu-system-common', file=sys.stderr)
         del programs['theirs']
     return programs
 
@@ -55,14 +55,14 @@ def add_luks(qmp, name, path, **options):
             file={'driver': 'file', 'filename': str(path)}, **options)
 
 
-# What goes on while queries are answered: functions that begin it, and return one that ends it.
+# Loads on the daemon while queries are answered. Each function starts one, and returns a function that ends it.
 
 def nothing(_setting, _qmp):
     return lambda: None
 
 
 def derive(setting, qmp, jobs=1):
-    """Make LUKS headers, whose keys take BUSY_S seconds each."""
+    """Create LUKS headers whose keys take BUSY_S seconds each to derive."""
     for i in range(jobs):
         path = setting.file(f'new{i}')
         path.write_bytes(b'')
@@ -83,7 +83,7 @@ def derive_several(setting, qmp):
 
 
 def erase(setting, qmp):
-    """Overwrite an encrypted image, payload and all; the peer has nothing like it."""
+    """Overwrite an encrypted image including its payload, which the peer cannot do."""
     add_luks(qmp, 'victim', setting.file('copy.luks'))
     qmp.cmd('blockdev-secure-erase', job_id='erase', node_name='victim', scope='image', passes=5)
 
@@ -97,7 +97,7 @@ def erase(setting, qmp):
 
 
 def write(setting, qmp):
-    """Have fio write through an export of an encrypted image."""
+    """Let fio write to an export of an encrypted image."""
     add_luks(qmp, 'written', setting.file('copy.luks'))
     qmp.cmd('block-export-add', type='nbd', id='export', node_name='written', name='disk', writable=True)
     fio = subprocess.Popen(['fio', '--name=w', '--ioengine=nbd', f'--uri=nbd+unix:///disk?socket={setting.file("nbd.sock")}',
@@ -119,12 +119,12 @@ def write_and_derive(setting, qmp):
     return lambda: [end() for end in ends]
 
 
-LOADS = [('nothing else', nothing), ('a key derived', derive), (f'{JOBS} keys derived', derive_several),
-         ('an image erased', erase), ('fio writing', write), ('fio writing, a key derived', write_and_derive)]
+LOADS = [('nothing else', nothing), ('deriving a key', derive), (f'deriving {JOBS} keys', derive_several),
+         ('erasing an image', erase), ('fio writing', write), ('fio writing, deriving a key', write_and_derive)]
 
 
 class Asking(threading.Thread):
-    """Asks query-jobs on a monitor of its own, until stopped; TIMES are in ms."""
+    """Executes query-jobs on a monitor of its own until stopped; TIMES are in ms."""
 
     def __init__(self, qmp):
         super().__init__()
@@ -149,7 +149,7 @@ def percentile(values, percent):
 
 
 def under_load(setting, program, load):
-    """How long answers took in one run, or None where the program cannot do this."""
+    """How long replies took in one run, or None if the program does not support LOAD."""
     other = setting.file('other.sock')
     setting.luks_image('noise.luks')
     shutil.copy(setting.file('noise.luks'), setting.file('copy.luks'))
@@ -170,7 +170,7 @@ def under_load(setting, program, load):
 
 
 def try_under_load(setting, program, load):
-    """The same, again where it fails: of 1,000 peers, some two do not begin to speak QMP as they should."""
+    """As under_load(), but retries: about two of 1,000 peer daemons fail to start QMP correctly."""
     for _ in range(ATTEMPTS):
         try:
             return under_load(setting, program, load)
@@ -182,12 +182,12 @@ def try_under_load(setting, program, load):
 def latency(setting):
     programs = daemons(setting)
     table = Table(
-        'Answers of the storage daemon under load',
-        f'How long `query-jobs` took to be answered, in ms, asked every {QUERY_EVERY_S * 1000:.0f} ms for {BUSY_S} s while the '
-        f'daemon did what the line says; each key takes {BUSY_S} s. *Worst* is the slowest answer of all runs. '
-        f'The aim is {AIM_MS} ms. fio and the asking program share the processors with the daemon.',
+        'Response times of the storage daemon under load',
+        f'Response time of `query-jobs` in ms, sent every {QUERY_EVERY_S * 1000:.0f} ms for {BUSY_S} s while the '
+        f'daemon does what the first column says; each key takes {BUSY_S} s. *Worst* is the slowest reply of all runs. '
+        f'The aim is {AIM_MS} ms. fio and the querying program share the processors with the daemon.',
         ['meanwhile', *(f'{who}: {what}' for who in programs for what in ('median', '99 %', 'max', 'worst'))])
-    bars = Bars(f'Answers under load: {AIM_MS} ms divided by the slowest answer', 1, [])
+    bars = Bars(f'Response times under load: {AIM_MS} ms divided by the slowest one', 1, [])
     for label, load in LOADS:
         runs = take_turns(programs, setting.rounds, lambda program, load=load: try_under_load(setting, program, load))
         row = [label]
@@ -201,7 +201,7 @@ def latency(setting):
 
 
 def memory(daemon):
-    """Of the daemon: KiB that are its own, KiB locked, descriptors."""
+    """Private KiB, locked KiB, and descriptors of the daemon."""
     proc = pathlib.Path(f'/proc/{daemon.process.pid}')
     sizes = dict(re.findall(r'^(\w+):\s+(\d+) kB$', (proc / 'smaps_rollup').read_text() + (proc / 'status').read_text(),
                             re.MULTILINE))
@@ -223,7 +223,7 @@ def nodes_memory(setting, program):
 
 
 def clients_memory(setting, program):
-    """Of a client that has chosen an export, of one that has read something, and of one whose reads wait to be taken."""
+    """Memory per client: of idle clients, and of busy ones that do not receive the replies to their reads."""
     setting.luks_image('noise.luks')
     with running(setting, program) as daemon:
         add_luks(daemon.qmp, 'n', setting.file('noise.luks'), read_only=True)
@@ -252,11 +252,11 @@ def footprint(setting):
     programs = daemons(setting)
     table = Table(
         'Memory of the storage daemon',
-        f'For each of {NODES} encrypted nodes in one daemon, with the file nodes below them, and for each of {CLIENTS} NBD '
-        f'clients of one encrypted export: KiB that the daemon does not share with others. A busy client has {DEPTH} reads of '
-        f'{READ_BYTES // 1024} KiB under way and takes no answer.',
+        f'Private memory of the daemon in KiB, for each of {NODES} encrypted nodes with their file nodes, and for each of '
+        f'{CLIENTS} NBD clients of an encrypted export. A busy client has {DEPTH} reads of {READ_BYTES // 1024} KiB in '
+        f'flight and does not receive the replies.',
         ['', *programs, *(['ours is better by'] if 'theirs' in programs else [])])
-    bars = Bars('Memory of the storage daemon: how many times as small as the peer', 1, [])
+    bars = Bars('Memory of the storage daemon: how many times smaller than the peer', 1, [])
     results = {who: [nodes_memory(setting, program), *clients_memory(setting, program)]
                for who, program in programs.items()}
     for label, subject, what in (('node: KiB', 0, 0), ('node: KiB locked', 0, 1), ('node: descriptors', 0, 2),

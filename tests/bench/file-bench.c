@@ -1,5 +1,5 @@
 /*
- * How fast the file driver reads or writes: file-bench [read|write] OPTIONS BYTES DEPTH
+ * Measure the speed of the file driver: file-bench [read|write] OPTIONS BYTES DEPTH
  *
  *     file-bench read driver=file,filename=/tmp/x,aio=threads 4096 32
  *

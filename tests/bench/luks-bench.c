@@ -1,10 +1,10 @@
 /*
- * What a luks node costs above a child that does nothing: luks-bench [CREATE-OPTIONS]
+ * Measure the cost of a luks node above a null-co child: luks-bench [CREATE-OPTIONS]
  *
  *     luks-bench cipher-alg=aes-256
  *
- * Prints GB/s by length of the request, for reads, writes, and writes that own their buffer, of processor time
- * (all threads), and of time on the clock, which only a machine without other work tells right.
+ * Prints GB/s by request length, for reads, writes, and writes that own their buffer: per second of CPU time of all
+ * threads, and of wall-clock time, which is only accurate on an idle machine.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -13,14 +13,14 @@ import subprocess
 import sys
 import time
 
-# QEMU's creating of encrypted images fails now and then on a busy machine, with "Unable to get accurate CPU usage".
+# On a busy machine, QEMU sometimes fails to create encrypted images: "Unable to get accurate CPU usage".
 ATTEMPTS = 5
 REPORTED_SECONDS = re.compile(r'Run completed in ([0-9.]+) seconds')
 
 
 @dataclasses.dataclass
 class Case:
-    """A command to time, what goes to its standard input, and what to do before each run, which does not count."""
+    """A command to time, its standard input, and a function to call before each run, which is not timed."""
     argv: list
     stdin: bytes = b''
     prepare: object = None
@@ -28,13 +28,13 @@ class Case:
 
 @dataclasses.dataclass
 class Sample:
-    """One run, in seconds. WALL is what the program itself says, if it does."""
+    """One run, in seconds. WALL is the time that the program itself reports, if it does."""
     wall: float
     cpu: float
 
 
 def attempt(case):
-    """Run a case: its sample, or None, and what it printed."""
+    """Run a case. Returns its sample, or None if it failed, and its output."""
     if case.prepare:
         case.prepare()
     argv = [os.fspath(arg) for arg in case.argv]
@@ -62,7 +62,7 @@ def run_once(case):
 
 
 def take_turns(cases, rounds, run=run_once):
-    """RUN each of CASES once a round, the order reversed every other round. Returns what it returned, by name."""
+    """RUN each of CASES once per round, in reverse order every other round. Returns {name: [result of RUN]}."""
     samples = {name: [] for name in cases}
     for number in range(rounds):
         for name in list(cases) if number % 2 == 0 else reversed(cases):
@@ -75,6 +75,6 @@ def median(samples, what):
 
 
 def ratio(above, below, what):
-    """The median of the ratios of each round: what disturbs one round disturbs both sides of its ratio."""
+    """The median of the ratios of each round: a disturbance affects both sides of the ratio of its round."""
     return statistics.median(getattr(a, what) / max(getattr(b, what), 1e-6)
                              for a, b in zip(above, below, strict=True))

@@ -1,4 +1,4 @@
-"""What clients of qemu-nbd get, and what it costs.
+"""Throughput for clients of qemu-nbd, and its CPU time.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -15,7 +15,7 @@ from measure import ratio, take_turns
 from report import Bars, Table
 from subjects import MIB
 
-# Of requests: bytes, and how many are in flight.
+# Requests: their size, and how many are in flight.
 PLAN = [('4k', 1), ('4k', 32), ('64k', 32)]
 RUN_S = 1
 START_S = 10
@@ -23,14 +23,14 @@ START_S = 10
 
 @dataclasses.dataclass
 class Sample:
-    """One run: requests a second, and microseconds of CPU that the server used for each."""
+    """One run: requests per second, and CPU time of the server per request in microseconds."""
     iops: float
     cpu: float
 
 
 @contextlib.contextmanager
 def serving(setting, program, image_opts):
-    """qemu-nbd with an image: its process, and the socket."""
+    """Run qemu-nbd with an image; yields its process and the socket."""
     path = setting.file('nbd.sock')
     path.unlink(missing_ok=True)
     with subprocess.Popen([program, '--persistent', '--socket', path, *setting.secret(), '--image-opts', image_opts]) as server:
@@ -71,7 +71,7 @@ def nbd(setting):
     table = Table(
         'Requests over NBD',
         f'fio, one connection to qemu-nbd on a unix socket, random requests to the page cache within {setting.size // MIB} '
-        'MiB: requests in thousands a second. CPU is that of the server.',
+        'MiB. CPU is that of the server, per request.',
         ['requests', *(f'{name} kIOPS' for name in cases), 'raw/peer raw', 'luks/peer luks',
          *(f'{name} CPU us' for name in cases)])
     bars = Bars('Requests over NBD: how many times as fast as the peer', 1, [])

@@ -14,7 +14,7 @@ VALUE_WIDTH = 60
 
 @dataclasses.dataclass
 class Table:
-    """A section of the report. Lines of ROWS are as long as COLUMNS; TEXT and VERBATIM may be empty."""
+    """A section of the report. Each of ROWS is as long as COLUMNS; TEXT and VERBATIM may be empty."""
     title: str
     text: str
     columns: list = dataclasses.field(default_factory=list)
@@ -24,14 +24,14 @@ class Table:
 
 @dataclasses.dataclass
 class Bars:
-    """A part of the plot: (label, ratio) each, on a logarithmic axis; MARK is where a line is drawn."""
+    """A part of the plot: bars (label, ratio) on a logarithmic axis, with a line at MARK."""
     title: str
     mark: float
     bars: list
 
 
 def number(value):
-    """Three digits, which is more than the runs agree on."""
+    """Three digits: the runs differ by more."""
     if value >= 100:
         return f'{value:.0f}'
     return f'{value:.1f}' if value >= 10 else f'{value:.2f}'
@@ -59,7 +59,7 @@ def text(x, y, content, extra=''):
 
 
 def plot_part(part, top):
-    """The SVG elements of PART from the height TOP on, and the height of the next."""
+    """The SVG elements of PART from the height TOP on, and the height of the next part."""
     low = min([part.mark] + [value for _, value in part.bars]) / 1.3
     high = max([part.mark] + [value for _, value in part.bars])
     scale = PLOT_WIDTH / math.log(high / low)

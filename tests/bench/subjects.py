@@ -1,4 +1,4 @@
-"""What is measured. Each function returns a Table, and the Bars of the plot.
+"""The subjects to measure. Each function returns a Table, and the Bars of the plot.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -14,16 +14,16 @@ from report import Bars, Table
 
 PASSWORD = b'correct horse battery staple'
 MIB = 1 << 20
-# Of requests: bytes, and how many of them make a run of some 0.1 s.
+# Size of requests: how many of them make a run of about 0.1 s.
 CACHED_REQUESTS = {'4k': 50000, '64k': 8192, '1M': 1024}
 DEVICE_REQUESTS = {'64k': 1024, '1M': 128}
-# The aim of the project, for these sizes of request.
+# The aim of the project for requests of these sizes.
 LUKS_OF_RAW_AIM = 0.85
 
 
 @dataclasses.dataclass
 class Setting:
-    """What all subjects need to know: programs, a scratch directory, how many rounds, and the size of images."""
+    """What all subjects share: the programs, a scratch directory, the number of rounds, and the size of images."""
     build: pathlib.Path
     peer: pathlib.Path
     scratch: pathlib.Path
@@ -59,7 +59,7 @@ class Setting:
         return f'driver=raw,file.filename={path}'
 
     def luks_image(self, name):
-        """An encrypted image of noise whose key is derived in no time. Returns options that open it."""
+        """An encrypted image of noise, with few PBKDF2 iterations. Returns options that open it."""
         if not self.file(name).exists():
             img = self.img('ours')
             subprocess.run([img, 'create', '-q', '-f', 'luks', *self.secret(), '-o', 'key-secret=sec0,iter-time=1',
@@ -72,7 +72,7 @@ class Setting:
 
 
 def create_cases(setting, iter_time):
-    """Creating, and opening what was created: that derives the same key once, and hardly does more."""
+    """Create images, and open them, which derives the same key once and does little else."""
     cases = {}
     for who in ('ours', 'theirs'):
         image = setting.file(f'{who}.luks')
@@ -100,9 +100,9 @@ def fresh_file(path, size):
 def create(setting):
     table = Table(
         'Creating an encrypted image',
-        'Seconds. *Above the key* is the CPU time of creating less that of opening what was created, which derives the '
-        'same key: what calibration and writing the header cost. It must stay below 0.2 s; '
-        'a difference of seconds is good to some 0.05 s.',
+        'In seconds. *Above the key* is the CPU time of creating an image minus that of opening it, which derives the same '
+        'key: the cost of calibration and of writing the header. It must stay below 0.2 s; '
+        'the difference is accurate to about 0.05 s.',
         ['program, iter-time', 'wall', 'CPU', 'CPU of opening', 'above the key'])
     bars = Bars("Creating: how many times as fast by CPU time", 1, [])
     for iter_time in (2000, 100):
@@ -118,7 +118,7 @@ def create(setting):
 
 
 def request_cases(setting, size, count, depth, write, cache):
-    """The same requests to a raw image and to an encrypted one, by both programs where the other can."""
+    """The same requests to a raw image and to an encrypted one, by both programs if the peer supports it."""
     tail = ['-c', str(count), '-s', size, '-d', str(depth), '-t', cache] + (['-w'] if write else [])
     raw = ['--image-opts', setting.raw_image('noise.raw')]
     luks = [*setting.secret(), '--image-opts', setting.luks_image('noise.luks')]
@@ -143,7 +143,7 @@ REQUEST_COLUMNS = ['requests', 'peer raw GB/s', 'raw GB/s', 'luks GB/s', 'luks/r
 
 
 def requests(setting, title, text, plan, cache):
-    """PLAN: of (size, count, depth)."""
+    """PLAN: a list of (size, count, depth)."""
     table = Table(title, text, REQUEST_COLUMNS)
     own = Bars(f'{title}: luks/raw (line at {LUKS_OF_RAW_AIM})', LUKS_OF_RAW_AIM, [])
     peer = Bars(f"{title}: raw, how many times as fast as the peer's raw", 1, [])
@@ -160,7 +160,7 @@ def requests(setting, title, text, plan, cache):
 def cached(setting):
     return requests(
         setting, 'Requests to the page cache',
-        '`qemu-img bench`, AES-256-XTS. The raw image is no more than a copy between the page cache and the program, so '
+        '`qemu-img bench`, AES-256-XTS. A request to the raw image only copies between the page cache and the program, so '
         'luks/raw compares encryption with that copy. The peer\'s `bench` cannot open encrypted images (it has no '
         '`--object`); *Conversions* has its LUKS.',
         [(size, count, depth) for size, count in CACHED_REQUESTS.items() for depth in (1, 16, 64)], 'writeback')
@@ -168,8 +168,8 @@ def cached(setting):
 
 def device(setting):
     return requests(
-        setting, 'Requests to the device', '`qemu-img bench -t none`: past the page cache. CPU time '
-        'contains that of opening the image, some 10 ms of a run.',
+        setting, 'Requests to the device', '`qemu-img bench -t none` bypasses the page cache. CPU time '
+        'includes opening the image, about 10 ms of a run.',
         [(size, count, depth) for size, count in DEVICE_REQUESTS.items() for depth in (1, 16)], 'none')
 
 
@@ -181,8 +181,8 @@ def convert(setting):
     null = f'driver=null-co,size={size}'
     table = Table(
         'Conversions',
-        f'`qemu-img convert -n -S 0` of {size // MIB} MiB, page cache to page cache, to images that exist; null-co is '
-        'an image that reads and writes nothing.',
+        f'`qemu-img convert -n -S 0` of {size // MIB} MiB, from page cache to page cache, to existing images; null-co is '
+        'an image without storage.',
         ['from, to', 'peer GB/s', 'ours GB/s', 'ours/peer', 'peer CPU s/GB', 'ours CPU s/GB', 'ours/peer by CPU'])
     bars = Bars('Conversions: how many times as fast as the peer', 1, [])
     for label, source, target in (('raw, raw', raw, raw_target), ('raw, luks', raw, luks_target),
@@ -200,7 +200,7 @@ def convert(setting):
 
 
 def idle_memory_kib(setting, who):
-    """What qemu-io with an encrypted image open keeps for itself while it waits for a command."""
+    """Private memory of qemu-io with an encrypted image open while it waits for a command."""
     argv = [setting.io(who), *setting.secret(), '--image-opts', setting.luks_image('noise.luks')]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         child.stdin.write(b'read 0 1M\n')
@@ -218,9 +218,9 @@ def idle_memory_kib(setting, who):
 def process(setting):
     setting.luks_image('noise.luks')
     setting.raw_image('noise.raw')
-    table = Table('Processes', 'Memory is what qemu-io with an encrypted image open does not share with others.',
+    table = Table('Processes', 'Memory is the private memory of qemu-io with an encrypted image open.',
                   ['', 'peer', 'ours', 'ours is better by'])
-    bars = Bars('Processes: how many times as fast, or as small, as the peer', 1, [])
+    bars = Bars('Processes: how many times as fast as the peer, or smaller', 1, [])
     for label, args in (('--version', ['--version']), ('info, raw', ['info', '-f', 'raw', setting.file('noise.raw')]),
                         ('info, luks', ['info', '-f', 'luks', setting.file('noise.luks')])):
         samples = take_turns({who: Case([setting.img(who), *args]) for who in ('theirs', 'ours')}, 4 * setting.rounds)
@@ -235,7 +235,7 @@ def process(setting):
 
 def primitives(setting):
     done = subprocess.run([setting.build / 'tests/bench/crypto-bench'], check=True, stdout=subprocess.PIPE, text=True)
-    return (Table('Ciphers and key derivation', '`crypto-bench`: one thread, beside the libraries, in one run.',
+    return (Table('Ciphers and key derivation', '`crypto-bench`: one thread, compared with the libraries in the same run.',
                   verbatim=done.stdout),)
 
 

@@ -1,12 +1,11 @@
 /*
- * Fuzz target: the first bytes of a LUKS1 volume, through everything that parses them
+ * Fuzz target: all code that parses the first bytes of a LUKS1 volume
  *
- * The input begins with two bytes that choose the length of the volume, in 4 KiB; what follows is how the
- * volume begins, and zeroes behind that. Nothing here may crash, hang, leak or allocate much, whatever the
- * input.
+ * The first two bytes of the input choose the length of the volume, in units of 4 KiB; the rest is the beginning of the
+ * volume, followed by zeroes. No input may cause a crash, a hang, a leak or a large allocation.
  *
  *     clang -fsanitize=fuzzer,address ...       with libFuzzer, which has a main() of its own
- *     fuzz-luks-header [-mutate=N] FILE...      runs each file, and N random changes of it
+ *     fuzz-luks-header [-mutate=N] FILE...      runs each file, and N random mutations of it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,7 +41,7 @@ static int input_flush(void *opaque)
     return 0;
 }
 
-static void look(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options)
+static void fuzz_open(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options)
 {
     g_autoptr(QCryptoLUKS) luks = qcrypto_luks_open(io, options, NULL, NULL);
 
@@ -54,7 +53,7 @@ static void look(const QCryptoLUKSIO *io, const QCryptoLUKSOpenOptions *options)
     }
 }
 
-static void erase(const QCryptoLUKSIO *io, QCryptoLUKSEraseScope scope, bool detached)
+static void fuzz_erase(const QCryptoLUKSIO *io, QCryptoLUKSEraseScope scope, bool detached)
 {
     g_autoptr(QCryptoLUKSErasePlan) plan = qcrypto_luks_erase_plan_new(io, scope, detached, NULL);
 
@@ -88,12 +87,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         g_autoptr(SecretBuffer) backup = qcrypto_luks_backup(&io, detached, NULL);
 
         qcrypto_luks_findings_free(qcrypto_luks_check(&io, &(QCryptoLUKSOpenOptions) { .detached = detached }, NULL));
-        look(&io, &(QCryptoLUKSOpenOptions) { .detached = detached });
-        look(&io, &(QCryptoLUKSOpenOptions) {
+        fuzz_open(&io, &(QCryptoLUKSOpenOptions) { .detached = detached });
+        fuzz_open(&io, &(QCryptoLUKSOpenOptions) {
             .detached = detached, .password = password, .max_iterations = 2,
         });
-        erase(&io, QCRYPTO_LUKS_ERASE_KEY_MATERIAL, detached);
-        erase(&io, QCRYPTO_LUKS_ERASE_HEADER, detached);
+        fuzz_erase(&io, QCRYPTO_LUKS_ERASE_KEY_MATERIAL, detached);
+        fuzz_erase(&io, QCRYPTO_LUKS_ERASE_HEADER, detached);
         if (backup) {
             qcrypto_luks_restore(&io, backup, detached, 0, true, NULL);
         }

@@ -1,5 +1,5 @@
 /*
- * main() of a fuzz target that is built without libFuzzer: runs files, and random changes of them
+ * main() of fuzz targets built without libFuzzer: runs files, and random mutations of them
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +26,7 @@ static void mutate(GRand *rand, uint8_t *data, size_t size)
             data[at] = g_rand_int(rand);
             break;
         default:
-            at = ROUND_DOWN(at, 4) + 2;     /* numbers are aligned, behind two bytes of length */
+            at = ROUND_DOWN(at, 4) + 2;     /* numbers are aligned, after two bytes of length */
             if (at + 4 <= size) {
                 memcpy(data + at, extremes[g_rand_int_range(rand, 0, G_N_ELEMENTS(extremes))], 4);
             }

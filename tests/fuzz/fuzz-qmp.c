@@ -1,11 +1,11 @@
 /*
- * Fuzz target: what a QMP client sends, through the parser and into the arguments of commands
+ * Fuzz target: QMP input, through the parser and into the arguments of commands
  *
- * The input is the byte stream, fed in pieces whose lengths its bytes choose. Arguments that a command's type takes
- * must survive the way back to JSON and to the type again. No command is executed.
+ * The input is fed in pieces whose lengths its bytes choose. Arguments that fit a command's type must be the same after
+ * conversion to JSON and back. No command is executed.
  *
  *     clang -fsanitize=fuzzer,address ...       with libFuzzer, which has a main() of its own
- *     fuzz-qmp [-mutate=N] FILE...              runs each file, and N random changes of it
+ *     fuzz-qmp [-mutate=N] FILE...              runs each file, and N random mutations of it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * What every fuzz target defines, and libFuzzer or fuzz-main.c calls
+ * The function that each fuzz target defines, called by libFuzzer or fuzz-main.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

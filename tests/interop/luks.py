@@ -1,4 +1,4 @@
-"""LUKS volumes made, filled and compared by our programs and by cryptsetup and Debian's qemu-img.
+"""Create, fill and compare LUKS volumes with our programs, cryptsetup and Debian's qemu-img.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -18,7 +18,7 @@ SIZE = 1 << 20
 
 
 def payload_file(directory, size=SIZE):
-    """A raw file of SIZE bytes, the same each time, without zeroes in a row."""
+    """A raw file of SIZE bytes, the same each time, without runs of zeroes."""
     path = directory / 'payload.raw'
     path.write_bytes(random.Random(size).randbytes(size))
     return path
@@ -35,7 +35,7 @@ def create(img, tmp_path, image, options, password=PASSWORD, size=SIZE):
     args = ['create', '-q', '-f', 'luks', *secret_object(tmp_path, 'sec0', password),
             '-o', f'key-secret=sec0,iter-time=10,{options}', image, str(size)]
     if img is debian_qemu_img:
-        # It fails now and then where it measures a time of nothing.
+        # It sometimes fails because it measures a CPU time of zero.
         for _ in range(4):
             if img(*args, status=None).returncode == 0:
                 return
@@ -50,7 +50,7 @@ def fill(img, tmp_path, payload, image, password=PASSWORD, header=None):
 
 def holds(img, tmp_path, payload, image, password=PASSWORD, header=None):
     """Whether the volume in IMAGE holds exactly PAYLOAD, as IMG reads it."""
-    # Sizes are equal where the caller made them so: compare takes more zeroes at the end for the same.
+    # Sizes are up to the caller: compare ignores trailing zeroes.
     done = img('compare', '--image-opts', *secret_object(tmp_path, 'sec0', password),
                f'driver=raw,file.driver=file,file.filename={payload}', luks_options(image, header=header), status=None)
     assert done.returncode < 2, done.stderr
@@ -67,7 +67,7 @@ def opens(image, password=PASSWORD, header=None, slot=None):
 
 
 def volume_key(image, password=PASSWORD, header=None):
-    """The volume key, as cryptsetup finds it."""
+    """The volume key, according to cryptsetup."""
     args = [f'--header={header}'] if header else []
     dump = cryptsetup('luksDump', '--dump-volume-key', *args, image, password=password).stdout.decode()
     return bytes.fromhex(re.search(r'MK dump:\s*((?:[0-9a-f]{2}\s+)+)', dump).group(1))
@@ -75,7 +75,7 @@ def volume_key(image, password=PASSWORD, header=None):
 
 def luks_format(image, cipher='aes-xts-plain64', key_bits=512, hash_alg='sha256', password=PASSWORD, header=None,
                 size=SIZE):
-    """Let cryptsetup make a LUKS1 volume with a payload of SIZE bytes."""
+    """Let cryptsetup create a LUKS1 volume with a payload of SIZE bytes."""
     with open(image, 'wb') as f:
         f.truncate(size + (0 if header else 4 << 20))
     args = [f'--header={header}'] if header else []
@@ -87,7 +87,7 @@ def luks_format(image, cipher='aes-xts-plain64', key_bits=512, hash_alg='sha256'
 
 @functools.lru_cache(maxsize=None)
 def cryptsetup_knows(cipher, key_bits, hash_alg):
-    """Whether cryptsetup and the kernel here can do it; without device-mapper they lack some."""
+    """Whether cryptsetup and the kernel support this; without device-mapper, some algorithms are missing."""
     with tempfile.NamedTemporaryFile() as f:
         os.truncate(f.name, 4 << 20)
         return cryptsetup('luksFormat', '--type=luks1', '--pbkdf-force-iterations=1000', f'--cipher={cipher}',
@@ -102,7 +102,7 @@ def openssl_encrypt(cipher, key, data, iv=None):
 
 
 def encrypt_cbc(key, ivgen, payload):
-    """PAYLOAD as dm-crypt puts it on disk with aes-cbc-IVGEN, IVGEN plain64 or essiv:sha256; by openssl."""
+    """PAYLOAD as dm-crypt encrypts it with aes-cbc-IVGEN (IVGEN: plain64 or essiv:sha256), computed by openssl."""
     out = b''
     for sector in range(len(payload) // SECTOR):
         iv = sector.to_bytes(16, 'little')

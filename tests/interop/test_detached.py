@@ -26,7 +26,7 @@ def disk(tmp_path):
 
 
 def join(header, disk, image):
-    """Make a volume with its header in front out of two, for programs that know no detached headers."""
+    """Join header and payload into one volume, for programs without support for detached headers."""
     shutil.copy(header, image)
     start = 4 << 20
     with open(image, 'r+b') as f:
@@ -36,7 +36,7 @@ def join(header, disk, image):
 
 
 def check_pair(tmp_path, header, disk):
-    """cryptsetup opens the pair, and what we write into it is what QEMU reads from both joined."""
+    """cryptsetup opens the pair, and QEMU reads what we write from the joined volume."""
     assert luks_header.get(header, 'payload-offset') == 0
     assert luks.opens(disk, header=header)
     assert not luks.opens(disk, OTHER, header=header)
@@ -83,7 +83,7 @@ def test_keyslots_in_it(tmp_path, header, disk):
 
 
 def test_format_in_place(tmp_path, disk):
-    """Without --header, the header takes its room from the volume."""
+    """Without --header, the header takes space of the volume."""
     with open(disk, 'r+b') as f:
         f.truncate(4 << 20)
     said = qemu_img('format', *secret_object(tmp_path, 'sec0', PASSWORD), '-o', 'key-secret=sec0,iter-time=10', disk)

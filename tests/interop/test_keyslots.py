@@ -21,7 +21,7 @@ MAKERS = {
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    """A LUKS volume of each program that makes some, by its name; made once, since QEMU takes seconds for it."""
+    """A LUKS volume by each program that can create one, by its name; created once, since QEMU takes seconds."""
     directory = tmp_path_factory.mktemp('made')
     for maker, make in MAKERS.items():
         make(directory, directory / maker)
@@ -30,13 +30,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture(params=MAKERS)
 def volume(request, tmp_path, made):
-    """A LUKS volume that each program made in turn, with PASSWORD in keyslot 0."""
+    """A LUKS volume of each program in turn, with PASSWORD in keyslot 0."""
     return shutil.copyfile(made / request.param, tmp_path / 'volume.luks')
 
 
 @pytest.fixture
 def ours(tmp_path):
-    """A LUKS volume that we made."""
+    """A LUKS volume created by us."""
     image = tmp_path / 'volume.luks'
     luks.create(qemu_img, tmp_path, image, 'hash-alg=sha512')
     return image
@@ -105,7 +105,7 @@ def test_removed_by_us(tmp_path, volume):
     assert active_slots(volume) == [1]
     assert not luks.opens(volume, PASSWORD)
     assert luks.opens(volume, OTHER)
-    # every sector of the material is another now, and nothing but it and the header changed
+    # All sectors of the key material changed, and nothing else except the header.
     sectors = range(offset, offset + length // 512 * 512, 512)
     assert all(before[i:i + 512] != after[i:i + 512] for i in sectors)
     end = -(-(offset + length) // 512) * 512

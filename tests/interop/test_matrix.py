@@ -1,4 +1,4 @@
-"""Ciphers, modes and hashes: what we make, cryptsetup and Debian's qemu-img read, and the reverse.
+"""Ciphers, modes and hashes: cryptsetup and Debian's qemu-img read what we create, and the reverse.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -15,7 +15,7 @@ MODES = {
 }
 HASHES = ['sha1', 'sha256', 'sha512']
 MATRIX = [(bits, mode, hash_alg) for bits in (128, 192, 256) for mode in MODES for hash_alg in HASHES]
-# What scripts/test --quick does of it: each key length, mode and hash once.
+# The part that scripts/test --quick runs: each key length, mode and hash once.
 QUICK = [(128, 'cbc-plain64', 'sha512'), (192, 'cbc-essiv:sha256', 'sha1'), (256, 'xts-plain64', 'sha256')]
 MATRIX = [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in MATRIX]
 
@@ -27,7 +27,7 @@ def create_options(cipher, mode, hash_alg):
 
 
 def check_info(image, cipher, mode, hash_alg):
-    """What our info says of the volume."""
+    """Our info describes the volume correctly."""
     data = qemu_img_json('info', image)['format-specific']['data']
     mode, ivgen, ivgen_hash = MODES[mode]
     assert data['cipher-alg'] == cipher
@@ -42,7 +42,7 @@ def key_bits(bits, mode):
 
 
 def check_dump(image, cipher, bits, mode, hash_alg):
-    """What cryptsetup says of the volume."""
+    """cryptsetup describes the volume correctly."""
     dump = dict(line.split(':', 1) for line in cryptsetup('luksDump', image).stdout.splitlines() if ':' in line)
     assert dump['Cipher name'].strip() == cipher
     assert dump['Cipher mode'].strip() == mode
@@ -51,12 +51,12 @@ def check_dump(image, cipher, bits, mode, hash_alg):
 
 
 def debian_knows(bits, mode):
-    """QEMU up to 10 aborts where the key material is no whole number of sectors."""
+    """Whether Debian's QEMU works: up to 10, it aborts unless the key material is a whole number of sectors."""
     return key_bits(bits, mode) // 8 * 4000 % 512 == 0
 
 
 def check_on_disk(tmp_path, image, ivgen):
-    """What we write to disk is what openssl makes of it."""
+    """What we write to disk equals the ciphertext of openssl."""
     payload = luks.payload_file(tmp_path, 8 * luks.SECTOR)
     luks.fill(qemu_img, tmp_path, payload, image)
     want = luks.encrypt_cbc(luks.volume_key(image), ivgen, payload.read_bytes())
@@ -64,7 +64,7 @@ def check_on_disk(tmp_path, image, ivgen):
 
 
 def check_read_back(tmp_path, image):
-    """Each reads what the other has written."""
+    """Each program reads what the other has written."""
     payload = luks.payload_file(tmp_path)
     luks.fill(qemu_img, tmp_path, payload, image)
     assert luks.holds(debian_qemu_img, tmp_path, payload, image)
@@ -151,7 +151,7 @@ def test_rarer_choices(tmp_path, options):
     ('ivgen-hash-alg=md5', False),
 ])
 def test_md5(tmp_path, options, warns):
-    """Where QEMU accepts it; with the default, plain64, the hash of the IV generator has no effect."""
+    """MD5 where QEMU accepts it. With plain64, the default, the hash of the IV generator has no effect."""
     secret = secret_object(tmp_path, 'sec0', luks.PASSWORD)
     image = tmp_path / 'ours.luks'
     done = qemu_img('create', '-q', '-f', 'luks', *secret, '-o', f'key-secret=sec0,iter-time=10,{options}', image, '1M')

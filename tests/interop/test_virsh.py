@@ -21,7 +21,7 @@ from programs import QEMU_IMG, SYSTEM_ENV, cryptsetup, debian_qemu_img, password
 MIB = 1 << 20
 LIBVIRTD = shutil.which('libvirtd', path=SYSTEM_ENV['PATH'])
 pytestmark = pytest.mark.skipif(not LIBVIRTD or not shutil.which('virsh'), reason='needs libvirtd and virsh')
-# root's libvirtd would be the system's.
+# As root, libvirtd would be that of the system.
 NOBODY = {'user': 65534, 'group': 65534, 'extra_groups': []} if os.geteuid() == 0 else {}
 SECRETS = {'first': '5ec2e700-0000-4000-8000-000000000001', 'other': '5ec2e700-0000-4000-8000-000000000002'}
 CIPHERS = {
@@ -43,14 +43,14 @@ exec {top}/bin/ours "$@"
 
 
 def give(path):
-    """Make the user that libvirtd runs as the owner of PATH."""
+    """Give PATH to the user that libvirtd runs as."""
     if NOBODY:
         os.chown(path, NOBODY['user'], NOBODY['group'])
     return path
 
 
 class Libvirt:
-    """A libvirtd, and virsh to steer it. It has the secrets "first" and "other", and volumes in the pool "pool"."""
+    """A libvirtd, controlled with virsh. It has the secrets "first" and "other", and the storage pool "pool"."""
 
     def __init__(self, top):
         self.top = top
@@ -58,7 +58,7 @@ class Libvirt:
         self.socket = top / 'run' / 'libvirt' / 'libvirt-sock'
         self._log = top / 'qemu-img.log'
         self._process = None
-        # Logs of sanitizers have the number of the process in their names, and an earlier one may have been root's.
+        # Log files of sanitizers are named after the process id, and an earlier one may belong to root.
         sanitizers = {key: value.replace('/sanitizer/log', '/sanitizer/virsh') for key, value in os.environ.items()
                       if key.endswith('SAN_OPTIONS')}
         self._how = {**NOBODY, 'cwd': top, 'env': {
@@ -69,7 +69,7 @@ class Libvirt:
     def __enter__(self):
         for name in ('bin', 'run', 'pool'):
             (self.top / name).mkdir()
-        # A copy, since somebody without privileges may not be let into the build directory.
+        # A copy, since an unprivileged user may lack access to the build directory.
         shutil.copy(QEMU_IMG, self.top / 'bin' / 'ours')
         program = self.top / 'bin' / 'qemu-img'
         program.write_text(QEMU_IMG_SCRIPT.format(top=self.top), encoding='utf-8')
@@ -105,44 +105,44 @@ class Libvirt:
         return run('virsh', '-q', '-c', f'{driver}+unix:///session?socket={self.socket}', *args, **self._how, **kwargs)
 
     def file(self, text):
-        """A file that holds TEXT."""
+        """A file that contains TEXT."""
         path = self.top / 'argument'
         path.write_text(text, encoding='utf-8')
         return give(path)
 
     def set_secret(self, name, password):
-        """Give a secret another value."""
+        """Change the value of a secret."""
         path = give(password_file(self.top, password))
         self.virsh('secret-set-value', SECRETS[name], '--plain', '--file', path, driver='secret')
 
     def volume(self, name, size, secret='first', cipher=None):
-        """The description of a volume, encrypted unless SECRET is None, in a file."""
+        """A file with the description of a volume, encrypted unless SECRET is None."""
         encryption = secret and (f"<encryption format='luks'><secret type='passphrase' uuid='{SECRETS[secret]}'/>"
                                  f'{CIPHERS[cipher]}</encryption>')
         return self.file(f"<volume><name>{name}</name><capacity unit='bytes'>{size}</capacity><target>"
                          f"<format type='raw'/>{encryption or ''}</target></volume>")
 
     def ran(self):
-        """The subcommands of our qemu-img that libvirt has run since this was last asked."""
+        """The subcommands of our qemu-img that libvirt has run since the last call."""
         commands = [line.split()[0] for line in self._log.read_text().splitlines()] if self._log.exists() else []
         self._log.unlink(missing_ok=True)
         return commands
 
     def volumes(self):
-        """The names of all volumes, which must be those of all files."""
+        """The names of all volumes, which must equal those of all files."""
         names = sorted(line.split()[0] for line in self.virsh('vol-list', 'pool').stdout.splitlines() if line.strip())
         assert names == sorted(os.listdir(self.pool))
         return names
 
     def info(self, name):
-        """{name: value} of vol-info, in bytes"""
+        """{name: value} of vol-info, in bytes."""
         lines = self.virsh('vol-info', '--bytes', name, 'pool').stdout.splitlines()
         return {key: value.strip() for key, _, value in (line.partition(':') for line in lines)}
 
 
 @pytest.fixture(name='libvirt')
 def fixture_libvirt():
-    """It leaves no temporary files with passwords behind."""
+    """A libvirtd that must leave no temporary files with passwords behind."""
     with tempfile.TemporaryDirectory(prefix='virsh-') as top, Libvirt(pathlib.Path(top)) as libvirt:
         yield libvirt
         assert not list(libvirt.top.glob('run/**/*secret.*'))
@@ -164,7 +164,7 @@ def test_create_and_delete(libvirt, cipher):
 
 
 def test_wipe(libvirt):
-    """What libvirt overwrites by itself is no LUKS volume any more."""
+    """A volume that libvirt has wiped is no longer a LUKS volume."""
     libvirt.virsh('vol-create', 'pool', libvirt.volume('v', MIB))
     size = (libvirt.pool / 'v').stat().st_size
     libvirt.virsh('vol-wipe', 'v', 'pool')
@@ -174,7 +174,7 @@ def test_wipe(libvirt):
 
 
 def test_clone(libvirt, tmp_path):
-    """From plain to encrypted, to another password, to the same password, and back."""
+    """Clone a plain volume to an encrypted one, that to another and to the same password, and back to plain."""
     data = payload_file(tmp_path, 4 * MIB)
     libvirt.virsh('vol-create-as', 'pool', 'plain', '4M', '--format', 'raw')
     libvirt.virsh('vol-upload', 'plain', give(shutil.copy(data, libvirt.top)), 'pool')
@@ -192,7 +192,7 @@ def test_clone(libvirt, tmp_path):
 
 
 def test_resize(libvirt, tmp_path):
-    """Larger, smaller if asked for, and the data that remain are the same."""
+    """Grow, and shrink if asked to; the remaining data is the same."""
     data = payload_file(tmp_path, 6 * MIB)
     libvirt.virsh('vol-create', 'pool', libvirt.volume('v', 16 * MIB))
     path = libvirt.pool / 'v'
@@ -205,13 +205,13 @@ def test_resize(libvirt, tmp_path):
     assert path.stat().st_size == header + 12 * MIB
     assert libvirt.ran() == ['resize', 'resize']
     assert libvirt.info('v')['Capacity'] == f'{12 * MIB} bytes'
-    # What follows the data was never written, and decrypts to anything.
+    # The rest was never written, and decrypts to noise.
     os.truncate(path, header + 6 * MIB)
     assert holds(debian_qemu_img, tmp_path, data, path)
 
 
 def test_refused_to_create(libvirt):
-    """A cipher that there is not, and a secret without a value: no file is left."""
+    """An unknown cipher, and a secret without a value: no file is left."""
     failed = libvirt.virsh('vol-create', 'pool', libvirt.volume('v', MIB, cipher='rot13'), status=1)
     assert "Parameter 'cipher-alg' does not accept value 'rot13-256'" in failed.stderr
     assert libvirt.ran() == ['create']
@@ -222,7 +222,7 @@ def test_refused_to_create(libvirt):
 
 
 def test_wrong_secret(libvirt, tmp_path):
-    """A volume whose password is not what libvirt has for it is neither resized nor copied, nor touched."""
+    """If libvirt has the wrong password for a volume, it is neither resized nor copied, and stays unchanged."""
     libvirt.virsh('vol-create', 'pool', libvirt.volume('v', 4 * MIB))
     before = (libvirt.pool / 'v').read_bytes()
     libvirt.set_secret('first', b'mistaken')
@@ -238,7 +238,7 @@ def test_wrong_secret(libvirt, tmp_path):
 
 
 def test_damaged_header(libvirt):
-    """What libvirt takes for a LUKS volume and we do not is not copied."""
+    """A volume that libvirt recognises as LUKS, but we refuse, is not copied."""
     libvirt.virsh('vol-create', 'pool', libvirt.volume('v', MIB))
     with open(libvirt.pool / 'v', 'r+b') as image:
         image.seek(8)
@@ -250,7 +250,7 @@ def test_damaged_header(libvirt):
 
 
 def test_volumes_of_others(libvirt, tmp_path):
-    """libvirt reads the headers that we and QEMU write alike."""
+    """libvirt reads our headers and those of QEMU alike."""
     for name, img in (('ours', qemu_img), ('debian', debian_qemu_img)):
         create(img, tmp_path, libvirt.pool / name, 'cipher-alg=aes-128,hash-alg=sha512', size=3 * MIB)
         give(libvirt.pool / name)
