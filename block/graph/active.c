@@ -1,5 +1,5 @@
 /*
- * Letting go of nodes while another process uses their images, as for migration
+ * Deactivating nodes while another process uses their images, as in migration
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,7 +34,7 @@ static void set_active_tran(BlockDriverState *bs, bool active, Transaction *tran
     }
 }
 
-/* False with @errp where somebody goes on using @bs. */
+/* False with @errp if @bs is still in use. */
 static bool check_parents(BlockDriverState *bs, Error **errp)
 {
     for (guint i = 0; i < bs->parents->len; i++) {
@@ -48,9 +48,9 @@ static bool check_parents(BlockDriverState *bs, Error **errp)
 }
 
 /*
- * One transaction: all of @nodes change, or none. Parents come first, so they are inactive before their children check.
+ * Change all of @nodes in one transaction. Parents come first, so they are inactive before their children check.
  */
-static bool change_all(GPtrArray *nodes, bool active, Error **errp)
+static bool set_active_all(GPtrArray *nodes, bool active, Error **errp)
 {
     Transaction *tran = tran_new();
 
@@ -70,23 +70,23 @@ static bool change_all(GPtrArray *nodes, bool active, Error **errp)
 }
 
 /* With all of @nodes drained. A user may appear while requests drain, so check for users only now. */
-static bool coroutine_fn change_drained(GPtrArray *nodes, bool active, Error **errp)
+static bool coroutine_fn set_active_drained(GPtrArray *nodes, bool active, Error **errp)
 {
-    if ((!active && !bdrv_co_flush_all(nodes, errp)) || !change_all(nodes, active, errp)) {
+    if ((!active && !bdrv_co_flush_all(nodes, errp)) || !set_active_all(nodes, active, errp)) {
         return false;
     }
     if (active && !refresh_all(nodes, errp)) {
-        change_all(nodes, false, NULL);
+        set_active_all(nodes, false, NULL);
         return false;
     }
     return true;
 }
 
 /*
- * The nodes that change with @roots: those below follow unless another active node uses them. Parents before children;
- * nodes that need no change are left out.
+ * The nodes that change with @roots: also those below, unless another active node uses them. Parents come before
+ * children; nodes that need no change are left out.
  */
-static GPtrArray *collect(GPtrArray *roots, bool active)
+static GPtrArray *collect_nodes(GPtrArray *roots, bool active)
 {
     g_autoptr(GPtrArray) below = bdrv_nodes_below(roots);
     GPtrArray *nodes = g_ptr_array_new();
@@ -113,7 +113,7 @@ static GPtrArray *collect(GPtrArray *roots, bool active)
 
 bool coroutine_fn bdrv_co_set_active(GPtrArray *roots, bool active, Error **errp)
 {
-    g_autoptr(GPtrArray) nodes = collect(roots, active);
+    g_autoptr(GPtrArray) nodes = collect_nodes(roots, active);
 
     g_autoptr(GPtrArray) claimed = bdrv_nodes_below(nodes);
 
@@ -121,7 +121,7 @@ bool coroutine_fn bdrv_co_set_active(GPtrArray *roots, bool active, Error **errp
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_begin(g_ptr_array_index(nodes, i));
     }
-    bool ok = change_drained(nodes, active, errp);
+    bool ok = set_active_drained(nodes, active, errp);
     for (guint i = 0; i < nodes->len; i++) {
         bdrv_co_drained_end(g_ptr_array_index(nodes, i));
     }

@@ -1,5 +1,5 @@
 /*
- * BlockBackend: a user's hold on the graph
+ * BlockBackend: a user of the graph
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,12 +12,12 @@ struct BlockBackend {
     int refcnt;
     uint64_t perm;
     uint64_t shared_perm;
-    bool follow;            /* change over where another node takes the place of ours */
+    bool follow;            /* follow when another node replaces ours */
     BdrvChild *root;
     gint in_flight;         /* atomic */
     gint quiesce_counter;   /* atomic */
     GMutex lock;
-    CoQueue queued;         /* requests that wait for the end of a drained section; under lock */
+    CoQueue queued;         /* requests waiting for a drained section to end; under lock */
 };
 
 BlockBackend *blk_new(const char *name, uint64_t perm, uint64_t shared_perm)
@@ -140,7 +140,7 @@ void coroutine_fn blk_co_unref(BlockBackend *blk)
         return;
     }
     if (blk->root) {
-        /* So that the end of a request wakes us. */
+        /* Make the end of a request wake us. */
         g_atomic_int_inc(&blk->quiesce_counter);
         bdrv_co_wait_idle(blk_is_idle, blk);
         bdrv_co_detach_child(blk->root);
@@ -172,7 +172,7 @@ static void blk_end_request(BlockBackend *blk)
     }
 }
 
-/* Wait for drained sections to end, then count a request; -errno where the user must not make it. */
+/* Wait for drained sections to end, then count a request; -errno if the user may not make it. */
 static int coroutine_fn blk_begin_request(BlockBackend *blk, uint64_t perm)
 {
     if (!blk->root) {

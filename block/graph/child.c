@@ -1,5 +1,5 @@
 /*
- * Edges whose parent is a node, and who is above and below whom
+ * Edges whose parent is a node, and the nodes above and below a node
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@ static char *child_of_bds_describe(const BdrvChild *child)
     const BlockDriverState *bs = child->opaque;
     const char *name = bdrv_get_display_name(bs);
 
-    /* A filename is that of the nodes below, too. */
+    /* A filename also belongs to the nodes below, so add the format. */
     return name == bs->node_name ? g_strdup_printf("node '%s'", name)
                                  : g_strdup_printf("%s node '%s'", bdrv_get_format_name(bs), name);
 }
@@ -33,7 +33,7 @@ static bool child_of_bds_is_busy(const BdrvChild *child)
 
 static void coroutine_fn child_of_bds_resized(BdrvChild *child)
 {
-    /* On failure the parent keeps the length that it knows. */
+    /* On failure the parent keeps the old length. */
     bdrv_co_refresh(child->opaque, NULL);
 }
 
@@ -89,7 +89,7 @@ static void visit_above(BlockDriverState *bs, GHashTable *seen, GPtrArray *order
     g_ptr_array_add(order, bs);
 }
 
-static void reverse(GPtrArray *array)
+static void ptr_array_reverse(GPtrArray *array)
 {
     for (guint i = 0; i < array->len / 2; i++) {
         gpointer other = array->pdata[array->len - 1 - i];
@@ -107,7 +107,7 @@ GPtrArray *bdrv_nodes_below(GPtrArray *roots)
     for (guint i = 0; i < roots->len; i++) {
         visit_below(g_ptr_array_index(roots, i), seen, order);
     }
-    reverse(order);
+    ptr_array_reverse(order);
     return order;
 }
 
@@ -117,7 +117,7 @@ GPtrArray *bdrv_nodes_above(BlockDriverState *bs)
     GPtrArray *order = g_ptr_array_new();
 
     visit_above(bs, seen, order);
-    reverse(order);
+    ptr_array_reverse(order);
     return order;
 }
 
@@ -166,8 +166,8 @@ bool bdrv_check_new_edge(BlockDriverState *parent, const char *name, BlockDriver
     return true;
 }
 
-/* The permission pass for @bs, and the end of the transaction. */
-static bool finish(BlockDriverState *bs, Transaction *tran, Error **errp)
+/* Run the permission pass for @bs and finalize the transaction. */
+static bool child_tran_finalize(BlockDriverState *bs, Transaction *tran, Error **errp)
 {
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
@@ -188,7 +188,7 @@ BdrvChild *bdrv_attach_child(const BdrvChildClass *klass, void *parent, BlockDri
 
     bdrv_graph_lock();
     BdrvChild *child = bdrv_attach_child_tran(klass, parent, bs, name, role, perm, shared, tran);
-    bool ok = finish(bs, tran, errp);
+    bool ok = child_tran_finalize(bs, tran, errp);
     bdrv_graph_unlock();
     bdrv_graph_put_deferred();
     return ok ? child : NULL;
@@ -202,8 +202,8 @@ void coroutine_fn bdrv_co_detach_child(BdrvChild *child)
     bdrv_graph_lock();
     bdrv_detach_child_tran(child, tran);
     tran_finalize(tran, true);
-    /* Fewer permissions than before. If the storage fails to drop its locks they stay as strict as they were. */
-    finish(bs, tran_new(), NULL);
+    /* Fewer permissions than before. If the storage fails to drop its locks, they stay as strict as before. */
+    child_tran_finalize(bs, tran_new(), NULL);
     bdrv_graph_unlock();
     bdrv_graph_put_deferred();
 }
@@ -214,7 +214,7 @@ bool bdrv_child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared, Error
 
     bdrv_graph_lock();
     bdrv_child_set_perm_tran(child, perm, shared, tran);
-    bool ok = finish(child->bs, tran, errp);
+    bool ok = child_tran_finalize(child->bs, tran, errp);
     bdrv_graph_unlock();
     return ok;
 }

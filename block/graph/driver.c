@@ -1,8 +1,8 @@
 /*
- * The boundary to drivers: control callbacks are called here, those of requests in block/io/driver.c
+ * The boundary to drivers for control callbacks; block/io/driver.c calls those of requests
  *
- * All of them run on the main thread. Before a call, what block_int.h promises to drivers is asserted; after it, what
- * drivers promise.
+ * All of them run on the main thread. The wrappers assert what block_int.h promises to drivers before a call, and what
+ * drivers promise after it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

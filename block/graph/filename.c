@@ -1,8 +1,8 @@
 /*
  * Filenames that open the same node again
  *
- * A node's options need not be spelled out where a plain name says it all: opened in the node's format, it leads to the
- * same graph. Otherwise the filename is "json:" and the options that decide what is read from the node.
+ * A plain name is enough if it leads to the same graph when opened in the node's format. Otherwise the filename is
+ * "json:" with the options that decide what is read from the node.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,7 +42,7 @@ static struct json_object *full_open_options(const BlockDriverState *bs)
     return options;
 }
 
-/* The plain name that leads to @bs, opened in its format, where @options have nothing to add; else NULL. */
+/* The plain name that leads to @bs when opened in its format, if @options add nothing; else NULL. */
 static const char *exact_filename(const BlockDriverState *bs, struct json_object *options)
 {
     for (const char *const *name = bs->drv->strong_runtime_opts; name && *name; name++) {

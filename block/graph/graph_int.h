@@ -1,14 +1,14 @@
 /*
- * What the files of the graph share with each other
+ * Shared declarations of the graph code
  *
- *     node.c           making, finding, referencing and ending nodes
- *     child.c          edges whose parent is a node; who is above and below whom
+ *     node.c           creating, finding, referencing and closing nodes
+ *     child.c          edges whose parent is a node; the nodes above and below a node
  *     transaction.c    the steps that change edges
  *     perm.c           the permission pass over all nodes that a change affects
- *     lock.c           the graph lock, and operations that have a node to themselves
+ *     lock.c           the graph lock, and operations with exclusive use of nodes
  *     drain.c          drained sections
  *     driver.c         the boundary to drivers: their control callbacks
- *     replace.c        putting one node in the place of another
+ *     replace.c        replacing one node by another
  *     open.c           from a filename or options to a node
  *     filename.c       from a node to a filename that opens it again
  *     reopen.c         blockdev-reopen
@@ -40,17 +40,17 @@ GPtrArray *bdrv_nodes_below(GPtrArray *roots);
 /* @bs and all above it, each once, every node before its parents. */
 GPtrArray *bdrv_nodes_above(BlockDriverState *bs);
 
-/* False with @errp where an edge @name from @parent to @bs would make a cycle, or the graph too deep. */
+/* False with @errp if an edge @name from @parent to @bs would create a cycle, or make the graph too deep. */
 bool bdrv_check_new_edge(BlockDriverState *parent, const char *name, BlockDriverState *bs, Error **errp);
 
 /*
- * Attach @bs to @parent, an object of class @klass, with these permissions; takes a reference to @bs on success. NULL
- * with @errp, and nothing changed, where they conflict with those of others.
+ * Attach @bs to @parent, an object of class @klass, with these permissions; takes a reference to @bs on success. If
+ * they conflict with those of others, returns NULL with @errp and changes nothing.
  */
 BdrvChild *bdrv_attach_child(const BdrvChildClass *klass, void *parent, BlockDriverState *bs, const char *name,
                              uint32_t role, uint64_t perm, uint64_t shared, Error **errp);
 
-/* Remove an edge, which gives back its permissions and its reference. */
+/* Remove an edge, with its permissions and its reference. */
 void coroutine_fn bdrv_co_detach_child(BdrvChild *child);
 
 /* Change the permissions that a parent other than a node asks for; on failure nothing changed. */
@@ -77,15 +77,15 @@ bool bdrv_refresh_perms_list(GPtrArray *nodes, Transaction *tran, Error **errp);
 
 /*
  * Edges and permissions change only under the graph lock, on the main loop. It is held from the first step of a
- * transaction to its end and never across a yield, so it is never contended; it asserts if somebody breaks that.
+ * transaction to its end and never across a yield, so it is never contended, which it asserts.
  */
 void bdrv_graph_lock(void);
 void bdrv_graph_unlock(void);
 void bdrv_graph_assert_locked(void);
 
 /*
- * References that a transaction gives up are dropped once its operation has released its nodes: closing a node waits,
- * among others for other operations.
+ * References that a transaction no longer needs are dropped once its operation has released its nodes, since closing a
+ * node waits, also for other operations.
  */
 void bdrv_graph_defer_unref(BlockDriverState *bs);
 void coroutine_mixed_fn bdrv_graph_put_deferred(void);
@@ -103,19 +103,19 @@ void coroutine_fn bdrv_co_wait_unclaimed(GPtrArray *nodes);
 
 /* Nodes (node.c, open.c) */
 
-/* Drop a reference; where it is the last one, from a coroutine of its own, since closing waits. */
+/* Drop a reference; the last one in a coroutine of its own, since closing waits. */
 void bdrv_unref_later(BlockDriverState *bs);
 
 /* Flush all of @nodes; false with @errp, which names the first that failed. */
 bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp);
 
-/* Apply those of @bs->options that every driver has; false with @errp where they contradict each other. */
+/* Apply those of @bs->options that every driver has; false with @errp if they contradict each other. */
 bool bdrv_take_common_options(BlockDriverState *bs, Error **errp);
 
-/* @bs, whose "file" is or will be @child_bs, becomes read-only where that is, and auto-read-only allows it. */
+/* Make @bs, whose "file" is or will be @child_bs, read-only if that is and auto-read-only allows it. */
 void bdrv_take_auto_read_only(BlockDriverState *bs, const BlockDriverState *child_bs);
 
-/* Ask the driver for the length and the limits again; false with @errp where it does not know. */
+/* Query the length and the limits from the driver again; false with @errp on failure. */
 bool coroutine_fn bdrv_co_refresh(BlockDriverState *bs, Error **errp);
 
 /* The length or the limits of @bs have changed: tell all above it. They are drained. */
@@ -124,7 +124,7 @@ void coroutine_fn bdrv_co_resized(BlockDriverState *bs);
 /* The first node whose iothread is @iothread; NULL: none. */
 BlockDriverState *bdrv_find_iothread_user(const IOThread *iothread);
 
-/* Control callbacks of drivers (driver.c), with what block_int.h says happens where one is missing. */
+/* Control callbacks of drivers (driver.c), with the default of block_int.h if one is missing. */
 bool coroutine_fn bdrv_driver_open(BlockDriverState *bs, Error **errp);
 void coroutine_fn bdrv_driver_close(BlockDriverState *bs);
 int64_t coroutine_fn bdrv_driver_getlength(BlockDriverState *bs);
@@ -150,7 +150,7 @@ void bdrv_unquiesce(BlockDriverState *bs);
 void bdrv_drain_attach(BdrvChild *child);
 void bdrv_drain_detach(BdrvChild *child);
 
-/* -errno where data written to @bs may be lost: flushes fail with it until it is cleared, when @bs is reopened. */
+/* -errno if data written to @bs may be lost: flushes fail with it until reopening @bs clears it. */
 int bdrv_get_flush_error(BlockDriverState *bs);
 void bdrv_clear_flush_error(BlockDriverState *bs);
 

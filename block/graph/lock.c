@@ -1,5 +1,5 @@
 /*
- * The graph lock, and operations that have nodes to themselves
+ * The graph lock, and operations with exclusive use of nodes
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Nodes and edges: making, finding, attaching, letting go
+ * Nodes: creating, finding, referencing, closing
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,10 +11,10 @@
 #include "util/id.h"
 
 static GPtrArray *all_nodes;
-/* Wakes when a node is freed or opened, or only one reference to it is left. */
+/* Woken when a node is freed or opened, or only one reference to it is left. */
 static CoQueue changed = { .last = &changed.first };
 
-/* The node with that name, even while it opens or closes. */
+/* The node called @node_name, even while it opens or closes. */
 static BlockDriverState *find_any(const char *node_name)
 {
     for (guint i = 0; all_nodes && i < all_nodes->len; i++) {
@@ -107,7 +107,7 @@ static void coroutine_fn flush_before_close(BlockDriverState *bs)
 
     g_ptr_array_add(nodes, bs);
     g_autoptr(GPtrArray) below = bdrv_nodes_below(nodes);
-    /* Nodes below may be drained by an operation. Operations that begin later wait for us. */
+    /* An operation may have drained nodes below. Operations that begin later wait for us. */
     bdrv_co_wait_unclaimed(below);
     bdrv_co_flush(bs);
 }
@@ -280,7 +280,7 @@ const char *bdrv_get_node_name(const BlockDriverState *bs)
 
 const char *bdrv_get_display_name(const BlockDriverState *bs)
 {
-    /* Of a node that is still being opened, the file below may have its filename already. */
+    /* While a node is being opened, the file node below may already have its filename. */
     const char *filename = bs->filename ?: bs->file ? bs->file->bs->filename : NULL;
 
     /* No user gives a node such a name. */

@@ -1,5 +1,5 @@
 /*
- * The birth and the end of a node, for block/graph/open.c
+ * Creating and freeing nodes, for block/graph/open.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 
 #include "block/block_int.h"
 
-/* A node without a driver; @node_name NULL: one is made up. NULL with @errp. */
+/* Create a node without a driver. If @node_name is NULL, it is generated. NULL with @errp. */
 BlockDriverState *bdrv_new(const char *node_name, Error **errp);
 
 /* @bs is open: it can be found from now on. */
@@ -17,7 +17,7 @@ void bdrv_set_open(BlockDriverState *bs);
 /* Free a node that was never opened, or is closed; detaches its children. */
 void coroutine_fn bdrv_co_free(BlockDriverState *bs);
 
-/* Call @fn with each node that is open or being closed. It must not wait. */
+/* Call @fn with each node that is open or being closed. @fn must not wait. */
 void bdrv_for_each_node(void (*fn)(BlockDriverState *bs));
 
 #endif

@@ -20,7 +20,7 @@
 #include "qapi/qapi.h"
 #include "util/thread-pool.h"
 
-/* Bytes of an image that probing looks at. */
+/* Bytes of an image that probing reads. */
 #define PROBE_BYTES 2048
 
 static bool opening_cancelled;
@@ -96,7 +96,7 @@ static bool has_member(struct json_object *obj, const char *key)
     return json_object_object_get_ex(obj, key, NULL);
 }
 
-/* Add what @from has and @to lacks; objects are merged member by member. */
+/* Add members of @from that @to lacks; objects are merged member by member. */
 static void merge_defaults(struct json_object *to, struct json_object *from)
 {
     json_object_object_foreach(from, key, val) {
@@ -179,14 +179,14 @@ static bool complete_child(struct json_object *options, const char *name, Error 
         return true;
     }
     if (has_member(child, "driver") || !filename) {
-        /* A format: its own children may have names to guess from. */
+        /* A format. Its own children may have filenames. */
         return complete_child(child, "file", errp) && complete_child(child, "header", errp);
     }
     g_autoptr(json_object) protocol = bdrv_filename_to_options(json_object_get_string(filename), errp);
     if (!protocol) {
         return false;
     }
-    /* What the filename was parsed into takes its place; other options win. */
+    /* Replace the filename by the options it stands for; other options win. */
     g_autoptr(json_object) all = copy_structure(child);
     json_object_object_del(all, "filename");
     merge_defaults(all, protocol);
@@ -194,7 +194,7 @@ static bool complete_child(struct json_object *options, const char *name, Error 
     return true;
 }
 
-/* Put what @filename says into @options, which win. */
+/* Add what @filename stands for to @options; options win. */
 static bool add_filename(struct json_object *options, const char *filename, Error **errp)
 {
     const char *rest;
@@ -237,7 +237,7 @@ static bool add_filename(struct json_object *options, const char *filename, Erro
 }
 
 /* Defaults that an inline child inherits from its parent. */
-static void inherit(BlockdevOptions *child, const BlockdevOptions *parent)
+static void inherit_options(BlockdevOptions *child, const BlockdevOptions *parent)
 {
     if (!child->has_read_only && parent->has_read_only) {
         child->has_read_only = true;
@@ -271,7 +271,7 @@ static void inherit(BlockdevOptions *child, const BlockdevOptions *parent)
     }
 }
 
-/* Who asked for a node to be opened; cancelling them ends the opening. */
+/* The coroutine that asked to open a node; cancelling it cancels opening. */
 typedef struct Opener {
     BlockDriverState *parent;
     Job *job;
@@ -295,7 +295,7 @@ static BlockDriverState *coroutine_fn open_ref(const BlockdevRef *ref, const Blo
     }
     g_autoptr(BlockdevOptions) options = QAPI_CLONE(BlockdevOptions, &ref->u.definition);
     if (parent) {
-        inherit(options, parent);
+        inherit_options(options, parent);
     }
     return open_typed(options, flags, opener, errp);
 }
@@ -437,7 +437,7 @@ BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *opti
 }
 
 /* Probe the format of the image in @file. */
-static const BlockDriver *coroutine_fn probe(BlockDriverState *file, BdrvOpenFlags flags, Error **errp)
+static const BlockDriver *coroutine_fn probe_format(BlockDriverState *file, BdrvOpenFlags flags, Error **errp)
 {
     uint8_t buf[PROBE_BYTES];
     size_t len = MIN(bdrv_getlength(file), PROBE_BYTES);
@@ -492,7 +492,7 @@ static BlockDriverState *coroutine_fn probe_driver(struct json_object *options, 
     if (!file) {
         return NULL;
     }
-    const BlockDriver *drv = probe(file, flags, errp);
+    const BlockDriver *drv = probe_format(file, flags, errp);
     if (!drv) {
         bdrv_co_unref(file);
         return NULL;

@@ -1,5 +1,5 @@
 /*
- * Permissions: what the users of a node do, and what they let others do
+ * Permissions: what the users of a node do, and what they allow others to do
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,7 +22,7 @@ char *bdrv_perm_names(uint64_t perm)
     return g_strjoinv(", ", (char **)parts->pdata);
 }
 
-/* @a needs something that @b does not share. */
+/* Whether @a needs a permission that @b does not share. */
 static bool edges_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
 {
     uint64_t missing = a->perm & ~b->shared_perm;
@@ -50,7 +50,7 @@ static void report_conflict(BlockDriverState *bs, Error **errp)
     }
 }
 
-/* Sum up what all parents need and share; false with @errp where one needs what another does not share. */
+/* Sum up what all parents need and share; false with @errp if one needs what another does not share. */
 static bool perm_sums(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Error **errp)
 {
     guint unshared_by[PERM_COUNT] = { 0 };
@@ -70,7 +70,7 @@ static bool perm_sums(BlockDriverState *bs, uint64_t *perm, uint64_t *shared, Er
         const BdrvChild *c = g_ptr_array_index(bs->parents, i);
 
         for (int bit = 0; bit < PERM_COUNT; bit++) {
-            /* Not counting the edge itself, which may need what it does not share. */
+            /* Skip the edge itself, which may need what it does not share. */
             if (c->perm >> bit & 1 && unshared_by[bit] > !(c->shared_perm >> bit & 1)) {
                 report_conflict(bs, errp);
                 return false;
@@ -112,13 +112,13 @@ void bdrv_default_perms(BlockDriverState *bs, const char *name, uint32_t role, u
         }
         shared &= ~(uint64_t)BLK_PERM_WRITE;
     }
-    /* Resizing the child behind our back would leave a stale length. */
+    /* If others could resize the child, our length would be stale. */
     shared &= ~(uint64_t)BLK_PERM_RESIZE;
     *nperm = perm;
     *nshared = shared;
 }
 
-/* Report who needs to write to @bs, which nobody may, for the reason @why. */
+/* Report a user that needs to write to @bs, which is not possible because it is @why. */
 static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *why, Error **errp)
 {
     for (guint i = 0; i < bs->parents->len; i++) {
@@ -135,7 +135,7 @@ static void refuse_writers(BlockDriverState *bs, uint64_t writes, const char *wh
     }
 }
 
-/* A node's sums, checked by its driver, which is told of commit or abort. */
+/* The sums of a node. Its driver has checked them, and learns of commit or abort. */
 typedef struct NodePerm {
     BlockDriverState *bs;
     uint64_t perm;

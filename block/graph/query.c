@@ -1,5 +1,5 @@
 /*
- * The whole graph, to look at: nodes, their users, and who uses what
+ * Querying the whole graph: nodes, their users, and the edges between them
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,7 +25,7 @@ static BlockPermissionList *permission_list(uint64_t perm)
     return list;
 }
 
-/* The number of the vertex @key (a node or a BlockBackend), which becomes part of the graph. */
+/* The number of the vertex @key (a node or a BlockBackend), which is added to @graph. */
 static uint64_t add_vertex(XDbgBlockGraph *graph, GHashTable *ids, const void *key, XDbgBlockGraphNodeType type,
                            const char *name)
 {

@@ -1,5 +1,5 @@
 /*
- * Reopening: other options for nodes that are in use, for all of them or for none
+ * Reopening: change the options of nodes in use, of all of them or of none
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,7 +22,7 @@ static bool may_change(const BlockDriverState *bs, const char *key)
            (bs->drv->mutable_opts && g_strv_contains(bs->drv->mutable_opts, key));
 }
 
-/* The child that option @key of @bs names; NULL where it names none. */
+/* The child that option @key of @bs names; NULL if there is none. */
 static BdrvChild *find_child(const BlockDriverState *bs, const char *key)
 {
     for (guint i = 0; i < bs->children->len; i++) {
@@ -95,7 +95,7 @@ static void reopen_free(gpointer opaque)
     g_free(r);
 }
 
-/* Let each driver prepare for the new options. The nodes themselves stay as they are. */
+/* Let each driver prepare for the new options. The nodes themselves stay unchanged. */
 static bool coroutine_fn prepare_drivers(GPtrArray *reopens, Error **errp)
 {
     for (guint i = 0; i < reopens->len; i++) {
@@ -196,7 +196,7 @@ static void add_children(GPtrArray *nodes, const BlockDriverState *bs)
 }
 
 /* Give all nodes their new options and children, or none of them. */
-static bool change_all(GPtrArray *reopens, Error **errp)
+static bool reopen_change_all(GPtrArray *reopens, Error **errp)
 {
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
     Transaction *tran = tran_new();
@@ -227,7 +227,7 @@ static bool change_all(GPtrArray *reopens, Error **errp)
 /* With all nodes drained. */
 static bool coroutine_fn reopen_drained(GPtrArray *reopens, Error **errp)
 {
-    bool ok = prepare_drivers(reopens, errp) && change_all(reopens, errp);
+    bool ok = prepare_drivers(reopens, errp) && reopen_change_all(reopens, errp);
 
     for (guint i = 0; i < reopens->len; i++) {
         bdrv_driver_reopen_end(g_ptr_array_index(reopens, i), ok);
@@ -242,7 +242,7 @@ static bool coroutine_fn reopen_drained(GPtrArray *reopens, Error **errp)
 }
 
 /* Checks that need no drained section. */
-static bool check_all(const BlockdevOptionsList *options, Error **errp)
+static bool reopen_check_all(const BlockdevOptionsList *options, Error **errp)
 {
     for (size_t i = 0; i < options->n; i++) {
         const BlockdevOptions *o = options->items[i];
@@ -286,7 +286,7 @@ bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp)
     return ok;
 }
 
-/* Storage that is known to have lost data. To reopen it is the way to go on, so its flush may fail. */
+/* Nodes known to have lost data. Reopening recovers them, so their flush may fail. */
 static GPtrArray *find_lost(GPtrArray *nodes)
 {
     GPtrArray *lost = g_ptr_array_new();
@@ -314,7 +314,7 @@ bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **err
     g_autoptr(GPtrArray) reopens = g_ptr_array_new_with_free_func(reopen_free);
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
-    if (!check_all(options, errp)) {
+    if (!reopen_check_all(options, errp)) {
         return false;
     }
     for (size_t i = 0; i < options->n; i++) {
@@ -331,9 +331,9 @@ bool coroutine_fn bdrv_co_reopen(const BlockdevOptionsList *options, Error **err
     g_autoptr(GPtrArray) lost = find_lost(nodes);
     /*
      * Check again: another operation may have changed these nodes while we waited. Flush first: flushing a node that is
-     * read-only from then on would do nothing.
+     * read-only would do nothing.
      */
-    bool ok = check_all(options, errp) && (bdrv_co_flush_all(nodes, lost->len ? NULL : errp) || lost->len) &&
+    bool ok = reopen_check_all(options, errp) && (bdrv_co_flush_all(nodes, lost->len ? NULL : errp) || lost->len) &&
               reopen_drained(reopens, errp);
     for (guint i = 0; ok && i < lost->len; i++) {
         bdrv_clear_flush_error(g_ptr_array_index(lost, i));

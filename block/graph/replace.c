@@ -1,12 +1,12 @@
 /*
- * Putting one node in the place of another
+ * Replacing one node by another
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
 
-/* Give the parents of @from the child @to instead; not those below @to, such as a filter put in above @from. */
+/* Point the parents of @from to @to, except those below @to, such as a filter inserted above @from. */
 static bool move_parents(BlockDriverState *from, BlockDriverState *to, Transaction *tran, Error **errp)
 {
     g_autoptr(GPtrArray) roots = g_ptr_array_new();
@@ -80,7 +80,7 @@ bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, 
 {
     BlockDriverState *old = bdrv_ref(child->bs);
 
-    /* This stops the parent of any kind. */
+    /* This stops any kind of parent. */
     bdrv_co_drained_begin(old);
     bdrv_ref(bs);
     bool ok = replace_child(child, bs, errp);

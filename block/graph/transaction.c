@@ -1,15 +1,15 @@
 /*
  * The steps that change edges of the graph
  *
- * Each takes effect when it is prepared, so that later steps and the permission pass see it, and is undone on abort.
- * Between the two nobody else runs: the graph lock is held, and nothing here waits.
+ * A step takes effect when it is prepared, so that later steps and the permission pass see it, and is undone on abort.
+ * Nothing else runs in between: the graph lock is held, and nothing here waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
 
-/* The pointer in @parent to its child of that name; NULL: it has none. */
+/* The pointer in @parent to its child @name; NULL if there is no such pointer. */
 static BdrvChild **named_child(BlockDriverState *parent, const char *name)
 {
     if (g_str_equal(name, "file")) {
@@ -46,12 +46,12 @@ static void leave_parent(BdrvChild *child)
     }
 }
 
-/* Point @child from where it points to @bs; either may be NULL. */
-static void set_bs(BdrvChild *child, BlockDriverState *bs)
+/* Point @child to @bs; the old and the new node may be NULL. */
+static void child_set_bs(BdrvChild *child, BlockDriverState *bs)
 {
     BlockDriverState *old = child->bs;
 
-    /* First, in case both are drained: the parent must not resume in between. */
+    /* Attach first, in case both are drained: the parent must not resume in between. */
     child->bs = bs;
     if (bs) {
         g_ptr_array_add(bs->parents, child);
@@ -75,7 +75,7 @@ static void attach_abort(void *opaque)
     BlockDriverState *bs = child->bs;
 
     leave_parent(child);
-    set_bs(child, NULL);
+    child_set_bs(child, NULL);
     bdrv_graph_defer_unref(bs);
     child_free(child);
 }
@@ -101,7 +101,7 @@ BdrvChild *bdrv_attach_child_tran(const BdrvChildClass *klass, void *parent, Blo
     *child = (BdrvChild){
         .name = g_strdup(name), .klass = klass, .opaque = parent, .role = role, .perm = perm, .shared_perm = shared,
     };
-    set_bs(child, bdrv_ref(bs));
+    child_set_bs(child, bdrv_ref(bs));
     enter_parent(child);
     tran_add(tran, &drv, child);
     return child;
@@ -116,7 +116,7 @@ static void detach_abort(void *opaque)
 {
     Replace *r = opaque;
 
-    set_bs(r->child, r->old);
+    child_set_bs(r->child, r->old);
     enter_parent(r->child);
 }
 
@@ -137,7 +137,7 @@ void bdrv_detach_child_tran(BdrvChild *child, Transaction *tran)
     assert(!child->klass->is_busy(child));
     *r = (Replace){ .child = child, .old = child->bs };
     leave_parent(child);
-    set_bs(child, NULL);
+    child_set_bs(child, NULL);
     tran_add(tran, &drv, r);
 }
 
@@ -146,7 +146,7 @@ static void replace_abort(void *opaque)
     Replace *r = opaque;
     BlockDriverState *bs = r->child->bs;
 
-    set_bs(r->child, r->old);
+    child_set_bs(r->child, r->old);
     bdrv_graph_defer_unref(bs);
 }
 
@@ -165,7 +165,7 @@ void bdrv_replace_child_tran(BdrvChild *child, BlockDriverState *bs, Transaction
     bdrv_graph_assert_locked();
     assert(!child->klass->is_busy(child));
     *r = (Replace){ .child = child, .old = child->bs };
-    set_bs(child, bdrv_ref(bs));
+    child_set_bs(child, bdrv_ref(bs));
     tran_add(tran, &drv, r);
 }
 
@@ -176,7 +176,7 @@ typedef struct SetPerm {
 } SetPerm;
 
 /* Requests on other threads read the permissions of their edges. */
-static void set_perm(BdrvChild *child, uint64_t perm, uint64_t shared)
+static void child_set_perm(BdrvChild *child, uint64_t perm, uint64_t shared)
 {
     qatomic_set(&child->perm, perm);
     child->shared_perm = shared;
@@ -186,7 +186,7 @@ static void set_perm_abort(void *opaque)
 {
     SetPerm *saved = opaque;
 
-    set_perm(saved->child, saved->perm, saved->shared);
+    child_set_perm(saved->child, saved->perm, saved->shared);
 }
 
 void bdrv_child_set_perm_tran(BdrvChild *child, uint64_t perm, uint64_t shared, Transaction *tran)
@@ -196,6 +196,6 @@ void bdrv_child_set_perm_tran(BdrvChild *child, uint64_t perm, uint64_t shared, 
 
     bdrv_graph_assert_locked();
     *saved = (SetPerm){ .child = child, .perm = child->perm, .shared = child->shared_perm };
-    set_perm(child, perm, shared);
+    child_set_perm(child, perm, shared);
     tran_add(tran, &drv, saved);
 }
