@@ -245,11 +245,8 @@ static bool coroutine_fn check_volume(const NewImage *image, NewImageVolume *v, 
     if (!v->protocol) {
         return false;
     }
-    if (!json_object_object_get_ex(v->protocol, "filename", NULL)) {
-        error_setg(errp, "Images can be created in files and on devices only");
-        return false;
-    }
-    v->is_new = access(volume_path(v), F_OK) < 0;
+    /* A volume that is no file, such as one on a server, must exist. */
+    v->is_new = volume_path(v) && access(volume_path(v), F_OK) < 0;
     return v->is_new || check_existing(image, v, errp);
 }
 
