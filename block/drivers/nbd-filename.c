@@ -7,6 +7,8 @@
  *   nbd+unix:///[NAME]?socket=PATH
  *   nbds://..., nbds+unix://...                the same with TLS
  *
+ * There are older options, too, which QEMU takes on the command line.
+ *
  * The parts of URIs are percent-encoded. Options tls-creds=ID and tls-hostname=NAME may follow as query parameters.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -245,6 +247,31 @@ bool nbd_parse_filename(const char *filename, struct json_object *options, Error
         return false;
     }
     return parse_old_form(rest, options, errp);
+}
+
+bool nbd_modernize_options(struct json_object *options, Error **errp)
+{
+    struct json_object *path, *host, *port;
+    bool has_path = json_object_object_get_ex(options, "path", &path);
+    bool has_host = json_object_object_get_ex(options, "host", &host);
+    bool has_port = json_object_object_get_ex(options, "port", &port);
+
+    if (!has_path && !has_host && !has_port) {
+        return true;
+    }
+    if (has_path + has_host != 1 || json_object_object_get_ex(options, "server", NULL)) {
+        error_setg(errp, "Options 'server', 'path' and 'host' of nbd exclude each other, and 'port' goes with 'host'");
+        return false;
+    }
+    if (has_path) {
+        set_unix(options, json_object_get_string(path));
+    } else {
+        set_inet(options, json_object_get_string(host), has_port ? json_object_get_string(port) : DEFAULT_PORT);
+    }
+    json_object_object_del(options, "path");
+    json_object_object_del(options, "host");
+    json_object_object_del(options, "port");
+    return true;
 }
 
 /* Options that no filename has. */

@@ -360,6 +360,7 @@ const BlockDriver bdrv_nbd = {
     .is_protocol = true,
     .protocol_names = (const char *const[]){ "nbd", "nbd+tcp", "nbd+unix", "nbds", "nbds+tcp", "nbds+unix", NULL },
     .bdrv_parse_filename = nbd_parse_filename,
+    .bdrv_modernize_options = nbd_modernize_options,
 
     .bdrv_co_open = nbd_co_open,
     .bdrv_co_close = nbd_co_close,

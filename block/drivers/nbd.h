@@ -21,6 +21,9 @@
 /* As bdrv_parse_filename: all forms that block/drivers/nbd-filename.c lists. */
 bool nbd_parse_filename(const char *filename, struct json_object *options, Error **errp);
 
+/* As bdrv_modernize_options: "path", or "host" and "port", in place of "server". */
+bool nbd_modernize_options(struct json_object *options, Error **errp);
+
 /* The name of what @o opens, which opens it again. Caller frees. */
 char *nbd_filename(const BlockdevOptionsNbd *o);
 

@@ -169,6 +169,14 @@ struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *file
     return options;
 }
 
+static bool modernize(struct json_object *options, Error **errp)
+{
+    struct json_object *name = get_member(options, "driver", json_type_string);
+    const BlockDriver *drv = name ? bdrv_find_format(json_object_get_string(name)) : NULL;
+
+    return !drv || !drv->bdrv_modernize_options || drv->bdrv_modernize_options(options, errp);
+}
+
 /* An inline child with a filename but no driver gets the protocol of that filename. */
 static bool complete_child(struct json_object *options, const char *name, Error **errp)
 {
@@ -180,7 +188,7 @@ static bool complete_child(struct json_object *options, const char *name, Error 
     }
     if (has_member(child, "driver") || !filename) {
         /* A format. Its own children may have filenames. */
-        return complete_child(child, "file", errp) && complete_child(child, "header", errp);
+        return modernize(child, errp) && complete_child(child, "file", errp) && complete_child(child, "header", errp);
     }
     g_autoptr(json_object) protocol = bdrv_filename_to_options(json_object_get_string(filename), errp);
     if (!protocol) {
@@ -520,7 +528,8 @@ BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_ob
             return NULL;
         }
     }
-    if (!complete_child(options, "file", errp) || !complete_child(options, "header", errp)) {
+    if (!modernize(options, errp) || !complete_child(options, "file", errp) ||
+        !complete_child(options, "header", errp)) {
         return NULL;
     }
     if (!has_member(options, "driver")) {

@@ -130,6 +130,8 @@ struct BlockDriver {
     /* A protocol with its own filenames ("nbd:...", "nbds:..."): the prefixes before the colon, and the parser. */
     const char *const *protocol_names;  /* NULL-terminated */
     bool (*bdrv_parse_filename)(const char *filename, struct json_object *options, Error **errp);
+    /* Replace older forms of options, which the schema does not have, by those that it has. Not used for QMP. */
+    bool (*bdrv_modernize_options)(struct json_object *options, Error **errp);
     /* Options besides filename and children that decide what is read, NULL-terminated; NULL: none */
     const char *const *strong_runtime_opts;
 

@@ -195,6 +195,23 @@ def test_files_stay_files(tmp_path):
         assert qemu_img_json('info', '-f', 'raw', f'file:{name}', cwd=tmp_path)['virtual-size'] == MIB
 
 
+def test_older_options(tmp_path):
+    """As Debian's qemu-img takes them."""
+    image = write_pieces(tmp_path / 'image', MIB, (0, MIB))
+    with NbdServer(tmp_path, '-f', 'raw', '-x', 'x', image) as server:
+        opts = f'file.driver=nbd,file.path={server.socket},file.export=x'
+        for options in (f'driver=raw,{opts}', opts, f'driver=raw,file.driver=raw,{opts.replace("file.", "file.file.")}'):
+            qemu_img('compare', '-U', '--image-opts', options, f'driver=raw,file.filename={image}')
+            debian_qemu_img('info', '--image-opts', options)
+        name = json.dumps({'driver': 'nbd', 'path': str(server.socket), 'export': 'x'})
+        assert qemu_img_json('info', f'json:{name}')['filename'].startswith('nbd+unix:///x?')
+        for wrong in ('file.port=1', 'file.host=x,file.path=y', 'file.path=x,file.server.type=unix,file.server.path=y'):
+            assert 'exclude each other' in qemu_img('info', '--image-opts', f'driver=raw,file.driver=nbd,{wrong}',
+                                                    status=1).stderr
+        refused = qemu_img('info', '--image-opts', 'driver=raw,file.driver=nbd,file.host=127.0.0.1,file.port=1', status=1)
+        assert "NBD server '127.0.0.1:1'" in refused.stderr
+
+
 def test_missing_export(tmp_path):
     """Those that are there are named."""
     image = write_pieces(tmp_path / 'image', MIB)
