@@ -4,8 +4,8 @@
  * All calls of libnbd are made in the home loop, none of which waits: the loop watches the handle's descriptor. The
  * handle's callbacks run within such a call, and only note what happened; coroutines go on from a bottom half.
  *
- * libnbd checks that what arrives is within what was asked for, but not that it is complete: here each byte of a read
- * is accounted for.
+ * libnbd checks that replies stay within the range of the request, but not that they are complete: here each byte of a
+ * read is accounted for.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -149,7 +149,7 @@ static void on_writable(void *opaque)
 
 /* The handshake */
 
-/* Wait until libnbd waits for us, or for an export that is ready: false with @errp. */
+/* Wait for the end of a step of the handshake: false with @errp. */
 static bool coroutine_fn wait_state(NBDConnection *c, Error **errp)
 {
     if (c->h && !c->cancelled) {
@@ -185,7 +185,7 @@ static int add_export(void *opaque, const char *name, const char *description)
     return 0;
 }
 
-/* The export is not there: say which are, where the server tells. */
+/* The export does not exist: list those that do, if the server tells. */
 static void coroutine_fn report_unknown_export(NBDConnection *c, Error **errp)
 {
     ERRP_GUARD();
@@ -428,7 +428,7 @@ void nbd_connection_cancel(NBDConnection *c)
 
 /* Requests */
 
-/* A mistake of the server: said once for each connection, so that it cannot fill a log. */
+/* A mistake of the server: reported once per connection, so that it cannot fill a log. */
 static void G_GNUC_PRINTF(2, 3) report_mistake(NBDConnection *c, const char *fmt, ...)
 {
     va_list ap;
@@ -509,7 +509,7 @@ static int request_done(void *opaque, int *error)
     NBDRequest *r = opaque;
     int ret = -*error;
 
-    /* What libnbd says for lack of an answer, which no server can say. */
+    /* libnbd's error for a request without reply; no server can send it. */
     bool lost = ret == -ENOTCONN;
     if (ret == 0 && r->type == NBD_REQUEST_READ && !is_complete(r)) {
         report_mistake(r->conn, "the answer to a read at %" PRId64 " lacks some of its %" PRId64 " bytes", r->offset,

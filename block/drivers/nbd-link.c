@@ -1,12 +1,12 @@
 /*
  * A link to an NBD server: a connection that is replaced when it is lost
  *
- * A request whose connection is lost is made again on the next one, for reconnect-delay seconds after its own first
- * loss: a server that dies of one request each time it comes back does not keep that request for ever. Requests that
- * arrive meanwhile wait until as long after the loss of the connection. To make a write again changes nothing, since
- * nobody was told that it is done, and who writes to one place twice at a time gets either.
+ * A request whose connection is lost is repeated on the next one, until reconnect-delay seconds after its own first
+ * loss: so a request that kills the server every time fails in the end. Requests that arrive while there is no
+ * connection wait until as long after the loss. Repeating a write is safe: its completion was not reported, and
+ * overlapping writes in flight have no order.
  *
- * What was written and not flushed may be lost with a server, and no other request would tell: flushes fail from then
+ * Writes that were not flushed may be lost with a server, which no other request would report: flushes fail from then
  * on.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -38,7 +38,7 @@ struct NBDLink {
     unsigned users;             /* requests on @conn */
     bool lost;                  /* @conn is, since @lost_ns */
     int64_t lost_ns;
-    char *why;                  /* there is no other yet, for people; NULL: unknown, or told */
+    char *why;                  /* the last attempt failed; NULL: reported, or none has failed */
     LinkWaiter *waiters;        /* requests that wait for a connection */
     bool connecting;            /* a coroutine of the main loop is */
     bool closing;
@@ -70,7 +70,7 @@ static void wake_waiters(NBDLink *l, bool cancel)
     }
 }
 
-/* Whether the export is still what the node was opened with; false with @errp. */
+/* Whether the node can go on with the export as it is now; false with @errp. */
 static bool check_info(const NBDLink *l, const NBDExportInfo *new, Error **errp)
 {
     const NBDExportInfo *old = &l->info;
@@ -92,7 +92,7 @@ static bool check_info(const NBDLink *l, const NBDExportInfo *new, Error **errp)
     return false;
 }
 
-/* Requests fail for lack of a connection: say why. With the lock held. */
+/* A request fails for lack of a connection: report the reason, once. With the lock held. */
 static void report_failure(NBDLink *l)
 {
     if (l->why) {
@@ -119,7 +119,7 @@ static NBDConnection *coroutine_fn reconnect(NBDLink *l, Error **errp)
     return conn;
 }
 
-/* Take @conn in place of the one that was lost; NULL: there is none. With the lock held. */
+/* Use @conn instead of the lost one; NULL: none could be made. With the lock held. */
 static void end_connecting(NBDLink *l, NBDConnection *conn)
 {
     if (conn && l->done != l->flushed) {
@@ -134,7 +134,7 @@ static void end_connecting(NBDLink *l, NBDConnection *conn)
     qemu_co_queue_restart_all(&l->ended);
 }
 
-/* Replace the connection, as long as requests wait for that; at least try once. */
+/* Replace the connection: one attempt, and more while requests wait for it. */
 static void coroutine_fn connect_entry(void *opaque)
 {
     NBDLink *l = opaque;
@@ -178,7 +178,7 @@ void coroutine_fn nbd_link_free(NBDLink *l)
     g_free(l);
 }
 
-/* Wait for a connection up to @end, or until the request is not wanted any more. With the lock held: 0 or -errno. */
+/* Wait for a connection until @end, or until the request is cancelled. With the lock held: 0 or -errno. */
 static int coroutine_fn wait_connected(NBDLink *l, int64_t end)
 {
     LinkWaiter w = { .cancelled = false };
@@ -202,7 +202,7 @@ static int coroutine_fn wait_connected(NBDLink *l, int64_t end)
         }
     }
     if (!l->waiters) {
-        /* Nobody to try again for. */
+        /* No need for another attempt. */
         qemu_co_sleep_wake(&l->pause);
     }
     return w.cancelled || qemu_co_is_cancelled() ? -ECANCELED : 0;
@@ -231,7 +231,7 @@ static NBDConnection *coroutine_fn begin_request(NBDLink *l, int64_t *end, int *
     return *ret == 0 ? l->conn : NULL;
 }
 
-/* The end of @r, which was begun when the server had acknowledged @done changes. */
+/* @r has ended; when it began, the server had acknowledged @done changes. */
 static void end_request(NBDLink *l, const NBDRequest *r, uint64_t done)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);

@@ -1,8 +1,8 @@
 /*
  * nbd: a volume that an NBD server exports
  *
- * The block layer sees whole sectors. Of an export of another size, what its last sector lacks reads as zeroes, and
- * nothing else can be written there.
+ * The block layer sees whole sectors. If the size of an export is no multiple of 512, the rest of its last sector reads
+ * as zeroes, and only zeroes can be written there.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -309,7 +309,7 @@ static int coroutine_fn nbd_co_block_status(BlockDriverState *bs, int64_t offset
     if (r.lost || (ret < 0 && s->server.is_bitmap)) {
         return ret;
     }
-    /* A server that does not know has data everywhere. */
+    /* Without an answer, everything counts as data. */
     if (ret < 0 || r.extent_bytes == 0) {
         return s->server.is_bitmap ? -EPROTO : status | BDRV_BLOCK_DATA;
     }
