@@ -40,6 +40,18 @@ static void print_formatting(const NewImage *image)
     fflush(stdout);
 }
 
+static void print_json(const NewImage *image)
+{
+    const ImgNewVolume out = {
+        .filename = (char *)image->filename,
+        .format = (char *)image->format,
+        .has_virtual_size = !new_image_is_detached(image),
+        .virtual_size = ROUND_UP(image->bytes, BDRV_SECTOR_SIZE),
+    };
+
+    tool_print_qapi(&qapi_type_ImgNewVolume, &out);
+}
+
 static int coroutine_fn fail(NewImage *image, Error *err)
 {
     error_prepend(&err, "%s: ", image->filename);
@@ -82,10 +94,16 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     if (!new_image_parse(&image, args.options, &err) || !new_image_prepare(&image, &err)) {
         return fail(&image, err);
     }
-    if (!args.quiet) {
+    if (!args.quiet && !args.json) {
         print_formatting(&image);
     }
-    return new_image_create(&image, args.progress, &err) ? 0 : fail(&image, err);
+    if (!new_image_create(&image, args.progress && !args.json, &err)) {
+        return fail(&image, err);
+    }
+    if (args.json) {
+        print_json(&image);
+    }
+    return 0;
 }
 
 static const ToolOption img_create_options[] = {
@@ -94,6 +112,7 @@ static const ToolOption img_create_options[] = {
     { 0, "header", "HEADER", "put the LUKS header into this file or device, apart from FILE", TOOL_KEY_HEADER },
     TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
+    TOOL_OPTION_OUTPUT,
     { 0, "force", NULL, "overwrite a file that holds a LUKS volume", KEY_FORCE },
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,

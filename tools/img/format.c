@@ -141,12 +141,10 @@ static bool coroutine_fn format_job(Job *job, void *opaque, Error **errp)
     return bdrv_format(blk_bs(f->volume), f->header ? blk_bs(f->header) : NULL, f->options, f->force, job, errp);
 }
 
-/* Say what can be stored in the volume now. */
-static void coroutine_fn report_size(const Format *f, const char *name)
+/* How much can be stored in the volume now, or -1. */
+static int64_t coroutine_fn usable_size(const Format *f)
 {
     g_autoptr(json_object) options = json_object_new_object();
-    g_autofree char *whole = tool_size_and_bytes(blk_getlength(f->volume)), *usable = NULL;
-    BlockBackend *blk;
 
     json_object_object_add(options, "driver", json_object_new_string(f->format));
     json_object_object_add(options, "read-only", json_object_new_boolean(true));
@@ -154,11 +152,32 @@ static void coroutine_fn report_size(const Format *f, const char *name)
     if (f->header) {
         json_object_object_add(options, "header", json_object_new_string(bdrv_get_node_name(blk_bs(f->header))));
     }
-    blk = blk_co_new_open(g_get_prgname(), NULL, options, BDRV_O_NO_IO, 0, BLK_PERM_ALL, NULL);
-    if (blk) {
-        usable = tool_size_and_bytes(blk_getlength(blk));
+    BlockBackend *blk = blk_co_new_open(g_get_prgname(), NULL, options, BDRV_O_NO_IO, 0, BLK_PERM_ALL, NULL);
+    int64_t size = blk ? blk_getlength(blk) : -1;
+
+    blk_co_unref(blk);
+    return size;
+}
+
+static void coroutine_fn print_result(const Format *f, const ToolArgs *args)
+{
+    const char *name = args->positional[0];
+    int64_t size = usable_size(f);
+
+    if (args->json) {
+        const ImgNewVolume out = {
+            .filename = (char *)name,
+            .format = (char *)f->format,
+            .has_virtual_size = size >= 0,
+            .virtual_size = size,
+            .header = (char *)f->header_name,
+        };
+
+        tool_print_qapi(&qapi_type_ImgNewVolume, &out);
+    } else if (size >= 0 && !args->quiet) {
+        g_autofree char *whole = tool_size_and_bytes(blk_getlength(f->volume)), *usable = tool_size_and_bytes(size);
+
         printf("Formatted '%s', fmt=%s: usable size %s of %s\n", name, f->format, usable, whole);
-        blk_co_unref(blk);
     }
 }
 
@@ -169,9 +188,9 @@ static bool coroutine_fn format(Format *f, const ToolArgs *args, Error **errp)
     f->header_name = args->header;
     ok = open_volumes(f, args, errp) && take_password(f, args, errp) &&
          (!f->new_header || make_header(f, args->cache, errp)) &&
-         tool_run_job(JOB_TYPE_FORMAT, format_job, f, args->progress, errp);
-    if (ok && !args->quiet) {
-        report_size(f, args->positional[0]);
+         tool_run_job(JOB_TYPE_FORMAT, format_job, f, args->progress && !args->json, errp);
+    if (ok) {
+        print_result(f, args);
     }
     blk_co_unref(f->header);
     blk_co_unref(f->volume);
@@ -215,6 +234,7 @@ static const ToolOption img_format_options[] = {
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTIONS_NEW_IMAGE_KEY_FILE,
     TOOL_OPTION_OBJECT,
+    TOOL_OPTION_OUTPUT,
     TOOL_OPTION_CACHE,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,

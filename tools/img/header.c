@@ -97,6 +97,13 @@ static SecretBuffer *read_file(const char *name, Error **errp)
     return g_steal_pointer(&data);
 }
 
+static void print_json(const ToolArgs *args, const SecretBuffer *header)
+{
+    const ImgHeaderCopy out = { .filename = args->positional[0], .backup = args->positional[1], .size = header->len };
+
+    tool_print_qapi(&qapi_type_ImgHeaderCopy, &out);
+}
+
 static int coroutine_fn backup_run(const ToolCommand *cmd, int argc, char **argv)
 {
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
@@ -118,10 +125,14 @@ static int coroutine_fn backup_run(const ToolCommand *cmd, int argc, char **argv
         error_report_err(err);
         return 1;
     }
-    if (!args.quiet) {
+    if (args.json) {
+        print_json(&args, header);
+    } else if (!args.quiet) {
         g_autofree char *size = tool_size_and_bytes(header->len);
 
-        printf("Header saved: %s. Whoever has it and a password in it can open the image.\n", size);
+        printf("Header of '%s' saved in '%s': %s.\n"
+               "Keep it safe: today's passwords open the image with it, even after they are removed.\n",
+               args.positional[0], args.positional[1], size);
     }
     return 0;
 }
@@ -160,15 +171,19 @@ static int coroutine_fn restore_run(const ToolCommand *cmd, int argc, char **arg
     if (blk) {
         r.bs = blk_bs(blk);
         r.header = header;
-        ok = tool_run_job(JOB_TYPE_KEYSLOT, restore_job, &r, args.progress, &err);
+        ok = tool_run_job(JOB_TYPE_KEYSLOT, restore_job, &r, args.progress && !args.json, &err);
         blk_co_unref(blk);
     }
     if (!ok) {
         error_report_err(err);
         return 1;
     }
+    if (args.json) {
+        print_json(&args, header);
+    } else if (!args.quiet) {
+        printf("Header of '%s' restored.\n", args.positional[0]);
+    }
     if (!args.quiet) {
-        printf("Header restored.\n");
         warn_report("passwords that were removed since the backup was made work again");
     }
     return 0;
@@ -180,6 +195,7 @@ static const ToolOption backup_options[] = {
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_HEADER,
     TOOL_OPTIONS_NO_KEY_FILE,
+    TOOL_OPTION_OUTPUT,
     TOOL_OPTION_QUIET,
     { 0 }
 };
@@ -190,6 +206,7 @@ static const ToolOption restore_options[] = {
     TOOL_OPTION_IMAGE_OPTS,
     TOOL_OPTION_HEADER,
     TOOL_OPTIONS_NO_KEY_FILE,
+    TOOL_OPTION_OUTPUT,
     TOOL_OPTION_PROGRESS,
     TOOL_OPTION_QUIET,
     { 0 }
