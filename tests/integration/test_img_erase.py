@@ -12,6 +12,7 @@ import time
 import pytest
 
 from programs import QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, run, secret_object
+from terminal import Terminal
 
 PASSWORD = b'open sesame'
 SIZE = 1 << 20
@@ -239,3 +240,19 @@ def test_restore_of_what_is_no_backup(image, tmp_path, content):
     qemu_img('header', 'restore', image, tmp_path / 'none', status=1)
     qemu_img('header', 'restore', image, tmp_path, status=1)
     assert image.read_bytes() == before
+
+
+def test_no_question_where_nothing_can_be_erased(tmp_path):
+    """Of what is not encrypted, rather than a refusal once YES was typed."""
+    raw = tmp_path / 'raw'
+    raw.write_bytes(bytes(1 << 20))
+    terminal = Terminal('erase', raw)
+    assert terminal.finish() == 1
+    assert b'YES' not in terminal.output and b'not in LUKS format' in terminal.output
+
+
+def test_report_for_people(image):
+    """Short enough to be read, and with a conclusion in words."""
+    text = qemu_img('erase', '--force', image).stdout
+    assert text.count('header padding') == 1 and re.search(r'header padding +16 KiB in 8 places +3 passes, verified', text)
+    assert re.search(r'^Assurance: [a-z-]+\. [A-Z][^.]*\.$', text, re.MULTILINE)

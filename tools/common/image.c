@@ -205,7 +205,7 @@ static BlockBackend *coroutine_fn ask_and_open(const ToolImage *image, int depth
             break;
         }
         if (err) {
-            tool_terminal_say("This password opens no keyslot of it.\n");
+            tool_terminal_say("No keyslot opens with this password. Try again.\n");
             user_creatable_del(secret, NULL);
         }
     }

@@ -22,6 +22,9 @@ bool coroutine_fn img_confirm_erase(BlockDriverState *bs, const char *name, Secu
         return true;
     }
     uuid = header ? bdrv_probe_luks_uuid(header) : NULL;
+    if (!uuid && scope != SECURE_ERASE_SCOPE_VOLUME) {
+        return true;            /* nothing to destroy: the erase will be refused */
+    }
     question = g_strdup_printf("This destroys %s of '%s'%s%s. Nobody can read its data again, whatever password they "
                                "know.", what[scope], name, uuid ? ", LUKS volume UUID " : "", uuid ?: "");
     return tool_terminal_confirm(question, errp);

@@ -51,14 +51,40 @@ static const char *describe(SecureEraseAssurance assurance)
     }
 }
 
+static const char *conclude(SecureEraseAssurance assurance)
+{
+    switch (assurance) {
+    case SECURE_ERASE_ASSURANCE_OVERWRITTEN:
+        return "No older copy should be left.";
+    case SECURE_ERASE_ASSURANCE_DEVICE_ERASED:
+        return "The device says that no older copy is left.";
+    case SECURE_ERASE_ASSURANCE_MAY_SURVIVE:
+        return "An older copy MAY SURVIVE, for the reasons above.";
+    default:
+        return "Whether the storage keeps an older copy cannot be told from here.";
+    }
+}
+
+static bool same_kind(const SecureEraseRegion *a, const SecureEraseRegion *b)
+{
+    return g_str_equal(a->what, b->what) && a->passes == b->passes && a->verified == b->verified;
+}
+
+/* A line a region; one line for those of the same kind, such as the gaps between keyslots. */
 static void print_regions(const SecureEraseRegionList *regions)
 {
-    for (size_t i = 0; i < regions->n; i++) {
+    for (size_t i = 0, n; i < regions->n; i += n) {
         const SecureEraseRegion *r = regions->items[i];
-        g_autofree char *length = tool_size_to_str(r->length);
+        g_autofree char *where = NULL, *size = NULL;
+        int64_t bytes = 0;
 
-        printf("  %-20s %10s at offset %-10" PRId64 " %" PRId64 " pass%s, %s\n", r->what, length, r->offset,
-               r->passes, r->passes == 1 ? "" : "es", r->verified ? "verified" : "not verified");
+        for (n = 0; i + n < regions->n && same_kind(r, regions->items[i + n]); n++) {
+            bytes += regions->items[i + n]->length;
+        }
+        size = tool_size_to_str(bytes);
+        where = n == 1 ? g_strdup_printf("at offset %" PRId64, r->offset) : g_strdup_printf("in %zu places", n);
+        printf("  %-20s %10s %-20s %" PRId64 " pass%s, %s\n", r->what, size, where, r->passes,
+               r->passes == 1 ? "" : "es", r->verified ? "verified" : "not verified");
     }
 }
 
@@ -80,7 +106,7 @@ static void print_report(const SecureEraseReport *report)
     print_regions(report->regions);
     printf("What the storage below promises:\n");
     print_layers(report->layers);
-    printf("Assurance: %s\n", SecureEraseAssurance_str(report->assurance));
+    printf("Assurance: %s. %s\n", SecureEraseAssurance_str(report->assurance), conclude(report->assurance));
 }
 
 /* The report names nodes, which people know as files. */
