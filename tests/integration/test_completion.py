@@ -18,6 +18,7 @@ CASES = [
     ('qemu-img ', {'amend', 'convert', 'format', 'help', 'keyslot', 'resize'}, {'keyslot list'}),
     ('qemu-img keyslot ', {'list', 'add', 'remove', 'change', 'help'}, {'create'}),
     ('qemu-img help keyslot ', {'list', 'add', 'remove', 'change'}, {'create'}),
+    ('qemu-img help create ', set(), {'disk.img'}),
     ('qemu-img keyslot add --new', {'--new-key-file', '--new-secret'}, {'--key-file'}),
     ('qemu-img info --', {'--force-share', '--output', '--image-opts', '--help'}, {'--options'}),
     ('qemu-img info --output ', {'human', 'json'}, set()),
@@ -65,6 +66,13 @@ CASES = [
     ('qemu-storage-daemon --export nbd,wr', {'nbd,writable=', 'nbd,writethrough='}, set()),
     ('qemu-storage-daemon --chardev s', {'socket', 'stdio'}, set()),
     ('qemu-storage-daemon --nbd-server addr.type=', {'addr.type=unix', 'addr.type=inet'}, set()),
+    ('qemu-img create -f luks --object secret,id=s0,file=f -o key-secret=', {'key-secret=s0'}, set()),
+    ('qemu-img keyslot add --object secret,id=old,file=f --object secret,id=new,file=f --new-secret ', {'old', 'new'}, set()),
+    ('qemu-nbd --object tls-creds-x509,id=tls,dir=/x --tls-creds ', {'tls'}, set()),
+    ('qemu-storage-daemon --blockdev file,node-name=f0,filename=f --blockdev luks,file=', {'luks,file=f0'}, set()),
+    ('qemu-storage-daemon --blockdev null-co,node-name=n0 --export nbd,id=e,node-name=n', {'nbd,id=e,node-name=n0'}, set()),
+    ('qemu-storage-daemon --blockdev null-co,node-name=n0 --blockdev null-co,node-name=n', set(), {'null-co,node-name=n0'}),
+    ('qemu-storage-daemon --chardev stdio,id=c0 --monitor ', {'c0', 'chardev='}, set()),
     ('qemu-storage-daemon --object iothread,poll', {'iothread,poll-max-ns='}, set()),
 ]
 # Lines that Tab completes in one way.

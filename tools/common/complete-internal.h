@@ -24,6 +24,14 @@ void completion_offer_files(const Completion *c);
 void completion_offer_enum(const Completion *c, const QAPIType *type);
 
 /*
+ * Offer what words before the last one define by @key: "id" of an object or character device, "node-name" of a node.
+ * complete.c sets them.
+ */
+extern char **completion_words;
+extern int completion_n_words;
+void completion_offer_defined(const Completion *c, const char *key);
+
+/*
  * Complete a list of KEY=VALUE for @type, of which the first may be the value alone of @implied_key (NULL: it may not).
  */
 void completion_offer_keyval(const Completion *c, const QAPIType *type, const char *implied_key);

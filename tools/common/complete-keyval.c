@@ -122,6 +122,33 @@ static bool is_file_name(const QAPIMember *m)
     return false;
 }
 
+char **completion_words;
+int completion_n_words;
+
+void completion_offer_defined(const Completion *c, const char *key)
+{
+    for (int i = 0; i < completion_n_words; i++) {
+        bool help = false;
+        g_autoptr(json_object) word = keyval_parse(completion_words[i], "implied", &help, NULL);
+        struct json_object *name = get(word, key);
+
+        if (json_object_is_type(name, json_type_string)) {
+            completion_offer(c, json_object_get_string(name), "", NULL);
+        }
+    }
+}
+
+/* Members that name an object begin their text with "ID of"; one that may be left out gives a new node its name. */
+static void offer_defined(const Completion *c, const QAPIMember *m)
+{
+    if (m->doc && g_str_has_prefix(m->doc, "ID of ")) {
+        completion_offer_defined(c, "id");
+    } else if ((m->type->kind == QAPI_KIND_ALTERNATE && as_kind(m->type, QAPI_KIND_STR)) ||
+               (g_str_equal(m->name, "node-name") && !m->optional)) {
+        completion_offer_defined(c, "node-name");
+    }
+}
+
 static void offer_value(const Completion *c, const QAPIMember *m)
 {
     const QAPIType *type = as_kind(m->type, QAPI_KIND_ENUM);
@@ -133,6 +160,8 @@ static void offer_value(const Completion *c, const QAPIMember *m)
         completion_offer(c, "off", "", NULL);
     } else if (is_file_name(m)) {
         completion_offer_files(c);
+    } else {
+        offer_defined(c, m);
     }
 }
 

@@ -166,6 +166,10 @@ static void offer_named(const Completion *c, const char *name)
         }
         return;
     }
+    if (g_str_equal(name, "ID")) {
+        completion_offer_defined(c, "id");
+        return;
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(values); i++) {
         if (!g_str_equal(values[i].name, name)) {
             continue;
@@ -286,10 +290,13 @@ static void offer_commands(const ToolCommand *program, const char *partial)
     }
 }
 
-static void complete(const ToolCommand *program, int n, char **words)
+/* Behind @help nothing but commands follows. */
+static void complete(const ToolCommand *program, bool help, int n, char **words)
 {
     if (!program->commands) {
-        complete_command(program, n, words);
+        if (!help) {
+            complete_command(program, n, words);
+        }
         return;
     }
     if (n == 1) {
@@ -297,12 +304,12 @@ static void complete(const ToolCommand *program, int n, char **words)
         return;
     }
     if (g_str_equal(words[0], "help")) {
-        complete(program, n - 1, words + 1);
+        complete(program, true, n - 1, words + 1);
         return;
     }
     for (const ToolCommand *const *cmd = program->commands; *cmd; cmd++) {
         if (g_str_equal(tool_command_word(*cmd), words[0])) {
-            complete(*cmd, n - 1, words + 1);
+            complete(*cmd, help, n - 1, words + 1);
         }
     }
 }
@@ -312,6 +319,8 @@ bool tool_complete(const ToolCommand *program, int argc, char **argv)
     if (argc < 3 || !g_str_equal(argv[1], "--complete")) {
         return false;
     }
-    complete(program, argc - 2, argv + 2);
+    completion_words = argv + 2;
+    completion_n_words = argc - 3;
+    complete(program, false, argc - 2, argv + 2);
     return true;
 }
