@@ -63,8 +63,10 @@ static void probe_trial(BDRVFileState *s)
 
 void file_probe_limits(BDRVFileState *s)
 {
+    struct fsxattr attr;
     int bytes;
 
+    s->extent_size_hint = ioctl(s->fd, FS_IOC_FSGETXATTR, &attr) == 0 ? attr.fsx_extsize : 0;
     s->request_alignment = 1;
     s->mem_alignment = 1;
     if (s->is_blkdev) {

@@ -180,7 +180,7 @@ bool coroutine_fn file_co_truncate(BlockDriverState *bs, int64_t offset, bool ex
                                    Error **errp)
 {
     BDRVFileState *s = bs->opaque;
-    int64_t length = file_real_length(s);
+    int64_t length = file_co_real_length(s);
 
     if (length < 0) {
         error_setg_errno(errp, -length, "Could not determine the length of '%s'", bs->filename);

@@ -165,6 +165,7 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     OpenWork work;
 
     s->reopen_fd = -1;
+    qemu_co_queue_init(&s->fstat_done);
     s->direct = file_wants_direct(bs->options);
     if (!o->filename[0]) {
         error_setg(errp, "The '%s' block driver requires a file name", bs->drv->format_name);
@@ -204,11 +205,20 @@ static int close_worker(void *opaque)
     return close(*(int *)opaque);
 }
 
+/* Queries are no requests, so draining the node has not waited for them. */
+static void coroutine_fn close_fd(BDRVFileState *s, int fd)
+{
+    while (s->fstats_in_flight) {
+        qemu_co_queue_wait(&s->fstat_done, NULL);
+    }
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &fd);
+}
+
 void coroutine_fn file_co_close(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
 
-    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &s->fd);
+    close_fd(s, s->fd);
 }
 
 bool coroutine_fn file_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
@@ -242,7 +252,7 @@ void coroutine_fn file_co_reopen_commit(BlockDriverState *bs)
     s->fd = s->reopen_fd;
     s->reopen_fd = -1;
     s->direct = file_wants_direct(bs->options);
-    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &old_fd);
+    close_fd(s, old_fd);
     thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
 }
 
@@ -254,16 +264,39 @@ void coroutine_fn file_co_reopen_abort(BlockDriverState *bs)
     s->reopen_fd = -1;
 }
 
-int64_t file_real_length(const BDRVFileState *s)
-{
-    int64_t length = lseek(s->fd, 0, SEEK_END);
+/* What a network file system or a FUSE server may take long to answer. */
+typedef struct QueryWork {
+    int fd;
+    int64_t length;
+    struct stat st;
+} QueryWork;
 
-    return length < 0 ? -errno : length;
+static int length_worker(void *opaque)
+{
+    QueryWork *work = opaque;
+
+    work->length = lseek(work->fd, 0, SEEK_END);
+    return work->length < 0 ? -errno : 0;
+}
+
+static int fstat_worker(void *opaque)
+{
+    QueryWork *work = opaque;
+
+    return fstat(work->fd, &work->st) < 0 ? -errno : 0;
+}
+
+int64_t coroutine_fn file_co_real_length(const BDRVFileState *s)
+{
+    QueryWork work = { .fd = s->fd };
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, length_worker, &work);
+
+    return ret < 0 ? ret : work.length;
 }
 
 int64_t coroutine_fn file_co_getlength(BlockDriverState *bs)
 {
-    int64_t length = file_real_length(bs->opaque);
+    int64_t length = file_co_real_length(bs->opaque);
 
     return length < 0 ? length : ROUND_UP(length, BDRV_SECTOR_SIZE);
 }
@@ -300,9 +333,13 @@ void file_abort_perm_update(BlockDriverState *bs)
 int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
-    struct stat st;
+    QueryWork work = { .fd = s->fd };
 
-    return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
+    s->fstats_in_flight++;
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, fstat_worker, &work);
+    s->fstats_in_flight--;
+    qemu_co_queue_restart_all(&s->fstat_done);
+    return ret < 0 ? ret : (int64_t)work.st.st_blocks * 512;
 }
 
 static ImageInfoSpecific *file_get_specific_info(BlockDriverState *bs)
@@ -310,14 +347,11 @@ static ImageInfoSpecific *file_get_specific_info(BlockDriverState *bs)
     BDRVFileState *s = bs->opaque;
     ImageInfoSpecific *info = g_new0(ImageInfoSpecific, 1);
     ImageInfoSpecificFile *data = g_new0(ImageInfoSpecificFile, 1);
-    struct fsxattr attr;
 
     info->type = IMAGE_INFO_SPECIFIC_KIND_FILE;
     info->u.file.data = data;
-    if (ioctl(s->fd, FS_IOC_FSGETXATTR, &attr) == 0 && attr.fsx_extsize != 0) {
-        data->has_extent_size_hint = true;
-        data->extent_size_hint = attr.fsx_extsize;
-    }
+    data->has_extent_size_hint = s->extent_size_hint != 0;
+    data->extent_size_hint = s->extent_size_hint;
     return info;
 }
 

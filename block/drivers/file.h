@@ -55,8 +55,11 @@ typedef struct BDRVFileState {
     unsigned max_batch;         /* requests submitted to io_uring at once; 0: no limit */
     uint32_t request_alignment; /* bytes */
     uint32_t mem_alignment;     /* bytes */
+    uint32_t extent_size_hint;  /* bytes: allocation unit suggested to the file system; 0: none */
     uint32_t logical_block;     /* bytes: unit of discards and zeroing of a block device; 0 for files */
     FileLock lock;
+    unsigned fstats_in_flight;  /* main thread only: workers that use @fd for a query */
+    CoQueue fstat_done;         /* who waits to close @fd */
 
     /* Detected at run time, from any thread; atomic. */
     gint no_nowait;             /* preadv2() does not support RWF_NOWAIT */
@@ -71,9 +74,9 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
                                    Error **errp);
 
 /* Bytes up to the end of the file, not necessarily whole sectors, or -errno. */
-int64_t file_real_length(const BDRVFileState *s);
+int64_t coroutine_fn file_co_real_length(const BDRVFileState *s);
 
-/* Set the alignments of @s; may block. */
+/* Set the alignments and the extent size hint of @s; may block. */
 void file_probe_limits(BDRVFileState *s);
 void file_refresh_limits(BlockDriverState *bs);
 

@@ -166,6 +166,45 @@ static void coroutine_fn holes_entry(void *opaque)
     g_unlink(path);
 }
 
+typedef struct Query {
+    BlockDriverState *bs;
+    int64_t (*query)(BlockDriverState *bs);
+    int64_t result;
+    bool done;
+} Query;
+
+static void coroutine_fn query_entry(void *opaque)
+{
+    Query *q = opaque;
+
+    q->result = q->query(q->bs);
+    q->done = true;
+}
+
+/* A file system may take long to answer, and the loop must not wait for it. */
+static void coroutine_fn queries_entry(void *opaque)
+{
+    g_autofree char *path = make_file("queries", SIZE, 0x44);
+    BlockBackend *blk = open_all("driver=file,filename=%s", path);
+    Query queries[] = {
+        { .bs = blk_bs(blk), .query = bdrv_co_get_allocated_file_size },
+        { .bs = blk_bs(blk), .query = blk_bs(blk)->drv->bdrv_co_getlength },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(queries); i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(query_entry, &queries[i]));
+        g_assert_false(queries[i].done);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(queries); i++) {
+        while (!queries[i].done) {
+            co_sleep_ns(NANOSECONDS_PER_SECOND / 1000);
+        }
+        g_assert_cmpint(queries[i].result, >=, SIZE);
+    }
+    blk_co_unref(blk);
+    g_unlink(path);
+}
+
 static void coroutine_fn resize_entry(void *opaque)
 {
     g_autofree char *path = make_file("resize", 1000, 0x44);
@@ -565,6 +604,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/file/data/io_uring/direct", ",aio=io_uring,cache.direct=on", test_data);
     g_test_add_func("/file/data/thread", test_thread);
     g_test_add_data_func("/file/holes", holes_entry, run);
+    g_test_add_data_func("/file/queries", queries_entry, run);
     g_test_add_data_func("/file/resize", resize_entry, run);
     g_test_add_data_func("/file/open", open_entry, run);
     g_test_add_data_func("/file/read-only", read_only_entry, run);
