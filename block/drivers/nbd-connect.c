@@ -22,23 +22,47 @@
 /* Of an answer to NBD_OPT_STARTTLS. */
 #define REPLY_MAX_BYTES (64 * KiB)
 
-typedef struct Relay {
+/* How long what was sent last, such as a goodbye, has to reach the server. */
+#define LINGER_NS (NANOSECONDS_PER_SECOND / 2)
+
+struct NBDRelay {
     IOChannel *plain;               /* libnbd is at the other end */
     IOChannel *tls;
     uint8_t greeting[GREETING_BYTES];
     unsigned users;                 /* coroutines; both run in one loop */
-} Relay;
+    CoSleep ended;                  /* waits for their end */
+};
 
-static void relay_unuse(Relay *relay)
+static void relay_shutdown(NBDRelay *relay)
 {
     /* What was sent can still be read. */
     io_channel_shutdown(relay->plain);
     io_channel_shutdown(relay->tls);
+}
+
+static void relay_unuse(NBDRelay *relay)
+{
+    relay_shutdown(relay);
     if (--relay->users == 0) {
-        io_channel_unref(relay->plain);
-        io_channel_unref(relay->tls);
-        g_free(relay);
+        qemu_co_sleep_wake(&relay->ended);
     }
+}
+
+void coroutine_fn nbd_relay_free(NBDRelay *relay)
+{
+    if (!relay) {
+        return;
+    }
+    if (relay->users) {
+        co_sleep_ns_wakeable(&relay->ended, LINGER_NS, NULL);
+    }
+    relay_shutdown(relay);
+    while (relay->users) {
+        co_sleep_ns_wakeable(&relay->ended, LINGER_NS, NULL);
+    }
+    io_channel_unref(relay->plain);
+    io_channel_unref(relay->tls);
+    g_free(relay);
 }
 
 static void coroutine_fn relay_copy(IOChannel *from, IOChannel *to)
@@ -53,7 +77,7 @@ static void coroutine_fn relay_copy(IOChannel *from, IOChannel *to)
 
 static void coroutine_fn relay_to_server(void *opaque)
 {
-    Relay *relay = opaque;
+    NBDRelay *relay = opaque;
     uint8_t flags[4];
 
     /* Its answer to the greeting: we have given the same. */
@@ -65,7 +89,7 @@ static void coroutine_fn relay_to_server(void *opaque)
 
 static void coroutine_fn relay_to_client(void *opaque)
 {
-    Relay *relay = opaque;
+    NBDRelay *relay = opaque;
 
     if (io_channel_co_write_all(relay->plain, relay->greeting, GREETING_BYTES) == 0) {
         relay_copy(relay->tls, relay->plain);
@@ -73,8 +97,8 @@ static void coroutine_fn relay_to_client(void *opaque)
     relay_unuse(relay);
 }
 
-/* Takes over @tls: the other end, or -1 with @errp. */
-static int relay_start(IOChannel *tls, const uint8_t *greeting, AioContext *home, Error **errp)
+/* Takes over @tls: the other end, with a new relay in *@to; or -1 with @errp. */
+static int relay_start(IOChannel *tls, const uint8_t *greeting, AioContext *home, NBDRelay **to, Error **errp)
 {
     int fds[2];
 
@@ -83,7 +107,7 @@ static int relay_start(IOChannel *tls, const uint8_t *greeting, AioContext *home
         io_channel_unref(tls);
         return -1;
     }
-    Relay *relay = g_new0(Relay, 1);
+    NBDRelay *relay = g_new0(NBDRelay, 1);
     relay->plain = io_channel_new(fds[0]);
     relay->tls = tls;
     relay->users = 2;
@@ -91,6 +115,7 @@ static int relay_start(IOChannel *tls, const uint8_t *greeting, AioContext *home
     io_channel_detach(tls);
     aio_co_start(home, relay_to_client, relay);
     aio_co_start(home, relay_to_server, relay);
+    *to = relay;
     return fds[1];
 }
 
@@ -161,7 +186,8 @@ static void give_up(void *ch)
     io_channel_shutdown(ch);
 }
 
-int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, const char **step, Error **errp)
+int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, NBDRelay **relay, const char **step,
+                             Error **errp)
 {
     uint8_t greeting[GREETING_BYTES];
     bool ok = false;
@@ -193,5 +219,5 @@ int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, const ch
         ok = io_channel_co_tls_handshake(ch, server->creds, server->tls_hostname, NULL, errp) == QCRYPTO_TLS_DONE;
     }
     qemu_co_cancel_end();
-    return ok ? relay_start(g_steal_pointer(&ch), greeting, home, errp) : -1;
+    return ok ? relay_start(g_steal_pointer(&ch), greeting, home, relay, errp) : -1;
 }

@@ -27,6 +27,7 @@ struct NBDConnection {
     AioContext *ctx;            /* home */
     gint refcnt;                /* atomic: the owner, and bottom halves on their way */
     struct nbd_handle *h;       /* NULL: the connection is lost */
+    NBDRelay *relay;            /* of a connection with TLS */
     int fd;
     bool reading, writing;      /* what the loop watches @fd for */
     NBDExportInfo info;
@@ -338,7 +339,7 @@ static void coroutine_fn attempt_entry(void *opaque)
 {
     Attempt *a = opaque;
     NBDConnection *c = a->c;
-    int fd = nbd_connect(c->server, c->ctx, &a->step, &a->err);
+    int fd = nbd_connect(c->server, c->ctx, &c->relay, &a->step, &a->err);
 
     if (fd >= 0) {
         a->step = "end of the handshake";
@@ -402,6 +403,7 @@ static void coroutine_fn close_entry(void *opaque)
         nbd_aio_disconnect(c->h, 0);
     }
     set_lost(c, -EIO, "closed");
+    nbd_relay_free(c->relay);
 }
 
 void coroutine_fn nbd_connection_free(NBDConnection *c)

@@ -43,10 +43,14 @@ typedef struct NBDServer {
 
 /*
  * nbd-connect.c: connect, and put TLS between where @server says so: a socket for a client that does not know of it,
- * which the caller owns; -1 with @errp. @home is the loop that will run what passes bytes on. *@step, for messages, is
- * what is being waited for. Main thread; ends once the coroutine is cancelled.
+ * which the caller owns; -1 with @errp. With TLS there is a relay in *@relay, which passes bytes on in the loop @home,
+ * and is freed there after the socket is closed. *@step, for messages, is what is being waited for. Main thread; ends
+ * when the coroutine is cancelled.
  */
-int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, const char **step, Error **errp);
+typedef struct NBDRelay NBDRelay;
+int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, NBDRelay **relay, const char **step,
+                             Error **errp);
+void coroutine_fn nbd_relay_free(NBDRelay *relay);
 
 /* What a server says of an export. */
 typedef struct NBDExportInfo {

@@ -12,7 +12,7 @@ import pytest
 
 from images import MIB, write_pieces
 from nbd_peer import READ_ONLY, Nbdkit, ScriptedServer
-from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, qemu_img
+from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, password_file, qemu_img
 from qmp import Qmp, StorageDaemon
 
 # What ends at once; the sanitizers take their time.
@@ -23,7 +23,7 @@ def options(server, delay, **more):
     """Of a raw node on the server, for --image-opts."""
     path = getattr(server, 'socket', None) or server.path
     opts = f'driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={path},file.reconnect-delay={delay}'
-    return opts + ''.join(f',{key.replace("_", "-")}={value}' for key, value in more.items())
+    return opts + ''.join(f',{key.replace("__", ".").replace("_", "-")}={value}' for key, value in more.items())
 
 
 def wait_for(condition, seconds=SOON):
@@ -265,6 +265,27 @@ def test_cancel_open(tmp_path):
         assert 'desc' in daemon.qmp.answer()['error']
         assert time.monotonic() - begin < SOON
         daemon.process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize('end', ['restart', 'stop'])
+def test_tls(tmp_path, end):
+    """A new connection is as safe as the first; a server that stands still does not hold up the end."""
+    keys = password_file(tmp_path, f'alice:{"12" * 32}\n'.encode(), 'keys.psk')
+    creds = f'tls-creds-psk,id=tls0,endpoint=client,dir={tmp_path},username=alice'
+    with Nbdkit(tmp_path, '--tls=require', f'--tls-psk={keys}', 'memory', '1M') as server:
+        with subprocess.Popen([QEMU_IO, '--object', creds, '--image-opts', options(server, 10, file__tls_creds='tls0')],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            client.stdin.write('read 0 512\n')
+            client.stdin.flush()
+            time.sleep(0.5)
+            if end == 'restart':
+                server.kill()
+                server.start()
+                assert client.communicate('read 0 512\n', timeout=SOON)[0].count('read 512/512') == 2
+            else:
+                server.process.send_signal(signal.SIGSTOP)
+                assert client.communicate('quit\n', timeout=SOON)[0].count('read 512/512') == 1
+                server.process.send_signal(signal.SIGCONT)
 
 
 def test_idle_loss(tmp_path):
