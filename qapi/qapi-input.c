@@ -221,11 +221,11 @@ const char *qapi_enum_nearest(const QAPIType *type, const char *str)
     return nearest.name;
 }
 
-/* What may have been meant by @name; nothing where it is NULL. */
-static void hint_nearest(const char *name, Error **errp)
+/* @name is what may have been meant; no hint if it is NULL. What follows in the hint comes after @end. */
+static void hint_nearest(const char *name, const char *end, Error **errp)
 {
     if (name) {
-        error_append_hint(errp, "Did you mean '%s'?\n", name);
+        error_append_hint(errp, "Did you mean '%s'?%s", name, end);
     }
 }
 
@@ -254,7 +254,7 @@ static bool input_enum(const Input *in, const Place *place, const QAPIType *type
         g_autofree char *path = path_of(in, place);
         error_setg(in->errp, "%s does not %s value '%s'", path, value < 0 ? "accept" : "support",
                    json_object_get_string(val));
-        hint_nearest(qapi_enum_nearest(type, json_object_get_string(val)), in->errp);
+        hint_nearest(qapi_enum_nearest(type, json_object_get_string(val)), " ", in->errp);
         qapi_enum_hint_values(type, in->errp);
         return false;
     }
@@ -269,7 +269,7 @@ int qapi_enum_parse(const QAPIType *type, const char *str, int def, Error **errp
 
     if (value < 0) {
         error_setg(errp, "Invalid value '%s'", str);
-        hint_nearest(qapi_enum_nearest(type, str), errp);
+        hint_nearest(qapi_enum_nearest(type, str), " ", errp);
         qapi_enum_hint_values(type, errp);
     }
     return value;
@@ -302,7 +302,7 @@ static void hint_misspelt(const QAPIType *type, const char *name, struct json_ob
         }
         text_nearest_offer(&nearest, name);
         if (!is_member && nearest.name) {
-            hint_nearest(name, errp);
+            hint_nearest(name, "\n", errp);
             return;
         }
     }
@@ -388,7 +388,7 @@ static bool input_struct(const Input *in, const Place *place, const QAPIType *ty
 
             error_setg(in->errp, "Invalid parameter%s", path + strlen("Parameter"));
             offer_members(&nearest, type, obj);
-            hint_nearest(nearest.name, in->errp);
+            hint_nearest(nearest.name, "\n", in->errp);
             return false;
         }
     }
