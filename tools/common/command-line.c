@@ -1,5 +1,5 @@
 /*
- * The command line as it was given, for telling what would have worked
+ * The command line as given, for hints with a command that works
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -57,7 +57,7 @@ char *tool_command_line_with(const char *option)
     return g_string_free(line, FALSE);
 }
 
-/* How many words @arg and what follows are, if @arg is option @o; else 0. */
+/* Number of words of option @o and its value, if @arg is that option; else 0. */
 static unsigned count_option_words(const ToolOption *o, const char *arg)
 {
     if (o->name && g_str_has_prefix(arg, "--") && arg[2]) {
@@ -71,7 +71,7 @@ static unsigned count_option_words(const ToolOption *o, const char *arg)
     return 0;
 }
 
-/* Whether an unencrypted file has no use for @o. */
+/* Whether @o does not apply to an unencrypted file. */
 static bool is_of_luks(const ToolOption *o, char letter, bool keep_key_file)
 {
     switch (o->key) {

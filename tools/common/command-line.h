@@ -1,5 +1,5 @@
 /*
- * The command line as it was given, for telling what would have worked
+ * The command line as given, for hints with a command that works
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,23 +8,23 @@
 
 #include "tools/common/command.h"
 
-/* Remember it, in its order, which getopt will change. @argv must stay valid; argv[0] is the command's name. */
+/* Remember the command line before getopt reorders it. @argv must stay valid; argv[0] is the command's name. */
 void tool_command_line_set(const ToolCommand *cmd, int argc, char **argv);
 
 /*
- * It, with @option put in behind the command: "qemu-img map --key-file FILE disk.luks". Caller frees; NULL where none
- * was set. Texts of secrets were overwritten when they were read.
+ * The command line with @option inserted after the command: "qemu-img map --key-file FILE disk.luks". Caller frees;
+ * NULL if none was set. Texts of secrets have been overwritten by then.
  */
 char *tool_command_line_with(const char *option);
 
 /*
- * It, for a file that turns out not to be encrypted: "-f raw" replaces the format, or another option with that @letter,
- * and options of LUKS are left out; those that name a password stay with @keep_key_file. Caller frees; NULL where that
- * would not work: files are named by --image-opts, or the command takes no format.
+ * The command line for a file that is not encrypted: "-f raw" (or another option, @letter) replaces the format, and
+ * LUKS options are left out, except with @keep_key_file those for a password. Caller frees; NULL if that would not
+ * work: with --image-opts, or if the command takes no format.
  */
 char *tool_command_line_as_raw(char letter, bool keep_key_file);
 
-/* @arg as a shell takes it; caller frees. */
+/* @arg quoted for a shell, if necessary; caller frees. */
 char *tool_quote_arg(const char *arg);
 
 #endif

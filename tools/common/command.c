@@ -1,5 +1,5 @@
 /*
- * Commands of a program: finding them and parsing their arguments
+ * Commands of a program: lookup, and parsing of arguments
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,7 +20,7 @@
 #include "tools/common/terminal.h"
 #include "util/text.h"
 
-/* getopt's own answers and ours must not meet: it returns '?' and ':' besides our keys. */
+/* getopt also returns '?' and ':', which must differ from our keys. */
 #define OPTION_INDEX_BASE 0x10000
 
 static const ToolOption help_option = { 'h', "help", NULL, "show this help", TOOL_KEY_HELP };
@@ -57,7 +57,7 @@ static void add_option(GArray *longs, GString *shorts, const ToolOption *o)
     }
 }
 
-/* Long names may be cut short, but --force never stands for --force-share: where a command has none, it is unknown. */
+/* Long names can be abbreviated, but --force must not stand for --force-share: without this entry, it would. */
 static const ToolOption no_force_option = { 0, "force", NULL, NULL, TOOL_KEY_UNKNOWN };
 
 static void start_parsing(ToolArgs *args)
@@ -80,14 +80,14 @@ static void start_parsing(ToolArgs *args)
     tool_command_line_set(args->cmd, args->argc, args->argv);
 }
 
-static void stop(ToolArgs *args, int status)
+static void tool_args_stop(ToolArgs *args, int status)
 {
     args->stop = true;
     args->status = status;
 }
 
-/* A program has the name NULL. */
-static void print_where_to_read_on(const ToolCommand *cmd)
+/* A program has no name in its ToolCommand. */
+static void print_help_pointer(const ToolCommand *cmd)
 {
     fprintf(stderr, "Try '%s%s%s --help' for more information\n", g_get_prgname(),
             cmd->name ? " " : "", cmd->name ? cmd->name : "");
@@ -102,8 +102,8 @@ void tool_args_fail(ToolArgs *args, const char *fmt, ...)
     msg = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     error_report("%s", msg);
-    print_where_to_read_on(args->cmd);
-    stop(args, 1);
+    print_help_pointer(args->cmd);
+    tool_args_stop(args, 1);
 }
 
 static void take_object(ToolArgs *args)
@@ -111,7 +111,7 @@ static void take_object(ToolArgs *args)
     g_autoptr(Error) err = NULL;
 
     if (user_creatable_is_help(optarg)) {
-        stop(args, 0);
+        tool_args_stop(args, 0);
     } else if (args->defer_objects) {
         if (!args->objects) {
             args->objects = g_ptr_array_new();
@@ -119,7 +119,7 @@ static void take_object(ToolArgs *args)
         g_ptr_array_add(args->objects, optarg);
     } else if (!user_creatable_parse(optarg, &err)) {
         error_report_err(g_steal_pointer(&err));
-        stop(args, 1);
+        tool_args_stop(args, 1);
     }
 }
 
@@ -128,7 +128,7 @@ static bool is_stdin(const char *key_file)
     return !g_strcmp0(key_file, "-");
 }
 
-/* The ID of a new secret that holds what @name does; NULL, with @errp or where a person is to type it. */
+/* Create a secret with the contents of @name. Returns its ID; NULL with @errp, or if the user is prompted for it. */
 static char *coroutine_mixed_fn read_key_file(const char *name, uint64_t offset, uint64_t size, Error **errp)
 {
     if (!name || (is_stdin(name) && tool_can_prompt())) {
@@ -204,7 +204,7 @@ static void take_size(ToolArgs *args, const char *what, uint64_t min, uint64_t *
     }
 }
 
-/* Whether @key is one of the options of LUKS; its value is taken then. */
+/* If @key is a LUKS option, store its value and return true. */
 static bool take_luks(ToolArgs *args, int key)
 {
     switch (key) {
@@ -230,13 +230,13 @@ static bool take_luks(ToolArgs *args, int key)
     }
 }
 
-/* Whether @key is a common option; its value is taken then. */
+/* If @key is a common option, store its value and return true. */
 static bool take_common(ToolArgs *args, int key)
 {
     switch (key) {
     case TOOL_KEY_HELP:
         tool_print_command_help(args->cmd);
-        stop(args, 0);
+        tool_args_stop(args, 0);
         return true;
     case TOOL_KEY_FORMAT:
         args->format = optarg;
@@ -286,7 +286,7 @@ bool tool_takes_option(const ToolCommand *cmd, int key)
     return false;
 }
 
-/* The format that -o is about. */
+/* The format that -o applies to. */
 static const char *options_format(const ToolArgs *args)
 {
     const char *format = tool_takes_option(args->cmd, TOOL_KEY_TARGET_FORMAT) ? args->target_format : args->format;
@@ -294,7 +294,7 @@ static const char *options_format(const ToolArgs *args)
     return format ?: args->cmd->default_format;
 }
 
-/* Whether -o asks for help, which needs nothing else on the command line; it was printed then, or an error. */
+/* If -o asks for help, print that or an error and return true. Nothing else need be on the command line. */
 static bool take_options_help(ToolArgs *args)
 {
     g_autoptr(json_object) options = NULL;
@@ -312,7 +312,7 @@ static bool take_options_help(ToolArgs *args)
     type = args->cmd->options_type(options_format(args), &err);
     if (type) {
         tool_print_options_help(type, options_format(args));
-        stop(args, 0);
+        tool_args_stop(args, 0);
     } else {
         tool_args_fail(args, "%s", error_get_pretty(err));
     }
@@ -337,14 +337,14 @@ static void finish_parsing(ToolArgs *args)
                (args->cmd->max_args >= 0 && args->n_positional > args->cmd->max_args)) {
         tool_args_fail(args, "'%s' expects %s", args->cmd->name ?: g_get_prgname(), args->cmd->args);
     } else if ((args->keyfile_offset || args->keyfile_size) && !args->key_file) {
-        tool_args_fail(args, "--keyfile-offset and --keyfile-size go with --key-file");
+        tool_args_fail(args, "--keyfile-offset and --keyfile-size need --key-file");
     }
     if (args->progress && !args->quiet && !args->json) {
         tool_progress_enable_words();
     }
     if (!args->stop && !args->defer_objects && !read_key_files(args, &err)) {
         error_report_err(g_steal_pointer(&err));
-        stop(args, 1);
+        tool_args_stop(args, 1);
     }
 }
 
@@ -400,7 +400,7 @@ int tool_args_next(ToolArgs *args)
         }
         option = c == '?' ? NULL : find_option(args->cmd, c);
         if (!option) {
-            /* In a cluster of letters getopt does not move on, and knows the letter. */
+            /* In a cluster of letters, getopt does not advance; optopt has the letter. */
             fail_unknown_option(args, args->argv[optind == at ? at : optind - 1]);
             break;
         }
@@ -453,11 +453,11 @@ static int report_unknown_command(const ToolCommand *program, const char *word)
     }
     guess = text_did_you_mean(nearest.name);
     error_report("unknown command '%s%s%s'%s", program->name ?: "", program->name ? " " : "", word, guess);
-    print_where_to_read_on(program);
+    print_help_pointer(program);
     return 1;
 }
 
-/* The help of @program, or of the command that @argv leads to. */
+/* Print the help of @program, or of the command that @argv names. */
 static int print_help(const ToolCommand *program, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
@@ -482,7 +482,7 @@ int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **a
 
     if (!argc) {
         error_report("Not enough arguments");
-        print_where_to_read_on(program);
+        print_help_pointer(program);
         return 1;
     }
     if (g_str_equal(argv[0], "--help") || g_str_equal(argv[0], "-h") || g_str_equal(argv[0], "help")) {

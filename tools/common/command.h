@@ -1,11 +1,11 @@
 /*
- * Commands of a program: one table gives parsing, the usage line and the help
+ * Commands of a program: parsing, the usage line and the help come from one table
  *
  *     static const ToolOption check_options[] = {
  *         TOOL_OPTION_FORMAT,
  *         TOOL_OPTION_IMAGE_OPTS,
  *         TOOL_OPTION_OUTPUT,
- *         { 'r', "repair", "leaks|all", "repair what is found", 'r' },
+ *         { 'r', "repair", "leaks|all", "repair errors", 'r' },
  *         { 0 }
  *     };
  *
@@ -19,14 +19,14 @@
  *                 repair = args.value;
  *             }
  *         }
- *         if (args.stop) {                    // the help was printed, or an error
+ *         if (args.stop) {                    // help or an error was printed
  *             return args.status;
  *         }
  *         use(args.positional[0], args.format, args.json);
  *     }
  *
- * Options may follow positional arguments. The TOOL_OPTION_* are common to many commands: they land in fields
- * of ToolArgs and are not returned.
+ * Options may follow positional arguments. The TOOL_OPTION_* are common to many commands: tool_args_next()
+ * stores them in ToolArgs and does not return them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,37 +38,37 @@
 #include "util/error.h"
 
 typedef struct ToolOption {
-    char letter;            /* 0: it has only the long name */
+    char letter;            /* 0: only the long name */
     const char *name;       /* long name; NULL: only the letter */
-    const char *arg;        /* what its value is called; NULL: it takes none */
-    const char *help;       /* NULL: another name of an option above, accepted but not shown */
-    int key;                /* what tool_args_next() returns: TOOL_KEY_*, TOOL_KEY_OWN and up, or the letter */
+    const char *arg;        /* name of its value; NULL: it takes none */
+    const char *help;       /* NULL: accepted but not shown, such as another name of an option above */
+    int key;                /* returned by tool_args_next(): TOOL_KEY_*, TOOL_KEY_OWN and up, or the letter */
 } ToolOption;
 
 typedef struct ToolCommand ToolCommand;
 struct ToolCommand {
-    const char *name;               /* NULL: the program itself; of a command of a command: both, "keyslot add" */
+    const char *name;               /* NULL: the program itself; of a subcommand: both words, "keyslot add" */
     const char *args;               /* positional arguments, "FILE [SIZE]" */
-    int min_args, max_args;         /* how many; max_args -1: no limit */
+    int min_args, max_args;         /* number of them; max_args -1: no limit */
     const char *summary;            /* one line without a full stop */
-    const char *description;        /* paragraphs for the command's own help, or NULL; filled to the terminal */
-    const char *examples;           /* command lines, or NULL; broken anew to fit the terminal */
+    const char *description;        /* paragraphs for the command's help, wrapped to the terminal; or NULL */
+    const char *examples;           /* command lines, wrapped to the terminal; or NULL */
     const ToolOption *options;      /* ends with { 0 } */
     /*
-     * What -o can hold for @format, that of TOOL_KEY_TARGET_FORMAT or of TOOL_KEY_FORMAT where there is no such option;
-     * @default_format where none is given. NULL with @errp where the format has no options. NULL: there is no -o.
+     * The options that -o takes for @format: the value of TOOL_KEY_TARGET_FORMAT or, if there is no such option, of
+     * TOOL_KEY_FORMAT; by default @default_format. NULL with @errp if the format has no options. NULL: there is no -o.
      */
     const QAPIType *(*options_type)(const char *format, Error **errp);
     const char *default_format;
-    void (*print_more_help)(void);  /* of a program: at the end of its help; or NULL */
-    const ToolCommand *const *commands; /* commands of its own, up to a NULL, instead of the rest */
+    void (*print_more_help)(void);  /* of a program: prints the end of its help; or NULL */
+    const ToolCommand *const *commands; /* subcommands, up to a NULL, instead of the rest */
     int coroutine_fn (*run)(const ToolCommand *cmd, int argc, char **argv);  /* returns the exit status */
 };
 
-/* Keys of the common options; a command's own without a letter count from TOOL_KEY_OWN. */
+/* Keys of the common options; a command's own options without a letter count from TOOL_KEY_OWN. */
 enum {
-    TOOL_KEY_UNKNOWN = 256,     /* the parser's own */
-    TOOL_KEY_UNUSED,            /* accepted, and not looked at */
+    TOOL_KEY_UNKNOWN = 256,     /* internal to the parser */
+    TOOL_KEY_UNUSED,            /* accepted and ignored */
     TOOL_KEY_HELP,
     TOOL_KEY_FORMAT,
     TOOL_KEY_TARGET_FORMAT,
@@ -93,7 +93,7 @@ enum {
     TOOL_OPTION_FORMAT_OF("format of the image (default: probed)")
 #define TOOL_OPTION_FORMAT_OF(help) \
     { 'f', "format", "FMT", help, TOOL_KEY_FORMAT }
-/* The format of the image that is made, as opposed to that of one that is there. */
+/* The format of the image to create, as opposed to that of an existing one. */
 #define TOOL_OPTION_TARGET_FORMAT(letter, name, help) \
     { letter, name, "FMT", help, TOOL_KEY_TARGET_FORMAT }
 #define TOOL_OPTION_IMAGE_OPTS \
@@ -118,7 +118,7 @@ enum {
 #define TOOL_OPTION_OPTIONS \
     { 'o', "options", "OPTS", "options NAME=VALUE,...; may be repeated; -o help lists them", TOOL_KEY_OPTIONS }
 
-/* Of LUKS: each is short for a longer form with --image-opts and --object. */
+/* For LUKS: each is short for a longer form with --image-opts and --object. */
 #define TOOL_OPTION_HEADER \
     { 0, "header", "HEADER", "file or device that holds the detached LUKS header", TOOL_KEY_HEADER }
 #define TOOL_OPTIONS_KEY_FILE \
@@ -132,7 +132,7 @@ enum {
     { 0, "key-file", "FILE", NULL, TOOL_KEY_UNUSED }, \
     { 0, "keyfile-offset", "OFFSET", NULL, TOOL_KEY_UNUSED }, \
     { 0, "keyfile-size", "SIZE", NULL, TOOL_KEY_UNUSED }
-/* An image that does not exist yet has no other password: both names mean the same. */
+/* A new image has no other password: both names mean the same. */
 #define TOOL_OPTIONS_NEW_IMAGE_KEY_FILE \
     TOOL_OPTIONS_KEY_FILE_OF("read the new password from this file, as it is; - for standard input"), \
     { 0, "new-key-file", "FILE", NULL, TOOL_KEY_KEY_FILE }
@@ -148,7 +148,7 @@ typedef struct ToolArgs {
     char **argv;
     bool defer_objects;     /* leave --object to tool_args_make_objects() */
 
-    char *value;            /* of the option that was just returned; points into argv */
+    char *value;            /* of the last option returned; points into argv */
     bool stop;              /* nothing more to do: exit with @status */
     int status;
 
@@ -156,9 +156,9 @@ typedef struct ToolArgs {
     char **positional;
     int n_positional;
 
-    /* what the common options said */
+    /* values of the common options */
     const char *format;
-    const char *target_format;  /* of what is made; NULL: not given */
+    const char *target_format;  /* of the image to create; NULL: not given */
     bool image_opts;
     bool force_share;
     bool quiet;
@@ -166,16 +166,16 @@ typedef struct ToolArgs {
     bool json;
     const char *cache;
     const char *source_cache;
-    char *options;          /* all -o, joined by commas; NULL where there is none */
+    char *options;          /* all -o, joined by commas; NULL if there is none */
     const char *header;
-    char *key_secret;       /* ID of a secret with what --key-file holds; NULL: not given, or to be asked for */
+    char *key_secret;       /* ID of a secret with the contents of --key-file; NULL: not given, or prompted for */
     char *new_key_secret;   /* of --new-key-file */
 
-    /* the parser's own */
+    /* internal to the parser */
     struct option *long_options;
     char *short_options;
     bool failed;
-    GPtrArray *objects;     /* of char *, that point into argv; deferred */
+    GPtrArray *objects;     /* deferred --object: char *, pointing into argv */
     const char *key_file;
     const char *new_key_file;
     uint64_t keyfile_offset;
@@ -183,18 +183,18 @@ typedef struct ToolArgs {
 } ToolArgs;
 
 /*
- * The next option that is the command's own: its key, with its argument in @args->value. TOOL_ARGS_END at the
- * end; @args->stop then tells whether to go on. Objects are made as they are met, and key files are read at the end.
+ * The key of the command's next own option, with its value in @args->value; TOOL_ARGS_END at the end. Then @args->stop
+ * says whether to exit. Objects are created in the order of their options, and key files are read at the end.
  */
 int tool_args_next(ToolArgs *args);
 
-/* Make the objects that were deferred, in their order, and read the key files; false with @errp. */
+/* Create the deferred objects in order, and read the key files; false with @errp. */
 bool coroutine_mixed_fn tool_args_make_objects(ToolArgs *args, Error **errp);
 
-/* Report a mistake on the command line, and where to read on; the command is then to return 1. */
+/* Report a command line error, and refer to the help; the command must then return @args->status. */
 void tool_args_fail(ToolArgs *args, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
-/* "; did you mean 'json'?", where one of @words ("human|json") is near to @word; else "". Caller frees. */
+/* "; did you mean 'json'?" if one of @words ("human|json") is similar to @word, else "". Caller frees. */
 char *tool_guess_word(const char *words, const char *word);
 
 void tool_args_clear(ToolArgs *args);
@@ -202,7 +202,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(ToolArgs, tool_args_clear)
 
 /*
  * Find the command that argv[0] names in @program's table and run it; "help" and "help COMMAND" print help. Returns the
- * exit status. The program's name in messages is that of g_set_prgname().
+ * exit status. Messages use the program name of g_get_prgname().
  */
 int coroutine_fn tool_command_run(const ToolCommand *program, int argc, char **argv);
 
@@ -212,11 +212,11 @@ const char *tool_command_word(const ToolCommand *cmd);
 /* Whether @cmd has an option with @key. */
 bool tool_takes_option(const ToolCommand *cmd, int key);
 
-/* The help of one command; and the commands of @program, a line each. */
+/* Print the help of one command, or the commands of @program, one per line. */
 void tool_print_command_help(const ToolCommand *cmd);
 void tool_print_program_help(const ToolCommand *program);
 
-/* What -o can hold: @type, for @format. */
+/* Print the options that -o takes for @format, which are the members of @type. */
 void tool_print_options_help(const QAPIType *type, const char *format);
 
 /* "qemu-img version ..." and the copyright. */

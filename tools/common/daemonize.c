@@ -7,9 +7,9 @@
 
 #include "tools/common/daemonize.h"
 
-static int ready_fd = -1;       /* the other end is with the process that was started */
+static int ready_fd = -1;       /* the original process has the other end */
 
-/* In the process that was started: wait for what becomes of the daemon, and exit. */
+/* In the original process: wait until the daemon is ready or has exited, and exit. */
 static G_GNUC_NORETURN void wait_for_daemon(int fd)
 {
     char c;
@@ -22,7 +22,7 @@ bool daemonize_begin(Error **errp)
     int fds[2];
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
-        error_setg_errno(errp, errno, "Could not make a pipe");
+        error_setg_errno(errp, errno, "Could not create a pipe");
         return false;
     }
     pid_t pid = fork();
@@ -39,7 +39,7 @@ bool daemonize_begin(Error **errp)
     close(fds[0]);
     ready_fd = fds[1];
     setsid();
-    /* A leader of its session could get a terminal by opening one: go on as its child. */
+    /* A session leader could acquire a terminal by opening one: continue as its child. */
     pid = fork();
     if (pid > 0) {
         _exit(0);

@@ -9,11 +9,11 @@
 #include "util/error.h"
 
 /*
- * Go on in the background, in a session of our own. The process that was started waits for daemonize_done(), and
- * exits with status 0 then; with 1 where we end before that. To be called before there are threads.
+ * Continue in the background, in a new session. The original process waits for daemonize_done() and exits with status
+ * 0, or with 1 if we exit before that. Call this before threads are created.
  */
 bool daemonize_begin(Error **errp);
-/* Ready: detach from the terminal; standard error stays what it is where @keep_stderr. */
+/* Report that the daemon is ready, and detach from the terminal; standard error stays open if @keep_stderr. */
 bool daemonize_done(bool keep_stderr, Error **errp);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Help texts, made from the tables of commands
+ * Help texts, generated from the tables of commands
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -139,7 +139,7 @@ void tool_print_program_help(const ToolCommand *program)
         printf("       %s -h | --help | -V | --version\n", name);
     }
     printf("\n%c%s.\n", g_ascii_toupper(program->summary[0]), program->summary + 1);
-    printf("\nCommands ('%s help COMMAND' tells more):\n", name);
+    printf("\nCommands (see '%s help COMMAND'):\n", name);
     print_commands(program);
     if (program->description) {
         print_paragraphs(program->description);

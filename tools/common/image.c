@@ -50,7 +50,7 @@ static void set_default(struct json_object *options, const char *key, struct jso
     }
 }
 
-/* The options of the node that holds the bytes: @options itself, or what "file" in them leads to. */
+/* The options of the protocol node: @options itself, or those that "file" leads to. */
 static struct json_object *protocol_options(struct json_object *options)
 {
     struct json_object *name, *file;
@@ -67,7 +67,7 @@ static struct json_object *protocol_options(struct json_object *options)
         json_object_object_add(options, "file", file);
     }
     if (!json_object_is_type(file, json_type_object)) {
-        return options;         /* a node of that name: opening tells that it does not fit */
+        return options;         /* a node name, which opening refuses */
     }
     return json_object_object_get_ex(file, "driver", NULL) ? protocol_options(file) : file;
 }
@@ -87,7 +87,7 @@ static struct json_object *luks_options(struct json_object *options, int depth)
     return options;
 }
 
-static bool take_header(struct json_object *options, const char *filename, Error **errp)
+static bool add_header_option(struct json_object *options, const char *filename, Error **errp)
 {
     struct json_object *header;
 
@@ -118,7 +118,7 @@ struct json_object *tool_image_options(const ToolImage *image, const char **file
     if (!options) {
         return NULL;
     }
-    if (image->header && !take_header(options, image->header, errp)) {
+    if (image->header && !add_header_option(options, image->header, errp)) {
         return NULL;
     }
     if (image->format || image->header) {
@@ -173,7 +173,7 @@ static BlockBackend *coroutine_fn open_image(const ToolImage *image, BdrvOpenFla
     return blk;
 }
 
-/* The encrypted node of an image, and how many "file" members above it there are; NULL: it is not encrypted. */
+/* The encrypted node of an image, and the number of "file" members that lead to it; NULL: it is not encrypted. */
 static BlockDriverState *find_luks(BlockDriverState *bs, int *depth)
 {
     *depth = 0;
@@ -184,8 +184,8 @@ static BlockDriverState *find_luks(BlockDriverState *bs, int *depth)
     return bs;
 }
 
-/* Open with what a person types. */
-static BlockBackend *coroutine_fn ask_and_open(const ToolImage *image, int depth, Error **errp)
+/* Prompt for the password, and open with it. */
+static BlockBackend *coroutine_fn prompt_and_open(const ToolImage *image, int depth, Error **errp)
 {
     ToolImage with_password = *image;
     BlockBackend *blk = NULL;
@@ -219,11 +219,11 @@ bool tool_image_is_encrypted(BlockBackend *blk)
     return find_luks(blk_bs(blk), &depth);
 }
 
-/* An image without encryption, opened as @blk; NULL with @errp where that is not what was meant. */
-static BlockBackend *coroutine_fn take_plain(const ToolImage *image, BlockBackend *blk, Error **errp)
+/* Accept the unencrypted image @blk; NULL with @errp if a password was given for it. */
+static BlockBackend *coroutine_fn accept_plain(const ToolImage *image, BlockBackend *blk, Error **errp)
 {
     if (!image->key_secret || image->key_optional) {
-        return blk;     /* that it was opened for metadata alone makes no difference */
+        return blk;     /* opened for metadata only, which makes no difference here */
     }
     error_set(errp, ERROR_CLASS_NOT_LUKS, "'%s' is not encrypted, so there is no use for a password", image->name);
     blk_co_unref(blk);
@@ -238,8 +238,8 @@ static BlockBackend *coroutine_fn open_metadata(const ToolImage *image, Error **
     return open_image(&keyless, BDRV_O_NO_IO, image->perm, errp);
 }
 
-/* Look at it without its key first, for all else that may be wrong, and whether there is one. */
-static BlockBackend *coroutine_fn look_and_open(const ToolImage *image, Error **errp)
+/* Open the metadata first, to check everything except the password, and whether one is needed. */
+static BlockBackend *coroutine_fn check_and_open(const ToolImage *image, Error **errp)
 {
     ToolImage with_password = *image;
     int depth;
@@ -247,7 +247,7 @@ static BlockBackend *coroutine_fn look_and_open(const ToolImage *image, Error **
     BlockBackend *blk = open_metadata(image, errp);
     BlockDriverState *luks = blk ? find_luks(blk_bs(blk), &depth) : NULL;
     if (!luks) {
-        return blk ? take_plain(image, blk, errp) : NULL;
+        return blk ? accept_plain(image, blk, errp) : NULL;
     }
     bool named = image->key_secret || bdrv_get_options(luks)->u.luks.key_secret;
     bool ok = named || !image->check || image->check(blk, image->opaque, errp);
@@ -256,7 +256,7 @@ static BlockBackend *coroutine_fn look_and_open(const ToolImage *image, Error **
         return NULL;
     }
     with_password.key_depth = depth;
-    return named ? open_image(&with_password, 0, image->perm, errp) : ask_and_open(image, depth, errp);
+    return named ? open_image(&with_password, 0, image->perm, errp) : prompt_and_open(image, depth, errp);
 }
 
 static BlockBackend *coroutine_fn open_with_password(const ToolImage *image, Error **errp)
@@ -274,16 +274,16 @@ static BlockBackend *coroutine_fn open_with_password(const ToolImage *image, Err
         BlockBackend *blk = open_image(image, 0, image->perm, &err);
 
         if (err && error_get_class(err) == ERROR_CLASS_NO_PASSWORD) {
-            /* Do not ask for a password that would be of no use. */
+            /* Report other errors rather than ask for a password. */
             blk_co_unref(open_metadata(image, &looked));
         }
         error_propagate(errp, looked ? g_steal_pointer(&looked) : g_steal_pointer(&err));
         return blk;
     }
-    return look_and_open(image, errp);
+    return check_and_open(image, errp);
 }
 
-/* A target is there to be overwritten: make it a volume with a header. */
+/* A target may be overwritten, so suggest to format it. */
 static void coroutine_fn append_format_hint(const ToolImage *image, Error **errp)
 {
     const ToolImage raw = { .name = image->name, .format = "raw", .shared_perm = BLK_PERM_ALL };
@@ -291,7 +291,7 @@ static void coroutine_fn append_format_hint(const ToolImage *image, Error **errp
     g_autofree char *name = tool_quote_arg(image->name);
 
     if (blk) {
-        error_append_hint(errp, "To make an encrypted volume of it, which loses what it holds: %s format %s%s\n",
+        error_append_hint(errp, "To turn it into an encrypted volume, which destroys its data: %s format %s%s\n",
                           g_get_prgname(), bdrv_check_overwrite(blk_bs(blk), false, NULL) ? "" : "--force ", name);
     }
     blk_co_unref(blk);
@@ -309,7 +309,7 @@ static void coroutine_fn append_not_luks_hint(const ToolImage *image, Error **er
     } else if (image->header) {
         error_append_hint(errp, "There is no LUKS header in '%s'\n", image->header);
     } else if (with_header && image->format_letter != 'F') {
-        error_append_hint(errp, "If its LUKS header is in another file or device, name that: %s\n", with_header);
+        error_append_hint(errp, "If its LUKS header is in another file or device: %s\n", with_header);
     }
     if (image->image_opts || !with_header) {
         return;

@@ -1,5 +1,5 @@
 /*
- * Results for people and for programs
+ * Printing results as text and as JSON, and parsing values
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Results for people and for programs
+ * Printing results as text and as JSON, and parsing values
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,24 +17,24 @@ char *tool_size_to_str(uint64_t bytes);
 /* "1.5 GiB (1610612736 bytes)"; caller frees. */
 char *tool_size_and_bytes(uint64_t bytes);
 
-/* Print JSON text and a newline on standard output, four spaces a level. */
+/* Print JSON text and a newline on standard output, indented by four spaces per level. */
 void tool_print_json(struct json_object *obj);
 
 /* As tool_print_json(), for a QAPI object. */
 void tool_print_qapi(const QAPIType *type, const void *obj);
 
-/* Print @obj for people, a member a line behind @indent spaces: "key: value", with deeper ones below. */
+/* Print @obj as text: a line "key: value" for each member, indented by @indent spaces and more for nested ones. */
 void tool_print_human(struct json_object *obj, int indent);
 
 /*
- * Parse a size as people write them, from @min to @max bytes. @what is named in the error: "image size".
+ * Parse a size such as 64k, from @min to @max bytes. The error contains @what: "image size".
  */
 bool tool_parse_size(const char *what, const char *str, uint64_t min, uint64_t max, uint64_t *bytes,
                      Error **errp);
 
 /*
- * Parse the name of a value of an enum; -1 with @errp, which names the nearest value and lists all. @what is named in
- * the error: "cache mode".
+ * Parse a value of an enum; -1 with @errp, which contains @what ("cache mode"), suggests the most similar value and
+ * lists all.
  */
 int tool_parse_enum(const QAPIType *type, const char *what, const char *str, Error **errp);
 

@@ -1,5 +1,5 @@
 /*
- * Passwords that come from a person at the terminal
+ * Prompting for passwords on the terminal
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 #include "tools/common/terminal.h"
 
 /* A new password, typed twice. */
-static bool ask_new(const char *what, SecretBuffer *answer, Error **errp)
+static bool prompt_new_password(const char *what, SecretBuffer *answer, Error **errp)
 {
     g_autofree char *question = g_strdup_printf("New password for %s: ", what);
     g_autoptr(SecretBuffer) again = secret_buffer_new(0);
@@ -24,21 +24,21 @@ static bool ask_new(const char *what, SecretBuffer *answer, Error **errp)
             tool_terminal_say("An empty password protects nothing.\n");
             continue;
         }
-        if (!tool_terminal_ask("The same again: ", false, again, errp)) {
+        if (!tool_terminal_ask("Type it again: ", false, again, errp)) {
             return false;
         }
         if (secret_buffer_equal(answer, again)) {
             return true;
         }
-        tool_terminal_say("They differ.\n");
+        tool_terminal_say("The passwords differ.\n");
     }
 }
 
-static bool ask(const char *what, bool new_one, SecretBuffer *answer, Error **errp)
+static bool prompt_password(const char *what, bool new_one, SecretBuffer *answer, Error **errp)
 {
     g_autofree char *question = g_strdup_printf("Password for %s: ", what);
 
-    return new_one ? ask_new(what, answer, errp) : tool_terminal_ask(question, false, answer, errp);
+    return new_one ? prompt_new_password(what, answer, errp) : tool_terminal_ask(question, false, answer, errp);
 }
 
 /* Freeing the options wipes the copy that they hold. */
@@ -57,8 +57,8 @@ char *coroutine_fn tool_prompt_secret(const char *what, bool new_one, Error **er
 {
     g_autoptr(SecretBuffer) answer = secret_buffer_new(0);
 
-    /* Blocks the loop, so that signals come to the thread that waits; nothing else is under way. */
-    return ask(what, new_one, answer, errp) ? tool_add_secret(answer, errp) : NULL;
+    /* Blocks the event loop, so that signals reach the waiting thread; nothing else is running. */
+    return prompt_password(what, new_one, answer, errp) ? tool_add_secret(answer, errp) : NULL;
 }
 
 void tool_append_password_hint(Error **errp, const char *option)
@@ -66,7 +66,7 @@ void tool_append_password_hint(Error **errp, const char *option)
     g_autofree char *line = tool_command_line_with(option);
 
     if (line) {
-        error_append_hint(errp, "Name a file with the password (on a terminal, it is asked for): %s\n", line);
+        error_append_hint(errp, "Name a file with the password (on a terminal, there is a prompt): %s\n", line);
     }
 }
 

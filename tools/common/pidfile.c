@@ -12,8 +12,8 @@
 
 static struct {
     const char *path;
-    char *written;      /* where it was written, in full; NULL: it was not */
-    int fd;             /* keeps the lock; -1: there was no file yet */
+    char *written;      /* absolute path of the written file; NULL: not written */
+    int fd;             /* holds the lock; -1: there was no file yet */
 } pidfile = { .fd = -1 };
 
 static bool is_same_file(const char *path, const struct stat *st)
@@ -23,7 +23,7 @@ static bool is_same_file(const char *path, const struct stat *st)
     return stat(path, &now) == 0 && now.st_dev == st->st_dev && now.st_ino == st->st_ino;
 }
 
-/* Lock what @fd has open: 0, -errno, or 1 where it is no longer the file at the path. */
+/* Lock @fd: 0, -errno, or 1 if it is no longer the file at the path. */
 static int lock_file(int fd, Error **errp)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -44,9 +44,9 @@ static int lock_file(int fd, Error **errp)
 }
 
 /*
- * Open and lock the file, with @flags besides: 0 with pidfile.fd, -ENOENT where there is none, or another -errno with
- * @errp. One that its owner removes at this moment must not be taken for that at the path, which may be somebody
- * else's: hence the look behind the lock.
+ * Open and lock the file, with additional @flags: 0 with pidfile.fd set, -ENOENT if there is none, or another -errno
+ * with @errp. The owner may remove the file at this moment, and another process may create a new one, so check after
+ * locking that it is still the file at the path.
  */
 static int open_and_lock(int flags, Error **errp)
 {
@@ -78,7 +78,7 @@ bool pidfile_take(const char *path, Error **errp)
     return ret == 0 || ret == -ENOENT;
 }
 
-static int write_work(void *opaque)
+static int pidfile_write_work(void *opaque)
 {
     Error **errp = opaque;
     g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
@@ -97,7 +97,7 @@ static int write_work(void *opaque)
 
 bool coroutine_fn pidfile_write(Error **errp)
 {
-    return !pidfile.path || thread_pool_submit_co(THREAD_POOL_IO, write_work, errp);
+    return !pidfile.path || thread_pool_submit_co(THREAD_POOL_IO, pidfile_write_work, errp);
 }
 
 void pidfile_remove(void)

@@ -1,7 +1,7 @@
 /*
  * The pid file of a daemon: one process at a time, locked while it lives
  *
- *     if (!pidfile_take(path, errp)) {        // before anything that a process which has it already could mind
+ *     if (!pidfile_take(path, errp)) {        // before anything that could disturb a process that has it
  *         return false;
  *     }
  *     ...                                     // open images, listen
@@ -9,7 +9,7 @@
  *     ...
  *     pidfile_remove();
  *
- * One for each program. The file is locked as QEMU's are, by fcntl().
+ * A process has at most one. It is locked with fcntl(), like QEMU's.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,15 +20,15 @@
 #include "util/error.h"
 
 /*
- * Take the pid file @path (NULL: none is wanted), which must stay valid: false with @errp where another process has it.
- * A file that an earlier process left behind is locked; where there is none, none is made yet. After the last fork().
+ * Take the pid file @path (NULL: none is wanted), which must stay valid; false with @errp if another process has it.
+ * Locks a file that an earlier process left behind, but does not create one yet. Call this after the last fork().
  */
 bool pidfile_take(const char *path, Error **errp);
 
-/* Write our process id into the file that was taken, if any. */
+/* Write our process id to the pid file, if one was taken. */
 bool coroutine_fn pidfile_write(Error **errp);
 
-/* Remove the file, where it was written and is still ours. */
+/* Remove the file if it was written and is still ours. */
 void pidfile_remove(void);
 
 #endif

@@ -10,22 +10,22 @@
 #include "block/block.h"
 #include "tools/common/progress.h"
 
-/* Draw again when it moved by this many percent. */
+/* Draw again when progress has changed by this many percent. */
 #define MIN_STEP 0.01
 
-/* What takes long, in words for people at a terminal, and not for programs. */
+/* An activity, shown on terminals only, since programs do not expect it. */
 typedef struct Activity {
     const char *what;           /* NULL: nothing */
-    int64_t end_ns;             /* when that is expected to be over; 0: not known */
+    int64_t end_ns;             /* its expected end; 0: not known */
 } Activity;
 
 static struct {
-    bool words;                 /* show what takes long */
+    bool words;                 /* show activities */
     bool percent_shown;
     double percent;
     double drawn_percent;
-    Activity opening;           /* what the opening of an image takes long for */
-    Activity job;               /* what the job does */
+    Activity opening;           /* of opening an image */
+    Activity job;               /* of the job */
     char *drawn_words;          /* NULL: none */
     int drawn_width;
 } progress;
@@ -50,7 +50,7 @@ static char *activity_words(void)
 }
 
 /* Draw over what was drawn before. */
-static void draw(char *words)
+static void progress_draw(char *words)
 {
     int width = progress.percent_shown ? printf("    (%3.2f/100%%)", progress.percent) : 0;
 
@@ -65,20 +65,20 @@ static void draw(char *words)
     progress.drawn_percent = progress.percent;
 }
 
-static void draw_if_changed(void)
+static void progress_draw_if_changed(void)
 {
     g_autofree char *words = activity_words();
 
     if ((progress.percent_shown && progress.percent >= progress.drawn_percent + MIN_STEP) ||
         g_strcmp0(words, progress.drawn_words)) {
-        draw(g_steal_pointer(&words));
+        progress_draw(g_steal_pointer(&words));
     }
 }
 
 static void set_opening(const char *what, int64_t ns)
 {
     progress.opening = (Activity){ what, ns ? qemu_clock_get_ns() + ns : 0 };
-    draw_if_changed();
+    progress_draw_if_changed();
 }
 
 void tool_progress_enable_words(void)
@@ -92,7 +92,7 @@ void tool_progress_start(bool show)
     progress.percent_shown = show;
     progress.percent = progress.drawn_percent = 0;
     if (show) {
-        draw(activity_words());
+        progress_draw(activity_words());
     }
 }
 
@@ -103,9 +103,9 @@ void tool_progress_set_activity(const char *what, int64_t end_ns)
 
 void tool_progress_set(uint64_t done, uint64_t total)
 {
-    /* Work may turn out to be more than expected: that is no step back. */
+    /* The total may grow; progress must not go back. */
     progress.percent = MAX(progress.percent, total ? 100.0 * MIN(done, total) / total : 0);
-    draw_if_changed();
+    progress_draw_if_changed();
     if (asked) {
         asked = 0;
         if (!progress.percent_shown) {
@@ -117,7 +117,7 @@ void tool_progress_set(uint64_t done, uint64_t total)
 void tool_progress_end(void)
 {
     tool_progress_set_activity(NULL, 0);
-    draw_if_changed();
+    progress_draw_if_changed();
     if (progress.percent_shown) {
         putchar('\n');
         progress.percent_shown = false;

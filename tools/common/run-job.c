@@ -1,5 +1,5 @@
 /*
- * A job in the foreground of a command: progress is drawn while it runs, and Ctrl-C cancels it
+ * Running a job in the foreground of a command: draw its progress, cancel it on Ctrl-C
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,11 +21,11 @@ typedef struct ToolJob {
 
 static const int cancel_signals[] = { SIGINT, SIGTERM, SIGHUP };
 
-/* Programs like timeout(1) send a signal to the process and to its group: that is one request, not two. */
+/* Programs such as timeout(1) signal both the process and its group, which counts as one request to cancel. */
 #define REPEAT_IGNORED_NS (200 * SCALE_MS)
 
 static volatile sig_atomic_t cancel_pending;
-static volatile int64_t cancel_ns;      /* when it was first asked for; 0: not yet */
+static volatile int64_t cancel_ns;      /* time of the first request; 0: none yet */
 
 static void note_cancel(int sig)
 {
@@ -35,7 +35,7 @@ static void note_cancel(int sig)
         cancel_ns = now;
         cancel_pending = 1;
     } else if (now - cancel_ns > REPEAT_IGNORED_NS) {
-        /* Impatience: end at once, by the signal, as soon as this handler returns. */
+        /* A repeated signal ends the program as soon as this handler returns. */
         signal(sig, SIG_DFL);
         raise(sig);
     }
@@ -48,7 +48,7 @@ static bool coroutine_fn tool_job_run(Job *job, Error **errp)
     return tool_job->func(job, tool_job->opaque, errp);
 }
 
-/* Everything that watches a running job. */
+/* A running job, and the timer that watches it. */
 typedef struct Watch {
     Job *job;
     AioTimer *timer;

@@ -1,5 +1,5 @@
 /*
- * The first thing that each program does
+ * Startup code that all programs share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * The first thing that each program does
+ * Startup code that all programs share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
  */
 void tool_startup(const char *argv0, const char *name);
 
-/* A help text, with the name that the program was called by in place of its own; caller frees. */
+/* @text with the name that the program was called by in place of its own; caller frees. */
 char *tool_own_text(const char *text);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * Asking a person at the terminal
  *
- * The echo is off while a password is typed. A signal that ends or stops the program first gets the terminal back to
- * how it was; where the program goes on after it was stopped, it sets up the terminal and asks anew, since the shell
- * may have changed the one and the person forgotten the other.
+ * Echo is off while a password is typed. If a signal ends or stops the program, the terminal is restored first. When a
+ * stopped program continues, it sets up the terminal and prints the question again, since the shell may have changed
+ * the terminal and the question may have scrolled away.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,11 +18,11 @@
 
 #define ANSWER_MAX_BYTES 512
 
-/* SIGCONT: somebody may have sent SIGSTOP, which cannot be caught. */
+/* SIGCONT: the program may have been stopped by SIGSTOP, which cannot be caught. */
 static const int caught_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
 
 static volatile sig_atomic_t pending_signal;
-/* Wakes who waits for input: the signal may come to another thread. */
+/* Wakes the thread that waits for input, since another one may receive the signal. */
 static int wake_fd;
 
 static void note_signal(int sig)
@@ -30,7 +30,7 @@ static void note_signal(int sig)
     int saved_errno = errno;
     const uint64_t one = 1;
 
-    /* Going on does not cancel a signal that ends the program. */
+    /* SIGCONT must not replace a signal that ends the program. */
     if (sig != SIGCONT || !pending_signal) {
         pending_signal = sig;
     }
@@ -40,13 +40,13 @@ static void note_signal(int sig)
     errno = saved_errno;
 }
 
-/* What to go back to. */
+/* Signal handling to restore. */
 typedef struct SignalState {
     struct sigaction actions[G_N_ELEMENTS(caught_signals)];
     sigset_t mask;
 } SignalState;
 
-/* Catch the signals, even those that the program blocks. What it ignores stays ignored. */
+/* Catch the signals, even those that the program blocks, but not those that it ignores. */
 static bool catch_signals(SignalState *s, Error **errp)
 {
     struct sigaction note = { .sa_handler = note_signal };
@@ -89,7 +89,7 @@ static int open_terminal(Error **errp)
     return tty;
 }
 
-/* A daemon may have the terminal as its input, but none of its own. */
+/* A daemon may have a terminal as its standard input, but no controlling terminal. */
 bool tool_can_prompt(void)
 {
     g_auto_fd int tty = isatty(STDIN_FILENO) ? open_terminal(NULL) : -1;
@@ -97,7 +97,7 @@ bool tool_can_prompt(void)
     return tty >= 0;
 }
 
-/* Read a line into @buf. False where a signal came, with pending_signal set, or with @errp. */
+/* Read a line into @buf. False with pending_signal set if a signal arrived, or with @errp. */
 static bool read_line(int tty, SecretBuffer *buf, Error **errp)
 {
     struct pollfd pfds[] = { { .fd = tty, .events = POLLIN }, { .fd = wake_fd, .events = POLLIN } };
@@ -128,7 +128,7 @@ static bool read_line(int tty, SecretBuffer *buf, Error **errp)
     return false;
 }
 
-/* One question and answer, the terminal being set up and put back to @saved; as read_line(). */
+/* Set up the terminal, ask once, and restore @saved. Returns the same as read_line(). */
 static bool ask_once(int tty, const struct termios *saved, const char *question, bool echo, SecretBuffer *answer,
                      Error **errp)
 {
@@ -143,7 +143,7 @@ static bool ask_once(int tty, const struct termios *saved, const char *question,
     if (!catch_signals(&signals, errp)) {
         return false;
     }
-    /* In the background this stops the program. Once it goes on in the foreground, it begins anew. */
+    /* This stops a background process. When it continues in the foreground, it starts again. */
     RETRY_ON_EINTR(tcsetattr(tty, TCSAFLUSH, &mode));
     if (!pending_signal) {
         dprintf(tty, "%s", question);
@@ -178,11 +178,11 @@ bool tool_terminal_ask(const char *question, bool echo, SecretBuffer *answer, Er
             return false;
         }
         if (sig && sig != SIGCONT) {
-            /* For SIGTSTP this returns once the program goes on. */
+            /* For SIGTSTP this returns when the program continues. */
             raise(sig);
         }
         if (sig && sig != SIGCONT && sig != SIGTSTP) {
-            /* The program blocks the signal, and ends in its own way. */
+            /* The program blocks the signal, and exits by itself. */
             error_setg(errp, "Interrupted while waiting for an answer");
             return false;
         }
@@ -207,7 +207,7 @@ void tool_terminal_say(const char *fmt, ...)
 bool tool_terminal_confirm(const char *question, Error **errp)
 {
     g_autoptr(SecretBuffer) answer = secret_buffer_new(0);
-    g_autofree char *text = g_strdup_printf("%s\nType YES (in capitals) to go on: ", question);
+    g_autofree char *text = g_strdup_printf("%s\nType YES (in capitals) to continue: ", question);
 
     if (!tool_terminal_ask(text, true, answer, errp)) {
         return false;
