@@ -98,7 +98,7 @@ def test_locks_come_first(files, command):
 def test_server(files):
     terminal = Terminal('-k', files / 'sock', '-o', '8G', 'a.luks', program=QEMU_NBD)
     assert terminal.finish() == 1
-    assert b'behind the end' in terminal.output and b'assword for' not in terminal.output
+    assert b'beyond the end' in terminal.output and b'assword for' not in terminal.output
 
 
 def test_all_is_asked_where_all_is_right(files):
