@@ -165,7 +165,6 @@ bool coroutine_fn file_open_common(BlockDriverState *bs, const BlockdevOptionsFi
     OpenWork work;
 
     s->reopen_fd = -1;
-    qemu_co_queue_init(&s->fstat_done);
     s->direct = file_wants_direct(bs->options);
     if (!o->filename[0]) {
         error_setg(errp, "The '%s' block driver requires a file name", bs->drv->format_name);
@@ -205,20 +204,11 @@ static int close_worker(void *opaque)
     return close(*(int *)opaque);
 }
 
-/* Queries are no requests, so draining the node has not waited for them. */
-static void coroutine_fn close_fd(BDRVFileState *s, int fd)
-{
-    while (s->fstats_in_flight) {
-        qemu_co_queue_wait(&s->fstat_done, NULL);
-    }
-    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &fd);
-}
-
 void coroutine_fn file_co_close(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
 
-    close_fd(s, s->fd);
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &s->fd);
 }
 
 bool coroutine_fn file_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
@@ -252,7 +242,7 @@ void coroutine_fn file_co_reopen_commit(BlockDriverState *bs)
     s->fd = s->reopen_fd;
     s->reopen_fd = -1;
     s->direct = file_wants_direct(bs->options);
-    close_fd(s, old_fd);
+    thread_pool_submit_co(THREAD_POOL_IO, close_worker, &old_fd);
     thread_pool_submit_co(THREAD_POOL_IO, probe_limits_worker, s);
 }
 
@@ -264,31 +254,23 @@ void coroutine_fn file_co_reopen_abort(BlockDriverState *bs)
     s->reopen_fd = -1;
 }
 
-/* What a network file system or a FUSE server may take long to answer. */
-typedef struct QueryWork {
+typedef struct LengthWork {
     int fd;
     int64_t length;
-    struct stat st;
-} QueryWork;
+} LengthWork;
 
+/* A network file system or a FUSE server may take long to answer. */
 static int length_worker(void *opaque)
 {
-    QueryWork *work = opaque;
+    LengthWork *work = opaque;
 
     work->length = lseek(work->fd, 0, SEEK_END);
     return work->length < 0 ? -errno : 0;
 }
 
-static int fstat_worker(void *opaque)
-{
-    QueryWork *work = opaque;
-
-    return fstat(work->fd, &work->st) < 0 ? -errno : 0;
-}
-
 int64_t coroutine_fn file_co_real_length(const BDRVFileState *s)
 {
-    QueryWork work = { .fd = s->fd };
+    LengthWork work = { .fd = s->fd };
     int ret = thread_pool_submit_co(THREAD_POOL_IO, length_worker, &work);
 
     return ret < 0 ? ret : work.length;
@@ -333,13 +315,10 @@ void file_abort_perm_update(BlockDriverState *bs)
 int64_t coroutine_fn file_co_get_allocated_file_size(BlockDriverState *bs)
 {
     BDRVFileState *s = bs->opaque;
-    QueryWork work = { .fd = s->fd };
+    struct stat st;
 
-    s->fstats_in_flight++;
-    int ret = thread_pool_submit_co(THREAD_POOL_IO, fstat_worker, &work);
-    s->fstats_in_flight--;
-    qemu_co_queue_restart_all(&s->fstat_done);
-    return ret < 0 ? ret : (int64_t)work.st.st_blocks * 512;
+    /* On a worker, nodes could go while a query looks at them, or stay longer than their deletion. */
+    return fstat(s->fd, &st) < 0 ? -errno : (int64_t)st.st_blocks * 512;
 }
 
 static ImageInfoSpecific *file_get_specific_info(BlockDriverState *bs)

@@ -58,8 +58,6 @@ typedef struct BDRVFileState {
     uint32_t extent_size_hint;  /* bytes: allocation unit suggested to the file system; 0: none */
     uint32_t logical_block;     /* bytes: unit of discards and zeroing of a block device; 0 for files */
     FileLock lock;
-    unsigned fstats_in_flight;  /* main thread only: workers that use @fd for a query */
-    CoQueue fstat_done;         /* who waits to close @fd */
 
     /* Detected at run time, from any thread; atomic. */
     gint no_nowait;             /* preadv2() does not support RWF_NOWAIT */

@@ -96,11 +96,8 @@ int64_t coroutine_fn bdrv_co_get_allocated_file_size(BlockDriverState *bs)
     }
     for (guint i = 0; i < bs->children->len; i++) {
         BdrvChild *child = g_ptr_array_index(bs->children, i);
-        /* The graph may change meanwhile. */
-        BlockDriverState *child_bs = bdrv_ref(child->bs);
-        int64_t size = bdrv_co_get_allocated_file_size(child_bs);
+        int64_t size = bdrv_co_get_allocated_file_size(child->bs);
 
-        bdrv_co_unref(child_bs);
         if (size < 0) {
             return size;
         }

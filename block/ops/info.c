@@ -102,10 +102,8 @@ static BlockdevChildList *child_list(const BlockDriverState *bs)
 BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs)
 {
     BlockDeviceInfo *info = g_new0(BlockDeviceInfo, 1);
-
-    info->image = bdrv_query_image_info(bs);
-    /* From here on nothing waits, so that all of it is of one moment. */
     const BlockdevCacheOptions *cache = bs->options->cache;
+
     info->file = bdrv_get_filename(bs);
     info->node_name = g_strdup(bs->node_name);
     info->ro = bs->read_only;
@@ -114,6 +112,7 @@ BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs)
     info->active = !bs->inactive;
     info->encrypted = bdrv_is_encrypted(bs);
     info->detect_zeroes = bs->detect_zeroes;
+    info->image = bdrv_query_image_info(bs);
     info->cache = g_new0(BlockdevCacheInfo, 1);
     info->cache->writeback = true;
     info->cache->direct = cache && cache->has_direct && cache->direct;
