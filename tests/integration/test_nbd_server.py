@@ -170,7 +170,7 @@ def test_offset(tmp_path, raw, data):
     assert (tmp_path / 'out').read_bytes() == expected[1536:]
     with open(raw[-1], 'rb') as file:
         assert file.read() == expected
-    assert 'behind the end' in qemu_nbd('-k', tmp_path / 's', '-o', '1T', *raw, status=1).stderr
+    assert 'beyond the end' in qemu_nbd('-k', tmp_path / 's', '-o', '1T', *raw, status=1).stderr
 
 
 def test_tcp(tmp_path, raw, data):
