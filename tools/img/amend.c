@@ -26,13 +26,13 @@ typedef struct Amend {
 static const QAPIType *amend_options_type(const char *format, Error **errp)
 {
     if (!g_str_equal(format, "luks")) {
-        error_setg(errp, "Format '%s' has no options to amend; luks has", format);
+        error_setg(errp, "Format '%s' has no options to amend, only luks has", format);
         return NULL;
     }
     return &qapi_type_QCryptoBlockAmendOptionsLUKS;
 }
 
-/* The options of -o for an image of format luks, the only one that has any. NULL with @errp. */
+/* Parse -o for an image of format luks, the only one with options. NULL with @errp. */
 static BlockdevAmendOptions *parse_options(const char *text, Error **errp)
 {
     g_autoptr(json_object) in = keyval_parse(text, NULL, NULL, errp);
@@ -51,7 +51,7 @@ static bool coroutine_fn amend_job(Job *job, void *opaque, Error **errp)
     return bdrv_amend(amend->bs, amend->options, amend->force, job, errp);
 }
 
-/* Have the passwords of key files stand for those that the options do not name. */
+/* Use the passwords of key files unless the options name others. */
 static void take_key_files(const ToolArgs *args, BlockdevAmendOptionsLUKS *luks)
 {
     if (luks->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_ACTIVE) {
@@ -62,7 +62,7 @@ static void take_key_files(const ToolArgs *args, BlockdevAmendOptionsLUKS *luks)
     }
 }
 
-/* Making a password inactive by its slot or by itself needs no key; the rest does. */
+/* Adding a password needs the key of the image; making one inactive does not. */
 static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error **errp)
 {
     const BlockdevAmendOptionsLUKS *luks = &amend->options->u.luks;

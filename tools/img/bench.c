@@ -1,5 +1,5 @@
 /*
- * qemu-img bench: how fast an image is read or written
+ * qemu-img bench: measure how fast an image is read or written
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 #include "tools/img/commands.h"
 #include "util/aio.h"
 
-/* Nobody measures disks with more; it must not bring the machine down. */
+/* More than any measurement needs, without exhausting the memory. */
 #define MAX_BUFFERS_BYTES (1 * GiB)
 
 enum {
@@ -20,7 +20,7 @@ enum {
 };
 
 typedef struct Bench {
-    /* as asked for */
+    /* options */
     BlockBackend *blk;
     int64_t count;              /* requests */
     int64_t depth;              /* of them in flight */
@@ -30,18 +30,18 @@ typedef struct Bench {
     int64_t flush_interval;     /* requests between flushes; 0: none */
     int64_t pattern;
     bool write;
-    bool no_drain;              /* requests go on during a flush */
+    bool no_drain;              /* requests continue during a flush */
     const char *aio;
 
     bool writethrough;
 
-    /* under way */
+    /* state */
     int64_t issued;
     int64_t completed;
     int64_t in_flight;
     int64_t position;
-    bool flushing;              /* nobody starts until it is done */
-    CoQueue waiting;            /* for that, and for those in flight */
+    bool flushing;              /* no request starts until it is done */
+    CoQueue waiting;            /* for the flush, and for requests in flight */
     int64_t running;
     CoQueue finished;
     int ret;
@@ -58,8 +58,8 @@ static int64_t next_offset(Bench *b)
     return offset;
 }
 
-/* A flush after every so many requests; unless --no-drain, alone. */
-static int coroutine_fn flush_now(Bench *b)
+/* Flush after every @flush_interval requests; without --no-drain, while no requests are in flight. */
+static int coroutine_fn bench_flush(Bench *b)
 {
     int ret;
 
@@ -76,7 +76,7 @@ static int coroutine_fn flush_now(Bench *b)
     return ret;
 }
 
-static int coroutine_fn one_request(Bench *b, void *buf)
+static int coroutine_fn bench_one_request(Bench *b, void *buf)
 {
     int64_t offset = next_offset(b);
     int ret;
@@ -106,9 +106,9 @@ static void coroutine_fn bench_worker(void *opaque)
         if (b->ret < 0 || b->issued == b->count) {
             break;
         }
-        ret = one_request(b, buf);
+        ret = bench_one_request(b, buf);
         if (ret == 0 && b->flush_interval && ++b->completed % b->flush_interval == 0) {
-            ret = flush_now(b);
+            ret = bench_flush(b);
         }
         if (ret < 0) {
             b->ret = ret;
@@ -119,7 +119,7 @@ static void coroutine_fn bench_worker(void *opaque)
     qemu_co_queue_restart_all(&b->finished);
 }
 
-static bool coroutine_fn bench(Bench *b, Error **errp)
+static bool coroutine_fn bench_run_all(Bench *b, Error **errp)
 {
     int64_t start_ns;
 
@@ -196,7 +196,7 @@ static bool check_options(const Bench *b, Error **errp)
         return false;
     }
     if ((int64_t)b->bytes > MAX_BUFFERS_BYTES / MAX(MIN(b->depth, b->count), 1)) {
-        error_setg(errp, "Invalid buffer size specified. All in flight can have %" PRId64 " bytes at most.",
+        error_setg(errp, "Invalid buffer size specified. Requests in flight can have %" PRId64 " bytes in total.",
                    MAX_BUFFERS_BYTES);
         return false;
     }
@@ -234,7 +234,7 @@ static int coroutine_fn img_bench_run(const ToolCommand *cmd, int argc, char **a
 
         b.blk = tool_image_open(&image, &err);
     }
-    ok = b.blk && bench(&b, &err);
+    ok = b.blk && bench_run_all(&b, &err);
     blk_co_unref(b.blk);
     if (!ok) {
         error_report_err(err);

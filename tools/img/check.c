@@ -1,8 +1,8 @@
 /*
  * qemu-img check: check the metadata of an image
  *
- * Of LUKS that is every field of the header, and that header, key material and payload are within the volume.
- * No password is needed, so the keys themselves are not tried. A raw image has no metadata to check.
+ * For LUKS, checks every field of the header, and that header, key material and payload are within the volume. Needs no
+ * password, so the keys themselves are not tried. A raw image has no metadata to check.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,7 +43,7 @@ static int coroutine_fn read_header(void *opaque, uint64_t offset, void *buf, si
     return blk_co_pread(opaque, offset, bytes, buf);
 }
 
-/* NULL: it could not be checked. */
+/* NULL with @errp if the header could not be checked. */
 static QCryptoLUKSFindings *coroutine_fn check_header(BlockDriverState *volume, BlockDriverState *payload,
                                                       Error **errp)
 {
@@ -69,7 +69,7 @@ static void print_findings(FILE *out, const char *level, const GPtrArray *lines)
     }
 }
 
-/* What is wrong goes to standard error beside JSON, which has no place for it. */
+/* With JSON, which has no member for them, findings go to standard error. */
 static void print_check(const ToolArgs *args, BlockDriverState *bs, const QCryptoLUKSFindings *findings)
 {
     guint n = findings->damage->len;
@@ -78,7 +78,7 @@ static void print_check(const ToolArgs *args, BlockDriverState *bs, const QCrypt
     check->filename = g_strdup(args->positional[0]);
     check->format = g_strdup(bdrv_get_format_name(bs));
     check->has_image_end_offset = true;
-    /* The payload takes the whole of what is below it. */
+    /* The payload extends to the end of the volume. */
     check->image_end_offset = bdrv_getlength(bdrv_get_child(bs, "file"));
     check->has_corruptions = n;
     check->corruptions = n;
@@ -115,7 +115,7 @@ static int coroutine_fn check_image(const ToolArgs *args, BlockDriverState *bs, 
         return EXIT_NOT_CHECKED;
     }
     if (findings->unsupported->len && !findings->damage->len) {
-        error_setg(errp, "%s; nothing else is wrong", (char *)g_ptr_array_index(findings->unsupported, 0));
+        error_setg(errp, "%s; there are no other errors", (char *)g_ptr_array_index(findings->unsupported, 0));
         return EXIT_NOT_CHECKED;
     }
     print_check(args, bs, findings);

@@ -1,5 +1,5 @@
 /*
- * qemu-img compare: whether two images hold the same
+ * qemu-img compare: compare the contents of two images
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,24 +12,24 @@
 
 #define BUFFER_BYTES (2 * MiB)
 
-/* Exit statuses beside 0: the same. */
+/* Exit statuses; 0 if the images are identical. */
 enum {
     STATUS_DIFFERENT = 1,
-    STATUS_OPEN_FAILED = 2,     /* or another error of setting up */
+    STATUS_OPEN_FAILED = 2,     /* or another error before the comparison */
     STATUS_MAP_FAILED = 3,
     STATUS_READ_FAILED = 4,
 };
 
 typedef struct Side {
     const char *name;
-    const char *format;         /* NULL: found by looking at it */
-    char format_letter;         /* the option for it */
+    const char *format;         /* NULL: probed */
+    char format_letter;         /* option for the format */
     const char *header;
     BlockBackend *blk;
     int64_t length;
     uint8_t *buf;
-    int status;                 /* BDRV_BLOCK_* of what comes next; beyond the end: zero */
-    int64_t status_end;         /* up to here */
+    int status;                 /* BDRV_BLOCK_* of the next bytes; beyond the end: zero */
+    int64_t status_end;         /* end of the bytes with @status */
 } Side;
 
 typedef struct Compare {
@@ -38,7 +38,7 @@ typedef struct Compare {
     bool quiet;
 } Compare;
 
-static void G_GNUC_PRINTF(2, 3) say(const Compare *cmp, const char *fmt, ...)
+static void G_GNUC_PRINTF(2, 3) print_result(const Compare *cmp, const char *fmt, ...)
 {
     va_list ap;
 
@@ -50,8 +50,8 @@ static void G_GNUC_PRINTF(2, 3) say(const Compare *cmp, const char *fmt, ...)
     }
 }
 
-/* Look up what stands at @offset of @side, unless it is known; 0 or an exit status. */
-static int coroutine_fn look(Side *side, int64_t offset, int64_t bytes)
+/* Query the block status at @offset of @side, unless it is known; 0 or an exit status. */
+static int coroutine_fn side_query_status(Side *side, int64_t offset, int64_t bytes)
 {
     int64_t n = bytes;
 
@@ -73,7 +73,7 @@ static int coroutine_fn look(Side *side, int64_t offset, int64_t bytes)
     return 0;
 }
 
-static int coroutine_fn fetch(Side *side, int64_t offset, int64_t bytes)
+static int coroutine_fn side_read(Side *side, int64_t offset, int64_t bytes)
 {
     int ret;
 
@@ -89,7 +89,7 @@ static int coroutine_fn fetch(Side *side, int64_t offset, int64_t bytes)
     return 0;
 }
 
-/* The first sector, counted from the start of the buffers, in which they differ; -1 where they do not. */
+/* Offset in the buffers of the first sector that differs; -1 if there is none. */
 static int64_t find_difference(const uint8_t *a, const uint8_t *b, int64_t bytes)
 {
     if (!memcmp(a, b, bytes)) {
@@ -102,31 +102,31 @@ static int64_t find_difference(const uint8_t *a, const uint8_t *b, int64_t bytes
     }
 }
 
-/* Compare some bytes from @offset on, *@bytes at most, and say how many; 0 or an exit status. */
+/* Compare at most *@bytes from @offset on, and set *@bytes to how many; 0 or an exit status. */
 static int coroutine_fn compare_range(Compare *cmp, int64_t offset, int64_t *bytes)
 {
     Side *a = &cmp->sides[0], *b = &cmp->sides[1];
     int64_t difference;
     int ret;
 
-    if ((ret = look(a, offset, *bytes)) || (ret = look(b, offset, *bytes))) {
+    if ((ret = side_query_status(a, offset, *bytes)) || (ret = side_query_status(b, offset, *bytes))) {
         return ret;
     }
     *bytes = MIN(a->status_end, b->status_end) - offset;
     if (cmp->strict && (a->status ^ b->status) & (BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED)) {
-        say(cmp, "Strict mode: Offset %" PRId64 " block status mismatch!\n", offset);
+        print_result(cmp, "Strict mode: Offset %" PRId64 " block status mismatch!\n", offset);
         return STATUS_DIFFERENT;
     }
     if (a->status & b->status & BDRV_BLOCK_ZERO) {
         return 0;
     }
     *bytes = MIN(*bytes, BUFFER_BYTES);
-    if ((ret = fetch(a, offset, *bytes)) || (ret = fetch(b, offset, *bytes))) {
+    if ((ret = side_read(a, offset, *bytes)) || (ret = side_read(b, offset, *bytes))) {
         return ret;
     }
     difference = find_difference(a->buf, b->buf, *bytes);
     if (difference >= 0) {
-        say(cmp, "Content mismatch at offset %" PRId64 "!\n", offset + difference);
+        print_result(cmp, "Content mismatch at offset %" PRId64 "!\n", offset + difference);
         return STATUS_DIFFERENT;
     }
     return 0;
@@ -139,25 +139,25 @@ static int coroutine_fn compare(Compare *cmp)
     int ret = 0;
 
     if (cmp->strict && shorter != longer) {
-        say(cmp, "Strict mode: Image size mismatch!\n");
+        print_result(cmp, "Strict mode: Image size mismatch!\n");
         return STATUS_DIFFERENT;
     }
     for (int64_t offset = 0, n; ret == 0 && offset < longer; offset += n) {
-        /* No range reaches across the shorter one's end. */
+        /* No range crosses the end of the shorter image. */
         n = (offset < shorter ? shorter : longer) - offset;
         if (offset == shorter) {
-            say(cmp, "Warning: Image size mismatch!\n");
+            print_result(cmp, "Warning: Image size mismatch!\n");
         }
         ret = compare_range(cmp, offset, &n);
         tool_progress_set(offset + n, longer);
     }
     if (ret == 0) {
-        say(cmp, "Images are identical.\n");
+        print_result(cmp, "Images are identical.\n");
     }
     return ret;
 }
 
-/* @metadata: that alone, which needs no password */
+/* @metadata: open only the metadata, which needs no password. */
 static bool coroutine_fn open_side(Side *side, const ToolArgs *args, bool metadata, Error **errp)
 {
     ToolImage image = {
@@ -198,13 +198,13 @@ static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, bool met
         return false;
     }
     if (args->key_secret && !tool_image_is_encrypted(sides[0].blk) && !tool_image_is_encrypted(sides[1].blk)) {
-        error_setg(errp, "None of the images is encrypted, so there is no use for a password");
+        error_setg(errp, "No image is encrypted, so a password cannot be used");
         return false;
     }
     return true;
 }
 
-/* Before a person is asked for a password, everything else has to be right. */
+/* Check everything else before prompting for a password. */
 static bool coroutine_fn check_sides(Compare *cmp, const ToolArgs *args, Error **errp)
 {
     bool ok = !tool_can_prompt() || open_sides(cmp, args, true, errp);

@@ -1,5 +1,5 @@
 /*
- * Questions before something is destroyed that nobody can bring back
+ * Asking for confirmation before data is destroyed
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,8 +30,8 @@ bool coroutine_fn img_confirm_erase(BlockDriverState *bs, const char *name, Secu
     return tool_terminal_confirm(question, errp);
 }
 
-/* Whether @slot, or with -1 any, is the only active keyslot of @bs. */
-static bool coroutine_fn is_last(BlockDriverState *bs, int64_t slot)
+/* Whether @slot (-1: any) is the only active keyslot of @bs. */
+static bool coroutine_fn is_last_keyslot(BlockDriverState *bs, int64_t slot)
 {
     g_autoptr(BlockGraphInfo) info = bdrv_query_graph_info(bs);
     const ImageInfoSpecific *specific = info->format_specific;
@@ -52,7 +52,7 @@ static bool coroutine_fn is_last(BlockDriverState *bs, int64_t slot)
 bool coroutine_fn img_confirm_last_password(BlockDriverState *bs, const char *name, int64_t slot, bool *force,
                                             Error **errp)
 {
-    if (*force || !tool_can_prompt() || !is_last(bs, slot)) {
+    if (*force || !tool_can_prompt() || !is_last_keyslot(bs, slot)) {
         return true;
     }
     g_autofree char *question = g_strdup_printf("This removes the last password of '%s'. Nobody can read its data "

@@ -1,5 +1,5 @@
 /*
- * Questions before something is destroyed that nobody can bring back
+ * Asking for confirmation before data is destroyed
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,9 +12,9 @@
 bool coroutine_fn img_confirm_erase(BlockDriverState *bs, const char *name, SecureEraseScope scope, Error **errp);
 
 /*
- * Before keyslot @slot (-1: the one that a password opens) of the image @name is emptied: where that is the last one,
- * and somebody sits at a terminal, ask, and after YES set *@force. Else the operation itself refuses the last one
- * unless forced. False with @errp where the answer is not YES.
+ * Call this before removing keyslot @slot (-1: the one that a password opens) of the image @name. On a terminal, asks
+ * if that is the last one, and sets *@force if the answer is YES; otherwise the operation itself refuses to remove the
+ * last one without force. False with @errp if the answer is not YES.
  */
 bool coroutine_fn img_confirm_last_password(BlockDriverState *bs, const char *name, int64_t slot, bool *force,
                                             Error **errp);

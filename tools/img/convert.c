@@ -128,7 +128,7 @@ static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
         return false;
     }
     if (args->header && args->n_positional > 2) {
-        error_setg(errp, "--header is for a single source; of several, name each with --image-opts");
+        error_setg(errp, "--header is for a single source; name several with --image-opts");
         return false;
     }
     if (cv->target_is_zero && !cv->no_create) {
@@ -142,7 +142,7 @@ static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
            (!args->source_cache || tool_parse_cache_mode(args->source_cache, NULL, &writethrough, errp));
 }
 
-/* Open a source, or only its metadata, which need no password. */
+/* Open a source, or only its metadata, which needs no password. */
 static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const char *name, bool metadata, Error **errp)
 {
     ToolImage image = {
@@ -191,7 +191,7 @@ static bool coroutine_fn open_sources(Convert *cv, const ToolArgs *args, bool me
         }
     }
     if (args->key_secret && !any_encrypted(cv)) {
-        error_setg(errp, "No source is encrypted, so there is no use for --key-file");
+        error_setg(errp, "No source is encrypted, so --key-file cannot be used");
         error_append_hint(errp, "The password of the target comes from --new-key-file\n");
         return false;
     }
@@ -219,7 +219,7 @@ static void set_target(Convert *cv, const ToolArgs *args)
     }
 }
 
-/* Copy the open sources; or @check only, for which their metadata are enough. */
+/* Copy the open sources, or with @check only check the target, for which their metadata is enough. */
 static bool coroutine_fn copy_to_target(Convert *cv, const ToolArgs *args, bool check, Error **errp)
 {
     if (cv->no_create) {
@@ -234,7 +234,7 @@ static bool coroutine_fn copy_to_target(Convert *cv, const ToolArgs *args, bool 
                   : img_copy_to_new(&cv->copy, &cv->target, errp));
 }
 
-/* Before a person is asked for a password, everything else has to be right. */
+/* Check everything else before prompting for a password. */
 static bool coroutine_fn check_images(Convert *cv, const ToolArgs *args, Error **errp)
 {
     bool ok = open_sources(cv, args, true, errp) && copy_to_target(cv, args, true, errp);

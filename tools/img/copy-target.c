@@ -1,5 +1,5 @@
 /*
- * Where a copy goes to
+ * Targets of a copy
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,10 +11,10 @@
 #include "tools/img/new-image.h"
 #include "tools/img/stream.h"
 
-/* To the user a copy is what a backup is: the image as it was at the start. */
+/* Its job type is backup: a copy of the image as it was at the start. */
 #define COPY_JOB_TYPE JOB_TYPE_BACKUP
 
-static bool coroutine_fn run(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
+static bool coroutine_fn run_copy_job(ImgCopy *copy, const ImgCopyTarget *target, Error **errp)
 {
     return tool_run_job(COPY_JOB_TYPE, img_copy_run, copy, target->progress, errp);
 }
@@ -28,7 +28,7 @@ static bool is_encrypted(BlockDriverState *bs)
     return bs;
 }
 
-/* Open copy->target, which must have room; or only its metadata, which need no password. */
+/* Open copy->target, which must be large enough, or only its metadata, which needs no password. */
 static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target, const char *key_secret,
                                      bool metadata, Error **errp)
 {
@@ -53,8 +53,8 @@ static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target,
         return false;
     }
     if (copy->target_is_zero && is_encrypted(blk_bs(copy->target))) {
-        error_setg(errp, "--target-is-zero cannot be true of '%s': an encrypted volume never reads as zeroes where "
-                   "nothing was written", target->filename);
+        error_setg(errp, "--target-is-zero is wrong for '%s': unwritten parts of an encrypted volume do not read as "
+                   "zeroes", target->filename);
         return false;
     }
     if (blk_getlength(copy->target) < img_copy_length(copy)) {
@@ -66,7 +66,7 @@ static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target,
     return true;
 }
 
-/* A target that was made for the copy. */
+/* A target that was created for the copy. */
 typedef struct NewTarget {
     ImgCopy *copy;
     const ImgCopyTarget *target;
@@ -89,7 +89,7 @@ static bool check_stream(const ImgCopyTarget *target, Error **errp)
         return false;
     }
     if (target->progress && img_stream_is_stdout(target->filename)) {
-        error_setg(errp, "The image goes to standard output, and progress (-p) would, too");
+        error_setg(errp, "Cannot show progress (-p): the image is written to standard output");
         return false;
     }
     return true;
@@ -106,14 +106,14 @@ static bool coroutine_fn copy_to_stream(ImgCopy *copy, const ImgCopyTarget *targ
 
     copy->stream_fd = fd;
     copy->out_of_order = false;
-    return fd >= 0 && run(copy, target, errp);
+    return fd >= 0 && run_copy_job(copy, target, errp);
 }
 
 static NewImage new_image_for(const ImgCopy *copy, const ImgCopyTarget *target)
 {
     return (NewImage){
         .filename = target->filename, .format = target->format, .bytes = img_copy_length(copy), .has_bytes = true,
-        .overwrite = true,      /* is what the command is for */
+        .overwrite = true,      /* as convert and dd always do */
         .quiet = copy->quiet,
         .key_secret = target->key_secret,
         .key_option = "--new-key-file FILE",
@@ -126,8 +126,8 @@ static bool parse_new_image(NewImage *image, const ImgCopyTarget *target, Error 
         return false;
     }
     if (new_image_is_detached(image)) {
-        error_setg(errp, "A header without a payload cannot be copied into");
-        error_append_hint(errp, "Make header and payload with '%s create', then use -n "
+        error_setg(errp, "Cannot copy into a header without a payload");
+        error_append_hint(errp, "Create header and payload with '%s create', then use -n "
                           "--target-image-opts driver=luks,file.filename=PAYLOAD,header.filename=HEADER\n",
                           g_get_prgname());
         return false;
@@ -195,7 +195,7 @@ bool coroutine_fn img_copy_to_existing(ImgCopy *copy, const ImgCopyTarget *targe
     if (is_stream(target)) {
         return copy_to_stream(copy, target, errp);
     }
-    bool ok = open_target(copy, target, target->key_secret, false, errp) && run(copy, target, errp);
+    bool ok = open_target(copy, target, target->key_secret, false, errp) && run_copy_job(copy, target, errp);
     blk_co_unref(copy->target);
     return ok;
 }

@@ -1,5 +1,5 @@
 /*
- * Where a copy goes to: a new image, one that exists, or a stream
+ * Targets of a copy: a new image, an existing one, or a stream
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,27 +11,27 @@
 typedef struct ImgCopyTarget {
     const char *filename;       /* with @image_opts, the options of a node */
     bool image_opts;
-    const char *format;         /* NULL with @image_opts: from those */
-    const char *options;        /* as -o gives them, for a new image */
-    const char *key_secret;     /* ID of a secret with its password; NULL: from the options, or asked for */
+    const char *format;         /* NULL with @image_opts, which contain it */
+    const char *options;        /* of -o, for a new image */
+    const char *key_secret;     /* ID of a secret with its password; NULL: from the options, or prompted for */
     const char *cache;          /* cache mode; NULL: writeback */
     bool progress;
 } ImgCopyTarget;
 
 /*
- * Check a target for img_copy_to_new() or img_copy_to_existing(): everything but its password. Nothing is written.
+ * Check everything except the password of a target for img_copy_to_new() or img_copy_to_existing(), without writing.
  * False with @errp.
  */
 bool coroutine_fn img_copy_check_new(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp);
 bool coroutine_fn img_copy_check_existing(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp);
 
 /*
- * Make an image of the length that @copy has, and copy into it; it is removed where that fails. Where the
- * filename is that of a stream, the copy goes there as it is. @copy's own target is set here. False with @errp.
+ * Create an image of the length of @copy, and copy into it; it is removed if that fails. If the filename is that of a
+ * stream, write the copy to it. Sets the target of @copy. False with @errp.
  */
 bool coroutine_fn img_copy_to_new(ImgCopy *copy, const ImgCopyTarget *target, Error **errp);
 
-/* Copy into an image that is there and long enough. */
+/* Copy into an existing image that is long enough. */
 bool coroutine_fn img_copy_to_existing(ImgCopy *copy, const ImgCopyTarget *target, Error **errp);
 
 #endif

@@ -8,21 +8,21 @@
 #include "tools/img/copy.h"
 #include "tools/img/stream.h"
 
-/* A segment on its way. */
+/* A segment that is being copied. */
 typedef struct Part {
     ImgCopy *copy;
     const ImgSegment *segment;
-    int64_t start;              /* where it begins in the target */
+    int64_t start;              /* its offset in the target */
     BlockCopy *engine;
 } Part;
 
-static void set_failed(ImgCopy *c)
+static void copy_set_failed(ImgCopy *c)
 {
     c->failed = true;
     qemu_co_queue_restart_all(&c->turn);
 }
 
-/* A BlockCopyOps.write: to the stream, or in order to the target. */
+/* BlockCopyOps.write: to the stream, or in order to the target. */
 static int coroutine_fn write_in_turn(void *opaque, int64_t offset, int64_t bytes, void *buf)
 {
     const Part *part = opaque;
@@ -33,12 +33,12 @@ static int coroutine_fn write_in_turn(void *opaque, int64_t offset, int64_t byte
         qemu_co_queue_wait(&c->turn, NULL);
     }
     if (c->failed) {
-        return -ECANCELED;      /* an error has been reported, by whoever was first */
+        return -ECANCELED;      /* the first error has been reported */
     }
     ret = c->target ? block_copy_co_write(part->engine, offset, bytes, buf)
                     : img_stream_co_write(c->stream_fd, buf, bytes);
     if (ret < 0) {
-        set_failed(c);
+        copy_set_failed(c);
         return ret;
     }
     c->written += bytes;
@@ -46,14 +46,14 @@ static int coroutine_fn write_in_turn(void *opaque, int64_t offset, int64_t byte
     return 0;
 }
 
-/* A BlockCopyOps.recover: sector by sector, zeroes for those that cannot be read. */
-static bool coroutine_fn salvage(void *opaque, int64_t offset, int64_t bytes, void *buf, int error)
+/* BlockCopyOps.recover: read sector by sector, with zeroes for those that cannot be read. */
+static bool coroutine_fn copy_salvage(void *opaque, int64_t offset, int64_t bytes, void *buf, int error)
 {
     const Part *part = opaque;
     ImgCopy *c = part->copy;
 
     if (!c->salvage) {
-        set_failed(c);
+        copy_set_failed(c);
         return false;
     }
     for (int64_t n, done = 0; done < bytes; done += n) {
@@ -75,8 +75,8 @@ static bool coroutine_fn salvage(void *opaque, int64_t offset, int64_t bytes, vo
 
 static BlockCopy *new_engine(const ImgCopy *c, Part *part)
 {
-    static const BlockCopyOps in_order = { .write = write_in_turn, .recover = salvage };
-    static const BlockCopyOps out_of_order = { .recover = salvage };
+    static const BlockCopyOps in_order = { .write = write_in_turn, .recover = copy_salvage };
+    static const BlockCopyOps out_of_order = { .recover = copy_salvage };
     BdrvRequestFlags fua = c->writethrough ? BDRV_REQ_FUA : 0;
 
     return block_copy_new(&(BlockCopyOptions){
@@ -106,8 +106,8 @@ int64_t img_copy_length(const ImgCopy *c)
     return length;
 }
 
-/* Set the job's progress to how much there is to do. */
-static bool coroutine_fn estimate(Job *job, const Part *parts, unsigned n, Error **errp)
+/* Set the total of the job's progress. */
+static bool coroutine_fn copy_estimate(Job *job, const Part *parts, unsigned n, Error **errp)
 {
     int64_t bytes, total = 0;
 
@@ -121,7 +121,7 @@ static bool coroutine_fn estimate(Job *job, const Part *parts, unsigned n, Error
     return true;
 }
 
-static bool coroutine_fn run_parts(Job *job, const Part *parts, unsigned n, Error **errp)
+static bool coroutine_fn copy_run_parts(Job *job, const Part *parts, unsigned n, Error **errp)
 {
     for (unsigned i = 0; i < n; i++) {
         if (!block_copy_co_run(parts[i].engine, job, errp)) {
@@ -148,7 +148,7 @@ bool coroutine_fn img_copy_run(Job *job, void *opaque, Error **errp)
         parts[i].engine = new_engine(c, &parts[i]);
         start += c->segments[i].bytes;
     }
-    ok = estimate(job, parts, c->n_segments, errp) && run_parts(job, parts, c->n_segments, errp);
+    ok = copy_estimate(job, parts, c->n_segments, errp) && copy_run_parts(job, parts, c->n_segments, errp);
     for (unsigned i = 0; i < c->n_segments; i++) {
         block_copy_free(parts[i].engine);
     }

@@ -1,6 +1,6 @@
 /*
- * Copying image data: what convert and dd have in common, on top of the block layer's engine (block/copy.h): sources
- * that consist of several images, targets that are streams or are written in order, sectors that cannot be read
+ * Copying image data, for convert and dd: adds to the block layer's engine (block/copy.h) sources of several images,
+ * targets that are streams or are written in order, and sectors that cannot be read
  *
  *     ImgSegment all = { .blk = source, .bytes = blk_getlength(source) };
  *     ImgCopy copy = {
@@ -17,11 +17,11 @@
 
 #define IMG_COPY_MAX_COROUTINES 16
 
-/* Where nobody says otherwise. */
+/* Defaults. */
 #define IMG_COPY_COROUTINES 8
 #define IMG_COPY_SPARSE_BYTES (4 * KiB)
 
-/* A piece of a source. */
+/* A part of a source. */
 typedef struct ImgSegment {
     BlockBackend *blk;
     int64_t offset;             /* bytes */
@@ -30,29 +30,29 @@ typedef struct ImgSegment {
 
 typedef struct ImgCopy {
     /* set by the caller; the rest starts as zeroes */
-    const ImgSegment *segments; /* what is copied, one after the other, to the start of the target */
+    const ImgSegment *segments; /* copied one after the other, to the start of the target */
     unsigned n_segments;
     BlockBackend *target;       /* NULL: @stream_fd instead */
-    int stream_fd;              /* a pipe or the like, which takes every byte in order */
+    int stream_fd;              /* a pipe or the like, written in order */
     bool target_is_zero;        /* zeroes need not be written */
-    int64_t sparse_bytes;       /* so many zeroes in a row become a hole where the target can have one; 0: none */
+    int64_t sparse_bytes;       /* minimum run of zeroes that becomes a hole, if the target supports that; 0: none */
     unsigned coroutines;        /* requests in flight: 1 to IMG_COPY_MAX_COROUTINES */
-    bool out_of_order;          /* writes need not wait for those before them */
-    bool writethrough;          /* each write is to be on stable storage when it completes */
+    bool out_of_order;          /* writes need not wait for earlier ones */
+    bool writethrough;          /* flush each write before it completes */
     bool salvage;               /* unreadable sectors become zeroes, with a warning */
     bool quiet;                 /* no warnings */
     int64_t bytes_per_second;   /* 0: no limit */
 
-    /* while it runs */
-    int64_t written;            /* in order up to here */
-    bool failed;                /* something: nobody gets his turn any more */
-    CoQueue turn;               /* those who wait for @written to reach them */
+    /* state while it runs */
+    int64_t written;            /* end of the data written in order */
+    bool failed;                /* a request failed: no others start */
+    CoQueue turn;               /* coroutines that wait until @written reaches their data */
 } ImgCopy;
 
-/* Bytes of all segments. */
+/* Length of all segments together. */
 int64_t img_copy_length(const ImgCopy *copy);
 
-/* A ToolJobFunc: copies what the ImgCopy @opaque says, and flushes the target. */
+/* A ToolJobFunc: run the ImgCopy @opaque, and flush the target. */
 bool coroutine_fn img_copy_run(Job *job, void *opaque, Error **errp);
 
 #endif

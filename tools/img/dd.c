@@ -43,13 +43,13 @@ static bool take_operand(Dd *dd, const char *operand, Error **errp)
     return true;
 }
 
-/* @blocks in bytes, but not more than @max. */
+/* @blocks in bytes, at most @max. */
 static int64_t blocks_to_bytes(const Dd *dd, uint64_t blocks, int64_t max)
 {
     return blocks > max / dd->block_bytes ? max : (int64_t)(blocks * dd->block_bytes);
 }
 
-/* What is to be copied, of the image @blk. */
+/* The part of the image @blk to copy. */
 static ImgSegment segment_of(const Dd *dd, BlockBackend *blk)
 {
     int64_t length = blk_getlength(blk);

@@ -1,5 +1,5 @@
 /*
- * qemu-img erase: destroy the keys, header or all of an encrypted image, and tell what that is worth
+ * qemu-img erase: destroy the keys, header or all of an encrypted image, and report the assurance
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,8 +23,8 @@ enum {
 typedef struct Erase {
     SecureEraseScope scope;
     int64_t passes;             /* 0: the default */
-    bool force;                 /* without a question */
-    bool in_use;                /* whoever else writes to it */
+    bool force;                 /* without confirmation */
+    bool in_use;                /* even if others write to the image */
     BlockDriverState *bs;
     SecureEraseReport *report;
 } Erase;
@@ -109,7 +109,7 @@ static void print_report(const SecureEraseReport *report)
     printf("Assurance: %s. %s\n", SecureEraseAssurance_str(report->assurance), conclude(report->assurance));
 }
 
-/* The report names nodes, which people know as files. */
+/* The report names nodes; replace their names by filenames, which users know. */
 static void name_layers(const SecureEraseReport *report)
 {
     for (size_t i = 0; i < report->layers->n; i++) {
@@ -149,7 +149,7 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
     if (!erase->force && !args->quiet) {
         ok = img_confirm_erase(erase->bs, args->positional[0], erase->scope, errp);
     }
-    /* Progress would stand in the middle of the JSON. */
+    /* Progress would be mixed with the JSON. */
     if (ok && !tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp)) {
         error_prepend(errp, "Could not erase '%s': ", image.name);
         tool_image_append_hint(&image, errp);

@@ -1,5 +1,5 @@
 /*
- * qemu-img info: what is known about an image, without its password
+ * qemu-img info: show information about an image, without its password
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -73,7 +73,7 @@ static void print_graph(const BlockGraphInfo *info, int indent, const char *path
     }
 }
 
-/* Without --limits they are not shown, whoever collected them. */
+/* Remove limits, which are shown only with --limits. */
 static void drop_limits(BlockGraphInfo *info)
 {
     g_clear_pointer(&info->limits, qapi_free_BlockLimitsInfo);
@@ -82,7 +82,7 @@ static void drop_limits(BlockGraphInfo *info)
     }
 }
 
-/* --backing-chain makes it a list: of one image, since no format here has backing files. */
+/* --backing-chain turns the output into a list of one image, since no format here has backing files. */
 static void print_info(const BlockGraphInfo *info, bool json, bool chain)
 {
     if (json) {

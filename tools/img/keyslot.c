@@ -24,14 +24,14 @@ enum {
 };
 
 typedef struct Keyslot {
-    char *secret;               /* IDs; asked for where they are needed and NULL */
+    char *secret;               /* IDs; prompted for if needed and NULL */
     char *new_secret;
     int64_t slot;               /* -1: any */
     int64_t iter_time_ms;       /* 0: the default */
     bool force;
-    bool writes;                /* a new password into a keyslot */
-    BlockDriverState *bs;       /* while a job runs */
-    BdrvKeyslotChange done;     /* once it has succeeded */
+    bool writes;                /* needs a keyslot for a new password */
+    BlockDriverState *bs;       /* set while a job runs */
+    BdrvKeyslotChange done;     /* set once the job has succeeded */
 } Keyslot;
 
 static void keyslot_clear(Keyslot *ks)
@@ -64,11 +64,11 @@ static bool set_option(Keyslot *ks, int key, const char *value, Error **errp)
     }
 }
 
-/* The IDs of secrets come from options, or of key files. */
+/* Use the secrets of key files unless options name others. */
 static bool take_key_files(ToolArgs *args, Keyslot *ks)
 {
     if ((ks->secret && args->key_secret) || (ks->new_secret && args->new_key_secret)) {
-        tool_args_fail(args, "A secret and a key file for the same password exclude each other");
+        tool_args_fail(args, "A secret and a key file for the same password are mutually exclusive");
         return false;
     }
     ks->secret = ks->secret ?: g_strdup(args->key_secret);
@@ -76,8 +76,8 @@ static bool take_key_files(ToolArgs *args, Keyslot *ks)
     return true;
 }
 
-/* Parse all options; false where the command is to end with args->status. */
-static bool parse(ToolArgs *args, Keyslot *ks)
+/* Parse all options; false if the command must exit with args->status. */
+static bool keyslot_parse_options(ToolArgs *args, Keyslot *ks)
 {
     g_autoptr(Error) err = NULL;
     int c;
@@ -99,7 +99,7 @@ static const QCryptoBlockInfoLUKS *luks_info(const BlockGraphInfo *info)
     return specific && specific->type == IMAGE_INFO_SPECIFIC_KIND_LUKS ? specific->u.luks.data : NULL;
 }
 
-/* Before somebody types passwords: is there a keyslot for a new one? As the library will find. */
+/* Check before prompting for passwords that there is a keyslot for a new one; the library checks again. */
 static bool coroutine_fn check_slot(BlockBackend *blk, void *opaque, Error **errp)
 {
     const Keyslot *ks = opaque;
@@ -125,7 +125,7 @@ static bool coroutine_fn check_slot(BlockBackend *blk, void *opaque, Error **err
     return false;
 }
 
-/* Open the image: for writing to it, and for its payload's key or for its header alone. */
+/* Open the image; @no_io: only its header. */
 static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Keyslot *ks, bool writable, bool no_io,
                                              Error **errp)
 {
@@ -147,9 +147,9 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Keyslot *ks, 
     return tool_image_open(&image, errp);
 }
 
-/* Replace a missing ID by that of a password asked for. */
-static bool coroutine_fn need_secret(char **secret, const char *parameter, const char *option, const ToolArgs *args,
-                                     bool new_one, Error **errp)
+/* If *@secret is NULL, prompt for a password and set it to the ID of its secret. */
+static bool coroutine_fn keyslot_need_secret(char **secret, const char *parameter, const char *option,
+                                             const ToolArgs *args, bool new_one, Error **errp)
 {
     char *id = tool_secret_or_prompt(*secret, parameter, option, args->positional[0], new_one, errp);
 
@@ -158,33 +158,33 @@ static bool coroutine_fn need_secret(char **secret, const char *parameter, const
     return id;
 }
 
-/* What an operation needs, beyond a writable image. */
+/* An operation, and its needs beyond a writable image. */
 typedef struct Operation {
     ToolJobFunc *func;
-    bool unlocked;              /* the image opened with a password */
+    bool unlocked;              /* the image opened with its password */
     bool needs_secret;
     bool needs_new_secret;
     bool removes;
 } Operation;
 
-static bool coroutine_fn run_on_image(const Operation *op, const ToolArgs *args, Keyslot *ks,
-                                      BlockBackend *blk, Error **errp)
+static bool coroutine_fn keyslot_run_on_image(const Operation *op, const ToolArgs *args, Keyslot *ks,
+                                              BlockBackend *blk, Error **errp)
 {
     const BlockdevOptions *options = bdrv_get_options(blk_bs(blk));
 
     if (!ks->secret && options->driver == BLOCKDEV_DRIVER_LUKS) {
         ks->secret = g_strdup(options->u.luks.key_secret);
     }
-    if ((op->needs_secret && !need_secret(&ks->secret, "secret", "--key-file FILE", args, false, errp)) ||
+    if ((op->needs_secret && !keyslot_need_secret(&ks->secret, "secret", "--key-file FILE", args, false, errp)) ||
         (op->needs_new_secret &&
-         !need_secret(&ks->new_secret, "new-secret", "--new-key-file FILE", args, true, errp))) {
+         !keyslot_need_secret(&ks->new_secret, "new-secret", "--new-key-file FILE", args, true, errp))) {
         return false;
     }
     if (op->removes && !img_confirm_last_password(blk_bs(blk), args->positional[0], ks->slot, &ks->force, errp)) {
         return false;
     }
     ks->bs = blk_bs(blk);
-    /* Progress would stand in the middle of the JSON. */
+    /* Progress would be mixed with the JSON. */
     return tool_run_job(JOB_TYPE_KEYSLOT, op->func, ks, args->progress && !args->json, errp);
 }
 
@@ -233,15 +233,15 @@ static void print_done(const BdrvKeyslotChange *done, bool had_password, const c
 }
 
 /* Returns the exit status. */
-static int coroutine_fn run(const Operation *op, const ToolArgs *args, Keyslot *ks)
+static int coroutine_fn keyslot_run(const Operation *op, const ToolArgs *args, Keyslot *ks)
 {
-    /* Whoever types a password is told at once whether it is right. */
+    /* Open with the password if it is prompted for, so that a wrong one is reported at once. */
     bool unlocked = op->unlocked || (op->needs_secret && !ks->secret && tool_can_prompt());
     Error *err = NULL;
 
     ks->writes = op->needs_new_secret;
     BlockBackend *blk = open_image(args, ks, true, !unlocked, &err);
-    bool ok = blk && run_on_image(op, args, ks, blk, &err);
+    bool ok = blk && keyslot_run_on_image(op, args, ks, blk, &err);
 
     blk_co_unref(blk);
     if (!ok) {
@@ -292,7 +292,7 @@ static void print_keyslots(const Keyslots *keyslots)
     }
 }
 
-/* What the table does not tell. */
+/* Print what the table does not show. */
 static void print_remarks(const QCryptoBlockInfoLUKS *info)
 {
     if (info->header_only) {
@@ -312,7 +312,7 @@ static int coroutine_fn list_run(const ToolCommand *cmd, int argc, char **argv)
     Error *err = NULL;
     BlockBackend *blk;
 
-    if (!parse(&args, &ks)) {
+    if (!keyslot_parse_options(&args, &ks)) {
         return args.status;
     }
     blk = open_image(&args, &ks, false, true, &err);
@@ -351,10 +351,10 @@ static int coroutine_fn add_run(const ToolCommand *cmd, int argc, char **argv)
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
 
-    if (!parse(&args, &ks)) {
+    if (!keyslot_parse_options(&args, &ks)) {
         return args.status;
     }
-    return run(&op, &args, &ks);
+    return keyslot_run(&op, &args, &ks);
 }
 
 static bool coroutine_fn remove_job(Job *job, void *opaque, Error **errp)
@@ -370,7 +370,7 @@ static int coroutine_fn remove_run(const ToolCommand *cmd, int argc, char **argv
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
 
-    if (!parse(&args, &ks)) {
+    if (!keyslot_parse_options(&args, &ks)) {
         return args.status;
     }
     if (ks.secret && ks.slot >= 0) {
@@ -378,7 +378,7 @@ static int coroutine_fn remove_run(const ToolCommand *cmd, int argc, char **argv
         return args.status;
     }
     op.needs_secret = ks.slot < 0;
-    return run(&op, &args, &ks);
+    return keyslot_run(&op, &args, &ks);
 }
 
 static bool coroutine_fn change_job(Job *job, void *opaque, Error **errp)
@@ -397,10 +397,10 @@ static int coroutine_fn change_run(const ToolCommand *cmd, int argc, char **argv
     g_auto(ToolArgs) args = { .cmd = cmd, .argc = argc, .argv = argv };
     g_auto(Keyslot) ks = { 0 };
 
-    if (!parse(&args, &ks)) {
+    if (!keyslot_parse_options(&args, &ks)) {
         return args.status;
     }
-    return run(&op, &args, &ks);
+    return keyslot_run(&op, &args, &ks);
 }
 
 #define OPTION_SECRET(what) \

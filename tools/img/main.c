@@ -1,5 +1,5 @@
 /*
- * qemu-img: makes, shows, converts and protects disk images
+ * qemu-img: creates, inspects, converts and encrypts disk images
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,7 +38,7 @@ static void print_driver(const BlockDriver *drv, void *opaque)
     printf(" %s", bdrv_get_driver_name(drv));
 }
 
-/* The last lines, as QEMU has them: programs look there for a format. */
+/* The last lines, in QEMU's format: programs look for formats there. */
 static void print_formats(void)
 {
     printf("\nSupported image formats:\n");
@@ -69,7 +69,7 @@ static void coroutine_fn img_co_main(void *opaque)
     m->status = tool_command_run(&program, m->argc - 1, m->argv + 1);
 }
 
-/* Output that could not be written is a failure: it may be a disk image, or what a script acts on. */
+/* Fail if output could not be written: it may be a disk image, or input of a script. */
 static int finish_stdout(int status)
 {
     if (fflush(stdout) == EOF || ferror(stdout)) {

@@ -1,5 +1,5 @@
 /*
- * qemu-img map: which parts of an image hold data, and where
+ * qemu-img map: show which parts of an image hold data, and where
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,9 +13,9 @@ typedef struct Map {
     bool json;
     uint64_t start;
     uint64_t max_bytes;
-    MapEntry entry;     /* that is being put together; no length: none yet */
-    BlockDriverState *file; /* that holds it, where it has an offset */
-    bool any;           /* one was printed */
+    MapEntry entry;     /* being merged; length 0: none yet */
+    BlockDriverState *file; /* file with the data of @entry, if that has an offset */
+    bool any;           /* an entry was printed */
 } Map;
 
 static const char *json_bool(bool value)
@@ -23,7 +23,7 @@ static const char *json_bool(bool value)
     return value ? "true" : "false";
 }
 
-/* One line an entry, since lists are long: programs and people have always seen it like this. */
+/* One line per entry, as in QEMU, since lists are long. */
 static void print_json(const MapEntry *e)
 {
     printf("{ \"start\": %" PRId64 ", \"length\": %" PRId64 ", \"depth\": %" PRId64 ", \"present\": %s, "
@@ -55,7 +55,7 @@ static bool print_entry(Map *map, Error **errp)
     return true;
 }
 
-static bool mergeable(const Map *map, const MapEntry *b, const BlockDriverState *file)
+static bool map_entry_mergeable(const Map *map, const MapEntry *b, const BlockDriverState *file)
 {
     const MapEntry *a = &map->entry;
 
@@ -63,8 +63,8 @@ static bool mergeable(const Map *map, const MapEntry *b, const BlockDriverState 
            map->file == file && (!a->has_offset || a->offset + a->length == b->offset);
 }
 
-static int coroutine_fn look_up(BlockDriverState *bs, int64_t start, int64_t bytes, MapEntry *e,
-                                BlockDriverState **file)
+static int coroutine_fn map_query_entry(BlockDriverState *bs, int64_t start, int64_t bytes, MapEntry *e,
+                                        BlockDriverState **file)
 {
     int64_t n, offset;
     int ret = bdrv_co_block_status(bs, start, bytes, &n, &offset, file);
@@ -98,14 +98,14 @@ static bool coroutine_fn map_image(Map *map, BlockBackend *blk, Error **errp)
     for (int64_t at = map->start; at < end; ) {
         MapEntry next;
         BlockDriverState *file;
-        int ret = look_up(blk_bs(blk), at, end - at, &next, &file);
+        int ret = map_query_entry(blk_bs(blk), at, end - at, &next, &file);
 
         if (ret < 0) {
             error_setg_errno(errp, -ret, "Failed to read image metadata");
             return false;
         }
         at += next.length;
-        if (map->entry.length && mergeable(map, &next, file)) {
+        if (map->entry.length && map_entry_mergeable(map, &next, file)) {
             map->entry.length += next.length;
             continue;
         }

@@ -1,5 +1,5 @@
 /*
- * qemu-img measure: how much space a new image will take
+ * qemu-img measure: calculate the space that a new image needs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 #include "tools/img/commands.h"
 #include "tools/img/new-image.h"
 
-/* Open the image that is to be copied: its length counts, and how it is encrypted; its content does not. */
+/* Open the metadata of the image to copy: its length and its encryption matter. */
 static BlockBackend *coroutine_fn measure_open_source(const ToolArgs *args, Error **errp)
 {
     ToolImage source = {

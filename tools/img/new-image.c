@@ -1,5 +1,5 @@
 /*
- * Making a new image, from options as -o gives them
+ * Creating a new image, from options of -o
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,7 +42,7 @@ static bool volume_is_device(const NewImageVolume *v)
     return !g_str_equal(json_object_get_string(json_object_object_get(v->protocol, "driver")), "file");
 }
 
-/* Whether @v holds nothing but a header. */
+/* Whether @v holds only a header. */
 static bool is_header(const NewImage *image, const NewImageVolume *v)
 {
     return v == &image->header_volume || new_image_is_detached(image);
@@ -89,19 +89,19 @@ char *new_image_inherit_options(const char *format, BlockDriverState *source, co
         g_string_append_printf(text, ",ivgen-hash-alg=%s", QCryptoHashAlgo_str(luks->ivgen_hash_alg));
     }
     if (options) {
-        /* Of an option given twice the last counts. */
+        /* If an option is given twice, the last one counts. */
         g_string_append_printf(text, ",%s", options);
     }
     return g_string_free(text, FALSE);
 }
 
-/* Work out image->bytes and put it among the options. */
-static bool take_size(NewImage *image, Error **errp)
+/* Determine image->bytes and add it to the options. */
+static bool new_image_set_size(NewImage *image, Error **errp)
 {
     struct json_object *size;
 
     if (image->has_bytes) {
-        /* wins over that of -o */
+        /* overrides -o size */
     } else if (json_object_object_get_ex(image->options, "size", &size)) {
         image->bytes = json_object_get_uint64(size);
     } else if (!new_image_is_detached(image)) {
@@ -125,7 +125,7 @@ bool new_image_parse(NewImage *image, const char *text, Error **errp)
     if (!type) {
         return false;
     }
-    /* Through the typed options and back, so that all is checked and numbers are numbers. */
+    /* Convert to typed options and back, which checks all, and turns strings into numbers. */
     in = keyval_parse(text ? text : "", NULL, NULL, errp);
     if (!in) {
         return false;
@@ -136,7 +136,7 @@ bool new_image_parse(NewImage *image, const char *text, Error **errp)
     }
     image->options = qapi_to_json(type, typed);
     qapi_free(type, typed);
-    return take_size(image, errp);
+    return new_image_set_size(image, errp);
 }
 
 static bool check_luks_options(const NewImage *image, Error **errp)
@@ -146,19 +146,19 @@ static bool check_luks_options(const NewImage *image, Error **errp)
     return luks && qcrypto_luks_create_bytes(qapi_ImgCreateOptionsLUKS_base(luks), NULL, errp);
 }
 
-/* Whether a device has room for the image, with a header where that is in it. */
+/* Check that a device is large enough for the image and, unless detached, its header. */
 static bool coroutine_fn check_room(const NewImage *image, int64_t length, Error **errp)
 {
     g_autoptr(BlockMeasureInfo) info = new_image_measure(image, errp);
     int64_t needs = !info ? INT64_MAX : image->header ? (int64_t)image->bytes : info->required;
 
     if (info && needs > length) {
-        error_setg(errp, "The device has %" PRId64 " bytes, and the image takes %" PRId64, length, needs);
+        error_setg(errp, "The device has %" PRId64 " bytes, but the image needs %" PRId64, length, needs);
     }
     return needs <= length;
 }
 
-/* Whether the file can be made, or written to as it is. */
+/* Check that the file can be created, or written to if it exists. */
 static bool coroutine_fn check_volume_writable(const NewImage *image, const NewImageVolume *v, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
@@ -186,8 +186,8 @@ static bool coroutine_fn check_writable(const NewImage *image, Error **errp)
            (!image->header || check_volume_writable(image, &image->header_volume, errp));
 }
 
-/* Have a password, asking where none is named, and check that it can be used. */
-static bool coroutine_fn take_password(NewImage *image, Error **errp)
+/* Get a password, prompting for it if none is named, and check that it can be used. */
+static bool coroutine_fn new_image_get_password(NewImage *image, Error **errp)
 {
     g_autoptr(SecretBuffer) password = NULL;
     const char *given = new_image_key_secret(image);
@@ -212,8 +212,8 @@ static bool coroutine_fn take_password(NewImage *image, Error **errp)
 }
 
 /*
- * A LUKS volume that is there already must not get lost by mistake: a file is refused, unless overwriting is what was
- * asked for. Programs create images on devices that had others before, and expect no refusal.
+ * Do not lose an existing LUKS volume by mistake: refuse a file, unless overwriting was requested. Devices are not
+ * refused, since programs reuse them for new images.
  */
 static bool coroutine_fn check_existing(const NewImage *image, NewImageVolume *v, Error **errp)
 {
@@ -226,7 +226,7 @@ static bool coroutine_fn check_existing(const NewImage *image, NewImageVolume *v
     json_object_object_add(options, "read-only", json_object_new_boolean(true));
     bs = bdrv_co_open(v->filename, options, 0, refuse ? errp : NULL);
     if (!bs) {
-        return !refuse;     /* to write to it fails, too, and tells why */
+        return !refuse;     /* writing to it fails, too, with an error */
     }
     if (refuse) {
         ok = bdrv_check_overwrite(bs, true, errp);
@@ -237,7 +237,7 @@ static bool coroutine_fn check_existing(const NewImage *image, NewImageVolume *v
     return ok;
 }
 
-/* Whether there is a volume already, and one that may be overwritten. */
+/* Find out whether the volume exists, and check that it may be overwritten. */
 static bool coroutine_fn check_volume(const NewImage *image, NewImageVolume *v, const char *filename, Error **errp)
 {
     v->filename = filename;
@@ -245,7 +245,7 @@ static bool coroutine_fn check_volume(const NewImage *image, NewImageVolume *v, 
     if (!v->protocol) {
         return false;
     }
-    /* A volume that is no file, such as one on a server, must exist. */
+    /* A volume that is not a file, such as one on a server, must exist. */
     v->is_new = volume_path(v) && access(volume_path(v), F_OK) < 0;
     return v->is_new || check_existing(image, v, errp);
 }
@@ -279,7 +279,7 @@ static bool coroutine_fn check_volumes(NewImage *image, Error **errp)
            (!image->header || check_header(image, errp));
 }
 
-/* All but whether the target can be written to. */
+/* Check everything except whether the target can be written to. */
 static bool coroutine_fn check_options_and_target(NewImage *image, Error **errp)
 {
     if (!is_luks(image) && image->header) {
@@ -287,8 +287,8 @@ static bool coroutine_fn check_options_and_target(NewImage *image, Error **errp)
         return false;
     }
     if (!is_luks(image) && image->key_secret) {
-        error_setg(errp, "Format '%s' does not encrypt, so there is no use for a password", image->format);
-        error_append_hint(errp, "For an encrypted image, name format luks\n");
+        error_setg(errp, "Format '%s' does not encrypt, so a password cannot be used", image->format);
+        error_append_hint(errp, "For an encrypted image, specify format luks\n");
         return false;
     }
     return (!is_luks(image) || check_luks_options(image, errp)) && check_volumes(image, errp);
@@ -301,7 +301,7 @@ bool coroutine_fn new_image_check(NewImage *image, Error **errp)
 
 bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
 {
-    return check_options_and_target(image, errp) && (!is_luks(image) || take_password(image, errp));
+    return check_options_and_target(image, errp) && (!is_luks(image) || new_image_get_password(image, errp));
 }
 
 static bool coroutine_fn create_from_json(struct json_object *options, Job *job, Error **errp)
@@ -317,7 +317,7 @@ bool new_image_is_device(const NewImage *image)
     return volume_is_device(&image->volume);
 }
 
-/* A device cannot be made, only be large enough. */
+/* A device cannot be created, so check that it is large enough. */
 static bool coroutine_fn check_device(const NewImage *image, const NewImageVolume *v, Error **errp)
 {
     BlockDriverState *bs = bdrv_co_open(NULL, v->protocol, 0, errp);
@@ -328,13 +328,13 @@ static bool coroutine_fn check_device(const NewImage *image, const NewImageVolum
     }
     ok = v == &image->header_volume || (uint64_t)bdrv_getlength(bs) >= image->bytes;
     if (!ok) {
-        error_setg(errp, "The device has %" PRId64 " bytes, which is less than the size", bdrv_getlength(bs));
+        error_setg(errp, "The device has %" PRId64 " bytes, which is less than the image size", bdrv_getlength(bs));
     }
     bdrv_co_unref(bs);
     return ok;
 }
 
-/* A detached header is for its owner alone; images have the mode that the umask gives them. */
+/* Only the owner can read a detached header; the mode of images depends on the umask. */
 static bool create_header_file(const NewImageVolume *v, Error **errp)
 {
     g_auto_fd int fd = img_create_private_file(volume_path(v), errp);
@@ -342,7 +342,7 @@ static bool create_header_file(const NewImageVolume *v, Error **errp)
     return fd >= 0;
 }
 
-/* A volume: the whole image where it is raw, else empty. */
+/* Create a volume: the whole image if it is raw, else an empty one. */
 static bool coroutine_fn create_volume(const NewImage *image, const NewImageVolume *v, Job *job, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
@@ -370,7 +370,7 @@ static bool coroutine_fn create_volume(const NewImage *image, const NewImageVolu
     return create_from_json(options, job, errp);
 }
 
-/* Of BlockdevCreateOptions, without the volumes. */
+/* BlockdevCreateOptions without the volumes. */
 static struct json_object *luks_create_options(const NewImage *image)
 {
     struct json_object *options = json_object_new_object();

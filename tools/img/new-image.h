@@ -1,8 +1,8 @@
 /*
- * Making a new image, from options as -o gives them
+ * Creating a new image, from options of -o
  *
- * All that can be checked is checked before the first byte is written, and what was made is removed where a
- * later step fails: whoever calls finds the finished image, or none.
+ * Everything possible is checked before the first byte is written, and new files are removed if a later step fails: the
+ * result is the finished image, or none.
  *
  *     g_auto(NewImage) image = { .filename = "disk.luks", .format = "luks", .bytes = 1 * GiB, .has_bytes = true };
  *
@@ -18,12 +18,12 @@
 
 struct json_object;
 
-/* A file or device that a new image is made of. */
+/* A file or device of a new image. */
 typedef struct NewImageVolume {
-    const char *filename;           /* NULL: there is none */
+    const char *filename;           /* NULL: none */
     struct json_object *protocol;   /* how to open it */
-    bool is_new;                    /* there is nothing of this name yet */
-    char *lost_uuid;                /* of a LUKS volume that will be overwritten; or NULL */
+    bool is_new;                    /* it does not exist yet */
+    char *lost_uuid;                /* UUID of a LUKS volume that will be overwritten; or NULL */
 } NewImageVolume;
 
 typedef struct NewImage {
@@ -31,12 +31,12 @@ typedef struct NewImage {
     const char *filename;
     const char *header;         /* file or device for the header of "luks"; NULL: in @filename */
     const char *format;         /* "raw" or "luks"; others are an error */
-    bool has_bytes;             /* @bytes is set; else the options have to say */
+    bool has_bytes;             /* @bytes is set; else the options contain the size */
     uint64_t bytes;             /* usable length; known after new_image_parse() */
-    bool overwrite;             /* also a file with a LUKS volume in it; a device always is */
-    const char *key_secret;     /* ID of a secret with its password; NULL: that in the options, or asked for */
-    const char *key_option;     /* the option that would give it, for a hint: "--key-file FILE" */
-    bool quiet;                 /* do not say which LUKS volume that destroys */
+    bool overwrite;             /* allow overwriting a file with a LUKS volume, as always for devices */
+    const char *key_secret;     /* ID of a secret with its password; NULL: from the options, or prompted for */
+    const char *key_option;     /* for hints: the option for the password, "--key-file FILE" */
+    bool quiet;                 /* do not warn about destroying a LUKS volume */
 
     /* from new_image_parse() */
     struct json_object *options;    /* checked, with the size */
@@ -46,46 +46,43 @@ typedef struct NewImage {
     NewImageVolume header_volume;   /* @header */
 } NewImage;
 
-/*
- * The options that new images of @format take, for the options_type of a command; NULL with @errp where no image of it
- * can be made.
- */
+/* The type of the options for new images of @format, for ToolCommand.options_type; NULL with @errp if unsupported. */
 const QAPIType *new_image_options_type(const char *format, Error **errp);
 
-/* Check the format, and read the options @text (may be NULL). False with @errp. */
+/* Check the format, and parse the options @text (may be NULL). False with @errp. */
 bool new_image_parse(NewImage *image, const char *text, Error **errp);
 
 /*
- * The options of a copy of @source in @format: where both are LUKS, how @source is encrypted, as far as @options
- * (of -o; may be NULL) do not say otherwise. Caller frees.
+ * The options for a copy of @source in @format. If both are LUKS, they default to those of @source; @options (of -o;
+ * may be NULL) override them. Caller frees.
  */
 char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options);
 
-/* Once parsed: the bytes it will take. Caller frees; NULL with @errp. */
+/* Once parsed: the bytes that the image will need. Caller frees; NULL with @errp. */
 BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp);
 
-/* Once parsed: it is to be a header alone. */
+/* Once parsed: whether the image is only a header. */
 bool new_image_is_detached(const NewImage *image);
 
 /*
- * Once parsed: check everything but the password: what is there already may be overwritten, is large enough, can be
- * written to, and is in use by nobody. Nothing is written. False with @errp.
+ * Once parsed: check everything except the password, without writing: existing volumes may be overwritten, are large
+ * enough and writable, and are not in use. False with @errp.
  */
 bool coroutine_fn new_image_check(NewImage *image, Error **errp);
 
-/* Look at what is there already, and have a password, asking where none is named. Nothing is written. */
+/* Check existing volumes, and get a password, prompting for it if none is named. Nothing is written. */
 bool coroutine_fn new_image_prepare(NewImage *image, Error **errp);
 
-/* Make it, as a job whose progress is drawn where @progress. */
+/* Create the image, as a job, and show its progress if @progress. */
 bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp);
 
-/* Once prepared: it is a device, which is not made but used as it is. */
+/* Once prepared: whether it is an existing device. */
 bool new_image_is_device(const NewImage *image);
 
-/* Once prepared: ID of the secret with the password; NULL where it has none. */
+/* Once prepared: ID of the secret with the password; NULL if it has none. */
 const char *new_image_key_secret(const NewImage *image);
 
-/* Remove the file, if there was none of this name before. */
+/* Remove the file, unless it existed before. */
 void new_image_remove(const NewImage *image);
 
 void new_image_clear(NewImage *image);

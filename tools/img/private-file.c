@@ -1,5 +1,5 @@
 /*
- * New files for their owner alone: headers, from which passwords can be guessed
+ * New files that only their owner can read: headers, from which passwords can be guessed
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

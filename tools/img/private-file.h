@@ -1,5 +1,5 @@
 /*
- * New files for their owner alone: headers, from which passwords can be guessed
+ * New files that only their owner can read: headers, from which passwords can be guessed
  *
  *     g_auto_fd int fd = img_create_private_file("disk.header", errp);
  *
@@ -11,7 +11,7 @@
 #include "util/error.h"
 
 /*
- * Make a file that must not exist, and that only its owner may read and write. Returns a descriptor to write to, which
+ * Create a file, which must not exist, that only its owner can read and write. Returns a descriptor for writing, which
  * the caller closes; -1 with @errp.
  */
 int img_create_private_file(const char *name, Error **errp);

@@ -16,14 +16,14 @@ enum {
 };
 
 typedef struct Resize {
-    const char *size;           /* as given: 10G, +1G, -512M */
+    const char *size;           /* argument: 10G, +1G, -512M */
     PreallocMode prealloc;
     bool shrink;
     BlockBackend *blk;
     int64_t target;             /* bytes */
 } Resize;
 
-/* The new length that @size asks for, or -1. */
+/* The new length according to @size, or -1 with @errp. */
 static int64_t new_length(const char *size, int64_t length, Error **errp)
 {
     char sign = *size == '+' || *size == '-' ? *size++ : 0;
@@ -53,14 +53,14 @@ static int64_t new_length(const char *size, int64_t length, Error **errp)
     return bytes;
 }
 
-/* Work out the new length of @blk, and whether it may have that. */
+/* Determine the new length of @blk, and check that it is allowed. */
 static bool coroutine_fn check_resize(BlockBackend *blk, void *opaque, Error **errp)
 {
     Resize *r = opaque;
     int64_t length = blk_getlength(blk);
 
     if (length < 0) {
-        error_setg_errno(errp, -length, "Could not find out the image's size");
+        error_setg_errno(errp, -length, "Could not determine the size of the image");
         return false;
     }
     r->target = new_length(r->size, length, errp);
@@ -94,8 +94,8 @@ static bool coroutine_fn resize_job(Job *job, void *opaque, Error **errp)
 }
 
 /*
- * Take the size out of @argv, where it looks like an option: "-512M". No option is a digit, and none takes a
- * value that begins with a dash and one. Returns it, or NULL.
+ * Remove a size that looks like an option ("-512M") from @argv, and return it; or NULL. No option is a digit, and none
+ * takes a value that begins with a dash and a digit.
  */
 static char *take_negative_size(int *argc, char **argv)
 {

@@ -1,5 +1,5 @@
 /*
- * Targets that are no images but streams
+ * Targets that are streams rather than images
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -41,7 +41,7 @@ bool img_stream_is_stdout(const char *filename)
 
 int img_stream_open(const char *filename, Error **errp)
 {
-    /* A socket could not be opened by this name. */
+    /* open() does not work for sockets. */
     int fd = is_stdout(filename) ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
                                  : RETRY_ON_EINTR(open(filename, O_WRONLY | O_NOCTTY | O_CLOEXEC));
 
@@ -65,7 +65,7 @@ static int stream_write(void *opaque)
         ssize_t n = write(w->fd, w->buf, w->bytes);
 
         if (n < 0 && errno == EAGAIN) {
-            /* Whoever made the pipe wants no waiting, but we do. */
+            /* The pipe is non-blocking, so wait here. */
             struct pollfd pfd = { .fd = w->fd, .events = POLLOUT };
 
             poll(&pfd, 1, -1);

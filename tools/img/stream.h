@@ -1,5 +1,5 @@
 /*
- * Targets that are no images but streams: pipes, sockets, standard output
+ * Targets that are streams rather than images: pipes, sockets, standard output
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,14 +11,14 @@
 
 /*
  * Whether @filename can only be written from start to end: a pipe, a socket, a terminal, and always standard output,
- * since what a shell redirects it to may hold something already.
+ * since a shell may redirect it to a file with contents.
  */
 bool img_is_stream(const char *filename);
 
-/* Whether a stream is what standard output goes to. */
+/* Whether the stream @filename is standard output. */
 bool img_stream_is_stdout(const char *filename);
 
-/* Open a stream for writing; a pipe waits for its reader. A descriptor, which the caller closes, or -1 with @errp. */
+/* Open a stream for writing; waits for the reader of a pipe. Returns a descriptor to close, or -1 with @errp. */
 int img_stream_open(const char *filename, Error **errp);
 
 /* Write all of @bytes; 0 or -errno. */
