@@ -68,7 +68,8 @@ def test_debian_package(tmp_path):
     for program in ('qemu-img', 'qemu-io', 'qemu-nbd', 'qemu-storage-daemon'):
         assert f'./usr/bin/strongbox-{program}' in names
         assert f'./usr/share/man/man1/strongbox-{program}.1.gz' in names
-    assert './usr/share/bash-completion/completions/strongbox-qemu-img' in names
+        assert f'./usr/share/bash-completion/completions/strongbox-{program}' in names
+        assert f'./usr/share/zsh/vendor-completions/_strongbox-{program}' in names
     assert './lib/systemd/system/strongbox-qemu-nbd@.socket' in names
     assert not [name for name in names if '/qemu-' in name]
 
