@@ -1,7 +1,7 @@
 /*
  * From an address to a socket on which an NBD server is about to greet
  *
- * TLS is not libnbd's but ours (docs/decisions/0009-tls-beside-libnbd.md): the first steps of the handshake, up to
+ * TLS is not libnbd's but ours (docs/decisions/0010-tls-beside-libnbd.md): the first steps of the handshake, up to
  * NBD_OPT_STARTTLS, are done here. Then libnbd gets one end of a pair of sockets, on which it is greeted as the server
  * greeted us and goes on in plain text, and two coroutines pass on what it and the server say.
  *
