@@ -53,8 +53,8 @@ static bool coroutine_fn open_target(ImgCopy *copy, const ImgCopyTarget *target,
         return false;
     }
     if (copy->target_is_zero && is_encrypted(blk_bs(copy->target))) {
-        error_setg(errp, "--target-is-zero is wrong for '%s': unwritten parts of an encrypted volume do not read as "
-                   "zeroes", target->filename);
+        error_setg(errp, "--target-is-zero is wrong for '%s': an encrypted volume never reads as zeroes where nothing "
+                   "was written", target->filename);
         return false;
     }
     if (blk_getlength(copy->target) < img_copy_length(copy)) {

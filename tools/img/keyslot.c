@@ -68,7 +68,7 @@ static bool set_option(Keyslot *ks, int key, const char *value, Error **errp)
 static bool take_key_files(ToolArgs *args, Keyslot *ks)
 {
     if ((ks->secret && args->key_secret) || (ks->new_secret && args->new_key_secret)) {
-        tool_args_fail(args, "A secret and a key file for the same password are mutually exclusive");
+        tool_args_fail(args, "A secret and a key file for the same password exclude each other");
         return false;
     }
     ks->secret = ks->secret ?: g_strdup(args->key_secret);
