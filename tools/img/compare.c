@@ -198,7 +198,7 @@ static bool coroutine_fn open_sides(Compare *cmp, const ToolArgs *args, bool met
         return false;
     }
     if (args->key_secret && !tool_image_is_encrypted(sides[0].blk) && !tool_image_is_encrypted(sides[1].blk)) {
-        error_setg(errp, "No image is encrypted, so a password cannot be used");
+        error_setg(errp, "None of the images is encrypted, so a password cannot be used");
         return false;
     }
     return true;
