@@ -29,9 +29,9 @@ def state(path):
 
 
 def refused(*args):
-    """Run our qemu-img, which must fail with one line, and perhaps one more with a hint; returns the first."""
+    """Run our qemu-img, which must fail with one line, and perhaps two with hints; returns the first."""
     lines = qemu_img(*args, status=1).stderr.splitlines()
-    assert 1 <= len(lines) <= 2, lines
+    assert 1 <= len(lines) <= 3, lines
     assert lines[0].startswith('qemu-img: ')
     assert not any(line.startswith('qemu-img: ') for line in lines[1:])
     assert all(line.isprintable() for line in lines)
