@@ -25,8 +25,8 @@ bool coroutine_fn img_confirm_erase(BlockDriverState *bs, const char *name, Secu
     if (!uuid && scope != SECURE_ERASE_SCOPE_VOLUME) {
         return true;            /* nothing to destroy: the erase will be refused */
     }
-    question = g_strdup_printf("This destroys %s of '%s'%s%s. Nobody can read its data again, whatever password they "
-                               "know.", what[scope], name, uuid ? ", LUKS volume UUID " : "", uuid ?: "");
+    question = g_strdup_printf("This destroys %s of '%s'%s%s. Its data cannot be read again, with any "
+                               "password.", what[scope], name, uuid ? ", LUKS volume UUID " : "", uuid ?: "");
     return tool_terminal_confirm(question, errp);
 }
 
@@ -55,8 +55,8 @@ bool coroutine_fn img_confirm_last_password(BlockDriverState *bs, const char *na
     if (*force || !tool_can_prompt() || !is_last_keyslot(bs, slot)) {
         return true;
     }
-    g_autofree char *question = g_strdup_printf("This removes the last password of '%s'. Nobody can read its data "
-                                                "again, unless a backup of the header has one.", name);
+    g_autofree char *question = g_strdup_printf("This removes the last password of '%s'. Its data cannot be read "
+                                                "again, except with a backup of the header.", name);
     *force = tool_terminal_confirm(question, errp);
     return *force;
 }

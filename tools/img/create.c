@@ -17,12 +17,12 @@ enum {
     KEY_FORCE = TOOL_KEY_OWN,
 };
 
-/* The line that qemu-img always printed; -o holds no secrets, only their IDs. */
+/* The same line as QEMU. -o holds no secrets, only their IDs. */
 static void print_formatting(const NewImage *image)
 {
     printf("Formatting '%s', fmt=%s size=%" PRIu64, image->filename, image->format, image->bytes);
     json_object_object_foreach(image->options, key, value) {
-        /* Of a password that was typed, or read from a file, there is no name to show. */
+        /* A password that was typed, or read from a file, has no ID to show. */
         if (g_str_equal(key, "size") ||
             (g_str_equal(key, "key-secret") && user_creatable_is_unnamed(json_object_get_string(value)))) {
             continue;
@@ -52,7 +52,7 @@ static void print_json(const NewImage *image)
     tool_print_qapi(&qapi_type_ImgNewVolume, &out);
 }
 
-static int coroutine_fn fail(NewImage *image, Error *err)
+static int coroutine_fn create_fail(NewImage *image, Error *err)
 {
     error_prepend(&err, "%s: ", image->filename);
     error_report_err(err);
@@ -85,20 +85,20 @@ static int coroutine_fn img_create_run(const ToolCommand *cmd, int argc, char **
     image.key_option = "--key-file FILE";
     if (image.has_bytes &&
         !tool_parse_size("image size", args.positional[1], 0, BDRV_MAX_LENGTH, &image.bytes, &err)) {
-        return fail(&image, err);
+        return create_fail(&image, err);
     }
     if (backing) {
         error_setg(&err, "Backing file not supported for file format '%s'", image.format);
-        return fail(&image, err);
+        return create_fail(&image, err);
     }
     if (!new_image_parse(&image, args.options, &err) || !new_image_prepare(&image, &err)) {
-        return fail(&image, err);
+        return create_fail(&image, err);
     }
     if (!args.quiet && !args.json) {
         print_formatting(&image);
     }
     if (!new_image_create(&image, args.progress && !args.json, &err)) {
-        return fail(&image, err);
+        return create_fail(&image, err);
     }
     if (args.json) {
         print_json(&image);

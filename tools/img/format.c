@@ -22,12 +22,12 @@ enum {
 
 typedef struct Format {
     const char *format;
-    const char *header_name;    /* NULL: into the volume itself */
+    const char *header_name;    /* NULL: the header goes into the volume itself */
     bool force;
     BlockdevFormatOptions *options;
     BlockBackend *volume;
     BlockBackend *header;
-    char *new_header;           /* name of its file, where that is not there yet */
+    char *new_header;           /* its name, if it does not exist yet */
     bool made_header;
 } Format;
 
@@ -41,7 +41,7 @@ static const QAPIType *format_options_type(const char *format, Error **errp)
 }
 
 /* Fill in f->options from -o; false with @errp. */
-static bool coroutine_fn parse_options(Format *f, const ToolArgs *args, Error **errp)
+static bool coroutine_fn format_parse_options(Format *f, const ToolArgs *args, Error **errp)
 {
     g_autoptr(json_object) in = keyval_parse(args->options ? args->options : "", NULL, NULL, errp);
 
@@ -61,8 +61,8 @@ static bool coroutine_fn parse_options(Format *f, const ToolArgs *args, Error **
     return true;
 }
 
-/* Have a password, asking where none is named. */
-static bool coroutine_fn take_password(Format *f, const ToolArgs *args, Error **errp)
+/* Take the password that is named, or ask for one. */
+static bool coroutine_fn format_take_password(Format *f, const ToolArgs *args, Error **errp)
 {
     BlockdevFormatOptionsLUKS *luks = &f->options->u.luks;
     char *secret = tool_secret_or_prompt(args->key_secret ?: luks->key_secret, "key-secret", "--key-file FILE",
@@ -73,8 +73,8 @@ static bool coroutine_fn take_password(Format *f, const ToolArgs *args, Error **
     return secret;
 }
 
-/* Open a volume that is to be written to, whatever it holds. */
-static BlockBackend *coroutine_fn open_volume(const char *name, bool image_opts, const char *cache,
+/* Open a volume for writing, whatever it contains. */
+static BlockBackend *coroutine_fn format_open_volume(const char *name, bool image_opts, const char *cache,
                                               Error **errp)
 {
     ToolImage image = {
@@ -89,8 +89,8 @@ static BlockBackend *coroutine_fn open_volume(const char *name, bool image_opts,
     return tool_image_open(&image, errp);
 }
 
-/* Open the volume for the header, or where there is none of that name, remember to make a file. */
-static bool coroutine_fn open_header(Format *f, const char *cache, Error **errp)
+/* Open the volume for the header; if it does not exist, remember to create a file. */
+static bool coroutine_fn format_open_header(Format *f, const char *cache, Error **errp)
 {
     g_autoptr(json_object) protocol = bdrv_filename_to_options(f->header_name, errp);
     struct json_object *filename;
@@ -109,20 +109,20 @@ static bool coroutine_fn open_header(Format *f, const char *cache, Error **errp)
         }
         return true;
     }
-    f->header = open_volume(f->header_name, false, cache, errp);
+    f->header = format_open_volume(f->header_name, false, cache, errp);
     return f->header && (f->force || bdrv_check_overwrite(blk_bs(f->header), false, errp));
 }
 
-/* All that can be checked before there is a password. */
-static bool coroutine_fn open_volumes(Format *f, const ToolArgs *args, Error **errp)
+/* Check everything that needs no password. */
+static bool coroutine_fn format_open_volumes(Format *f, const ToolArgs *args, Error **errp)
 {
-    f->volume = open_volume(args->positional[0], args->image_opts, args->cache, errp);
+    f->volume = format_open_volume(args->positional[0], args->image_opts, args->cache, errp);
     return f->volume && (f->force || bdrv_check_overwrite(blk_bs(f->volume), false, errp)) &&
-           (!f->header_name || open_header(f, args->cache, errp));
+           (!f->header_name || format_open_header(f, args->cache, errp));
 }
 
-/* A new file for the header, for its owner alone. */
-static bool coroutine_fn make_header(Format *f, const char *cache, Error **errp)
+/* Create a file for the header that only its owner can read. */
+static bool coroutine_fn format_make_header(Format *f, const char *cache, Error **errp)
 {
     g_auto_fd int fd = img_create_private_file(f->new_header, errp);
 
@@ -130,7 +130,7 @@ static bool coroutine_fn make_header(Format *f, const char *cache, Error **errp)
         return false;
     }
     f->made_header = true;
-    f->header = open_volume(f->header_name, false, cache, errp);
+    f->header = format_open_volume(f->header_name, false, cache, errp);
     return f->header;
 }
 
@@ -141,8 +141,8 @@ static bool coroutine_fn format_job(Job *job, void *opaque, Error **errp)
     return bdrv_format(blk_bs(f->volume), f->header ? blk_bs(f->header) : NULL, f->options, f->force, job, errp);
 }
 
-/* How much can be stored in the volume now, or -1. */
-static int64_t coroutine_fn usable_size(const Format *f)
+/* The usable size of the volume in bytes, or -1. */
+static int64_t coroutine_fn format_usable_size(const Format *f)
 {
     g_autoptr(json_object) options = json_object_new_object();
 
@@ -162,7 +162,7 @@ static int64_t coroutine_fn usable_size(const Format *f)
 static void coroutine_fn print_result(const Format *f, const ToolArgs *args)
 {
     const char *name = args->positional[0];
-    int64_t size = usable_size(f);
+    int64_t size = format_usable_size(f);
 
     if (args->json) {
         const ImgNewVolume out = {
@@ -186,8 +186,8 @@ static bool coroutine_fn format(Format *f, const ToolArgs *args, Error **errp)
     bool ok;
 
     f->header_name = args->header;
-    ok = open_volumes(f, args, errp) && take_password(f, args, errp) &&
-         (!f->new_header || make_header(f, args->cache, errp)) &&
+    ok = format_open_volumes(f, args, errp) && format_take_password(f, args, errp) &&
+         (!f->new_header || format_make_header(f, args->cache, errp)) &&
          tool_run_job(JOB_TYPE_FORMAT, format_job, f, args->progress && !args->json, errp);
     if (ok) {
         print_result(f, args);
@@ -216,7 +216,7 @@ static int coroutine_fn img_format_run(const ToolCommand *cmd, int argc, char **
         return args.status;
     }
     f.format = args.target_format ?: cmd->default_format;
-    ok = format_options_type(f.format, &err) && parse_options(&f, &args, &err) && format(&f, &args, &err);
+    ok = format_options_type(f.format, &err) && format_parse_options(&f, &args, &err) && format(&f, &args, &err);
     qapi_free_BlockdevFormatOptions(f.options);
     if (!ok) {
         error_report_err(err);

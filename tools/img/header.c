@@ -14,7 +14,7 @@
 #include "tools/img/commands.h"
 #include "tools/img/private-file.h"
 
-/* No LUKS header is as long; keeps a wrong file from filling the memory. */
+/* Longer than any LUKS header; keeps a wrong file from filling the memory. */
 #define BACKUP_MAX_BYTES (64 * MiB)
 
 enum {
@@ -39,7 +39,7 @@ static BlockBackend *coroutine_fn open_header(const ToolArgs *args, bool writabl
     return tool_image_open(&image, errp);
 }
 
-/* Write @data to a new file that only its owner can read. What is left on failure is removed. */
+/* Write @data to a new file that only its owner can read. Remove it on failure. */
 static bool write_new_file(const char *name, const SecretBuffer *data, Error **errp)
 {
     g_auto_fd int fd = img_create_private_file(name, errp);
@@ -66,7 +66,7 @@ static bool write_new_file(const char *name, const SecretBuffer *data, Error **e
 
 static SecretBuffer *read_file(const char *name, Error **errp)
 {
-    /* Without waiting for the other end of a pipe, which is refused below. */
+    /* Do not wait for the other end of a pipe, which is refused below. */
     g_auto_fd int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     g_autoptr(SecretBuffer) data = NULL;
     struct stat st;
