@@ -67,6 +67,20 @@ def test_device_with_luks(tmp_path, loop_device, secret, version):
         lost = overwriting(loop_device) if 'luks' in argv else ''
 
 
+def test_raw_device_is_cleared(loop_device, secret):
+    """As by QEMU: the header of what was there before is gone, and nothing else."""
+    qemu_img('create', '-f', 'luks', *secret, '-o', f'key-secret=sec0,{FAST}', loop_device, '1M')
+    with open(loop_device, 'rb') as device:
+        before = device.read(MIB)
+    lost = overwriting(loop_device)
+    qemu_img('create', '-f', 'raw', loop_device, '30M', status=1)
+    assert qemu_img_json('info', loop_device)['format'] == 'luks'
+    assert qemu_img('create', '-f', 'raw', loop_device, '1M').stderr == lost
+    assert qemu_img_json('info', loop_device)['format'] == 'raw'
+    with open(loop_device, 'rb') as device:
+        assert device.read(MIB) == bytes(512) + before[512:]
+
+
 def test_copies_overwrite(tmp_path, secret):
     """They always did; now a warning says what is lost."""
     image, target = write_pieces(tmp_path / 'image', MIB, (0, MIB)), tmp_path / 'a.luks'

@@ -334,6 +334,20 @@ static bool coroutine_fn check_device(const NewImage *image, const NewImageVolum
     return ok;
 }
 
+/* Probing must not find what the device held before. QEMU clears the same sector. */
+static bool coroutine_fn clear_first_sector(const NewImageVolume *v, Error **errp)
+{
+    BlockBackend *blk = blk_co_new_open(g_get_prgname(), NULL, v->protocol, 0, BLK_PERM_WRITE, BLK_PERM_ALL, errp);
+    int ret = blk ? blk_co_pwrite_zeroes(blk, 0, MIN(blk_getlength(blk), BDRV_SECTOR_SIZE), 0) : 0;
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "Could not clear the first sector of '%s'", v->filename);
+    }
+    bool ok = blk && ret == 0;
+    blk_co_unref(blk);
+    return ok;
+}
+
 /* Only the owner can read a detached header; the mode of images depends on the umask. */
 static bool create_header_file(const NewImageVolume *v, Error **errp)
 {
@@ -348,7 +362,7 @@ static bool coroutine_fn create_volume(const NewImage *image, const NewImageVolu
     g_autoptr(json_object) options = json_object_new_object();
 
     if (volume_is_device(v)) {
-        return check_device(image, v, errp);
+        return check_device(image, v, errp) && (is_luks(image) || clear_first_sector(v, errp));
     }
     if (v->is_new && is_header(image, v) && !create_header_file(v, errp)) {
         return false;
