@@ -50,6 +50,10 @@ def test_other_images(tmp_path, plain, fmt, options, name):
         assert f'The image format is not supported: {name}\n' in done.stderr
         assert '-f raw' in done.stderr
     assert not (tmp_path / 'out').exists()
+    for command in (['keyslot', 'list', image], ['header', 'backup', image, tmp_path / 'out'], ['erase', image]):
+        error = qemu_img(*command, status=1).stderr
+        assert 'not in LUKS format' in error and f'The image format is not supported: {name}\n' in error
+        assert 'If it is not encrypted' not in error
 
     qemu_img('convert', '-f', 'raw', '-O', 'raw', image, tmp_path / 'copy')
     assert (tmp_path / 'copy').read_bytes()[:image.stat().st_size] == image.read_bytes()

@@ -297,6 +297,21 @@ static void coroutine_fn append_format_hint(const ToolImage *image, Error **errp
     blk_co_unref(blk);
 }
 
+/* Whether the image is in a format that we lack; a hint names it. */
+static bool coroutine_fn append_unsupported_hint(const ToolImage *image, Error **errp)
+{
+    const ToolImage probed = { .name = image->name, .shared_perm = BLK_PERM_ALL };
+    Error *err = NULL;
+    BlockBackend *blk = open_image(&probed, 0, BLK_PERM_CONSISTENT_READ, &err);
+
+    blk_co_unref(blk);
+    if (err) {
+        error_append_hint(errp, "%s\n", error_get_pretty(err));
+        error_free(err);
+    }
+    return !blk;
+}
+
 static void coroutine_fn append_not_luks_hint(const ToolImage *image, Error **errp)
 {
     g_autofree char *with_header = tool_command_line_with("--header HEADER");
@@ -317,8 +332,10 @@ static void coroutine_fn append_not_luks_hint(const ToolImage *image, Error **er
     if (image->is_target) {
         append_format_hint(image, errp);
     } else if (image->instead[0]) {
-        error_append_hint(errp, "If it is not encrypted: %s %s %s%s\n", g_get_prgname(), image->instead[0], name,
-                          image->instead[1] ?: "");
+        if (!append_unsupported_hint(image, errp)) {
+            error_append_hint(errp, "If it is not encrypted: %s %s %s%s\n", g_get_prgname(), image->instead[0], name,
+                              image->instead[1] ?: "");
+        }
     } else if (as_raw) {
         error_append_hint(errp, "If it is not encrypted: %s\n", as_raw);
     }
