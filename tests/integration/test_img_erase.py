@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from programs import QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, run, secret_object
+from programs import QEMU_IMG, cryptsetup, qemu_img, qemu_img_json, qemu_io, run, secret_object
 from terminal import Terminal
 
 PASSWORD = b'open sesame'
@@ -206,6 +206,20 @@ def test_cryptsetup_takes_the_backup(image, tmp_path):
     qemu_img('erase', '-q', image)
     cryptsetup('luksHeaderRestore', image, '--header-backup-file', backup)
     assert opens(image)
+
+
+def test_backup_detaches_the_header(image, tmp_path):
+    """Saved, and erased in the image, it opens the image from its own file."""
+    backup = tmp_path / 'backup'
+    qemu_img('header', 'backup', '-q', image, backup)
+    qemu_img('erase', '-q', image)
+    assert not opens(image)
+    secret = secret_object(tmp_path, 's', PASSWORD)
+    opts = f'driver=luks,key-secret=s,file.filename={image},header.filename={backup}'
+    qemu_io(*secret, '--image-opts', '-c', 'write -P 0x5a 0 64k', opts)
+    assert 'verification failed' not in qemu_io(*secret, '--image-opts', '-c', 'read -P 0x5a 0 64k', opts).stdout
+    cryptsetup('open', '--test-passphrase', '--header', backup, image, password=PASSWORD)
+    assert image.read_bytes()[-SIZE + 65536:] == bytes([0xa5]) * (SIZE - 65536)
 
 
 def test_restore_of_another_header_is_refused(image, tmp_path):

@@ -220,8 +220,13 @@ static const ToolCommand header_backup = {
     .summary = "save the header of an encrypted image to a new file",
     .description =
         "Without its header an image is lost, even if the password is known. BACKUP must not exist; only its owner\n"
-        "can read it. A password that is removed later still works with the backup: destroy the backup, too.",
-    .examples = "  qemu-img header backup disk.luks disk.luks-header",
+        "can read it. A password that is removed later still works with the backup: destroy the backup, too.\n"
+        "\n"
+        "To detach the header, save it, erase it in the image, and open the image with --header BACKUP from then on.",
+    .examples =
+        "  qemu-img header backup disk.luks disk.luks-header\n"
+        "  qemu-img erase disk.luks\n"
+        "  qemu-img info --header disk.luks-header disk.luks",
     .options = backup_options,
     .run = backup_run,
 };
