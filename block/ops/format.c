@@ -49,7 +49,7 @@ static bool coroutine_fn check_overwrite(BlockBackend *blk, bool luks_only, Erro
 
     if (what) {
         error_setg(errp, "'%s' already carries a signature: %s", blk_bs(blk)->filename, what);
-        error_append_hint(errp, "Use --force to overwrite it; what it holds is lost then.\n");
+        error_append_hint(errp, "Use --force to overwrite it, which destroys its data.\n");
     }
     return !*errp;
 }
