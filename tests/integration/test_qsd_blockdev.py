@@ -108,6 +108,8 @@ def test_options_of_the_command_line(tmp_path, image, luks):
     assert 'driver=' in run(QSD, '--blockdev', 'help').stdout
     assert 'node-name' in run(QSD, '--blockdev', f'file,filename={image}', status=1).stderr
     assert 'No such file' in run(QSD, '--blockdev', 'file,node-name=a,filename=/nonexistent', status=1).stderr
+    no_secret = run(QSD, '--blockdev', f'driver=luks,node-name=a,file.driver=file,file.filename={luks}', status=1).stderr
+    assert '--object secret,id=sec0,file=FILE' in no_secret and 'key-secret=sec0' in no_secret
 
 
 def test_a_second_daemon_is_refused(tmp_path, luks):

@@ -100,9 +100,15 @@ static bool export_is_help(const char *arg)
 
 static bool coroutine_fn apply_blockdev(char *arg, Error **errp)
 {
+    ERRP_GUARD();
     g_autoptr(BlockdevOptions) options = argument_parse(&qapi_type_BlockdevOptions, arg, "driver", errp);
+    bool ok = options && blockdev_add(options, errp);
 
-    return options && blockdev_add(options, errp);
+    if (!ok && error_get_class(*errp) == ERROR_CLASS_NO_PASSWORD) {
+        error_append_hint(errp, "Define a secret first: --object secret,id=sec0,file=FILE; add key-secret=sec0 to "
+                          "the options of the luks node\n");
+    }
+    return ok;
 }
 
 static bool blockdev_is_help(const char *arg)
