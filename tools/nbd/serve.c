@@ -85,16 +85,31 @@ static void set_string(struct json_object *options, const char *key, const char 
     }
 }
 
-static bool coroutine_fn check_offset(BlockBackend *blk, void *opaque, Error **errp)
+static bool coroutine_fn check_offset(BlockBackend *blk, const NbdOptions *o, Error **errp)
 {
-    const NbdOptions *o = opaque;
-
     if ((int64_t)o->offset > blk_getlength(blk)) {
         error_setg(errp, "The offset %" PRIu64 " is beyond the end of the image, which has %" PRId64 " bytes",
                    o->offset, blk_getlength(blk));
         return false;
     }
     return true;
+}
+
+/* Check what would otherwise fail only after a password was typed: the offset, the address, TLS. */
+static bool coroutine_fn check_before_prompt(BlockBackend *blk, void *opaque, Error **errp)
+{
+    const NbdOptions *o = opaque;
+
+    if (!check_offset(blk, o, errp)) {
+        return false;
+    }
+    /* A trial would close a socket that was passed to us. */
+    if (o->server->addr->type == SOCKET_ADDRESS_TYPE_FD) {
+        return true;
+    }
+    bool ok = nbd_server_start(o->server, errp);
+    nbd_server_stop();
+    return ok;
 }
 
 /* Open the image; returns a new reference to its node, or NULL with @errp. */
@@ -106,10 +121,10 @@ static BlockDriverState *coroutine_fn open_image(const NbdOptions *o, const Tool
         .header = args->header, .key_secret = args->key_secret,
         .writable = !o->read_only, .perm = BLK_PERM_CONSISTENT_READ | (o->read_only ? 0 : BLK_PERM_WRITE),
         .shared_perm = BLK_PERM_ALL,
-        .check = check_offset, .opaque = (void *)o,
+        .check = check_before_prompt, .opaque = (void *)o,
     };
     BlockBackend *blk = tool_image_open(&image, errp);
-    BlockDriverState *bs = blk && check_offset(blk, (void *)o, errp) ? bdrv_ref(blk_bs(blk)) : NULL;
+    BlockDriverState *bs = blk && check_offset(blk, o, errp) ? bdrv_ref(blk_bs(blk)) : NULL;
 
     blk_co_unref(blk);
     return bs;
