@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from images import FAST, MIB, write_pieces
-from nbd_server import QEMU_NBD
+from nbd_server import QEMU_NBD, NbdServer
 from programs import DEBIAN_QEMU_IO, password_file, qemu_img
 from terminal import Terminal
 
@@ -68,6 +68,7 @@ def fixture_files(directory, monkeypatch):
     ('format none', 'none'),
     ('format a.luks', 'signature'),
     ('keyslot add --slot 0 a.luks', 'Keyslot 0'),
+    ('amend -f luks -o state=active,keyslot=0 --new-key-file key a.luks', 'Keyslot 0'),
     ('resize a.luks -1G', ''),
 ], ids=str)
 def test_mistakes_come_first(files, command, named):
@@ -99,6 +100,14 @@ def test_server(files):
     terminal = Terminal('-k', files / 'sock', '-o', '8G', 'a.luks', program=QEMU_NBD)
     assert terminal.finish() == 1
     assert b'beyond the end' in terminal.output and b'assword for' not in terminal.output
+
+
+def test_server_on_a_socket_in_use(files, tmp_path):
+    with NbdServer(tmp_path, '-f', 'raw', files / 'plain') as server:
+        terminal = Terminal('-k', server.socket, 'a.luks', program=QEMU_NBD)
+        assert terminal.finish() == 1
+        assert b'in use' in terminal.output and b'assword for' not in terminal.output
+        assert server.socket.exists()
 
 
 def test_all_is_asked_where_all_is_right(files):

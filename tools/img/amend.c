@@ -12,6 +12,7 @@
 #include "tools/common/progress.h"
 #include "tools/img/commands.h"
 #include "tools/img/confirm.h"
+#include "tools/img/keyslot.h"
 
 enum {
     KEY_FORCE = TOOL_KEY_OWN,
@@ -62,6 +63,15 @@ static void take_key_files(const ToolArgs *args, BlockdevAmendOptionsLUKS *luks)
     }
 }
 
+static bool coroutine_fn amend_check(BlockBackend *blk, void *opaque, Error **errp)
+{
+    const Amend *amend = opaque;
+    const BlockdevAmendOptionsLUKS *luks = &amend->options->u.luks;
+
+    return luks->state != QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_ACTIVE || amend->force ||
+           img_keyslot_check_free(blk, luks->has_keyslot ? luks->keyslot : -1, errp);
+}
+
 /* Adding a password needs the key of the image; making one inactive does not. */
 static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error **errp)
 {
@@ -74,6 +84,8 @@ static bool coroutine_fn amend_image(const ToolArgs *args, Amend *amend, Error *
         .format = args->format,
         .cache = args->cache,
         .key_secret = luks->secret,
+        .check = amend_check,
+        .opaque = amend,
         .shared_perm = BLK_PERM_ALL,
         .writable = true,
         .no_io = luks->state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_INACTIVE,

@@ -14,6 +14,7 @@
 #include "tools/common/terminal.h"
 #include "tools/img/commands.h"
 #include "tools/img/confirm.h"
+#include "tools/img/keyslot.h"
 
 enum {
     KEY_SECRET = TOOL_KEY_OWN,
@@ -99,22 +100,20 @@ static const QCryptoBlockInfoLUKS *luks_info(const BlockGraphInfo *info)
     return specific && specific->type == IMAGE_INFO_SPECIFIC_KIND_LUKS ? specific->u.luks.data : NULL;
 }
 
-/* Check before prompting for passwords that there is a keyslot for a new one; the library checks again. */
-static bool coroutine_fn check_slot(BlockBackend *blk, void *opaque, Error **errp)
+bool coroutine_fn img_keyslot_check_free(BlockBackend *blk, int64_t slot, Error **errp)
 {
-    const Keyslot *ks = opaque;
     g_autoptr(BlockGraphInfo) info = bdrv_query_graph_info(blk_bs(blk));
     const QCryptoBlockInfoLUKS *luks = luks_info(info);
     size_t n_active = 0;
 
-    if (!luks || !ks->writes || ks->force) {
+    if (!luks) {
         return true;
     }
     for (size_t i = 0; i < luks->slots->n; i++) {
         n_active += luks->slots->items[i]->active;
     }
-    if (ks->slot >= 0 && luks->slots->items[ks->slot]->active) {
-        error_setg(errp, "Keyslot %" PRId64 " is active", ks->slot);
+    if (slot >= 0 && slot < (int64_t)luks->slots->n && luks->slots->items[slot]->active) {
+        error_setg(errp, "Keyslot %" PRId64 " is active", slot);
         error_append_hint(errp, "Choose another one, or use --force to overwrite it.\n");
     } else if (n_active == luks->slots->n) {
         error_setg(errp, "All keyslots are active");
@@ -123,6 +122,13 @@ static bool coroutine_fn check_slot(BlockBackend *blk, void *opaque, Error **err
         return true;
     }
     return false;
+}
+
+static bool coroutine_fn keyslot_check(BlockBackend *blk, void *opaque, Error **errp)
+{
+    const Keyslot *ks = opaque;
+
+    return !ks->writes || ks->force || img_keyslot_check_free(blk, ks->slot, errp);
 }
 
 /* Open the image; @no_io: only its header. */
@@ -136,7 +142,7 @@ static BlockBackend *coroutine_fn open_image(const ToolArgs *args, Keyslot *ks, 
         .format = args->format ? args->format : "luks",
         .header = args->header,
         .key_secret = ks->secret,
-        .check = check_slot,
+        .check = keyslot_check,
         .opaque = ks,
         .shared_perm = BLK_PERM_ALL,
         .writable = writable,
