@@ -85,6 +85,21 @@ static void test_refuse(void)
     }
 }
 
+/* JSON with single quotes. */
+static json_object *parse_quoted(const char *in)
+{
+    g_autofree char *text = g_strdelimit(g_strdup(in), "'", '"');
+
+    return json_tokener_parse(text);
+}
+
+static char *filename_of(json_object *json)
+{
+    g_autoptr(BlockdevOptions) o = QAPI_FROM_JSON(BlockdevOptions, json, QAPI_INPUT_JSON, &error_abort);
+
+    return nbd_filename(&o->u.nbd);
+}
+
 /* Options that a name was made of are what the name means. */
 static void test_back(void)
 {
@@ -99,12 +114,10 @@ static void test_back(void)
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *text = g_strdelimit(g_strdup(cases[i]), "'", '"');
-        g_autoptr(json_object) json = json_tokener_parse(text);
-        g_autoptr(BlockdevOptions) o = QAPI_FROM_JSON(BlockdevOptions, json, QAPI_INPUT_JSON, &error_abort);
-        g_autofree char *filename = nbd_filename(&o->u.nbd);
+        g_autoptr(json_object) json = parse_quoted(cases[i]);
+        g_autofree char *filename = filename_of(json);
         g_autofree char *again = parse(filename);
-        g_autoptr(json_object) parsed = json_tokener_parse(g_strdelimit(again, "'", '"'));
+        g_autoptr(json_object) parsed = parse_quoted(again);
 
         g_test_message("%s", filename);
         json_object_object_del(json, "driver");
@@ -123,10 +136,8 @@ static void test_json(void)
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *text = g_strdelimit(g_strdup(cases[i]), "'", '"');
-        g_autoptr(json_object) json = json_tokener_parse(text);
-        g_autoptr(BlockdevOptions) o = QAPI_FROM_JSON(BlockdevOptions, json, QAPI_INPUT_JSON, &error_abort);
-        g_autofree char *filename = nbd_filename(&o->u.nbd);
+        g_autoptr(json_object) json = parse_quoted(cases[i]);
+        g_autofree char *filename = filename_of(json);
 
         g_assert_true(g_str_has_prefix(filename, "json:"));
         g_autoptr(json_object) parsed = json_tokener_parse(filename + strlen("json:"));
