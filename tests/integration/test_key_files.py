@@ -195,6 +195,16 @@ def test_what_does_not_go_together(tmp_path, key, plain, image):
     assert not (tmp_path / 'out').exists()
 
 
+def run_in_place(command, places):
+    """Run a program of ours with the words of COMMAND, in which the keys of PLACES stand for their values."""
+    words = []
+    for word in command:
+        for place, path in places.items():
+            word = word.replace(place, path)
+        words.append(word)
+    return run(BUILD_DIR / words[0], *words[1:], status=None)
+
+
 def suggestion(done, line=-1):
     """The command at the end of an error, with its placeholders filled in."""
     line = done.stderr.splitlines()[line].split(': ', 1)[1]
@@ -232,12 +242,7 @@ def test_a_missing_password(tmp_path, key, plain, image, command):
     image.rename(odd)
     new = password_file(tmp_path, b'new', 'new')
     places = {'IMAGE': str(odd), 'PLAIN': str(plain), 'OUT': str(tmp_path / 'out'), 'NEW': str(new), 'KEY': str(key)}
-    words = []
-    for word in command:
-        for place, path in places.items():
-            word = word.replace(place, path)
-        words.append(word)
-    done = run(BUILD_DIR / words[0], *words[1:], status=None)
+    done = run_in_place(command, places)
     assert done.returncode
     follow(suggestion(done), key)
 
@@ -293,12 +298,7 @@ def test_a_volume_without_encryption(tmp_path, key, plain, image, command):
     junk = tmp_path / 'junk'
     junk.write_bytes(bytes(MIB))
     places = {'PLAIN': str(odd), 'OUT': str(tmp_path / 'out'), 'KEY': str(key), 'IMAGE': str(image), 'JUNK': str(junk)}
-    words = []
-    for word in command:
-        for place, path in places.items():
-            word = word.replace(place, path)
-        words.append(word)
-    done = run(BUILD_DIR / words[0], *words[1:], status=None)
+    done = run_in_place(command, places)
     assert done.returncode and 'not in LUKS format' in done.stderr
     if any('JUNK' in word for word in command):
         assert f"no LUKS header in '{junk}'" in done.stderr
