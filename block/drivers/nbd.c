@@ -235,7 +235,7 @@ static int coroutine_fn nbd_co_flush(BlockDriverState *bs)
 }
 
 /* A request that changes data, with a flush behind it where the server knows no FUA. */
-static int coroutine_fn change(BlockDriverState *bs, NBDRequest *r, BdrvRequestFlags flags)
+static int coroutine_fn nbd_co_change(BlockDriverState *bs, NBDRequest *r, BdrvRequestFlags flags)
 {
     BDRVNBDState *s = bs->opaque;
     bool fua = flags & BDRV_REQ_FUA;
@@ -258,7 +258,7 @@ static int coroutine_fn nbd_co_pwritev(BlockDriverState *bs, int64_t offset, int
     if (r.bytes < bytes && !qemu_iovec_is_zero(qiov, r.bytes, bytes - r.bytes)) {
         return -ENOSPC;
     }
-    return change(bs, &r, flags);
+    return nbd_co_change(bs, &r, flags);
 }
 
 static int coroutine_fn nbd_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -274,7 +274,7 @@ static int coroutine_fn nbd_co_pwrite_zeroes(BlockDriverState *bs, int64_t offse
     if (!s->info.can_zero || (fast && !s->info.can_fast_zero)) {
         return -ENOTSUP;
     }
-    return change(bs, &r, flags);
+    return nbd_co_change(bs, &r, flags);
 }
 
 static int coroutine_fn nbd_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
