@@ -279,8 +279,3 @@ void qcrypto_tls_session_bye(QCryptoTLSSession *session)
 {
     gnutls_bye(session->handle, GNUTLS_SHUT_WR);
 }
-
-const char *qcrypto_tls_session_get_peer_name(const QCryptoTLSSession *session)
-{
-    return session->peer_name;
-}

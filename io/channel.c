@@ -63,7 +63,7 @@ IOChannel *io_channel_new(int fd)
         ch->is_tcp = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
     }
     if (ch->is_tcp) {
-        /* Our writers write whole messages, or join them with io_channel_set_cork(). */
+        /* Our writers write whole messages. */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
     if (flags >= 0 && !(flags & O_NONBLOCK)) {
@@ -405,15 +405,6 @@ int coroutine_fn io_channel_co_write_all(IOChannel *ch, const void *buf, size_t 
     struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
 
     return io_channel_co_writev_all(ch, &iov, 1);
-}
-
-void io_channel_set_cork(IOChannel *ch, bool cork)
-{
-    int on = cork;
-
-    if (ch->is_tcp) {
-        setsockopt(ch->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
-    }
 }
 
 bool io_channel_is_shut(const IOChannel *ch)

@@ -150,11 +150,6 @@ void coroutine_fn blk_co_unref(BlockBackend *blk)
     g_free(blk);
 }
 
-const char *blk_name(const BlockBackend *blk)
-{
-    return blk->name;
-}
-
 BlockDriverState *blk_bs(BlockBackend *blk)
 {
     return blk->root ? blk->root->bs : NULL;

@@ -41,7 +41,6 @@ BlockBackend *blk_ref(BlockBackend *blk);
 /* The last reference waits for the requests in flight and releases the node. @blk may be NULL. */
 void coroutine_fn blk_co_unref(BlockBackend *blk);
 
-const char *blk_name(const BlockBackend *blk);
 BlockDriverState *blk_bs(BlockBackend *blk);    /* NULL if no node is inserted */
 BdrvChild *blk_root(BlockBackend *blk);
 

@@ -67,10 +67,4 @@ bool qcrypto_tls_session_wants_write(QCryptoTLSSession *session);
 /* Tell the peer that this is the end, in one attempt that may fail. */
 void qcrypto_tls_session_bye(QCryptoTLSSession *session);
 
-/*
- * The peer's identity: the distinguished name of its certificate, or the user name of its key. NULL if it has not
- * authenticated.
- */
-const char *qcrypto_tls_session_get_peer_name(const QCryptoTLSSession *session);
-
 #endif

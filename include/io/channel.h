@@ -88,9 +88,6 @@ int coroutine_fn io_channel_co_read_all(IOChannel *ch, void *buf, size_t len);
 int coroutine_fn io_channel_co_writev_all(IOChannel *ch, struct iovec *iov, int niov);
 int coroutine_fn io_channel_co_write_all(IOChannel *ch, const void *buf, size_t len);
 
-/* Begin (@cork) or end a series of small writes that belong together: fewer, fuller packets on TCP. */
-void io_channel_set_cork(IOChannel *ch, bool cork);
-
 /* Whether io_channel_shutdown() was called; whether the peer can neither send nor receive any more. */
 bool io_channel_is_shut(const IOChannel *ch);
 bool io_channel_peer_is_gone(const IOChannel *ch);
