@@ -11,9 +11,9 @@ build_packages=(
 # Independent programs to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
-  btrfs-progs debhelper dpkg-dev e2fsprogs fdisk fio fish gdb keyutils libc6-dbg libnbd-bin libvirt-clients
-  libvirt-daemon nbdkit openssl procps python3-libnbd python3-pytest python3-pytest-xdist socat systemd util-linux
-  valgrind xfsprogs zsh
+  btrfs-progs busybox-static cpio debhelper dpkg-dev e2fsprogs fdisk fio fish gdb keyutils libc6-dbg libnbd-bin
+  libvirt-clients libvirt-daemon nbdkit openssl procps python3-libnbd python3-pytest python3-pytest-xdist
+  qemu-system-x86 socat systemd util-linux valgrind xfsprogs zsh
 )
 
 # For systems without apt: programs and pkg-config modules to look for.

@@ -1,0 +1,50 @@
+"""A real guest on an encrypted export: it writes and verifies while the volume below it is changed.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import hashlib
+
+import pytest
+
+import guest
+from programs import DEBIAN_QEMU_IMG, cryptsetup, qemu_img, run, secret_object
+from qmp import StorageDaemon
+
+pytestmark = [pytest.mark.slow, pytest.mark.plain_build,
+              pytest.mark.skipif(guest.missing() is not None, reason=f'needs {guest.missing()}')]
+
+SIZE = 64 << 20
+
+
+def block_sums(path, password, tmp_path):
+    """The sums of the guest's blocks, as Debian's qemu-img reads them."""
+    (tmp_path / 'pw').write_bytes(password)
+    run(DEBIAN_QEMU_IMG, 'convert', '--object', f'secret,id=s,file={tmp_path}/pw', '--image-opts',
+        f'driver=luks,key-secret=s,file.filename={path}', '-O', 'raw', tmp_path / 'plain.img')
+    with open(tmp_path / 'plain.img', 'rb') as file:
+        return [hashlib.md5(file.read(guest.BLOCK)).hexdigest() for _ in range(guest.BLOCKS)]
+
+
+def opens(path, password):
+    return cryptsetup('open', '--test-passphrase', path, password=password, status=None).returncode == 0
+
+
+def test_change_password(tmp_path):
+    luks = tmp_path / 'a.luks'
+    qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', b'one'), '-o', 'key-secret=s,iter-time=10', luks, SIZE)
+    with StorageDaemon(tmp_path, '--object', 'secret,id=s1,data=one', '--object', 'secret,id=s2,data=two',
+                       '--blockdev', f'file,node-name=file,filename={luks}',
+                       '--blockdev', 'luks,node-name=luks,file=file,key-secret=s1',
+                       '--nbd-server', f'addr.type=unix,addr.path={tmp_path}/nbd.sock',
+                       '--export', 'nbd,id=e0,node-name=luks,name=disk,writable=on') as daemon:
+        with guest.Guest(tmp_path, '-blockdev', 'nbd,node-name=disk,server.type=unix,'
+                         f'server.path={tmp_path}/nbd.sock,export=disk') as vm:
+            vm.wait_rounds(40)
+            info = daemon.qmp.run_job('blockdev-keyslot-change', 'k', node_name='luks', old_secret='s1',
+                                      new_secret='s2', iter_time=30)
+            assert 'error' not in info, info
+            vm.wait_rounds(10)
+            sums = vm.finish()
+    assert len(sums) == guest.BLOCKS
+    assert block_sums(luks, b'two', tmp_path) == sums
+    assert opens(luks, b'two') and not opens(luks, b'one')
