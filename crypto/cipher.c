@@ -64,11 +64,6 @@ size_t qcrypto_cipher_get_block_len(QCryptoCipherAlgo alg)
     return ciphers[alg] ? ciphers[alg]->block_size : 0;
 }
 
-size_t qcrypto_cipher_get_iv_len(QCryptoCipherAlgo alg, QCryptoCipherMode mode)
-{
-    return mode == QCRYPTO_CIPHER_MODE_ECB ? 0 : qcrypto_cipher_get_block_len(alg);
-}
-
 QCryptoCipher *qcrypto_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
                                   const uint8_t *key, size_t nkey, Error **errp)
 {

@@ -130,11 +130,6 @@ QCryptoSectorCipher *qcrypto_sector_cipher_new(QCryptoCipherAlgo alg, QCryptoCip
                                           key, nkey, errp);
 }
 
-size_t qcrypto_sector_cipher_get_sector_size(const QCryptoSectorCipher *sc)
-{
-    return sc->sector_size;
-}
-
 static void sector_cipher_iv(const QCryptoSectorCipher *sc, uint64_t sector, uint8_t *iv)
 {
     uint64_t sector_le = GUINT64_TO_LE(sector & sc->sector_mask);

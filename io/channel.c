@@ -111,11 +111,6 @@ int io_channel_get_fd(const IOChannel *ch)
     return ch->fd;
 }
 
-bool io_channel_is_unix(const IOChannel *ch)
-{
-    return ch->is_unix;
-}
-
 void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *opaque)
 {
     assert(!ch->filter && !ch->waiters[0].co && !ch->waiters[1].co);

@@ -38,9 +38,6 @@ size_t qcrypto_cipher_get_key_len(QCryptoCipherAlgo alg);
 /* Bytes in a block of @alg; 0 if it is not supported. */
 size_t qcrypto_cipher_get_block_len(QCryptoCipherAlgo alg);
 
-/* Bytes in an IV: a block; none in ecb mode. */
-size_t qcrypto_cipher_get_iv_len(QCryptoCipherAlgo alg, QCryptoCipherMode mode);
-
 /*
  * Create a cipher with the @nkey bytes at @key, which need not outlive the call. @nkey must be
  * qcrypto_cipher_get_key_len(@alg), twice that with xts. Another length or an unsupported combination is an error that
@@ -51,8 +48,8 @@ QCryptoCipher *qcrypto_cipher_new(QCryptoCipherAlgo alg, QCryptoCipherMode mode,
 
 /*
  * Encrypt or decrypt @len bytes from @in to @out, which are either the same or do not overlap. @len is a multiple of
- * the block length (in ctr mode: any). @iv has qcrypto_cipher_get_iv_len() bytes, is not changed, and may be NULL in
- * ecb mode. In ctr mode it is the first counter block, big-endian.
+ * the block length (in ctr mode: any). @iv is as long as a block, is not changed, and may be NULL in ecb mode. In ctr
+ * mode it is the first counter block, big-endian.
  */
 void qcrypto_cipher_encrypt(const QCryptoCipher *cipher, const uint8_t *iv,
                             const void *in, void *out, size_t len);

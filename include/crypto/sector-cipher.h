@@ -56,8 +56,6 @@ QCryptoSectorCipher *qcrypto_sector_cipher_new(QCryptoCipherAlgo alg, QCryptoCip
                                                size_t sector_size, const uint8_t *key, size_t nkey,
                                                Error **errp);
 
-size_t qcrypto_sector_cipher_get_sector_size(const QCryptoSectorCipher *sc);
-
 /*
  * Encrypt or decrypt @sectors sectors of the cipher's size from @in to @out, which are either the same or do not
  * overlap, and need no alignment. The first one has the number @first_sector.

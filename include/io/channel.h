@@ -57,7 +57,6 @@ void io_channel_unref(IOChannel *ch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(IOChannel, io_channel_unref)
 
 int io_channel_get_fd(const IOChannel *ch);
-bool io_channel_is_unix(const IOChannel *ch);
 
 /* Insert @filter, which takes over @opaque, between user and descriptor. At most once; no coroutine may be waiting. */
 void io_channel_set_filter(IOChannel *ch, const IOChannelFilter *filter, void *opaque);

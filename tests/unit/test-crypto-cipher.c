@@ -115,7 +115,7 @@ static void test_vector(const void *opaque)
     g_autoptr(QCryptoCipher) cipher = qcrypto_cipher_new(c->alg, c->mode, key, nkey, &error_abort);
 
     g_assert_cmpuint(len, ==, ncrypted);
-    g_assert_cmpuint(niv, ==, qcrypto_cipher_get_iv_len(c->alg, c->mode));
+    g_assert_cmpuint(niv, ==, c->iv ? qcrypto_cipher_get_block_len(c->alg) : 0);
     qcrypto_cipher_encrypt(cipher, iv, plain, out, len);
     g_assert_cmpmem(out, len, crypted, len);
     qcrypto_cipher_decrypt(cipher, iv, out, out, len);

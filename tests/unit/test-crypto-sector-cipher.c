@@ -180,7 +180,6 @@ static void compare_run(const XTSKernel *kernel, QCryptoCipherAlgo alg, QCryptoI
     g_autoptr(QCryptoSectorCipher) sc =
         qcrypto_sector_cipher_new_with(kernel, alg, QCRYPTO_CIPHER_MODE_XTS, ivgen, 0, sector_size, key, nkey,
                                        &error_abort);
-    g_assert_cmpuint(qcrypto_sector_cipher_get_sector_size(sc), ==, sector_size);
     g_autoptr(QCryptoCipher) cipher = qcrypto_cipher_new(alg, QCRYPTO_CIPHER_MODE_XTS, key, nkey,
                                                          &error_abort);
     for (size_t i = 0; i < count; i++) {
