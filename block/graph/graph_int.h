@@ -112,6 +112,12 @@ bool coroutine_fn bdrv_co_flush_all(GPtrArray *nodes, Error **errp);
 /* Apply those of @bs->options that every driver has; false with @errp if they contradict each other. */
 bool bdrv_take_common_options(BlockDriverState *bs, Error **errp);
 
+/* Whether a child of this name is the bs->file of its parent. blkdebug has another name for it, as in QEMU. */
+static inline bool bdrv_is_file_child(const char *name)
+{
+    return g_str_equal(name, "file") || g_str_equal(name, "image");
+}
+
 /* Make @bs, whose "file" is or will be @child_bs, read-only if that is and auto-read-only allows it. */
 void bdrv_take_auto_read_only(BlockDriverState *bs, const BlockDriverState *child_bs);
 

@@ -177,6 +177,8 @@ static bool modernize(struct json_object *options, Error **errp)
     return !drv || !drv->bdrv_modernize_options || drv->bdrv_modernize_options(options, errp);
 }
 
+static bool complete_children(struct json_object *options, Error **errp);
+
 /* An inline child with a filename but no driver gets the protocol of that filename. */
 static bool complete_child(struct json_object *options, const char *name, Error **errp)
 {
@@ -187,8 +189,8 @@ static bool complete_child(struct json_object *options, const char *name, Error 
         return true;
     }
     if (has_member(child, "driver") || !filename) {
-        /* A format. Its own children may have filenames. */
-        return modernize(child, errp) && complete_child(child, "file", errp) && complete_child(child, "header", errp);
+        /* A format or a filter. Its own children may have filenames. */
+        return modernize(child, errp) && complete_children(child, errp);
     }
     g_autoptr(json_object) protocol = bdrv_filename_to_options(json_object_get_string(filename), errp);
     if (!protocol) {
@@ -200,6 +202,12 @@ static bool complete_child(struct json_object *options, const char *name, Error 
     merge_defaults(all, protocol);
     json_object_object_add(options, name, json_object_get(all));
     return true;
+}
+
+static bool complete_children(struct json_object *options, Error **errp)
+{
+    return complete_child(options, "file", errp) && complete_child(options, "header", errp) &&
+           complete_child(options, "image", errp);
 }
 
 /* Add what @filename stands for to @options; options win. */
@@ -330,7 +338,7 @@ BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *nam
     if (!child_bs) {
         return NULL;
     }
-    if (g_str_equal(name, "file")) {
+    if (bdrv_is_file_child(name)) {
         bdrv_take_auto_read_only(bs, child_bs);
     }
     bdrv_driver_child_perm(bs, name, role, 0, BLK_PERM_ALL, &perm, &shared);
@@ -528,8 +536,7 @@ BlockDriverState *coroutine_fn bdrv_co_open(const char *filename, struct json_ob
             return NULL;
         }
     }
-    if (!modernize(options, errp) || !complete_child(options, "file", errp) ||
-        !complete_child(options, "header", errp)) {
+    if (!modernize(options, errp) || !complete_children(options, errp)) {
         return NULL;
     }
     if (!has_member(options, "driver")) {

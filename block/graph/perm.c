@@ -8,6 +8,18 @@
 
 #define PERM_COUNT 4
 
+uint64_t bdrv_qapi_perm_to_blk_perm(BlockPermission perm)
+{
+    static const uint64_t bits[BLOCK_PERMISSION__MAX] = {
+        [BLOCK_PERMISSION_CONSISTENT_READ] = BLK_PERM_CONSISTENT_READ,
+        [BLOCK_PERMISSION_WRITE] = BLK_PERM_WRITE,
+        [BLOCK_PERMISSION_WRITE_UNCHANGED] = BLK_PERM_WRITE_UNCHANGED,
+        [BLOCK_PERMISSION_RESIZE] = BLK_PERM_RESIZE,
+    };
+
+    return bits[perm];
+}
+
 char *bdrv_perm_names(uint64_t perm)
 {
     static const char *const names[PERM_COUNT] = { "consistent read", "write", "write unchanged", "resize" };

@@ -9,16 +9,10 @@
 
 static BlockPermissionList *permission_list(uint64_t perm)
 {
-    static const uint64_t bits[BLOCK_PERMISSION__MAX] = {
-        [BLOCK_PERMISSION_CONSISTENT_READ] = BLK_PERM_CONSISTENT_READ,
-        [BLOCK_PERMISSION_WRITE] = BLK_PERM_WRITE,
-        [BLOCK_PERMISSION_WRITE_UNCHANGED] = BLK_PERM_WRITE_UNCHANGED,
-        [BLOCK_PERMISSION_RESIZE] = BLK_PERM_RESIZE,
-    };
     BlockPermissionList *list = g_new0(BlockPermissionList, 1);
 
     for (int i = 0; i < BLOCK_PERMISSION__MAX; i++) {
-        if (perm & bits[i]) {
+        if (perm & bdrv_qapi_perm_to_blk_perm(i)) {
             QAPI_LIST_APPEND(list, (BlockPermission)i);
         }
     }

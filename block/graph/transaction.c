@@ -12,7 +12,7 @@
 /* The pointer in @parent to its child @name; NULL if there is no such pointer. */
 static BdrvChild **named_child(BlockDriverState *parent, const char *name)
 {
-    if (g_str_equal(name, "file")) {
+    if (bdrv_is_file_child(name)) {
         return &parent->file;
     }
     return g_str_equal(name, "backing") ? &parent->backing : NULL;

@@ -64,7 +64,7 @@ int coroutine_fn bdrv_co_block_status(BlockDriverState *bs, int64_t offset, int6
             *pnum = file_num;
             ret |= file_ret & (BDRV_BLOCK_ZERO | BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED);
         } else {
-            ret |= BDRV_BLOCK_DATA;
+            ret |= BDRV_BLOCK_DATA | BDRV_BLOCK_ALLOCATED;
         }
         if (file_ret >= 0 && file_num > 0 && file_ret & BDRV_BLOCK_OFFSET_VALID &&
             ret & BDRV_BLOCK_OFFSET_VALID) {

@@ -9,10 +9,16 @@
 #include "util/osdep.h"
 #include "block/io/io_int.h"
 
-static void assert_alignment(uint32_t align, bool may_be_0)
+static void assert_alignment(uint32_t align)
 {
-    assert(align > 0 || may_be_0);
-    assert((align & (align - 1)) == 0 && align <= BDRV_MAX_ALIGNMENT);
+    assert(align > 0 && (align & (align - 1)) == 0 && align <= BDRV_MAX_ALIGNMENT);
+}
+
+/* Of devices, these are not always powers of 2. */
+static void assert_granularity(const BlockLimits *bl, uint32_t align)
+{
+    assert(align <= BDRV_MAX_ALIGNMENT);
+    assert(align < bl->request_alignment || QEMU_IS_ALIGNED(align, bl->request_alignment));
 }
 
 void bdrv_driver_refresh_limits(BlockDriverState *bs)
@@ -22,11 +28,11 @@ void bdrv_driver_refresh_limits(BlockDriverState *bs)
     if (bs->drv->bdrv_refresh_limits) {
         bs->drv->bdrv_refresh_limits(bs);
     }
-    assert_alignment(bl->request_alignment, false);
-    assert_alignment(bl->min_mem_alignment, false);
-    assert_alignment(bl->opt_mem_alignment, false);
-    assert_alignment(bl->pdiscard_alignment, true);
-    assert_alignment(bl->pwrite_zeroes_alignment, true);
+    assert_alignment(bl->request_alignment);
+    assert_alignment(bl->min_mem_alignment);
+    assert_alignment(bl->opt_mem_alignment);
+    assert_granularity(bl, bl->pdiscard_alignment);
+    assert_granularity(bl, bl->pwrite_zeroes_alignment);
     assert(bl->max_transfer >= 0 && bl->max_pdiscard >= 0 && bl->max_pwrite_zeroes >= 0 && bl->max_iov >= 0);
 }
 
@@ -85,6 +91,9 @@ int coroutine_fn bdrv_driver_preadv(BlockDriverState *bs, int64_t offset, int64_
 {
     assert_transfer(bs, offset, bytes, qiov);
     assert(!(flags & ~bs->drv->supported_read_flags));
+    if (!bs->drv->is_filter) {
+        bdrv_debug_event(bdrv_file_bs(bs), BLKDBG_READ_AIO);
+    }
     return checked_result(bs->drv->bdrv_co_preadv(bs, offset, bytes, qiov, flags));
 }
 
@@ -94,6 +103,9 @@ int coroutine_fn bdrv_driver_pwritev(BlockDriverState *bs, int64_t offset, int64
     assert_transfer(bs, offset, bytes, qiov);
     assert_writable(bs);
     assert(!(flags & ~bs->drv->supported_write_flags));
+    if (!bs->drv->is_filter) {
+        bdrv_debug_event(bdrv_file_bs(bs), BLKDBG_WRITE_AIO);
+    }
     return checked_result(bs->drv->bdrv_co_pwritev(bs, offset, bytes, qiov, flags));
 }
 
@@ -103,7 +115,7 @@ int coroutine_fn bdrv_driver_pwrite_zeroes(BlockDriverState *bs, int64_t offset,
     assert_in_flight(bs);
     assert_writable(bs);
     assert_range(bs, offset, bytes);
-    assert(is_aligned(0, bytes, MAX(bs->bl.pwrite_zeroes_alignment, 1)));
+    assert(QEMU_IS_ALIGNED(bytes, MAX(bs->bl.pwrite_zeroes_alignment, 1)));
     assert_limit(bytes, bs->bl.max_pwrite_zeroes, MAX(bs->bl.pwrite_zeroes_alignment, 1));
     assert(!(flags & ~bs->drv->supported_zero_flags));
     return checked_result(bs->drv->bdrv_co_pwrite_zeroes(bs, offset, bytes, flags));
@@ -114,7 +126,7 @@ int coroutine_fn bdrv_driver_pdiscard(BlockDriverState *bs, int64_t offset, int6
     assert_in_flight(bs);
     assert_writable(bs);
     assert_range(bs, offset, bytes);
-    assert(is_aligned(0, bytes, MAX(bs->bl.pdiscard_alignment, 1)));
+    assert(QEMU_IS_ALIGNED(bytes, MAX(bs->bl.pdiscard_alignment, 1)));
     assert_limit(bytes, bs->bl.max_pdiscard, MAX(bs->bl.pdiscard_alignment, 1));
     return checked_result(bs->drv->bdrv_co_pdiscard(bs, offset, bytes));
 }

@@ -22,12 +22,14 @@ static int coroutine_fn flush_node(BlockDriverState *bs)
 {
     int ret = bdrv_check_abandoned();
 
+    bdrv_debug_event(bdrv_file_bs(bs), BLKDBG_FLUSH_TO_OS);
     if (ret == 0 && bs->drv->bdrv_co_flush && !bs->no_flush) {
         ret = bdrv_driver_flush(bs);
         if (ret < 0) {
             bdrv_set_flush_error(bs, ret);
         }
     }
+    bdrv_debug_event(bdrv_file_bs(bs), BLKDBG_FLUSH_TO_DISK);
     for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
         if (!child_is_repeated(bs->children, i)) {
             ret = bdrv_co_flush(((BdrvChild *)g_ptr_array_index(bs->children, i))->bs);

@@ -30,6 +30,20 @@ static inline int bdrv_check_abandoned(void)
     return qemu_co_is_abandoned(qemu_coroutine_self()) ? -ECANCELED : 0;
 }
 
+/* The node of bs->file, or NULL. */
+static inline BlockDriverState *bdrv_file_bs(const BlockDriverState *bs)
+{
+    return bs->file ? bs->file->bs : NULL;
+}
+
+/* For blkdebug: see BlockDriver. @bs may be NULL. */
+static inline void bdrv_debug_event(BlockDriverState *bs, BlkdebugEvent event)
+{
+    if (bs && bs->drv->bdrv_debug_event) {
+        bs->drv->bdrv_debug_event(bs, event);
+    }
+}
+
 /* Flags that apply to writes of data and of zeroes, and are kept when one becomes the other. */
 #define BDRV_REQ_ANY_WRITE (BDRV_REQ_FUA | BDRV_REQ_WRITE_UNCHANGED | BDRV_REQ_SERIALISING)
 

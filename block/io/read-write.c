@@ -153,6 +153,17 @@ static void padded_cleanup(Padded *p)
     qemu_vfree(p->buf);
 }
 
+/* The first block holds the head and, if it is the only one, also the tail. */
+static void padded_events(const Padded *p, BlockDriverState *bs, bool only, BlkdebugEvent head, BlkdebugEvent tail)
+{
+    if (p->head) {
+        bdrv_debug_event(bs, head);
+    }
+    if (p->tail && only) {
+        bdrv_debug_event(bs, tail);
+    }
+}
+
 /* Read the bytes around the caller's. */
 static int coroutine_fn padded_fill(Padded *p, BlockDriverState *bs)
 {
@@ -161,12 +172,16 @@ static int coroutine_fn padded_fill(Padded *p, BlockDriverState *bs)
     int ret = 0;
 
     if (p->head || p->tail_block == p->buf) {
+        padded_events(p, bs, p->tail_block == p->buf, BLKDBG_PWRITEV_RMW_HEAD, BLKDBG_PWRITEV_RMW_TAIL);
         qemu_iovec_init_buf(&block, p->buf, align);
         ret = aligned_rw(bs, p->offset, align, &block, false, 0);
+        padded_events(p, bs, p->tail_block == p->buf, BLKDBG_PWRITEV_RMW_AFTER_HEAD, BLKDBG_PWRITEV_RMW_AFTER_TAIL);
     }
     if (ret == 0 && p->tail && p->tail_block != p->buf) {
+        bdrv_debug_event(bs, BLKDBG_PWRITEV_RMW_TAIL);
         qemu_iovec_init_buf(&block, p->tail_block, align);
         ret = aligned_rw(bs, p->offset + p->bytes - align, align, &block, false, 0);
+        bdrv_debug_event(bs, BLKDBG_PWRITEV_RMW_AFTER_TAIL);
     }
     return ret;
 }
@@ -197,6 +212,15 @@ int coroutine_fn bdrv_co_preadv(BdrvChild *child, int64_t offset, int64_t bytes,
     return ret;
 }
 
+static int coroutine_fn tracked_aligned_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                                BdrvRequestFlags flags)
+{
+    bdrv_debug_event(bs, BLKDBG_PWRITEV);
+    int ret = bdrv_aligned_pwritev(bs, offset, bytes, qiov, flags);
+    bdrv_debug_event(bs, BLKDBG_PWRITEV_DONE);
+    return ret;
+}
+
 static int coroutine_fn padded_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                        QEMUIOVector *qiov, BdrvRequestFlags flags)
 {
@@ -207,7 +231,7 @@ static int coroutine_fn padded_pwritev(BlockDriverState *bs, int64_t offset, int
     bdrv_tracked_request_begin(&req, bs, p.offset, p.bytes, BDRV_TRACKED_WRITE, true);
     int ret = padded_fill(&p, bs);
     if (ret == 0) {
-        ret = bdrv_aligned_pwritev(bs, p.offset, p.bytes, &p.qiov, flags);
+        ret = tracked_aligned_pwritev(bs, p.offset, p.bytes, &p.qiov, flags);
     }
     bdrv_tracked_request_end(&req);
     padded_cleanup(&p);
@@ -223,7 +247,7 @@ int coroutine_fn bdrv_tracked_pwritev(BlockDriverState *bs, int64_t offset, int6
         return padded_pwritev(bs, offset, bytes, qiov, flags);
     }
     bdrv_tracked_request_begin(&req, bs, offset, bytes, BDRV_TRACKED_WRITE, flags & BDRV_REQ_SERIALISING);
-    int ret = bdrv_aligned_pwritev(bs, offset, bytes, qiov, flags);
+    int ret = tracked_aligned_pwritev(bs, offset, bytes, qiov, flags);
     bdrv_tracked_request_end(&req);
     return ret;
 }

@@ -136,7 +136,9 @@ int coroutine_fn bdrv_co_pwrite_zeroes(BdrvChild *child, int64_t offset, int64_t
     }
     if (ret == 0) {
         bdrv_tracked_request_begin(&req, bs, start, end - start, BDRV_TRACKED_WRITE, flags & BDRV_REQ_SERIALISING);
+        bdrv_debug_event(bs, BLKDBG_PWRITEV_ZERO);
         ret = aligned_pwrite_zeroes(bs, start, end - start, flags);
+        bdrv_debug_event(bs, BLKDBG_PWRITEV_DONE);
         bdrv_tracked_request_end(&req);
     }
     return ret;

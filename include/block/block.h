@@ -129,6 +129,8 @@ bool bdrv_is_encrypted(BlockDriverState *bs);
 
 /* Permissions (block/graph/perm.c): "write, resize"; caller frees */
 char *bdrv_perm_names(uint64_t perm);
+/* The BLK_PERM_* that is called @perm in QMP. */
+uint64_t bdrv_qapi_perm_to_blk_perm(BlockPermission perm);
 
 /*
  * Wait until the caller's reference to @bs is the only one: queries and operations hold others temporarily. If the node

@@ -111,6 +111,12 @@ struct BlockDriver {
     bool coroutine_fn (*bdrv_co_truncate)(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
                                           Job *job, Error **errp);
 
+    /*
+     * Something happens at @bs (write requests) or is about to happen to it on behalf of the node above (reads and
+     * writes by a format, flushes): rules of blkdebug refer to it. Any thread; must not wait. Optional.
+     */
+    void (*bdrv_debug_event)(BlockDriverState *bs, BlkdebugEvent event);
+
     /* Permissions: check may fail. Either set or abort follows. The file driver takes image locks here. */
     bool (*bdrv_check_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared, Error **errp);
     void (*bdrv_set_perm)(BlockDriverState *bs, uint64_t perm, uint64_t shared);
@@ -242,7 +248,7 @@ struct BlockDriverState {
 
     GPtrArray *children;        /* of BdrvChild, owned */
     GPtrArray *parents;         /* of BdrvChild */
-    BdrvChild *file;            /* the child "file"; NULL for a protocol */
+    BdrvChild *file;            /* the child "file" or, of blkdebug, "image"; NULL for a protocol */
     BdrvChild *backing;         /* the child "backing", read where this node has no data; NULL: none */
     int refcnt;
     IOThread *iothread;         /* where its exports run by default; NULL: the main loop */
@@ -266,8 +272,8 @@ struct BlockDriverState {
 };
 
 /*
- * Open the node that @ref describes (inline, or by node name) as child @name of @bs. NULL with @errp. Child "file"
- * becomes bs->file; if it is read-only and auto-read-only allows that, @bs becomes read-only.
+ * Open the node that @ref describes (inline, or by node name) as child @name of @bs. NULL with @errp. Child "file" (or
+ * "image") becomes bs->file; if it is read-only and auto-read-only allows that, @bs becomes read-only.
  */
 BdrvChild *coroutine_fn bdrv_co_open_child(BlockDriverState *bs, const char *name, const BlockdevRef *ref,
                                            uint32_t role, Error **errp);

@@ -8,6 +8,7 @@
 
 #include "block/block_int.h"
 
+extern const BlockDriver bdrv_blkdebug;
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
 extern const BlockDriver bdrv_luks;

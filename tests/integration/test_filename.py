@@ -56,6 +56,7 @@ GRAPHS = {
     'raw-on-luks': (dict(WINDOW, file=luks(file('a.luks'))), None),
     'detached': (luks(file('payload'), header=file('header')), None),
     'throttle': ({'driver': 'throttle', 'throttle-group': 't', 'file': file('a.img')}, None),
+    'blkdebug': ({'driver': 'blkdebug', 'set-state': [{'event': 'none', 'new_state': 2}], 'image': file('a.img')}, None),
     'null': ({'driver': 'null-co', 'read-zeroes': True}, None),
     'null-size': ({'driver': 'null-co', 'size': 65536, 'read-zeroes': True}, None),
 }
