@@ -26,22 +26,29 @@ static BlockDriverState *find_any(const char *node_name)
     return NULL;
 }
 
+bool bdrv_check_node_name(const char *node_name, Error **errp)
+{
+    GLOBAL_STATE_CODE();
+    if (!id_wellformed(node_name) || strlen(node_name) > 31) {
+        error_setg(errp, "Invalid node-name: '%s'", node_name);
+        error_append_hint(errp, "A node name is up to 31 letters, digits, '-', '.' and '_', "
+                          "a letter first.\n");
+        return false;
+    }
+    if (find_any(node_name)) {
+        error_setg(errp, "Duplicate nodes with node-name='%s'", node_name);
+        return false;
+    }
+    return true;
+}
+
 BlockDriverState *bdrv_new(const char *node_name, Error **errp)
 {
     static unsigned generated;
 
     GLOBAL_STATE_CODE();
-    if (node_name) {
-        if (!id_wellformed(node_name) || strlen(node_name) > 31) {
-            error_setg(errp, "Invalid node-name: '%s'", node_name);
-            error_append_hint(errp, "A node name is up to 31 letters, digits, '-', '.' and '_', "
-                              "a letter first.\n");
-            return NULL;
-        }
-        if (find_any(node_name)) {
-            error_setg(errp, "Duplicate nodes with node-name='%s'", node_name);
-            return NULL;
-        }
+    if (node_name && !bdrv_check_node_name(node_name, errp)) {
+        return NULL;
     }
 
     BlockDriverState *bs = g_new0(BlockDriverState, 1);

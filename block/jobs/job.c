@@ -23,7 +23,7 @@ void job_set_status(Job *job, JobStatus status)
     JobStatus before = job->status;
 
     job->status = status;
-    if (status_hook && !(job->flags & JOB_INTERNAL)) {
+    if (status_hook && !(job->flags & (JOB_INTERNAL | JOB_QUIET))) {
         status_hook(job, before);
     }
     qemu_co_queue_restart_all(&job->status_changed);

@@ -103,6 +103,8 @@ BlockDriverState *bdrv_ref(BlockDriverState *bs);
 void coroutine_fn bdrv_co_unref(BlockDriverState *bs);
 /* Find a node; NULL if there is none. Nodes that are being opened, or are closed already, are not found. */
 BlockDriverState *bdrv_find_node(const char *node_name);
+/* Whether a new node can have this name; false with @errp. */
+bool bdrv_check_node_name(const char *node_name, Error **errp);
 /* All nodes that bdrv_find_node() would find, oldest first, with references. Free with bdrv_co_put_nodes(). */
 GPtrArray *bdrv_get_nodes(void);
 void coroutine_fn bdrv_co_put_nodes(GPtrArray *nodes);
@@ -219,6 +221,17 @@ void qemu_vfree(void *ptr);
 
 /* Create an image. */
 bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
+
+/*
+ * The luks node whose plain text @bs shows: itself, or one below filters and raw nodes. NULL: there is none.
+ */
+BlockDriverState *bdrv_find_luks(BlockDriverState *bs);
+
+/*
+ * Options for a new LUKS volume that is a copy of @source: if that is encrypted, set those options that are not set yet
+ * to what its header says. The secret is not among them.
+ */
+void bdrv_inherit_luks_options(BlockDriverState *source, QCryptoBlockCreateOptionsLUKS *options);
 
 /*
  * The size of an image of @drv that stores @bytes and is created with @options. Caller frees; NULL with @errp, also if

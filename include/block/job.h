@@ -155,6 +155,7 @@ typedef enum JobCreateFlags {
     JOB_MANUAL_FINALIZE = 1 << 0,
     JOB_MANUAL_DISMISS  = 1 << 1,
     JOB_INTERNAL        = 1 << 2,   /* for a program's own use: not listed, no events, no id */
+    JOB_QUIET           = 1 << 3,   /* part of a command that waits for it: listed, but no events */
 } JobCreateFlags;
 
 struct Job {

@@ -1,0 +1,48 @@
+/*
+ * The volumes of a CopyTarget: payload and, if detached, header (block/ops/copy-target-volume.c)
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_COPY_TARGET_INT_H
+#define BLOCK_COPY_TARGET_INT_H
+
+#include "block/block.h"
+
+struct json_object;
+
+typedef struct TargetVolume {
+    const char *purpose;            /* of its option, for messages */
+    struct json_object *options;    /* of its protocol node */
+    BlockDriverState *bs;           /* NULL before it is open */
+    bool created;                   /* the file did not exist before */
+} TargetVolume;
+
+/* Find out the protocol of @filename. NULL with @errp if it has none. */
+TargetVolume *coroutine_fn target_volume_new(const char *purpose, const char *filename, Error **errp);
+
+/* Close it; unless @keep, first remove the file if it was created. @v may be NULL. */
+void coroutine_fn target_volume_free(TargetVolume *v, bool keep);
+
+/*
+ * Open the volume for writing. With @create, create a file that does not exist, which only its owner can read if
+ * @is_private. A volume that existed keeps its contents.
+ */
+bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_private, Job *job, Error **errp);
+
+/* Fail if the volume is, or may be, part of @bs. */
+bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp);
+
+/*
+ * Before an image is created in the volume: it has or can have @bytes, nobody else uses it, and no LUKS volume in a
+ * file is lost. Nothing is written.
+ */
+bool coroutine_fn target_volume_check(const TargetVolume *v, int64_t bytes, Error **errp);
+
+/* Drop the contents of a file, and make it @bytes long. */
+bool coroutine_fn target_volume_resize(const TargetVolume *v, int64_t bytes, PreallocMode prealloc, Job *job,
+                                       Error **errp);
+
+/* Whether the volume has a length of its own, as devices do. */
+bool target_volume_is_fixed(const TargetVolume *v);
+
+#endif

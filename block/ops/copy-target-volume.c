@@ -1,0 +1,213 @@
+/*
+ * The volumes of a CopyTarget: files, which can be created, and what other protocols provide
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include <json-c/json.h>
+#include <sys/stat.h>
+
+#include "block/block-backend.h"
+#include "block/block_int.h"
+#include "block/ops/copy-target-int.h"
+#include "qapi/json.h"
+#include "qapi/qapi.h"
+#include "util/thread-pool.h"
+
+static struct json_object *parse_json_filename(const char *text, Error **errp)
+{
+    g_autoptr(json_object) options = qapi_parse_json(text, strlen(text), errp);
+
+    if (!options) {
+        error_prepend(errp, "Could not parse the JSON options: ");
+        return NULL;
+    }
+    g_autoptr(BlockdevOptions) typed = QAPI_FROM_JSON(BlockdevOptions, options, QAPI_INPUT_KEYVAL, errp);
+    if (!typed) {
+        return NULL;
+    }
+    const BlockDriver *drv = bdrv_find_driver(typed->driver);
+    if (drv && !drv->is_protocol) {
+        error_setg(errp, "Driver '%s' is not a protocol; name the format by 'format'", drv->format_name);
+        return NULL;
+    }
+    return json_object_get(options);
+}
+
+TargetVolume *coroutine_fn target_volume_new(const char *purpose, const char *filename, Error **errp)
+{
+    bool is_json = g_str_has_prefix(filename, "json:");
+    struct json_object *options = is_json ? parse_json_filename(filename + strlen("json:"), errp)
+                                          : bdrv_filename_to_options(filename, errp);
+
+    if (!options) {
+        return NULL;
+    }
+    if (!json_object_object_get_ex(options, "discard", NULL)) {
+        json_object_object_add(options, "discard", json_object_new_string("unmap"));
+    }
+    TargetVolume *v = g_new0(TargetVolume, 1);
+    v->purpose = purpose;
+    v->options = options;
+    return v;
+}
+
+/* The path of a volume that is a file; NULL for other protocols. */
+static const char *volume_path(const TargetVolume *v)
+{
+    const char *driver = json_object_get_string(json_object_object_get(v->options, "driver"));
+
+    return g_str_equal(driver, "file") ? json_object_get_string(json_object_object_get(v->options, "filename")) : NULL;
+}
+
+static int unlink_worker(void *opaque)
+{
+    return unlink(opaque) < 0 ? -errno : 0;
+}
+
+void coroutine_fn target_volume_free(TargetVolume *v, bool keep)
+{
+    if (!v) {
+        return;
+    }
+    if (v->created && !keep) {
+        thread_pool_submit_co(THREAD_POOL_IO, unlink_worker, (char *)volume_path(v));
+    }
+    bdrv_co_unref(v->bs);
+    json_object_put(v->options);
+    g_free(v);
+}
+
+typedef struct CreateWork {
+    const char *path;
+    mode_t mode;
+} CreateWork;
+
+static int create_worker(void *opaque)
+{
+    const CreateWork *work = opaque;
+    g_auto_fd int fd = RETRY_ON_EINTR(open(work->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, work->mode));
+
+    return fd < 0 ? -errno : 0;
+}
+
+/* An image in a file of descriptors that a client passed exists. */
+static bool coroutine_fn create_file(TargetVolume *v, bool is_private, Error **errp)
+{
+    CreateWork work = { .path = volume_path(v), .mode = is_private ? 0600 : 0644 };
+
+    if (!work.path || g_str_has_prefix(work.path, "/dev/fdset/")) {
+        return true;
+    }
+    int ret = thread_pool_submit_co(THREAD_POOL_IO, create_worker, &work);
+    if (ret < 0 && ret != -EEXIST) {
+        error_setg_errno(errp, -ret, "Could not create '%s'", work.path);
+        return false;
+    }
+    v->created = ret == 0;
+    return true;
+}
+
+bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_private, Job *job, Error **errp)
+{
+    g_autoptr(BlockdevRef) ref = QAPI_FROM_JSON(BlockdevRef, v->options, QAPI_INPUT_KEYVAL, errp);
+
+    if (!ref || (create && !create_file(v, is_private, errp))) {
+        return false;
+    }
+    v->bs = bdrv_co_open_blockdev_ref(ref, 0, job, errp);
+    return v->bs;
+}
+
+typedef struct SameFileWork {
+    const char *a;
+    const char *b;
+} SameFileWork;
+
+static int same_file_worker(void *opaque)
+{
+    const SameFileWork *work = opaque;
+    struct stat a, b;
+
+    return stat(work->a, &a) == 0 && stat(work->b, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool coroutine_fn is_same_storage(BlockDriverState *a, BlockDriverState *b)
+{
+    SameFileWork work = { .a = a->filename, .b = b->filename };
+
+    return (a->drv == b->drv && g_str_equal(a->filename, b->filename)) ||
+           thread_pool_submit_co(THREAD_POOL_IO, same_file_worker, &work) > 0;
+}
+
+bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp)
+{
+    if (bs->drv->is_protocol && is_same_storage(bs, v->bs)) {
+        error_setg(errp, "'%s' cannot be the %s: node '%s' is in it", v->bs->filename, v->purpose,
+                   bdrv_get_node_name(bs));
+        return false;
+    }
+    for (guint i = 0; i < bs->children->len; i++) {
+        BdrvChild *child = g_ptr_array_index(bs->children, i);
+
+        if (!target_volume_check_apart(v, child->bs, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool target_volume_is_fixed(const TargetVolume *v)
+{
+    return !volume_path(v);
+}
+
+/* Take the volume for one user that overwrites it. NULL with @errp if it is in use. */
+static BlockBackend *coroutine_fn take_volume(const TargetVolume *v, Error **errp)
+{
+    BlockBackend *blk = blk_new("creation of a target", BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE | BLK_PERM_RESIZE,
+                                BLK_PERM_CONSISTENT_READ);
+
+    if (!blk_insert_bs(blk, v->bs, errp)) {
+        blk_co_unref(blk);
+        return NULL;
+    }
+    return blk;
+}
+
+bool coroutine_fn target_volume_check(const TargetVolume *v, int64_t bytes, Error **errp)
+{
+    if (target_volume_is_fixed(v) && bdrv_getlength(v->bs) < bytes) {
+        error_setg(errp, "The %s '%s' has %" PRId64 " bytes, but needs %" PRId64, v->purpose, v->bs->filename,
+                   bdrv_getlength(v->bs), bytes);
+        return false;
+    }
+    BlockBackend *blk = take_volume(v, errp);
+    if (!blk) {
+        return false;
+    }
+    g_autofree char *uuid = v->created ? NULL : bdrv_probe_luks_uuid(v->bs);
+    blk_co_unref(blk);
+    if (uuid && !target_volume_is_fixed(v)) {
+        error_setg(errp, "'%s' holds LUKS volume UUID %s, which would be lost: remove the file, or use mode 'existing' "
+                   "to copy into this volume", v->bs->filename, uuid);
+        return false;
+    }
+    if (uuid) {
+        warn_report("overwriting LUKS volume UUID %s in '%s'", uuid, v->bs->filename);
+    }
+    return true;
+}
+
+bool coroutine_fn target_volume_resize(const TargetVolume *v, int64_t bytes, PreallocMode prealloc, Job *job,
+                                       Error **errp)
+{
+    BlockBackend *blk = take_volume(v, errp);
+    bool ok = blk && (target_volume_is_fixed(v) || v->created ||
+                      blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, job, errp)) &&
+              blk_co_truncate(blk, bytes, false, prealloc, job, errp);
+
+    blk_co_unref(blk);
+    return ok;
+}
