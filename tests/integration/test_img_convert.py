@@ -270,6 +270,28 @@ def test_takes_over_how_it_is_encrypted(tmp_path, source, target):
     assert read_back(tmp_path, target, ident='sec1') == source.read_bytes()
 
 
+def test_takes_over_the_secret(tmp_path, source, target):
+    first = tmp_path / 'first.luks'
+    debian_encrypt(source, first, *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}')
+    qemu_img('convert', '-O', 'luks', *secret(tmp_path), '--image-opts', luks_opts(first), '-o', FAST, target)
+    assert read_back(tmp_path, target) == source.read_bytes()
+    assert qemu_img_json('info', target)['format-specific']['data']['uuid'] != \
+        qemu_img_json('info', first)['format-specific']['data']['uuid']
+    target.unlink()
+    qemu_img('convert', '-O', 'luks', '--key-file', password_file(tmp_path, b'password'), '-o', FAST, first, target)
+    assert read_back(tmp_path, target) == source.read_bytes()
+    assert 'key-secret' in qemu_img('convert', '-O', 'luks', source, target, status=1).stderr
+
+
+def test_warns_when_decrypting_by_default(tmp_path, source, target):
+    first = tmp_path / 'first.luks'
+    debian_encrypt(source, first, *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}')
+    convert = ['convert', *secret(tmp_path), '--image-opts', luks_opts(first), target]
+    assert 'not be encrypted' in qemu_img(*convert).stderr
+    for quiet in (['-O', 'raw'], ['-q']):
+        assert qemu_img(*convert, *quiet).stderr == ''
+
+
 def test_detached_header(tmp_path, source, target):
     header = tmp_path / 'header'
     qemu_img('create', '-f', 'luks', *secret(tmp_path), '-o', f'detached-header=true,key-secret=sec0,{FAST}', header)

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 
+#include "crypto/object.h"
 #include "tools/common/image.h"
 #include "tools/common/output.h"
 #include "tools/common/terminal.h"
@@ -219,6 +220,15 @@ static void set_target(Convert *cv, const ToolArgs *args)
     }
 }
 
+/* The secret of an encrypted source; NULL if its password was typed: then the new one is typed, too. */
+static const char *source_secret(BlockDriverState *source, const ToolArgs *args)
+{
+    const BlockDriverState *luks = bdrv_find_luks(source);
+    const char *id = luks ? bdrv_get_options(luks)->u.luks.key_secret : NULL;
+
+    return id && (args->key_secret || !user_creatable_is_unnamed(id)) ? id : NULL;
+}
+
 /* Copy the open sources, or with @check only check the target, for which their metadata is enough. */
 static bool coroutine_fn copy_to_target(Convert *cv, const ToolArgs *args, bool check, Error **errp)
 {
@@ -226,10 +236,13 @@ static bool coroutine_fn copy_to_target(Convert *cv, const ToolArgs *args, bool 
         return (check ? img_copy_check_existing(&cv->copy, &cv->target, errp)
                       : img_copy_to_existing(&cv->copy, &cv->target, errp));
     }
-    g_autofree char *options = new_image_inherit_options(cv->target.format, blk_bs(cv->copy.segments[0].blk),
-                                                         args->options);
-
-    cv->target.options = options;
+    cv->target.options = args->options;
+    cv->target.source = blk_bs(cv->copy.segments[0].blk);
+    cv->target.source_secret = source_secret(cv->target.source, args);
+    if (!check && !args->quiet && !args->target_format && any_encrypted(cv)) {
+        warn_report("'%s' will not be encrypted: -O luks keeps it encrypted, and -O raw avoids this warning",
+                    cv->target.filename);
+    }
     return (check ? img_copy_check_new(&cv->copy, &cv->target, errp)
                   : img_copy_to_new(&cv->copy, &cv->target, errp));
 }
@@ -321,9 +334,9 @@ const ToolCommand img_convert = {
     .max_args = -1,
     .summary = "copy images to a new one, in another format",
     .description =
-        "Several sources are concatenated, each rounded up to 512 bytes. A luks target takes the crypto options of a\n"
-        "luks source, unless -o says otherwise. A pipe, a socket or /dev/stdout as the target receives the raw bytes\n"
-        "in order. If the copy fails, a new target is removed.",
+        "Several sources are concatenated, each rounded up to 512 bytes. A luks target takes the crypto options and\n"
+        "the secret of a luks source, unless others are given. A pipe, a socket or /dev/stdout as the target receives\n"
+        "the raw bytes in order. If the copy fails, a new target is removed.",
     .examples =
         "  qemu-img convert -p -O luks --new-key-file pw disk.img disk.luks\n"
         "  qemu-img convert --key-file pw disk.luks disk.img\n"

@@ -116,6 +116,8 @@ static NewImage new_image_for(const ImgCopy *copy, const ImgCopyTarget *target)
         .overwrite = true,      /* as convert and dd always do */
         .quiet = copy->quiet,
         .key_secret = target->key_secret,
+        .source = target->source,
+        .source_secret = target->source_secret,
         .key_option = "--new-key-file FILE",
     };
 }

@@ -13,6 +13,8 @@ typedef struct ImgCopyTarget {
     bool image_opts;
     const char *format;         /* NULL with @image_opts, which contain it */
     const char *options;        /* of -o, for a new image */
+    BlockDriverState *source;   /* of a new image, as in NewImage */
+    const char *source_secret;  /* the same */
     const char *key_secret;     /* ID of a secret with its password; NULL: from the options, or prompted for */
     const char *cache;          /* cache mode; NULL: writeback */
     bool progress;

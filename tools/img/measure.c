@@ -28,25 +28,20 @@ static BlockBackend *coroutine_fn measure_open_source(const ToolArgs *args, Erro
 
 static bool coroutine_fn measure(NewImage *image, const ToolArgs *args, Error **errp)
 {
-    g_autoptr(BlockMeasureInfo) info = NULL;
-    g_autofree char *options = g_strdup(args->options);
+    BlockBackend *source = NULL;
 
     if (args->n_positional) {
-        BlockBackend *source = measure_open_source(args, errp);
-
+        source = measure_open_source(args, errp);
         if (!source) {
             return false;
         }
+        image->source = blk_bs(source);
         image->bytes = blk_getlength(source);
         image->has_bytes = true;
-        g_free(options);
-        options = new_image_inherit_options(image->format, blk_bs(source), args->options);
-        blk_co_unref(source);
     }
-    if (!new_image_parse(image, options, errp)) {
-        return false;
-    }
-    info = new_image_measure(image, errp);
+    bool ok = new_image_parse(image, args->options, errp);
+    blk_co_unref(source);
+    g_autoptr(BlockMeasureInfo) info = ok ? new_image_measure(image, errp) : NULL;
     if (!info) {
         return false;
     }

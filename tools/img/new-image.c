@@ -66,33 +66,13 @@ const QAPIType *new_image_options_type(const char *format, Error **errp)
     return NULL;
 }
 
-char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options)
+/* A copy inherits the options of its source. */
+static void inherit_luks_options(const NewImage *image, ImgCreateOptionsLUKS *luks)
 {
-    while (bdrv_get_options(bdrv_skip_filters(source))->driver == BLOCKDEV_DRIVER_RAW) {
-        source = bdrv_get_child(bdrv_skip_filters(source), "file");
+    bdrv_inherit_luks_options(image->source, qapi_ImgCreateOptionsLUKS_base(luks));
+    if (!luks->key_secret && !image->key_secret) {
+        luks->key_secret = g_strdup(image->source_secret);
     }
-    source = bdrv_skip_filters(source);
-    if (!g_str_equal(format, "luks") || bdrv_get_options(source)->driver != BLOCKDEV_DRIVER_LUKS) {
-        return g_strdup(options);
-    }
-    g_autoptr(ImageInfoSpecific) info = bdrv_get_specific_info(source);
-    const QCryptoBlockInfoLUKS *luks = info->u.luks.data;
-    if (luks->unsupported) {
-        return g_strdup(options);
-    }
-    GString *text = g_string_new(NULL);
-
-    g_string_printf(text, "cipher-alg=%s,cipher-mode=%s,hash-alg=%s,ivgen-alg=%s",
-                    QCryptoCipherAlgo_str(luks->cipher_alg), QCryptoCipherMode_str(luks->cipher_mode),
-                    QCryptoHashAlgo_str(luks->hash_alg), QCryptoIVGenAlgo_str(luks->ivgen_alg));
-    if (luks->has_ivgen_hash_alg) {
-        g_string_append_printf(text, ",ivgen-hash-alg=%s", QCryptoHashAlgo_str(luks->ivgen_hash_alg));
-    }
-    if (options) {
-        /* If an option is given twice, the last one counts. */
-        g_string_append_printf(text, ",%s", options);
-    }
-    return g_string_free(text, FALSE);
 }
 
 /* Determine image->bytes and add it to the options. */
@@ -133,6 +113,9 @@ bool new_image_parse(NewImage *image, const char *text, Error **errp)
     typed = qapi_from_json(type, in, QAPI_INPUT_KEYVAL, errp);
     if (!typed) {
         return false;
+    }
+    if (image->source && is_luks(image)) {
+        inherit_luks_options(image, typed);
     }
     image->options = qapi_to_json(type, typed);
     qapi_free(type, typed);

@@ -35,6 +35,8 @@ typedef struct NewImage {
     uint64_t bytes;             /* usable length; known after new_image_parse() */
     bool overwrite;             /* allow overwriting a file with a LUKS volume, as always for devices */
     const char *key_secret;     /* ID of a secret with its password; NULL: from the options, or prompted for */
+    BlockDriverState *source;   /* if both are LUKS, options that are not given default to this node's; may be NULL */
+    const char *source_secret;  /* the same for @key_secret */
     const char *key_option;     /* for hints: the option for the password, "--key-file FILE" */
     bool quiet;                 /* do not warn about destroying a LUKS volume */
 
@@ -51,12 +53,6 @@ const QAPIType *new_image_options_type(const char *format, Error **errp);
 
 /* Check the format, and parse the options @text (may be NULL). False with @errp. */
 bool new_image_parse(NewImage *image, const char *text, Error **errp);
-
-/*
- * The options for a copy of @source in @format. If both are LUKS, they default to those of @source; @options (of -o;
- * may be NULL) override them. Caller frees.
- */
-char *new_image_inherit_options(const char *format, BlockDriverState *source, const char *options);
 
 /* Once parsed: the bytes that the image will need. Caller frees; NULL with @errp. */
 BlockMeasureInfo *new_image_measure(const NewImage *image, Error **errp);
