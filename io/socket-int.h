@@ -6,20 +6,9 @@
 #ifndef IO_SOCKET_INT_H
 #define IO_SOCKET_INT_H
 
-#include <sys/socket.h>
-
-#include "qapi/qapi-types.h"
+#include "io/sockets.h"
 #include "util/coroutine.h"
 #include "util/error.h"
-
-typedef struct SocketName {
-    struct sockaddr_storage addr;
-    socklen_t len;
-    int protocol;               /* for socket(): 0, or multi-path TCP */
-} SocketName;
-
-/* Resolve @addr to an array of SocketName; NULL with @errp. Looks names up. */
-GArray *coroutine_fn socket_resolve(const SocketAddress *addr, bool passive, Error **errp);
 
 /* Create a non-blocking socket for @name; its descriptor, or -errno. */
 int socket_create(const SocketName *name);

@@ -13,6 +13,8 @@
 #ifndef IO_SOCKETS_H
 #define IO_SOCKETS_H
 
+#include <sys/socket.h>
+
 #include "io/channel.h"
 #include "qapi/qapi-types.h"
 #include "util/error.h"
@@ -24,6 +26,19 @@ char *socket_address_to_string(const SocketAddress *addr);
 
 /* Whether @port can be the port of an internet address: a number, or the name of a service, which is not looked up. */
 bool socket_check_port(const char *port, Error **errp);
+
+/* An address as the kernel knows it. */
+typedef struct SocketName {
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int protocol;               /* for socket(): 0, or multi-path TCP */
+} SocketName;
+
+/*
+ * Resolve @addr to an array of SocketName, for listening if @passive; NULL with @errp. Names are looked up by a worker,
+ * until the coroutine is cancelled.
+ */
+GArray *coroutine_fn socket_resolve(const SocketAddress *addr, bool passive, Error **errp);
 
 /* The address without the wrappers of the older form. */
 SocketAddress *socket_address_flatten(const SocketAddressLegacy *legacy);
