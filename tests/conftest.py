@@ -8,6 +8,8 @@ import pytest
 
 import programs
 
+pytest_plugins = ['iscsi_target']
+
 # A shell without job control starts background programs with this signal ignored, and they pass that on.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

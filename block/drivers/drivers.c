@@ -10,6 +10,9 @@ static const BlockDriver *const drivers[] = {
     &bdrv_blkdebug,
     &bdrv_file,
     &bdrv_host_device,
+#ifdef CONFIG_LIBISCSI
+    &bdrv_iscsi,
+#endif
     &bdrv_luks,
 #ifdef CONFIG_LIBNBD
     &bdrv_nbd,

@@ -14,6 +14,9 @@ static const struct {
     const char *package;        /* of Debian */
     const char *option;         /* of meson */
 } left_out[] = {
+#ifndef CONFIG_LIBISCSI
+    { "iscsi", "iscsi", "libiscsi", "libiscsi-dev", "libiscsi" },
+#endif
 #ifndef CONFIG_LIBNBD
     { "nbd", "nbd", "libnbd", "libnbd-dev", "libnbd" },
 #endif

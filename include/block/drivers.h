@@ -11,6 +11,7 @@
 extern const BlockDriver bdrv_blkdebug;
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
+extern const BlockDriver bdrv_iscsi;           /* with libiscsi */
 extern const BlockDriver bdrv_luks;
 extern const BlockDriver bdrv_nbd;             /* with libnbd */
 extern const BlockDriver bdrv_null_aio;

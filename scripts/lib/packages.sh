@@ -5,22 +5,22 @@
 # Debian and Ubuntu package names.
 build_packages=(
   gcc libc6-dev meson ninja-build pkg-config python3
-  libblkid-dev libglib2.0-dev libgnutls28-dev libjson-c-dev libkeyutils-dev libnbd-dev liburing-dev
-  nettle-dev
+  libblkid-dev libglib2.0-dev libgnutls28-dev libiscsi-dev libjson-c-dev libkeyutils-dev libnbd-dev
+  liburing-dev nettle-dev
 )
 # Independent programs to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
   btrfs-progs busybox-static cpio debhelper dpkg-dev e2fsprogs fdisk fio fish gdb keyutils libc6-dbg libnbd-bin
   libvirt-clients libvirt-daemon nbdkit openssl procps python3-libnbd python3-pytest python3-pytest-xdist
-  qemu-system-x86 socat systemd util-linux valgrind xfsprogs zsh
+  qemu-block-extra qemu-system-x86 socat systemd tgt util-linux valgrind xfsprogs zsh
 )
 
 # For systems without apt: programs and pkg-config modules to look for.
 build_programs=(cc meson ninja pkg-config python3)
 build_modules=(glib-2.0 gnutls json-c nettle)
 witness_programs=(cryptsetup qemu-img)
-test_programs=(fio gdb keyctl nbdinfo nbdkit openssl socat unshare valgrind)
+test_programs=(fio gdb keyctl nbdinfo nbdkit openssl socat tgtd unshare valgrind)
 
 # missing_packages PACKAGE...: print those that are not installed.
 missing_packages() {

@@ -1,0 +1,257 @@
+/*
+ * What the files of the iscsi driver share
+ *
+ *   iscsi.c            the driver: options, requests
+ *   iscsi-filename.c   filenames to options, and back
+ *   iscsi-login.c      connecting and logging in to a target
+ *   iscsi-session.c    one session: a handle of libiscsi on the loop that is its home
+ *   iscsi-lun.c        what a LUN says of itself
+ *   iscsi-sense.c      what its answers mean
+ *   iscsi-link.c       a session that is replaced when it is lost
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_DRIVERS_ISCSI_H
+#define BLOCK_DRIVERS_ISCSI_H
+
+#include "block/block_int.h"
+#include "util/aio.h"
+#include "util/secret-buffer.h"
+
+#define ISCSI_DEFAULT_PORT "3260"
+
+/* iscsi-filename.c: it works in a build without libiscsi, too. */
+
+/* As bdrv_parse_filename: iscsi://[USER@]HOST[:PORT]/TARGET/LUN */
+bool iscsi_parse_filename(const char *filename, struct json_object *options, Error **errp);
+
+/* The name of what @o opens, which opens it again. Caller frees. */
+char *iscsi_filename(const BlockdevOptionsIscsi *o);
+
+/*
+ * Split "HOST", "HOST:PORT", "[HOST]:PORT" of a portal, with or without ",GROUP" after it: new strings, or false with
+ * @errp.
+ */
+bool iscsi_parse_portal(const char *portal, char **host, char **port, Error **errp);
+
+/* Where a LUN is, and how to log in. Does not change while sessions are made. */
+typedef struct ISCSITarget {
+    char *name;                 /* of the LUN, for messages: portal, target and number, printable */
+    char *portal;
+    char *target;
+    unsigned lun;
+    char *user;                 /* NULL: no CHAP */
+    SecretBuffer *password;     /* terminated with NUL */
+    char *initiator;
+    int header_digest;          /* enum iscsi_header_digest */
+    int64_t timeout_ns;         /* of a request; 0: none */
+    uint32_t isid;              /* 24 bits, and */
+    uint16_t isid_qualifier;    /* 16 more: the same for all sessions of a node, so that a new one ends the old one */
+} ISCSITarget;
+
+typedef enum ISCSIDirection {
+    ISCSI_NO_DATA,
+    ISCSI_FROM_TARGET,
+    ISCSI_TO_TARGET,
+} ISCSIDirection;
+
+typedef struct ISCSISense {
+    uint8_t key;
+    uint16_t code;              /* ASC and ASCQ */
+} ISCSISense;
+
+typedef struct ISCSISession ISCSISession;
+
+/* A SCSI command. */
+typedef struct ISCSIRequest {
+    uint8_t cdb[16];
+    uint8_t cdb_bytes;
+    ISCSIDirection direction;
+    void *buf;
+    uint32_t bytes;
+    bool no_timeout;            /* takes as long as it takes */
+    bool to_lun0;               /* the target is meant, not the LUN */
+    bool must_fill;             /* all of @buf must be transferred */
+    bool flush;                 /* stores all changes that were acknowledged before */
+    bool unflushed;             /* a change that may be lost with the target until a flush */
+
+    int ret;                    /* -errno if there is no answer; else 0, with */
+    int status;                 /* the SCSI status, */
+    ISCSISense sense;           /* the sense of a CHECK CONDITION, */
+    uint32_t transferred;       /* and how many bytes the target says it has transferred */
+    bool lost;                  /* the session was, before the answer */
+
+    /* of iscsi-session.c */
+    ISCSISession *session;
+    struct scsi_task *task;
+    CoSleep sleep;
+    bool answered;              /* but libiscsi may still send from @buf */
+    bool done;
+    GList link;
+} ISCSIRequest;
+
+/* What a LUN says of itself. Lengths are in blocks; 0: no limit. */
+typedef struct ISCSILunInfo {
+    uint32_t block_size;        /* bytes, a power of 2 */
+    uint64_t blocks;
+    uint64_t max_transfer;
+    uint64_t opt_transfer;
+    uint64_t max_unmap;         /* of one UNMAP */
+    uint32_t unmap_granularity;
+    uint64_t max_write_same;
+    bool thin;                  /* blocks can be without storage */
+    bool zero_when_unmapped;    /* and read as zeroes then */
+    bool can_unmap, can_unmap_same; /* with UNMAP, with WRITE SAME(16) */
+    bool can_fua;
+    bool write_cache;
+    bool read_only;
+    char identity[2 * 64 + 1];  /* its name in the world, in hexadecimal; empty: not told */
+} ISCSILunInfo;
+
+/* A session with a target: a handle of libiscsi. */
+struct ISCSISession {
+    const ISCSITarget *target;
+    AioContext *ctx;            /* home */
+    gint refcnt;                /* atomic: the owner, and bottom halves on their way */
+    struct iscsi_context *iscsi; /* NULL: the session is lost */
+    int fd;
+    bool reading, writing;      /* what the loop watches @fd for */
+    bool broken;                /* libiscsi has given the connection up */
+    GQueue requests;            /* of ISCSIRequest, in flight */
+    CoSleep pause;              /* of a command that is going to be repeated */
+    uint8_t mark[16];           /* of blocks that no data has arrived for */
+    ISCSILunInfo lun;
+    char *why;                  /* the session is lost, for people; NULL: it is not */
+    bool reported;              /* a mistake of the target was */
+
+    /* of iscsi-login.c */
+    const char *step;           /* what is being waited for, for messages */
+    bool connecting, logging_in;
+    Coroutine *waiter;          /* waits for the end of a step */
+    bool step_done;
+    int step_status;            /* enum scsi_status */
+    int connect_errno;
+    unsigned login_status;      /* class and detail of the target's last answer */
+    GPtrArray *names;           /* of targets, for an error */
+};
+
+/* Numbers in commands and answers */
+
+static inline uint16_t iscsi_get16(const uint8_t *p)
+{
+    return p[0] << 8 | p[1];
+}
+
+static inline uint32_t iscsi_get32(const uint8_t *p)
+{
+    return (uint32_t)iscsi_get16(p) << 16 | iscsi_get16(p + 2);
+}
+
+static inline uint64_t iscsi_get64(const uint8_t *p)
+{
+    return (uint64_t)iscsi_get32(p) << 32 | iscsi_get32(p + 4);
+}
+
+static inline void iscsi_put32(uint8_t *p, uint32_t n)
+{
+    n = GUINT32_TO_BE(n);
+    memcpy(p, &n, sizeof(n));
+}
+
+static inline void iscsi_put64(uint8_t *p, uint64_t n)
+{
+    n = GUINT64_TO_BE(n);
+    memcpy(p, &n, sizeof(n));
+}
+
+/* iscsi-session.c */
+
+/*
+ * A session with the LUN of @target, whose home is this thread's loop; NULL with @errp. The attempt, up to the end of
+ * the questions about the LUN, takes no longer than @timeout_ns, and ends when @cancelled(@opaque), which is asked
+ * several times a second. Main thread.
+ */
+ISCSISession *coroutine_fn iscsi_session_new(const ISCSITarget *target, int64_t timeout_ns,
+                                             bool (*cancelled)(void *opaque), void *opaque, Error **errp);
+
+/* For attempts that no option limits. */
+#define ISCSI_CONNECT_TIMEOUT_NS (20 * NANOSECONDS_PER_SECOND)
+
+/* Log out and close. No request is in flight. NULL is allowed. */
+void coroutine_fn iscsi_session_free(ISCSISession *s);
+
+/* Send the command, and wait for its end: @r->ret, and what follows it. From any loop. */
+void coroutine_fn iscsi_session_co_request(ISCSISession *s, ISCSIRequest *r);
+
+/* Give the session up: what is in flight ends with -ECANCELED, and later requests, too. Main thread. */
+void iscsi_session_cancel(ISCSISession *s);
+
+/* For iscsi-login.c, in the home loop: watch the descriptor for what libiscsi waits for; use a new handle. */
+void iscsi_session_update(ISCSISession *s);
+/* The session is of no more use; @ret is what its requests end with. Not from within a callback of libiscsi. */
+void iscsi_session_set_lost(ISCSISession *s, int ret, const char *why);
+
+/* iscsi-login.c */
+
+/* Connect and log in to the target of @s; false with @errp. Main thread; ends when the coroutine is cancelled. */
+bool coroutine_fn iscsi_login(ISCSISession *s, Error **errp);
+
+/* Whether libiscsi may read now what has arrived during the login; false: more must arrive, or @s is lost. */
+bool iscsi_login_check_incoming(ISCSISession *s);
+
+/* Log out, and wait a moment for the answer. */
+void coroutine_fn iscsi_logout(ISCSISession *s);
+
+/* iscsi-lun.c */
+
+/* Ask the LUN of @s what it is: @s->lun. False with @errp. */
+bool coroutine_fn iscsi_read_lun(ISCSISession *s, Error **errp);
+
+/* READ CAPACITY(16) into @buf, of ISCSI_CAPACITY_BYTES; and what its answer says. */
+#define ISCSI_CAPACITY_BYTES 32
+ISCSIRequest iscsi_capacity_request(uint8_t *buf);
+bool iscsi_capacity_parse(const ISCSIRequest *r, ISCSILunInfo *info, Error **errp);
+
+/* iscsi-sense.c */
+
+/* A command that begins with @opcode and @byte1. */
+ISCSIRequest iscsi_request_init(uint8_t opcode, uint8_t byte1);
+
+/* The sense in @bytes of sense data. */
+ISCSISense iscsi_sense_parse(const uint8_t *data, size_t bytes);
+
+/* Whether to send @r again, after *@pause_ns, since the LUN asks for it. @attempt counts from 0. */
+bool iscsi_should_retry(const ISCSIRequest *r, unsigned attempt, int64_t *pause_ns);
+
+/* The -errno that the answer to @r means; 0: success. */
+int iscsi_request_result(const ISCSIRequest *r);
+
+/* Whether the LUN does not know the command, or not in this form. */
+bool iscsi_is_unsupported(const ISCSIRequest *r);
+
+/* The answer in words; caller frees. */
+char *iscsi_request_explain(const ISCSIRequest *r);
+
+/* iscsi-link.c */
+typedef struct ISCSILink ISCSILink;
+
+/* A link of @bs that begins with @session, which it takes over. Main thread. */
+ISCSILink *iscsi_link_new(BlockDriverState *bs, const ISCSITarget *target, ISCSISession *session);
+
+/* No request is in flight. NULL is allowed. Main thread. */
+void coroutine_fn iscsi_link_free(ISCSILink *l);
+
+/* What the LUN said when the node was opened. */
+const ISCSILunInfo *iscsi_link_get_lun(const ISCSILink *l);
+
+/*
+ * Send the command, and again after each loss of the session, or when the LUN asks for it: its result, 0 or -errno,
+ * with the answer in @r. From any loop.
+ */
+int coroutine_fn iscsi_link_co_request(ISCSILink *l, ISCSIRequest *r);
+
+/* End requests in flight with -ECANCELED; or only those that wait for a session, of a node that is drained. */
+void iscsi_link_cancel(ISCSILink *l);
+void iscsi_link_drain(ISCSILink *l);
+
+#endif

@@ -1,0 +1,96 @@
+"""The iscsi driver against tgtd.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import json
+
+import pytest
+
+from images import MIB, write_pieces
+from iscsi_target import CHAP, PASSWORD, USER, free_port
+from programs import debian_qemu_img, password_file, qemu_img, qemu_img_json, qemu_io
+
+SIZE = 64 * MIB
+
+
+@pytest.mark.parametrize('lun', [1, 2, 3, 4])
+def test_reads_and_writes(iscsi, lun):
+    """On thick and thin LUNs with blocks of 512 and 4096 bytes, checked in the file and by QEMU."""
+    write_pieces(iscsi.image(lun), SIZE, (MIB, MIB), (5 * MIB, MIB))
+    expected = bytearray(iscsi.image(lun).read_bytes())
+    uri = iscsi.uri(lun)
+    assert qemu_img_json('info', '-f', 'raw', uri)['virtual-size'] == SIZE
+    qemu_io('-f', 'raw', '-c', 'write -P 1 0 64k', '-c', 'write -f -P 2 100 3000', '-c', 'write -z 1M 64k',
+            '-c', 'write -P 9 20M 20M', '-c', 'read -P 9 20M 20M', '-c', 'discard 5M 1M', '-c', 'read -P 2 100 3000',
+            '-c', 'flush', uri)
+    for start, length, byte in ((0, 64 << 10, 1), (100, 3000, 2), (MIB, 64 << 10, 0), (20 * MIB, 20 * MIB, 9)):
+        expected[start:start + length] = bytes([byte]) * length
+    if lun >= 3:
+        expected[5 * MIB:6 * MIB] = bytes(MIB)
+    assert iscsi.image(lun).read_bytes() == expected
+    qemu_img('compare', '-f', 'raw', '-F', 'raw', uri, iscsi.image(lun))
+    debian_qemu_img('compare', '-f', 'raw', '-F', 'raw', uri, iscsi.image(lun))
+
+
+@pytest.mark.parametrize('lun', [2, 3])
+def test_convert(iscsi, tmp_path, lun):
+    """Both directions, checked with a file and with Debian's qemu-img."""
+    source = write_pieces(tmp_path / 'source', SIZE, (0, 3 * MIB), (60 * MIB, 100))
+    write_pieces(iscsi.image(lun), SIZE, (2 * MIB, 6 * MIB), seed=2)
+    qemu_img('convert', '-n', '-f', 'raw', '-O', 'raw', source, iscsi.uri(lun))
+    assert iscsi.image(lun).read_bytes() == source.read_bytes()
+    debian_qemu_img('compare', '-f', 'raw', '-F', 'raw', source, iscsi.uri(lun))
+    qemu_img('convert', '-f', 'raw', '-O', 'raw', iscsi.uri(lun), tmp_path / 'copy')
+    assert (tmp_path / 'copy').read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize('lun', [1, 3, 4])
+def test_block_status(iscsi, lun):
+    """Holes of thin LUNs show, as QEMU sees them."""
+    write_pieces(iscsi.image(lun), SIZE, (MIB, MIB), (5 * MIB, 64 << 10))
+    ours = qemu_img_json('map', '-f', 'raw', iscsi.uri(lun))
+    theirs = json.loads(debian_qemu_img('map', '--output=json', '-f', 'raw', iscsi.uri(lun)).stdout)
+    assert [(e['start'], e['length'], e['zero'], e['data']) for e in ours] == [
+        (e['start'], e['length'], e['zero'], e['data']) for e in theirs]
+    assert len(ours) == (1 if lun == 1 else 5)
+
+
+def test_unmap_on_thin_luns_only(iscsi):
+    """Where a LUN does not know UNMAP, a discard does nothing."""
+    for lun in (1, 4):
+        write_pieces(iscsi.image(lun), SIZE, (0, 8 * MIB))
+        before = iscsi.image(lun).read_bytes()
+        qemu_io('-f', 'raw', '-c', 'discard 0 4M', iscsi.uri(lun))
+        blocks = iscsi.image(lun).stat().st_blocks
+        if lun == 1:
+            assert iscsi.image(lun).read_bytes() == before
+        else:
+            assert blocks <= 4 * MIB // 512
+        qemu_io('-f', 'raw', '-c', 'write -z -u 4M 4M', '-c', 'read -P 0 4M 4M', iscsi.uri(lun))
+    assert iscsi.image(4).stat().st_blocks == 0
+
+
+def test_chap(iscsi, tmp_path):
+    good = ['--object', f'secret,id=s0,file={password_file(tmp_path, PASSWORD)}']
+    wrong = ['--object', f'secret,id=s0,file={password_file(tmp_path, b"wrong-password")}']
+    opts = f'driver=raw,file.driver=iscsi,file.transport=tcp,file.portal={iscsi.portal},file.target={CHAP},file.lun=1'
+    chap = f'{opts},file.user={USER},file.password-secret=s0'
+    qemu_io(*good, '--image-opts', '-c', 'write -P 3 0 1M', '-c', 'read -P 3 0 1M', chap)
+    refused = qemu_img('info', *wrong, '--image-opts', chap, status=1).stderr
+    assert f"The target refuses user '{USER}' with this password" in refused and 'wrong' not in refused
+    assert 'requires a user and a password' in qemu_img('info', '--image-opts', opts, status=1).stderr
+    assert "'user' needs 'password-secret'" in qemu_img('info', '--image-opts', f'{opts},file.user=x', status=1).stderr
+    assert "No secret with id 's0'" in qemu_img('info', '--image-opts', chap, status=1).stderr
+
+
+def test_what_is_not_there(iscsi):
+    """Each error differs, and says what is there instead."""
+    lun = qemu_img('info', iscsi.uri(77), status=1).stderr
+    assert 'The target has no LUN 77\nIt has LUNs 0, 1, 2, 3, 4.' in lun
+    target = qemu_img('info', iscsi.uri(1, 'iqn.2024-01.test:none'), status=1).stderr
+    assert "The portal has no target 'iqn.2024-01.test:none'" in target
+    server = qemu_img('info', f'iscsi://127.0.0.1:{free_port()}/x/1', status=1).stderr
+    assert 'The connection failed: Connection refused' in server
+    host = qemu_img('info', 'iscsi://no.such.host.invalid/x/1', status=1).stderr
+    assert 'address resolution failed' in host
+    assert "not a disk" in qemu_img('info', iscsi.uri(0), status=1).stderr
