@@ -26,6 +26,7 @@ struct BlockCopy {
     bool status_zero;
     int64_t unpaid_bytes;       /* chosen since the last job_throttle() */
     bool retry;                 /* a request failed: delay the next piece */
+    bool enough;                /* ops->is_enough says so: choose no further piece */
     unsigned running;           /* number of workers */
     CoQueue finished;
     Error *err;                 /* the first one; ends all workers */
@@ -254,6 +255,22 @@ static bool coroutine_fn choose_piece(BlockCopy *c, Piece *piece)
     return true;
 }
 
+/* Bytes that are dirty or being copied. */
+static int64_t count_remaining(BlockCopy *c)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&c->lock);
+
+    return bdrv_get_dirty_count(c->o.bitmap) + c->copying_bytes;
+}
+
+static bool is_enough(BlockCopy *c)
+{
+    if (c->o.ops && c->o.ops->is_enough && !c->enough) {
+        c->enough = c->o.ops->is_enough(c->o.opaque, count_remaining(c));
+    }
+    return c->enough;
+}
+
 /* Whether an error has ended the copy. */
 static bool check_failed(BlockCopy *c, Error *err)
 {
@@ -283,7 +300,7 @@ static bool coroutine_fn next_piece(BlockCopy *c, Piece *piece)
         job_sleep_ns(c->job, RETRY_NS);
     }
     job_pause_point(c->job, &err);
-    found = !check_failed(c, err) && choose_piece(c, piece);
+    found = !check_failed(c, err) && !is_enough(c) && choose_piece(c, piece);
     qemu_co_mutex_unlock(&c->turn);
     return found;
 }
@@ -354,6 +371,10 @@ static void handle_error(BlockCopy *c, bool is_read, int64_t offset, int ret)
     if (c->err) {
         return;
     }
+    if (!job_may_go_on(c->job, &c->err)) {
+        /* The request failed because of that. */
+        return;
+    }
     if (c->job && job_error_action(c->job, policy, is_read, ret) != BLOCK_ERROR_ACTION_REPORT) {
         c->retry = true;
         return;
@@ -389,13 +410,13 @@ static bool coroutine_fn copy_chunk(BlockCopy *c, int64_t offset, int64_t bytes,
 static void update_progress(BlockCopy *c)
 {
     g_mutex_lock(&c->lock);
-    int64_t copied = c->copied_bytes, copying = c->copying_bytes;
+    int64_t copied = c->copied_bytes;
     c->copied_bytes = 0;
     g_mutex_unlock(&c->lock);
 
     job_progress_update(c->job, copied);
     if (c->o.bitmap) {
-        job_progress_set_remaining(c->job, bdrv_get_dirty_count(c->o.bitmap) + copying);
+        job_progress_set_remaining(c->job, count_remaining(c));
     } else if (c->job && c->job->progress_current > c->job->progress_total) {
         /* There was more data than block status said. */
         job_progress_set_remaining(c->job, 0);
@@ -429,6 +450,7 @@ static void coroutine_fn copy_worker(void *opaque)
 bool coroutine_fn block_copy_co_run(BlockCopy *c, Job *job, Error **errp)
 {
     c->job = job;
+    c->enough = false;
     c->next = c->status_start = c->status_end = 0;
     update_progress(c);
     /* More workers would have nothing to do. */

@@ -5,12 +5,16 @@
  */
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
+#include "block/job.h"
 
 static char *child_of_bds_describe(const BdrvChild *child)
 {
     const BlockDriverState *bs = child->opaque;
     const char *name = bdrv_get_display_name(bs);
 
+    if (bs->drv->is_internal && bs->job) {
+        return g_strdup_printf("job '%s' (node '%s')", bs->job->id, bs->node_name);
+    }
     /* A filename also belongs to the nodes below, so add the format. */
     return name == bs->node_name ? g_strdup_printf("node '%s'", name)
                                  : g_strdup_printf("%s node '%s'", bdrv_get_format_name(bs), name);

@@ -143,12 +143,24 @@ static GPtrArray *await_below(BlockDriverState *bs)
     return below;
 }
 
-void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
+typedef struct Drain {
+    BlockDriverState *bs;
+    const bool *expired;
+} Drain;
+
+static bool is_idle_or_expired(void *opaque)
+{
+    const Drain *drain = opaque;
+
+    return *drain->expired || is_idle(drain->bs);
+}
+
+bool coroutine_fn bdrv_co_drained_begin_unless(BlockDriverState *bs, const bool *expired)
 {
     bdrv_ref(bs);
     bdrv_quiesce(bs);
     GPtrArray *below = await_below(bs);
-    bdrv_co_wait_idle(is_idle, bs);
+    bdrv_co_wait_idle(is_idle_or_expired, &(Drain){ .bs = bs, .expired = expired });
     for (guint i = 0; i < below->len; i++) {
         BlockDriverState *node = g_ptr_array_index(below, i);
 
@@ -156,6 +168,20 @@ void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
         bdrv_unref_later(node);
     }
     g_ptr_array_unref(below);
+    return !*expired;
+}
+
+void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
+{
+    static const bool never;
+
+    bdrv_co_drained_begin_unless(bs, &never);
+}
+
+void bdrv_drained_end_later(BlockDriverState *bs)
+{
+    bdrv_unquiesce(bs);
+    bdrv_unref_later(bs);
 }
 
 void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs)

@@ -152,6 +152,15 @@ void bdrv_driver_cancel_in_flight(BlockDriverState *bs);
 void bdrv_quiesce(BlockDriverState *bs);
 void bdrv_unquiesce(BlockDriverState *bs);
 
+/*
+ * Like bdrv_co_drained_begin(), but gives up once *@expired, which the main thread sets, followed by bdrv_drain_kick(),
+ * and returns false. The section has begun nevertheless: end it with bdrv_drained_end_later(), which need not wait for
+ * this to return.
+ */
+bool coroutine_fn bdrv_co_drained_begin_unless(BlockDriverState *bs, const bool *expired);
+/* Like bdrv_co_drained_end(), for code that is no coroutine. */
+void bdrv_drained_end_later(BlockDriverState *bs);
+
 /* An edge was attached to a node, or is about to be detached: stop or resume its parent if the node is drained. */
 void bdrv_drain_attach(BdrvChild *child);
 void bdrv_drain_detach(BdrvChild *child);

@@ -408,17 +408,9 @@ bool bdrv_take_common_options(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options, BdrvOpenFlags flags, Opener opener,
-                                                 Error **errp)
+static BlockDriverState *coroutine_fn open_driver(const BlockDriver *drv, const BlockdevOptions *options,
+                                                  BdrvOpenFlags flags, Opener opener, Error **errp)
 {
-    const BlockDriver *drv = bdrv_find_driver(options->driver);
-
-    if (!drv) {
-        const char *name = BlockdevDriver_str(options->driver);
-
-        bdrv_explain_missing_driver(name, strlen(name), errp);
-        return NULL;
-    }
     BlockDriverState *bs = bdrv_new(options->node_name, errp);
     if (!bs) {
         return NULL;
@@ -444,6 +436,33 @@ static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options,
     }
     bdrv_set_open(bs);
     return bs;
+}
+
+static BlockDriverState *coroutine_fn open_typed(const BlockdevOptions *options, BdrvOpenFlags flags, Opener opener,
+                                                 Error **errp)
+{
+    const BlockDriver *drv = bdrv_find_driver(options->driver);
+
+    if (!drv) {
+        const char *name = BlockdevDriver_str(options->driver);
+
+        bdrv_explain_missing_driver(name, strlen(name), errp);
+        return NULL;
+    }
+    return open_driver(drv, options, flags, opener, errp);
+}
+
+BlockDriverState *coroutine_fn bdrv_co_new_filter(const BlockDriver *drv, const char *node_name,
+                                                  BlockDriverState *file, Error **errp)
+{
+    BlockdevRef ref = { .type = QTYPE_QSTRING, .u.reference = file->node_name };
+    BlockdevOptions options = {
+        .driver = BLOCKDEV_DRIVER_RAW, .node_name = (char *)node_name, .has_discard = true,
+        .discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP, .has_read_only = true, .read_only = file->read_only,
+        .u.raw.file = &ref,
+    };
+
+    return open_driver(drv, &options, 0, (Opener){ 0 }, errp);
 }
 
 BlockDriverState *coroutine_fn bdrv_co_open_blockdev(const BlockdevOptions *options, BdrvOpenFlags flags,

@@ -73,6 +73,10 @@ static bool check_options(const BlockDriverState *bs, const BlockdevOptions *opt
     g_autoptr(json_object) old = QAPI_TO_JSON(BlockdevOptions, bs->options);
     g_autoptr(json_object) new = QAPI_TO_JSON(BlockdevOptions, options);
 
+    if (bs->drv->is_internal) {
+        error_setg(errp, "Node '%s' belongs to a job and cannot be reopened", bdrv_get_display_name(bs));
+        return false;
+    }
     return check_unchanged(bs, new, old, new, errp) && check_unchanged(bs, old, old, new, errp);
 }
 

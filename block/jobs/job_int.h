@@ -4,6 +4,7 @@
  *     job.c     states, commands, progress, pause points
  *     txn.c     from the end of the work to the conclusion
  *     error.c   error policy for failed requests
+ *     nodes.c   the nodes that a job copies
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -37,6 +37,7 @@ struct BlockDriver {
     size_t instance_size;       /* bytes of bs->opaque, zeroed before open */
     bool is_protocol;           /* the bottom of a graph: no child holds its data */
     bool is_filter;             /* data passes through from bs->file at the same offsets */
+    bool is_internal;           /* for jobs, with bdrv_co_new_filter(); not in the list of drivers */
 
     /*
      * Open according to bs->options, bs->read_only and bs->open_flags; children with bdrv_co_open_child(). On failure
@@ -251,6 +252,7 @@ struct BlockDriverState {
     BdrvChild *file;            /* the child "file" or, of blkdebug, "image"; NULL for a protocol */
     BdrvChild *backing;         /* the child "backing", read where this node has no data; NULL: none */
     int refcnt;
+    Job *job;                   /* copies the node, or has put this filter here; NULL: none */
     IOThread *iothread;         /* where its exports run by default; NULL: the main loop */
 
     BlockLimits bl;
@@ -305,6 +307,13 @@ bool bdrv_refresh_perms(BlockDriverState *bs, Transaction *tran, Error **errp);
  * Drains both nodes, and waits for other operations on them. False with @errp, and no change, if permissions conflict.
  */
 bool coroutine_fn bdrv_co_replace_node(BlockDriverState *from, BlockDriverState *to, Error **errp);
+
+/*
+ * Open a node with the internal filter @drv above @file. @node_name NULL: generated. Its
+ * options are those of a raw node, and bdrv_co_open opens u.raw.file. NULL with @errp.
+ */
+BlockDriverState *coroutine_fn bdrv_co_new_filter(const BlockDriver *drv, const char *node_name,
+                                                  BlockDriverState *file, Error **errp);
 
 /* Make this one parent use @bs instead. Drains the node that it used before. */
 bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, Error **errp);

@@ -63,6 +63,11 @@ typedef struct BlockCopyOps {
     int coroutine_fn (*write)(void *opaque, int64_t offset, int64_t bytes, void *buf);
     /* A read failed with @ret. True: carry on with what is in @buf now. Default: false. */
     bool coroutine_fn (*recover)(void *opaque, int64_t offset, int64_t bytes, void *buf, int ret);
+    /*
+     * With a bitmap: whether to end the run, although @remaining bytes are dirty or being copied. Called on the main
+     * loop before each piece. Default: false.
+     */
+    bool (*is_enough)(void *opaque, int64_t remaining);
 } BlockCopyOps;
 
 typedef struct BlockCopyOptions {
@@ -106,9 +111,9 @@ void block_copy_free(BlockCopy *copy);
 bool coroutine_fn block_copy_co_estimate(BlockCopy *copy, Job *job, int64_t *bytes, Error **errp);
 
 /*
- * Copy everything; with a bitmap, until nothing is dirty or in flight. False with @errp: requests failed or the job
- * was cancelled; nothing is in flight then, either. Adds to the progress of @job, which may be NULL; with a bitmap,
- * sets what remains, too.
+ * Copy everything; with a bitmap, until nothing is dirty or in flight, or ops->is_enough says so. False with @errp:
+ * requests failed or the job was cancelled; nothing is in flight then, either. Adds to the progress of @job, which may
+ * be NULL; with a bitmap, sets what remains, too.
  */
 bool coroutine_fn block_copy_co_run(BlockCopy *copy, Job *job, Error **errp);
 

@@ -113,6 +113,7 @@
 #include "util/transaction.h"
 #include "qapi/qapi-types.h"
 
+typedef struct BlockDriverState BlockDriverState;
 typedef struct Job Job;
 typedef struct JobTxn JobTxn;
 
@@ -182,6 +183,7 @@ struct Job {
     unsigned workers;           /* coroutines at work, including run() */
     unsigned paused_workers;    /* those that wait at a pause point */
     GQueue sleepers;            /* of CoSleep: ended by a pause, a cancel or a change of speed */
+    GPtrArray *nodes;           /* of BlockDriverState: see job_add_node(); NULL: none */
     CoQueue resumed;            /* workers wait here while the job is paused */
     CoQueue status_changed;     /* everyone else waits here */
     int64_t paid_until_ns;      /* until then, the speed limit allows no more */
@@ -244,6 +246,13 @@ JobInfo *job_query(const Job *job);
 void job_cancel_all(void);
 /* The same, then wait until they are concluded, and dismiss them. */
 void coroutine_fn job_end_all(void);
+
+/*
+ * Nodes that a job copies, or has put into the graph: no other job can add them. They are removed with the job's last
+ * use of them, before it releases them. False with @errp if another job has added @bs.
+ */
+bool job_add_node(Job *job, BlockDriverState *bs, Error **errp);
+void job_remove_nodes(Job *job);
 
 /* For the code that does the work. @job may be NULL, for work that is not part of a job. */
 void job_progress_update(Job *job, uint64_t done);              /* @done more units are done */

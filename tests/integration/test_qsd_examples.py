@@ -31,6 +31,7 @@ SLOW_NODE = ('blockdev-add', {'driver': 'throttle', 'node-name': 'slow0', 'throt
                               'file': {'driver': 'file', 'filename': 'disk.img'}})
 RUNNING_JOB = [SLOW_GROUP, SLOW_NODE, ('blockdev-secure-erase', {'job-id': 'erase0', 'node-name': 'slow0', 'scope': 'volume'})]
 CREATE = ('blockdev-create', {'job-id': 'create0', 'options': {'driver': 'file', 'filename': 'new.img', 'size': 1 << 20}})
+TARGET = ('blockdev-add', {'driver': 'file', 'node-name': 'target0', 'filename': 'disk.img'})
 FD = {'getfd', 'add-fd'}
 
 # What has to happen before the examples of some commands.
@@ -55,6 +56,7 @@ BEFORE = {
     'job-finalize': RUNNING_JOB,
     'job-dismiss': [CREATE],
     'query-jobs': [CREATE],
+    'blockdev-mirror': [TARGET],
 }
 
 
@@ -125,6 +127,10 @@ class Client:
 
     def finish(self):
         """The jobs of the example have not failed."""
+        for info in self.qmp.cmd('query-jobs') if self.jobs else []:
+            if info['type'] == 'mirror':
+                self.qmp.wait_event('BLOCK_JOB_READY', device=info['id'])
+                self.qmp.cmd('job-complete', id=info['id'])
         for job in self.jobs:
             self.qmp.wait_event('JOB_STATUS_CHANGE', id=job, status='concluded')
             info, = [info for info in self.qmp.cmd('query-jobs') if info['id'] == job]

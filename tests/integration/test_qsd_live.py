@@ -2,17 +2,15 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
-import contextlib
 import os
-import random
 import subprocess
-import threading
 
 import nbd
 import pytest
 
 from programs import cryptsetup, qemu_img, run, secret_object
 from qmp import StorageDaemon
+from writer import connect, writers
 
 pytestmark = pytest.mark.threads
 
@@ -39,75 +37,6 @@ def fixture_daemon(tmp_path, luks):
         yield daemon
 
 
-def connect(tmp_path, name='disk'):
-    handle = nbd.NBD()
-    handle.set_export_name(name)
-    handle.connect_unix(str(tmp_path / 'nbd.sock'))
-    return handle
-
-
-class Writer(threading.Thread):
-    """Writes random blocks and reads them back until stopped; keeps the expected contents."""
-
-    def __init__(self, tmp_path, seed, first, last, name='disk'):
-        super().__init__(daemon=True)
-        self._handle = connect(tmp_path, name)
-        self._random = random.Random(seed)
-        self._first, self._last = first, last
-        self._stopping = threading.Event()
-        self.error = None
-        self.content = bytearray(last - first)
-        self.writes = 0
-
-    def fill(self):
-        """First fill its part with zeroes."""
-        for offset in range(self._first, self._last, 4 * MiB):
-            self._handle.pwrite(bytes(min(4 * MiB, self._last - offset)), offset)
-
-    def _place(self, length):
-        return self._random.randrange(self._first, self._last - length, 512)
-
-    def run(self):
-        try:
-            while not self._stopping.is_set():
-                length = self._random.randrange(1, 80) * 512
-                offset = self._place(length)
-                data = self._random.randbytes(length)
-                self._handle.pwrite(data, offset)
-                self.content[offset - self._first:offset - self._first + length] = data
-                self.writes += 1
-                if self.writes % 4 == 0:
-                    offset = self._place(length)
-                    expected = self.content[offset - self._first:offset - self._first + length]
-                    assert self._handle.pread(length, offset) == expected, f'wrong data at {offset}'
-                if self.writes % 50 == 0:
-                    self._handle.flush()
-        except Exception as err:        # pylint: disable=broad-except
-            self.error = err
-
-    def stop(self):
-        self._stopping.set()
-        self.join(60)
-        assert not self.is_alive()
-        if self.error:
-            raise self.error
-        assert self._handle.pread(self._last - self._first, self._first) == self.content
-        self._handle.shutdown()
-        return self.writes
-
-
-@contextlib.contextmanager
-def writers(tmp_path):
-    """Two clients that write to their halves of the payload."""
-    half = SIZE // 2
-    threads = [Writer(tmp_path, i, i * half, (i + 1) * half) for i in range(2)]
-    for thread in threads:
-        thread.fill()
-        thread.start()
-    yield threads
-    assert sum(thread.stop() for thread in threads) > 20
-
-
 def opens(path, password):
     done = cryptsetup('open', '--test-passphrase', path, password=password, status=None)
     return done.returncode == 0
@@ -115,7 +44,7 @@ def opens(path, password):
 
 def test_passwords(daemon, tmp_path, luks):
     qmp = daemon.qmp
-    with writers(tmp_path):
+    with writers(tmp_path, SIZE):
         for _ in range(3):
             info = qmp.run_job('blockdev-keyslot-add', 'k', node_name='luks', new_secret='s1', iter_time=30)
             assert 'error' not in info, info
@@ -130,7 +59,7 @@ def test_passwords(daemon, tmp_path, luks):
 
 def test_header_backup(daemon, tmp_path, luks):
     """By another program, while passwords change: the backup is complete, and opens the payload."""
-    with writers(tmp_path):
+    with writers(tmp_path, SIZE):
         for i in range(3):
             backup = tmp_path / f'backup{i}'
             qemu_img('header', 'backup', luks, backup)
@@ -144,7 +73,7 @@ def test_header_backup(daemon, tmp_path, luks):
 
 def test_erase_is_refused(daemon, tmp_path, luks):
     before = luks.read_bytes()[:4096]
-    with writers(tmp_path):
+    with writers(tmp_path, SIZE):
         for node in ('luks', 'file'):
             for scope in ('key-material', 'header', 'image'):
                 info = daemon.qmp.run_job('blockdev-secure-erase', 'x', node_name=node, scope=scope)
@@ -166,7 +95,7 @@ def test_reopen(daemon, tmp_path, luks):
         direct = [True, False]
     except OSError:
         direct = [False]
-    with writers(tmp_path):
+    with writers(tmp_path, SIZE):
         for i in range(30):
             cache = {'direct': direct[i % len(direct)], 'no-flush': i % 3 == 0}
             qmp.cmd('blockdev-reopen', options=[{**file, 'cache': cache, 'discard': 'unmap'}, node])
@@ -187,7 +116,7 @@ def test_reopen(daemon, tmp_path, luks):
 
 def test_resize(daemon, tmp_path):
     qmp = daemon.qmp
-    with writers(tmp_path):
+    with writers(tmp_path, SIZE):
         for i in range(1, 9):
             qmp.cmd('block_resize', node_name='luks', size=SIZE + i * MiB)
         handle = connect(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from programs import cryptsetup, qemu_img, secret_object
 from qmp import Qmp, QmpError, StorageDaemon
-from test_qsd_live import Writer
+from writer import Writer
 
 MiB = 1 << 20
 SIZE = 8 * MiB

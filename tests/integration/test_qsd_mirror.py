@@ -1,0 +1,198 @@
+"""blockdev-mirror: contents, the switch to the target, states and events, and what it refuses.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import random
+import subprocess
+
+import pytest
+
+from programs import cryptsetup, debian_qemu_img, qemu_img, secret_object
+from qmp import StorageDaemon
+from writer import connect, writers
+
+pytestmark = pytest.mark.threads
+
+MiB = 1 << 20
+SIZE = 16 * MiB
+LUKS_OPTIONS = {'source': 'cipher-alg=aes-128,hash-alg=sha1,iter-time=10', 'target': 'iter-time=10'}
+
+
+def create(directory, name, fmt, size=SIZE):
+    """An image, and the arguments of a daemon that opens it as node NAME."""
+    path = directory / f'{name}.img'
+    if fmt == 'raw':
+        qemu_img('create', '-q', '-f', 'raw', path, size)
+        return ['--blockdev', f'file,node-name={name},filename={path},discard=unmap']
+    secret = secret_object(directory, f'{name}-secret', f'password of {name}'.encode())
+    qemu_img('create', '-q', '-f', 'luks', *secret, '-o', f'key-secret={name}-secret,{LUKS_OPTIONS[name]}', path, size)
+    return [*secret, '--blockdev', f'file,node-name={name}-file,filename={path}',
+            '--blockdev', f'luks,node-name={name},file={name}-file,key-secret={name}-secret']
+
+
+def mirror_daemon(directory, source='raw', target='raw', size=SIZE, more=()):
+    """A daemon with a writable export of the node "source", and a node "target"."""
+    return StorageDaemon(directory, *create(directory, 'source', source, size), *create(directory, 'target', target, size),
+                         '--nbd-server', f'addr.type=unix,addr.path={directory}/nbd.sock',
+                         '--export', 'nbd,id=e0,node-name=source,name=disk,writable=on', *more)
+
+
+@pytest.fixture(name='daemon')
+def fixture_daemon(tmp_path):
+    with mirror_daemon(tmp_path) as daemon:
+        yield daemon
+
+
+def fill(directory, seed=1):
+    """Write random data to every second MiB of the export."""
+    handle = connect(directory)
+    data = random.Random(seed).randbytes(MiB)
+    for offset in range(0, SIZE, 2 * MiB):
+        handle.pwrite(data, offset)
+    handle.shutdown()
+
+
+def start(qmp, **options):
+    qmp.cmd('blockdev-mirror', **{'job_id': 'm0', 'device': 'source', 'target': 'target', 'sync': 'full',
+                                  'auto_dismiss': False, **options})
+
+
+def conclude(qmp, job='m0'):
+    """Wait for the end of the job, and dismiss it; its error."""
+    qmp.wait_event('JOB_STATUS_CHANGE', id=job, status='concluded')
+    info, = [info for info in qmp.cmd('query-jobs') if info['id'] == job]
+    qmp.cmd('job-dismiss', id=job)
+    return info.get('error')
+
+
+def contents(directory, name, fmt):
+    """What Debian's qemu-img reads from an image that nobody has open."""
+    path = directory / f'{name}.img'
+    out = directory / f'{name}.contents'
+    if fmt == 'raw':
+        return path.read_bytes()
+    secret = secret_object(directory, f'{name}-secret', f'password of {name}'.encode())
+    debian_qemu_img('convert', *secret, '--image-opts', '-O', 'raw',
+                    f'driver=luks,key-secret={name}-secret,file.filename={path}', out)
+    return out.read_bytes()
+
+
+def exported_node(qmp):
+    return qmp.cmd('query-block-exports')[0]['node-name']
+
+
+PAIRS = [('raw', 'raw'), ('raw', 'luks'), ('luks', 'raw'), ('luks', 'luks')]
+
+
+@pytest.mark.parametrize('mode', ['background', 'write-blocking'])
+@pytest.mark.parametrize('source, target', PAIRS)
+def test_pivot(tmp_path, source, target, mode):
+    """Clients write through the whole mirror, and beyond."""
+    with mirror_daemon(tmp_path, source, target) as daemon:
+        qmp = daemon.qmp
+        with writers(tmp_path, SIZE):
+            start(qmp, copy_mode=mode)
+            qmp.wait_event('BLOCK_JOB_READY', device='m0')
+            qmp.cmd('job-complete', id='m0')
+            assert conclude(qmp) is None
+            assert exported_node(qmp) == 'target'
+            # Nothing but the monitor has the old node.
+            qmp.cmd('blockdev-del', node_name='source')
+
+
+@pytest.mark.parametrize('mode', ['background', 'write-blocking'])
+@pytest.mark.parametrize('source, target', PAIRS)
+def test_equal(tmp_path, source, target, mode):
+    """Byte by byte, read by a program that is not ours."""
+    with mirror_daemon(tmp_path, source, target) as daemon:
+        qmp = daemon.qmp
+        fill(tmp_path)
+        with writers(tmp_path, SIZE // 2):
+            start(qmp, copy_mode=mode)
+            qmp.wait_event('BLOCK_JOB_READY', device='m0')
+        qmp.cmd('job-complete', id='m0')
+        assert conclude(qmp) is None
+    assert contents(tmp_path, 'source', source) == contents(tmp_path, 'target', target)
+    if target == 'luks':
+        cryptsetup('open', '--test-passphrase', tmp_path / 'target.img', password=b'password of target')
+
+
+def test_states(daemon):
+    """The states and events of a mirror, in QEMU's order."""
+    qmp = daemon.qmp
+    start(qmp)
+    qmp.wait_event('BLOCK_JOB_READY', type='mirror', device='m0', len=SIZE, offset=SIZE, speed=0)
+    info, = qmp.cmd('query-block-jobs')
+    assert (info['type'], info['ready'], info['status'], info['actively-synced']) == ('mirror', True, 'ready', False)
+    qmp.events = []
+    qmp.cmd('job-complete', id='m0')
+    event = qmp.wait_event('BLOCK_JOB_COMPLETED')
+    assert event['data'] == {'type': 'mirror', 'device': 'm0', 'len': SIZE, 'offset': SIZE, 'speed': 0}
+    assert [event['data']['status'] for event in qmp.events] == ['waiting', 'pending']
+    assert conclude(qmp) is None
+    assert [event['data']['status'] for event in qmp.events] == ['waiting', 'pending', 'null']
+
+
+def test_cancel_ready(daemon, tmp_path):
+    """A copy as of the moment of the cancel; the source stays in use."""
+    qmp = daemon.qmp
+    fill(tmp_path)
+    start(qmp)
+    qmp.wait_event('BLOCK_JOB_READY')
+    handle = connect(tmp_path)
+    handle.pwrite(b'before', 1000)
+    qmp.cmd('block-job-cancel', device='m0')
+    qmp.wait_event('BLOCK_JOB_COMPLETED')
+    assert conclude(qmp) is None
+    copy = (tmp_path / 'target.img').read_bytes()
+    assert copy == (tmp_path / 'source.img').read_bytes()
+    handle.pwrite(b'after', 1000)
+    handle.flush()
+    handle.shutdown()
+    assert copy == (tmp_path / 'target.img').read_bytes()
+    assert exported_node(qmp) == 'source'
+    qmp.cmd('blockdev-del', node_name='target')
+
+
+@pytest.mark.parametrize('command', [('job-cancel', {'id': 'm0'}), ('block-job-cancel', {'device': 'm0', 'force': True})])
+def test_abort(daemon, tmp_path, command):
+    qmp = daemon.qmp
+    with writers(tmp_path, SIZE):
+        start(qmp)
+        qmp.wait_event('BLOCK_JOB_READY')
+        qmp.cmd_raw(*command)
+        qmp.wait_event('BLOCK_JOB_CANCELLED')
+        assert conclude(qmp) == 'Operation was cancelled'
+        assert exported_node(qmp) == 'source'
+        qmp.cmd('blockdev-del', node_name='target')
+
+
+def test_complete_early(daemon, tmp_path):
+    """Refused, and the job goes on."""
+    qmp = daemon.qmp
+    fill(tmp_path)
+    start(qmp, speed=MiB)
+    assert qmp.error('job-complete', id='m0').desc == "Job 'm0' in state 'running' cannot accept command verb 'complete'"
+    qmp.cmd('block-job-set-speed', device='m0', speed=0)
+    qmp.wait_event('BLOCK_JOB_READY')
+    qmp.cmd('block-job-complete', device='m0')
+    assert conclude(qmp) is None
+    assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
+
+
+def test_fio(tmp_path):
+    """fio writes, and verifies what it wrote, on one node and then the other."""
+    with mirror_daemon(tmp_path, 'luks', 'luks') as daemon:
+        qmp = daemon.qmp
+        argv = ['fio', '--name=w', '--ioengine=nbd', f'--uri=nbd+unix:///disk?socket={tmp_path}/nbd.sock', '--rw=randwrite',
+                '--bs=4k', f'--size={SIZE}', '--iodepth=8', '--verify=crc32c', '--do_verify=1', '--loops=2',
+                '--rate_iops=4000', '--output-format=terse']
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              cwd=tmp_path) as fio:
+            start(qmp)
+            qmp.wait_event('BLOCK_JOB_READY')
+            qmp.cmd('job-complete', id='m0')
+            assert conclude(qmp) is None
+            assert fio.poll() is None, 'fio ended before the mirror'
+            output, _ = fio.communicate(timeout=60)
+            assert fio.returncode == 0, output
