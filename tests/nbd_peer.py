@@ -8,6 +8,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import re
 import signal
 import socket
 import struct
@@ -49,6 +50,11 @@ class Nbdkit:
 
     def uri(self, export=''):
         return f'nbd+unix:///{export}?socket={self.socket}'
+
+
+def connections(log, kind='Write'):
+    """The numbers of the connections on which nbdkit's log filter saw requests."""
+    return set(re.findall(fr' connection=(\d+) {kind} ', log.read_text()))
 
 
 class Hangup(Exception):

@@ -318,6 +318,7 @@ static bool coroutine_fn negotiate(NBDConnection *c, int fd, Error **errp)
 
 typedef struct Attempt {
     NBDConnection *c;
+    int fd;
     const char *step;
     Error *err;
     bool ok;
@@ -335,26 +336,32 @@ static void cancel_handshake(void *opaque)
     }
 }
 
+static void coroutine_fn negotiate_entry(void *opaque)
+{
+    Attempt *a = opaque;
+
+    if (qemu_co_cancel_begin(cancel_handshake, a->c)) {
+        a->ok = negotiate(a->c, a->fd, &a->err);
+        qemu_co_cancel_end();
+    } else {
+        close(a->fd);
+    }
+}
+
 static void coroutine_fn attempt_entry(void *opaque)
 {
     Attempt *a = opaque;
-    NBDConnection *c = a->c;
-    int fd = nbd_connect(c->server, c->ctx, &c->relay, &a->step, &a->err);
 
-    if (fd >= 0) {
+    a->fd = nbd_connect(a->c->server, a->c->ctx, &a->c->relay, &a->step, &a->err);
+    if (a->fd >= 0) {
         a->step = "end of the handshake";
-        if (qemu_co_cancel_begin(cancel_handshake, c)) {
-            a->ok = negotiate(c, fd, &a->err);
-            qemu_co_cancel_end();
-        } else {
-            close(fd);
-        }
+        aio_co_run_in(a->c->ctx, negotiate_entry, a);
     }
     a->done = true;
     qemu_co_sleep_wake(&a->sleep);
 }
 
-NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, int64_t timeout_ns,
+NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, AioContext *home, int64_t timeout_ns,
                                                bool (*cancelled)(void *opaque), void *opaque, Error **errp)
 {
     ERRP_GUARD();
@@ -364,7 +371,7 @@ NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, int64_t 
     bool timed_out = false, stopped = false;
 
     c->server = server;
-    c->ctx = aio_context_ref(qemu_get_current_aio_context());
+    c->ctx = aio_context_ref(home);
     c->refcnt = 1;
     g_queue_init(&c->requests);
 

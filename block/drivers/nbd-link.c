@@ -1,19 +1,25 @@
 /*
- * A link to an NBD server: a connection that is replaced when it is lost
+ * A link to an NBD server: connections that are replaced when they are lost
  *
- * A request whose connection is lost is repeated on the next one, until reconnect-delay seconds after its own first
+ * The first connection is made when the node is opened; its home is the main loop. If the server lets clients use
+ * several connections (multi-conn), more are made when all are busy, each at home in a thread that it shares with those
+ * of other nodes. A request goes to the connection with the least in flight.
+ *
+ * A request whose connection is lost is repeated on another one, until reconnect-delay seconds after its own first
  * loss: so a request that kills the server every time fails in the end. Requests that arrive while there is no
  * connection wait until as long after the loss. Repeating a write is safe: its completion was not reported, and
  * overlapping writes in flight have no order.
  *
- * Writes that were not flushed may be lost with a server, which no other request would report: flushes fail from then
- * on.
+ * Writes that were not flushed may be lost with a server, which no other request would report. Only the connection that
+ * acknowledged a write can tell whether its server still runs. So a flush goes to every connection with such writes,
+ * and once one of those is lost, flushes fail.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
 
 #include "block/drivers/nbd.h"
+#include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 #include "util/aio.h"
 
@@ -21,11 +27,33 @@
 #define MIN_PAUSE_NS (100 * SCALE_MS)
 #define MAX_PAUSE_NS NANOSECONDS_PER_SECOND
 
+/* Connections of a node, as many as nbdcopy makes. */
+#define MAX_CONNECTIONS 4
+/* How long to do without further connections after one has failed: the server may allow no more clients. */
+#define SPARE_PAUSE_NS (60 * NANOSECONDS_PER_SECOND)
+/* What a request counts in the load of a connection, besides its data. */
+#define REQUEST_COST_BYTES (32 * KiB)
+/*
+ * How much more load the connection of the main loop gets from there, since reaching another loop takes as long as a
+ * small request; and how much less from elsewhere, in order not to delay commands.
+ */
+#define MAIN_LOOP_BONUS_BYTES (4 * REQUEST_COST_BYTES)
+
 typedef struct LinkWaiter {
     CoSleep sleep;
     bool cancelled;
     struct LinkWaiter *next;
 } LinkWaiter;
+
+typedef struct LinkSlot {
+    NBDConnection *conn;        /* NULL: none */
+    IOThread *home;             /* of @conn; NULL: the main loop. Main thread */
+    bool lost;                  /* @conn is */
+    unsigned users;             /* requests on @conn */
+    int64_t load;               /* their cost in bytes */
+    uint64_t done;              /* counts changes that the server has acknowledged here, */
+    uint64_t flushed;           /* and how many of them it has flushed */
+} LinkSlot;
 
 struct NBDLink {
     BlockDriverState *bs;
@@ -34,18 +62,15 @@ struct NBDLink {
     NBDExportInfo info;         /* what the node relies on */
 
     GMutex lock;
-    NBDConnection *conn;
-    unsigned users;             /* requests on @conn */
-    bool lost;                  /* @conn is, since @lost_ns */
-    int64_t lost_ns;
+    LinkSlot slots[MAX_CONNECTIONS];
+    int64_t lost_ns;            /* when the last connection was lost */
+    int64_t spare_ns;           /* no further connection before this time */
     char *why;                  /* the last attempt failed; NULL: reported, or none has failed */
     LinkWaiter *waiters;        /* requests that wait for a connection */
-    bool connecting;            /* a coroutine of the main loop is */
+    LinkSlot *connecting;       /* a coroutine of the main loop makes a connection here; NULL: there is none */
     bool closing;
     CoSleep pause;              /* of that coroutine */
     CoQueue ended;              /* who waits for its end */
-    uint64_t done;              /* counts changes that the server has acknowledged, */
-    uint64_t flushed;           /* and how many of them it has flushed */
 };
 
 NBDLink *nbd_link_new(BlockDriverState *bs, const NBDServer *server, NBDConnection *conn, int64_t delay_ns)
@@ -56,10 +81,73 @@ NBDLink *nbd_link_new(BlockDriverState *bs, const NBDServer *server, NBDConnecti
     l->server = server;
     l->delay_ns = delay_ns;
     l->info = *nbd_connection_get_info(conn);
-    l->conn = conn;
+    l->slots[0].conn = conn;
     g_mutex_init(&l->lock);
     qemu_co_queue_init(&l->ended);
     return l;
+}
+
+/* The threads at home in which are connections of all nodes: one for each slot but the first. Main thread. */
+static IOThread *homes[MAX_CONNECTIONS];
+
+static IOThread *home_ref(unsigned i, Error **errp)
+{
+    g_autofree char *name = g_strdup_printf("nbd %u", i);
+
+    return homes[i] ? iothread_ref(homes[i]) : (homes[i] = iothread_new(name, errp));
+}
+
+static void home_unref(unsigned i)
+{
+    bool last = !iothread_is_shared(homes[i]);
+
+    iothread_unref(homes[i]);
+    homes[i] = last ? NULL : homes[i];
+}
+
+static bool is_usable(const LinkSlot *slot)
+{
+    return slot->conn && !slot->lost;
+}
+
+/* The load of @slot as this thread sees it, when it chooses. With the lock held. */
+static int64_t seen_load(const NBDLink *l, const LinkSlot *slot)
+{
+    bool on_main_loop = qemu_get_current_aio_context() == qemu_get_aio_context();
+
+    return slot->load + (slot != l->slots ? 0 : on_main_loop ? -MAIN_LOOP_BONUS_BYTES : MAIN_LOOP_BONUS_BYTES);
+}
+
+/* The connection with the least load; NULL: there is none. With the lock held. */
+static LinkSlot *choose_slot(NBDLink *l)
+{
+    LinkSlot *best = NULL;
+
+    for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
+        if (is_usable(slot) && (!best || seen_load(l, slot) < seen_load(l, best))) {
+            best = slot;
+        }
+    }
+    return best;
+}
+
+/* Whether another connection would help with the requests in flight, and may be tried. With the lock held. */
+static bool wants_more(const NBDLink *l)
+{
+    int64_t load = 0;
+    unsigned users = 0, n = 0;
+    bool multi_conn = true;
+
+    for (const LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
+        if (is_usable(slot)) {
+            load += slot->load;
+            users += slot->users;
+            multi_conn &= nbd_connection_get_info(slot->conn)->can_multi_conn;
+            n++;
+        }
+    }
+    return n < MAX_CONNECTIONS && multi_conn && users > n && load > n * MAIN_LOOP_BONUS_BYTES &&
+           qemu_clock_get_ns() >= l->spare_ns;
 }
 
 static void wake_waiters(NBDLink *l, bool cancel)
@@ -70,10 +158,18 @@ static void wake_waiters(NBDLink *l, bool cancel)
     }
 }
 
+static bool can_less(const NBDExportInfo *old, const NBDExportInfo *new)
+{
+    return old->can_flush > new->can_flush || old->can_fua > new->can_fua || old->can_trim > new->can_trim ||
+           old->can_zero > new->can_zero || old->can_fast_zero > new->can_fast_zero ||
+           old->has_context > new->has_context;
+}
+
 /* Whether the node can go on with the export as it is now; false with @errp. */
-static bool check_info(const NBDLink *l, const NBDExportInfo *new, Error **errp)
+static bool check_info(NBDLink *l, const NBDExportInfo *new, Error **errp)
 {
     const NBDExportInfo *old = &l->info;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
 
     if (new->size < old->size) {
         error_setg(errp, "The export has shrunk from %" PRId64 " to %" PRId64 " bytes", old->size, new->size);
@@ -81,10 +177,10 @@ static bool check_info(const NBDLink *l, const NBDExportInfo *new, Error **errp)
         error_setg(errp, "The export has become read-only");
     } else if (new->min_block > old->min_block || new->max_block < old->max_block) {
         error_setg(errp, "The export has other block sizes than before");
-    } else if (old->can_flush > new->can_flush || old->can_fua > new->can_fua || old->can_trim > new->can_trim ||
-               old->can_zero > new->can_zero || old->can_fast_zero > new->can_fast_zero ||
-               old->has_context > new->has_context) {
+    } else if (can_less(old, new)) {
         error_setg(errp, "The export can do less than before");
+    } else if (!new->can_multi_conn && choose_slot(l)) {
+        error_setg(errp, "The export can no longer be used through several connections");
     } else {
         return true;
     }
@@ -108,53 +204,95 @@ static bool connecting_cancelled(void *opaque)
     return l->closing || bdrv_must_not_wait();
 }
 
-static NBDConnection *coroutine_fn reconnect(NBDLink *l, Error **errp)
+/* Free @conn, which was that of @slot. */
+static void coroutine_fn drop_connection(NBDLink *l, LinkSlot *slot, NBDConnection *conn)
 {
-    NBDConnection *conn = nbd_connection_new(l->server, NBD_CONNECT_TIMEOUT_NS, connecting_cancelled, l, errp);
+    nbd_connection_free(conn);
+    if (slot->home) {
+        home_unref(slot - l->slots);
+        slot->home = NULL;
+    }
+}
 
-    if (conn && !check_info(l, nbd_connection_get_info(conn), errp)) {
-        nbd_connection_free(conn);
+static NBDConnection *coroutine_fn try_to_connect(NBDLink *l, LinkSlot *slot, Error **errp)
+{
+    AioContext *ctx = qemu_get_aio_context();
+
+    if (slot != l->slots) {
+        slot->home = home_ref(slot - l->slots, errp);
+        if (!slot->home) {
+            return NULL;
+        }
+        ctx = iothread_get_aio_context(slot->home);
+    }
+    NBDConnection *conn = nbd_connection_new(l->server, ctx, NBD_CONNECT_TIMEOUT_NS, connecting_cancelled, l, errp);
+    if (!conn || !check_info(l, nbd_connection_get_info(conn), errp)) {
+        drop_connection(l, slot, conn);
         return NULL;
     }
     return conn;
 }
 
-/* Use @conn instead of the lost one; NULL: none could be made. With the lock held. */
-static void end_connecting(NBDLink *l, NBDConnection *conn)
+static NBDConnection *take_connection(NBDLink *l, LinkSlot *slot)
 {
-    if (conn && l->done != l->flushed) {
-        bdrv_set_flush_error(l->bs, -EIO);
-    }
-    if (conn) {
-        l->conn = conn;
-        l->lost = false;
-    }
-    l->connecting = false;
-    wake_waiters(l, false);
-    qemu_co_queue_restart_all(&l->ended);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+
+    return g_steal_pointer(&slot->conn);
 }
 
-/* Replace the connection: one attempt, and more while requests wait for it. */
+static CoroutineEntry connect_entry;
+
+/* Begin to make a connection where there is none. With the lock held. */
+static void start_connecting(NBDLink *l)
+{
+    for (LinkSlot *slot = l->slots; !l->connecting && slot < l->slots + MAX_CONNECTIONS; slot++) {
+        if (!is_usable(slot) && slot->users == 0) {
+            l->connecting = slot;
+            aio_co_start(qemu_get_aio_context(), connect_entry, l);
+        }
+    }
+}
+
+/* Use @conn in @slot; NULL: none could be made. With the lock held. */
+static void end_connecting(NBDLink *l, LinkSlot *slot, NBDConnection *conn)
+{
+    if (!conn) {
+        l->spare_ns = qemu_clock_get_ns() + SPARE_PAUSE_NS;
+    } else if (!choose_slot(l)) {
+        l->spare_ns = 0;
+    }
+    slot->conn = conn;
+    slot->lost = false;
+    l->connecting = NULL;
+    wake_waiters(l, false);
+    qemu_co_queue_restart_all(&l->ended);
+    if (wants_more(l)) {
+        start_connecting(l);
+    }
+}
+
+/* Make a connection: one attempt, and more while requests wait for it. */
 static void coroutine_fn connect_entry(void *opaque)
 {
     NBDLink *l = opaque;
+    LinkSlot *slot = l->connecting;
     int64_t pause_ns = MIN_PAUSE_NS;
 
-    nbd_connection_free(g_steal_pointer(&l->conn));
+    drop_connection(l, slot, take_connection(l, slot));
     for (;;) {
         Error *err = NULL;
-        NBDConnection *conn = reconnect(l, &err);
+        NBDConnection *conn = try_to_connect(l, slot, &err);
 
         g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
         g_free(l->why);
-        l->why = err ? g_strdup(error_get_pretty(err)) : NULL;
+        l->why = err && !choose_slot(l) ? g_strdup(error_get_pretty(err)) : NULL;
         error_free(err);
         if (!conn && l->waiters && !connecting_cancelled(l)) {
             co_sleep_ns_wakeable(&l->pause, pause_ns, &l->lock);
             pause_ns = MIN(2 * pause_ns, MAX_PAUSE_NS);
         }
         if (conn || !l->waiters || connecting_cancelled(l)) {
-            end_connecting(l, conn);
+            end_connecting(l, slot, conn);
             break;
         }
     }
@@ -172,7 +310,9 @@ void coroutine_fn nbd_link_free(NBDLink *l)
         qemu_co_queue_wait(&l->ended, &l->lock);
     }
     g_mutex_unlock(&l->lock);
-    nbd_connection_free(l->conn);
+    for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
+        drop_connection(l, slot, slot->conn);
+    }
     g_mutex_clear(&l->lock);
     g_free(l->why);
     g_free(l);
@@ -208,69 +348,96 @@ static int coroutine_fn wait_connected(NBDLink *l, int64_t end)
     return w.cancelled || qemu_co_is_cancelled() ? -ECANCELED : 0;
 }
 
-/*
- * Begin a request: a connection to use, or NULL with the reason in *@ret. *@end is when the request has waited long
- * enough; 0: it has not waited.
- */
-static NBDConnection *coroutine_fn begin_request(NBDLink *l, int64_t *end, int *ret)
+static int64_t request_cost(const NBDRequest *r)
 {
+    bool has_data = r->type == NBD_REQUEST_READ || r->type == NBD_REQUEST_WRITE;
+
+    return REQUEST_COST_BYTES + (has_data ? r->bytes : 0);
+}
+
+/* Begin @r on the connection in @slot. With the lock held. */
+static void use_slot(LinkSlot *slot, const NBDRequest *r)
+{
+    slot->users++;
+    slot->load += request_cost(r);
+}
+
+/*
+ * Begin @r: a connection to use, or NULL with the reason in *@ret. *@end is when the request has waited long enough; 0:
+ * it has not waited.
+ */
+static LinkSlot *coroutine_fn begin_request(NBDLink *l, const NBDRequest *r, int64_t *end, int *ret)
+{
+    LinkSlot *slot = NULL;
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
 
     *ret = bdrv_must_not_wait() ? -ECANCELED : 0;
     if (*ret == 0 && *end && qemu_clock_get_ns() >= *end) {
         *ret = -EIO;
     }
-    while (*ret == 0 && l->lost) {
-        if (!l->connecting && l->users == 0) {
-            l->connecting = true;
-            aio_co_start(qemu_get_aio_context(), connect_entry, l);
-        }
+    while (*ret == 0 && !(slot = choose_slot(l))) {
+        start_connecting(l);
         *ret = wait_connected(l, *end ?: l->lost_ns + l->delay_ns);
     }
-    l->users += *ret == 0;
-    return *ret == 0 ? l->conn : NULL;
+    if (*ret < 0) {
+        return NULL;
+    }
+    use_slot(slot, r);
+    if (wants_more(l)) {
+        start_connecting(l);
+    }
+    return slot;
 }
 
-/* @r has ended; when it began, the server had acknowledged @done changes. */
-static void end_request(NBDLink *l, const NBDRequest *r, uint64_t done)
+/* Nothing more comes from the lost connection in @slot. With the lock held. */
+static void settle_loss(NBDLink *l, LinkSlot *slot)
+{
+    if (slot->done != slot->flushed) {
+        bdrv_set_flush_error(l->bs, -EIO);
+        slot->flushed = slot->done;
+    }
+    wake_waiters(l, false);
+}
+
+static void end_request(NBDLink *l, LinkSlot *slot, const NBDRequest *r, uint64_t done)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
 
-    l->users--;
-    if (r->lost && !l->lost) {
-        l->lost = true;
-        l->lost_ns = qemu_clock_get_ns();
-    }
-    if (r->lost && l->users == 0) {
-        wake_waiters(l, false);
-    }
+    slot->users--;
+    slot->load -= request_cost(r);
     if (r->ret == 0 && r->type == NBD_REQUEST_FLUSH) {
-        l->flushed = MAX(l->flushed, done);
+        slot->flushed = MAX(slot->flushed, done);
     } else if (r->ret == 0 && r->unflushed) {
-        l->done++;
+        slot->done++;
+    }
+    if (r->lost && !slot->lost) {
+        slot->lost = true;
+        l->lost_ns = qemu_clock_get_ns();
+        l->spare_ns = l->lost_ns + SPARE_PAUSE_NS;
+    }
+    if (slot->lost && slot->users == 0) {
+        settle_loss(l, slot);
     }
 }
 
-static uint64_t changes_done(NBDLink *l)
+/* Make @r in @slot, where the server has acknowledged @done changes. */
+static int coroutine_fn request_in_slot(NBDLink *l, LinkSlot *slot, NBDRequest *r, uint64_t done)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
-
-    return l->done;
+    nbd_connection_co_request(slot->conn, r);
+    end_request(l, slot, r, done);
+    return r->ret;
 }
 
 int coroutine_fn nbd_link_co_request(NBDLink *l, NBDRequest *r)
 {
-    NBDConnection *conn;
+    LinkSlot *slot;
     int64_t end = 0;
     int ret;
 
-    while ((conn = begin_request(l, &end, &ret))) {
-        uint64_t done = changes_done(l);
-
-        nbd_connection_co_request(conn, r);
-        end_request(l, r, done);
-        if (!r->lost || r->ret == -ECANCELED) {
-            return r->ret;
+    while ((slot = begin_request(l, r, &end, &ret))) {
+        ret = request_in_slot(l, slot, r, 0);
+        if (!r->lost || ret == -ECANCELED) {
+            return ret;
         }
         end = end ?: qemu_clock_get_ns() + l->delay_ns;
     }
@@ -278,12 +445,82 @@ int coroutine_fn nbd_link_co_request(NBDLink *l, NBDRequest *r)
     return ret;
 }
 
+/* Flushes */
+
+typedef struct LinkFlush {
+    NBDLink *link;
+    Coroutine *co;              /* waits for the others; NULL: not yet */
+    unsigned running;
+    int ret;                    /* of the first that failed */
+} LinkFlush;
+
+typedef struct SlotFlush {
+    LinkFlush *flush;
+    LinkSlot *slot;
+    uint64_t done;
+    NBDRequest request;
+} SlotFlush;
+
+static void coroutine_fn flush_slot_entry(void *opaque)
+{
+    SlotFlush *f = opaque;
+    LinkFlush *flush = f->flush;
+    int ret = request_in_slot(flush->link, f->slot, &f->request, f->done);
+
+    flush->ret = flush->ret ?: ret;
+    if (--flush->running == 0 && flush->co) {
+        aio_co_wake(flush->co);
+    }
+}
+
+/* Find the connections with changes to flush, and begin a request on each: how many. */
+static unsigned begin_flushes(LinkFlush *flush, SlotFlush *flushes)
+{
+    NBDLink *l = flush->link;
+    unsigned n = 0;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+
+    for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
+        if (slot->done != slot->flushed) {
+            flushes[n] = (SlotFlush){
+                .flush = flush, .slot = slot, .done = slot->done, .request.type = NBD_REQUEST_FLUSH,
+            };
+            use_slot(slot, &flushes[n++].request);
+        }
+    }
+    return n;
+}
+
+int coroutine_fn nbd_link_co_flush(NBDLink *l)
+{
+    NBDRequest r = { .type = NBD_REQUEST_FLUSH };
+    LinkFlush flush = { .link = l };
+    SlotFlush flushes[MAX_CONNECTIONS];
+    unsigned n = begin_flushes(&flush, flushes);
+
+    flush.running = n;
+    for (unsigned i = 0; i < n; i++) {
+        qemu_coroutine_enter(qemu_coroutine_create(flush_slot_entry, &flushes[i]));
+    }
+    if (flush.running) {
+        flush.co = qemu_coroutine_self();
+        qemu_coroutine_yield();
+    }
+    if (n == 0) {
+        flush.ret = nbd_link_co_request(l, &r);
+    }
+    /* Changes may have been lost meanwhile, or as it began. */
+    return flush.ret ?: bdrv_get_flush_error(l->bs);
+}
+
 void nbd_link_cancel(NBDLink *l)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
 
-    if (l->conn && !l->connecting) {
-        nbd_connection_cancel(l->conn);
+    for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
+        if (slot->conn) {
+            nbd_connection_cancel(slot->conn);
+        }
     }
     wake_waiters(l, true);
 }

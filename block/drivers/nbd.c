@@ -114,7 +114,7 @@ static NBDConnection *coroutine_fn connect_at_open(BlockDriverState *bs, Error *
         Error *err = NULL;
         int64_t timeout_ns = left_ns ? MIN(left_ns, NBD_CONNECT_TIMEOUT_NS) : NBD_CONNECT_TIMEOUT_NS;
 
-        conn = nbd_connection_new(&s->server, timeout_ns, opening_cancelled, bs, &err);
+        conn = nbd_connection_new(&s->server, qemu_get_aio_context(), timeout_ns, opening_cancelled, bs, &err);
         int64_t again = qemu_clock_get_ns() + OPEN_PAUSE_NS;
         left_ns = begin + limit_ns - again;
         if (conn || left_ns <= 0 || opening_cancelled(bs)) {
@@ -229,9 +229,8 @@ static int coroutine_fn nbd_co_preadv(BlockDriverState *bs, int64_t offset, int6
 static int coroutine_fn nbd_co_flush(BlockDriverState *bs)
 {
     BDRVNBDState *s = bs->opaque;
-    NBDRequest r = { .type = NBD_REQUEST_FLUSH };
 
-    return s->info.can_flush ? nbd_co_request(s, &r) : 0;
+    return s->info.can_flush ? nbd_link_co_flush(s->link) : 0;
 }
 
 /* A request that changes data, with a flush behind it where the server knows no FUA. */

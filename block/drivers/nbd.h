@@ -5,7 +5,7 @@
  *   nbd-filename.c     filenames to options, and back
  *   nbd-connect.c      from an address to a socket on which a server is about to greet, with TLS in between
  *   nbd-connection.c   one connection: a handle of libnbd on the loop that is its home
- *   nbd-link.c         a connection that is replaced when it is lost
+ *   nbd-link.c         connections that are replaced when they are lost
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -98,11 +98,11 @@ typedef struct NBDRequest {
 } NBDRequest;
 
 /*
- * A connection to the export of @server, whose home is this thread's loop; NULL with @errp. The attempt, up to the end
- * of the handshake, takes no longer than @timeout_ns, and ends when @cancelled(@opaque), which is asked several times a
- * second. Main thread.
+ * A connection to the export of @server, at home in the loop @home; NULL with @errp. The attempt, up to the end of the
+ * handshake, takes no longer than @timeout_ns, and ends when @cancelled(@opaque), which is called several times a
+ * second. The loop must exist as long as the connection does. Main thread.
  */
-NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, int64_t timeout_ns,
+NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, AioContext *home, int64_t timeout_ns,
                                                bool (*cancelled)(void *opaque), void *opaque, Error **errp);
 
 /* For attempts that no option limits. */
@@ -128,8 +128,11 @@ NBDLink *nbd_link_new(BlockDriverState *bs, const NBDServer *server, NBDConnecti
 /* No request is in flight. NULL is allowed. Main thread. */
 void coroutine_fn nbd_link_free(NBDLink *l);
 
-/* Make the request, again after each loss of the connection: its result, 0 or -errno. From any loop. */
+/* Make a request, again after each loss of its connection: its result, 0 or -errno. From any loop. */
 int coroutine_fn nbd_link_co_request(NBDLink *l, NBDRequest *r);
+
+/* Flush all changes that were acknowledged before, on any connection: 0 or -errno. From any loop. */
+int coroutine_fn nbd_link_co_flush(NBDLink *l);
 
 /* End requests in flight with -ECANCELED; or only those that wait for a connection, of a node that is drained. */
 void nbd_link_cancel(NBDLink *l);

@@ -258,18 +258,3 @@ def test_tls(tmp_path, pki, kind):
     with Nbdkit(tmp_path, 'memory', '1M') as plain:
         uri = plain.uri().replace('nbd', 'nbds', 1) + '&tls-creds=tls0'
         assert 'refuses TLS' in qemu_img('info', *creds, uri, status=1).stderr
-
-
-@pytest.mark.threads
-def test_from_io_threads(tmp_path):
-    """Requests of several loops, to one connection at home on the main loop."""
-    with Nbdkit(tmp_path, 'memory', '64M') as server:
-        path = tmp_path / 'export.sock'
-        with StorageDaemon(tmp_path, '--object', 'iothread,id=io0', '--object', 'iothread,id=io1',
-                           '--blockdev', f'nbd,node-name=n0,server.type=unix,server.path={server.socket}',
-                           '--nbd-server', f'addr.type=unix,addr.path={path}',
-                           '--export', 'nbd,id=e0,node-name=n0,name=e0,writable=on,iothread=io0',
-                           '--export', 'nbd,id=e1,node-name=n0,name=e1,writable=on,iothread=io1'):
-            for name in ('e0', 'e1'):
-                run('/usr/bin/qemu-img', 'bench', '-w', '-f', 'raw', '-c', '2000', '-d', '16', '-s', '4k', '-t', 'none',
-                    f'nbd+unix:///{name}?socket={path}')

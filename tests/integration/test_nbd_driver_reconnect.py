@@ -11,7 +11,7 @@ import time
 import pytest
 
 from images import MIB, write_pieces
-from nbd_peer import READ_ONLY, Nbdkit, ScriptedServer
+from nbd_peer import READ_ONLY, Nbdkit, ScriptedServer, connections
 from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, password_file, qemu_img
 from qmp import Qmp, StorageDaemon
 
@@ -33,19 +33,34 @@ def wait_for(condition, seconds=SOON):
         time.sleep(0.01)
 
 
-@pytest.mark.slow
-def test_ten_restarts(tmp_path):
-    """Of a server with writes in flight: each of them is made, and in order."""
-    image = write_pieces(tmp_path / 'image', 16 * MIB)
+def random_writes(depth):
+    """Writes with FUA, DEPTH at a time: (commands, what they leave). Those in flight together do not overlap."""
     rng = random.Random(1)
     expected = bytearray(16 * MIB)
     commands = []
-    for i in range(3000):
-        offset, pattern = rng.randrange(0, 16 * MIB - 65536, 512), i % 255 + 1
+    command = 'write' if depth == 1 else 'aio_write'
+    for i in range(3072):
+        part = 16 * MIB // depth
+        offset, pattern = i % depth * part + rng.randrange(0, part - 65536, 512), i % 255 + 1
         length = rng.choice((512, 4096, 65536))
-        commands += ['-c', f'write -f -P {pattern} {offset} {length}']
+        commands += ['-c', f'{command} -f -P {pattern} {offset} {length}']
         expected[offset:offset + length] = bytes([pattern]) * length
-    with Nbdkit(tmp_path, '--filter=delay', 'file', image, 'wdelay=2ms') as server:
+        if i % depth == depth - 1:
+            commands += ['-c', 'aio_flush']
+    return commands, expected
+
+
+@pytest.mark.slow
+@pytest.mark.threads
+@pytest.mark.parametrize('depth', [1, 16])
+def test_ten_restarts(tmp_path, depth):
+    """Of a server with writes in flight, on one connection or several: each of them is made, and in order."""
+    image = write_pieces(tmp_path / 'image', 16 * MIB)
+    log = tmp_path / 'log'
+    rng = random.Random(2)
+    commands, expected = random_writes(depth)
+    with Nbdkit(tmp_path, '--filter=log', '--filter=delay', 'file', image, f'logfile={log}', 'logappend=true',
+                f'wdelay={2 * depth}ms') as server:
         with subprocess.Popen([QEMU_IO, '--image-opts', *commands, options(server, 30)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True) as client:
             said = []
@@ -65,6 +80,7 @@ def test_ten_restarts(tmp_path):
             for reader in readers:
                 reader.join()
             assert restarts == 10 and 'failed' not in ''.join(said)
+    assert len(connections(log)) == (1 if depth == 1 else 4)
     assert image.read_bytes() == expected
 
 
@@ -300,3 +316,16 @@ def test_idle_loss(tmp_path):
             server.start()
             time.sleep(0.2)
             assert client.communicate('read 0 512\n', timeout=SOON)[0].count('read 512/512') == 2
+
+
+def test_flush_in_flight(tmp_path):
+    """Made again on a new connection, it would say nothing about what the old server had."""
+    with ScriptedServer(tmp_path) as server:
+        held = []
+        server.on_request = lambda wire, request: request.command == 3 and not held and not held.append(request)
+        with subprocess.Popen([QEMU_IO, '--image-opts', '-c', 'write 0 512', '-c', 'flush', options(server, 10)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
+            wait_for(lambda: held)
+            server.hang_up()
+            output = client.communicate(timeout=SOON)[0]
+        assert 'wrote 512/512' in output and 'Input/output error' in output
