@@ -11,6 +11,7 @@ import time
 import pytest
 
 from nbd_peer import Nbdkit, ScriptedServer
+from nbd_server import wait_until
 from programs import QEMU_IMG, QEMU_IO, password_file, qemu_img, qemu_io
 from qmp import Qmp, StorageDaemon
 
@@ -45,7 +46,7 @@ def test_well_behaved(server):
     """The script's own rules are right."""
     qemu_io('-f', 'raw', '-c', 'read -P 0 0 64k', '-c', 'write 0 64k', '-c', 'write -z 0 64k', '-c', 'discard 0 64k', '-c',
             'flush', server.uri())
-    assert {request.command for request in server.requests} >= {0, 1, 2, 3, 4, 6}
+    wait_until(lambda: {request.command for request in server.requests} >= {0, 1, 2, 3, 4, 6}, 'each command to arrive')
 
 
 @pytest.mark.parametrize('pieces', [
