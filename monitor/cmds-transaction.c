@@ -26,13 +26,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/job.h"
+#include "monitor/transaction-actions.h"
 #include "qapi/qapi-commands.h"
-#include "util/transaction.h"
 
 typedef struct ActionOps {
-    /* @job_txn: the job transaction for the action's job; NULL: it has its own. False with @errp, and no effect. */
-    bool coroutine_fn (*prepare)(const TransactionAction *action, Transaction *tran, JobTxn *job_txn, Error **errp);
+    TransactionPrepare *prepare;
     bool starts_job;
 } ActionOps;
 
@@ -45,6 +43,12 @@ static bool coroutine_fn prepare_abort(const TransactionAction *action, Transact
 
 static const ActionOps action_ops[TRANSACTION_ACTION_KIND__MAX] = {
     [TRANSACTION_ACTION_KIND_ABORT] = { .prepare = prepare_abort },
+    [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD] = { .prepare = transaction_prepare_bitmap_add },
+    [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_REMOVE] = { .prepare = transaction_prepare_bitmap_remove },
+    [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_CLEAR] = { .prepare = transaction_prepare_bitmap_clear },
+    [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ENABLE] = { .prepare = transaction_prepare_bitmap_enable },
+    [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_DISABLE] = { .prepare = transaction_prepare_bitmap_disable },
+    [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE] = { .prepare = transaction_prepare_bitmap_merge },
 };
 
 /* The completion mode concerns jobs, so actions that start none do not support it. */

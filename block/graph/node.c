@@ -159,11 +159,11 @@ void bdrv_unref_later(BlockDriverState *bs)
 
 bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs, Error **errp)
 {
-    while (bs->refcnt > 1 && bs->parents->len == 0) {
+    while (bs->refcnt > 1 && bs->parents->len == 0 && bdrv_check_no_busy_bitmap(bs, NULL)) {
         qemu_co_queue_wait(&changed, NULL);
     }
     if (bs->parents->len == 0) {
-        return true;
+        return bdrv_check_no_busy_bitmap(bs, errp);
     }
     const BdrvChild *c = g_ptr_array_index(bs->parents, 0);
     g_autofree char *user = c->klass->describe(c);

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/block_int.h"
+#include "block/dirty-bitmap.h"
 #include "block/ops/signature.h"
 #include "qapi/qapi.h"
 
@@ -117,6 +118,7 @@ BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs)
     info->cache->writeback = true;
     info->cache->direct = cache && cache->has_direct && cache->direct;
     info->cache->no_flush = bs->no_flush;
+    info->dirty_bitmaps = bdrv_query_dirty_bitmaps(bs);
     return info;
 }
 

@@ -94,8 +94,10 @@ class Schema:
                 yield [wrong], where
         elif kind == 'alternate':
             last = info['members'][-1]['type']
+            valid = [wrong for json_type, wrong in WRONG.items() if self.accepts(name, json_type)]
             if self.entities[last]['meta-type'] == 'object':
-                yield from self.mutations(last, value, path)
+                yield from ((wrong, where) for wrong, where in self.mutations(last, value, path)
+                            if where != path or wrong not in valid)
         elif kind == 'object':
             prefix = f'{path}.' if path else ''
             yield {**value, 'no-such-member': 1}, prefix + 'no-such-member'

@@ -33,9 +33,12 @@ RUNNING_JOB = [SLOW_GROUP, SLOW_NODE, ('blockdev-secure-erase', {'job-id': 'eras
 CREATE = ('blockdev-create', {'job-id': 'create0', 'options': {'driver': 'file', 'filename': 'new.img', 'size': 1 << 20}})
 TARGET = ('blockdev-add', {'driver': 'file', 'node-name': 'target0', 'filename': 'disk.img'})
 FD = {'getfd', 'add-fd'}
+BITMAPS = [('block-dirty-bitmap-add', {'node': 'disk0', 'name': f'bitmap{i}'}) for i in range(3)]
 
 # What has to happen before the examples of some commands.
 BEFORE = {
+    **{f'block-dirty-bitmap-{what}': BITMAPS for what in ('remove', 'clear', 'enable', 'disable', 'merge')},
+    'x-debug-block-dirty-bitmap-sha256': BITMAPS,
     'closefd': [('getfd', {'fdname': 'socket0'})],
     'remove-fd': [('add-fd', {'fdset-id': 1})],
     'query-fdsets': [('add-fd', {'fdset-id': 1, 'opaque': 'rw:disk.img'})],

@@ -1,5 +1,5 @@
 /*
- * Dirty bitmaps: ranges, counting, searching, what sets bits, and copying while several threads write
+ * Dirty bitmaps: ranges, counting, searching, what sets bits, merging, undoing, and copying while several threads write
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -243,6 +243,103 @@ static void test_huge(void)
     aio_context_run(huge_entry, NULL);
 }
 
+static void coroutine_fn merge_entry(void *opaque)
+{
+    int64_t length = g_test_rand_int_range(1, 200000);
+    BlockBackend *blk = open_blk(length), *other = open_blk(length);
+    BlockDriverState *src_bs = g_test_rand_bit() ? blk_bs(blk) : blk_bs(other);
+    Model src_model = { .length = length, .granularity = 1 << g_test_rand_int_range(0, 13) };
+    Model dest_model = { .length = length, .granularity = 1 << g_test_rand_int_range(0, 13) };
+    BdrvDirtyBitmap *src = bdrv_create_dirty_bitmap(src_bs, src_model.granularity, NULL, &error_abort);
+    BdrvDirtyBitmap *dest = bdrv_create_dirty_bitmap(blk_bs(blk), dest_model.granularity, NULL, &error_abort);
+
+    src_model.dirty = g_new0(bool, length);
+    dest_model.dirty = g_new0(bool, length);
+    for (int i = 0; i < 8; i++) {
+        int64_t offset = g_test_rand_int_range(0, length), bytes = g_test_rand_int_range(0, length / 8 + 1);
+
+        bdrv_set_dirty_bitmap(i < 4 ? src : dest, offset, bytes);
+        model_change(i < 4 ? &src_model : &dest_model, offset, bytes, true);
+    }
+    for (int64_t i = 0; i < length; i++) {
+        model_change(&dest_model, i, src_model.dirty[i], true);
+    }
+    g_assert_true(bdrv_dirty_bitmap_check_merge(dest, src, &error_abort));
+    bdrv_merge_dirty_bitmap(dest, src);
+    model_check(&dest_model, dest);
+    model_check(&src_model, src);
+    bdrv_release_dirty_bitmap(src);
+    bdrv_release_dirty_bitmap(dest);
+    g_free(src_model.dirty);
+    g_free(dest_model.dirty);
+    blk_co_unref(blk);
+    blk_co_unref(other);
+}
+
+static void test_merge(void)
+{
+    for (int i = 0; i < 30; i++) {
+        aio_context_run(merge_entry, NULL);
+    }
+}
+
+/* Restored, a bitmap has the bits from before and those of later writes, and follows a new length. */
+static void coroutine_fn restore_entry(void *opaque)
+{
+    BlockBackend *blk = open_blk(100000);
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), 512, "b", &error_abort);
+
+    bdrv_set_dirty_bitmap(bitmap, 1024, 512);
+    BdrvDirtyBitmap *clone = bdrv_clone_dirty_bitmap(bitmap, &error_abort);
+    bdrv_clear_dirty_bitmap(bitmap);
+    bdrv_set_dirty_bitmap(bitmap, 8192, 512);
+    bdrv_disable_dirty_bitmap(bitmap);
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 4096, 512, 0), ==, 0);
+    g_assert_true(blk_co_truncate(blk, 150000, true, PREALLOC_MODE_OFF, NULL, &error_abort));
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 5120, 512, 0), ==, 0);
+    bdrv_restore_dirty_bitmap(bitmap, clone);
+    g_assert_true(bdrv_dirty_bitmap_enabled(bitmap));
+    ASSERT_DIRTY(bitmap, "1024+512 4096+512 5120+512 99840+50160");
+
+    bdrv_disable_dirty_bitmap(bitmap);
+    clone = bdrv_clone_dirty_bitmap(bitmap, &error_abort);
+    bdrv_enable_dirty_bitmap(bitmap);
+    g_assert_cmpint(blk_co_pwrite_zeroes(blk, 4096, 512, 0), ==, 0);
+    bdrv_restore_dirty_bitmap(bitmap, clone);
+    g_assert_false(bdrv_dirty_bitmap_enabled(bitmap));
+    ASSERT_DIRTY(bitmap, "");
+    blk_co_unref(blk);
+}
+
+static void test_restore(void)
+{
+    aio_context_run(restore_entry, NULL);
+}
+
+static void coroutine_fn busy_entry(void *opaque)
+{
+    BlockBackend *blk = open_blk(100000);
+    BdrvDirtyBitmap *bitmap = bdrv_create_dirty_bitmap(blk_bs(blk), 512, "b", &error_abort);
+    g_autoptr(Error) err = NULL;
+
+    g_assert_true(bdrv_find_dirty_bitmap(blk_bs(blk), "b") == bitmap);
+    g_assert_null(bdrv_find_dirty_bitmap(blk_bs(blk), "c"));
+    g_assert_true(bdrv_dirty_bitmap_check(bitmap, &error_abort));
+    bdrv_dirty_bitmap_set_busy(bitmap, "job 'j'");
+    g_assert_false(bdrv_dirty_bitmap_check(bitmap, &err));
+    g_assert_cmpstr(error_get_pretty(err), ==, "Bitmap 'b' is currently in use by job 'j' and cannot be used");
+    g_assert_false(bdrv_check_no_busy_bitmap(blk_bs(blk), NULL));
+    bdrv_co_dirty_bitmap_unset_busy(bitmap);
+    g_assert_true(bdrv_dirty_bitmap_check(bitmap, &error_abort));
+    g_assert_true(bdrv_check_no_busy_bitmap(blk_bs(blk), NULL));
+    blk_co_unref(blk);
+}
+
+static void test_busy(void)
+{
+    aio_context_run(busy_entry, NULL);
+}
+
 #define WRITERS 3
 #define PASSES 50
 #define SIZE (1 * MiB)
@@ -320,6 +417,9 @@ int main(int argc, char **argv)
     g_test_add_func("/dirty-bitmap/discard", test_discard);
     g_test_add_func("/dirty-bitmap/resize", test_resize);
     g_test_add_func("/dirty-bitmap/huge", test_huge);
+    g_test_add_func("/dirty-bitmap/merge", test_merge);
+    g_test_add_func("/dirty-bitmap/restore", test_restore);
+    g_test_add_func("/dirty-bitmap/busy", test_busy);
     g_test_add_func("/dirty-bitmap/threads", test_threads);
     return g_test_run();
 }
