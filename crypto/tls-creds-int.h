@@ -6,7 +6,7 @@
 #ifndef CRYPTO_TLS_CREDS_INT_H
 #define CRYPTO_TLS_CREDS_INT_H
 
-#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 
 #include "crypto/object-types.h"
 #include "crypto/secret-int.h"
@@ -50,6 +50,16 @@ bool coroutine_mixed_fn tls_file_read(const QCryptoTLSCreds *creds, const char *
 
 /* True if @rc is not a GnuTLS error; otherwise false, with "WHAT 'PATH': why" in @errp. */
 bool tls_creds_check_gnutls(int rc, const char *what, const char *path, Error **errp);
+
+/* What a certificate is for. */
+typedef enum TlsCertRole {
+    TLS_CERT_CA,            /* of the CA, or in the chain below it */
+    TLS_CERT_SERVER,
+    TLS_CERT_CLIENT,
+} TlsCertRole;
+
+/* Check @cert, called "certificate @name" in messages, against RFC 5280, apart from its signature; false with @errp. */
+bool tls_cert_check(gnutls_x509_crt_t cert, const char *name, TlsCertRole role, Error **errp);
 
 /* Check certificates for mistakes that would make a peer refuse them; false with @errp. */
 bool tls_creds_check_certs(const TlsFile *ca_file, const TlsFile *cert_file, bool is_server, Error **errp);

@@ -125,6 +125,23 @@ void qcrypto_tls_session_set_callbacks(QCryptoTLSSession *session, QCryptoTLSPus
     session->opaque = opaque;
 }
 
+/* The peer's own certificate; NULL if there is none. Caller frees. */
+static gnutls_x509_crt_t session_import_certificate(QCryptoTLSSession *session)
+{
+    unsigned n;
+    const gnutls_datum_t *chain = gnutls_certificate_get_peers(session->handle, &n);
+    gnutls_x509_crt_t cert;
+
+    if (!chain || n == 0 || gnutls_x509_crt_init(&cert) < 0) {
+        return NULL;
+    }
+    if (gnutls_x509_crt_import(cert, &chain[0], GNUTLS_X509_FMT_DER) < 0) {
+        gnutls_x509_crt_deinit(cert);
+        return NULL;
+    }
+    return cert;
+}
+
 /* Check that the chain is valid, current, signed by the CA, not revoked, and (for clients) for the right host. */
 static bool session_verify_chain(QCryptoTLSSession *session, Error **errp)
 {
@@ -155,20 +172,32 @@ static bool session_verify_chain(QCryptoTLSSession *session, Error **errp)
     return false;
 }
 
+/* GnuTLS is content with the chain. Its own checks of the first certificate are looser. */
+static bool session_check_certificate(QCryptoTLSSession *session, Error **errp)
+{
+    bool is_server = session->creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
+    gnutls_x509_crt_t cert = session_import_certificate(session);
+
+    if (!cert) {
+        error_setg(errp, "Could not read the peer's certificate");
+        return false;
+    }
+    bool ok = tls_cert_check(cert, "of the peer", is_server ? TLS_CERT_CLIENT : TLS_CERT_SERVER, errp);
+    gnutls_x509_crt_deinit(cert);
+    return ok;
+}
+
 /* The distinguished name in the peer's certificate, in the order used by QEMU's rules. */
 static char *session_certificate_name(QCryptoTLSSession *session)
 {
-    unsigned n;
-    const gnutls_datum_t *chain = gnutls_certificate_get_peers(session->handle, &n);
-    gnutls_x509_crt_t cert;
+    gnutls_x509_crt_t cert = session_import_certificate(session);
     gnutls_datum_t dn = { NULL };
     char *name = NULL;
 
-    if (!chain || n == 0 || gnutls_x509_crt_init(&cert) < 0) {
+    if (!cert) {
         return NULL;
     }
-    if (gnutls_x509_crt_import(cert, &chain[0], GNUTLS_X509_FMT_DER) >= 0 &&
-        gnutls_x509_crt_get_dn2(cert, &dn) >= 0) {
+    if (gnutls_x509_crt_get_dn2(cert, &dn) >= 0) {
         name = g_strndup((const char *)dn.data, dn.size);
         gnutls_free(dn.data);
     }
@@ -183,7 +212,8 @@ static QCryptoTLSState session_check_peer(QCryptoTLSSession *session, Error **er
         /* NULL for a client: knowing the key identifies the server. */
         session->peer_name = g_strdup(gnutls_psk_server_get_username(session->handle));
     } else {
-        if (session->creds->verify_peer && !session_verify_chain(session, errp)) {
+        if (session->creds->verify_peer &&
+            (!session_verify_chain(session, errp) || !session_check_certificate(session, errp))) {
             return QCRYPTO_TLS_FAILED;
         }
         session->peer_name = session->creds->verify_peer ? session_certificate_name(session) : NULL;

@@ -11,7 +11,7 @@ build_packages=(
 # Independent programs to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
-  btrfs-progs busybox-static cpio debhelper dpkg-dev e2fsprogs fdisk fio fish gdb keyutils libc6-dbg libnbd-bin
+  btrfs-progs busybox-static cpio debhelper dpkg-dev e2fsprogs fdisk fio fish gdb keyutils libc6-dbg libnbd-bin libtasn1-6-dev
   libvirt-clients libvirt-daemon nbdkit openssl procps python3-libnbd python3-pytest python3-pytest-xdist
   qemu-block-extra qemu-system-x86 socat systemd tgt util-linux valgrind xfsprogs zsh
 )

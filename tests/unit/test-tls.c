@@ -6,12 +6,12 @@
 #include "util/osdep.h"
 
 #include <glib/gstdio.h>
-#include <sys/socket.h>
 
 #include "crypto/authz.h"
 #include "crypto/object.h"
 #include "io/tls.h"
 #include "tls-certs.h"
+#include "tls-peers.h"
 #include "util/aio.h"
 
 #define KEYS "alice:0123456789abcdef0123456789abcdef\nqemu:fedcba9876543210fedcba9876543210\n"
@@ -51,90 +51,6 @@ static void assert_error(Error **err, const char *expected)
     error_free(g_steal_pointer(err));
 }
 
-/* One end of a connection. */
-typedef struct End {
-    int fd;
-    const char *creds;
-    QCryptoTLSCredsEndpoint endpoint;
-    const char *hostname;
-    const char *authzid;
-    QCryptoTLSState state;
-    bool ok;
-    Error *err;
-    int *running;
-} End;
-
-#define BULK_BYTES (300 * 1000)
-
-static uint8_t bulk_byte(size_t i)
-{
-    return i * 7 + (i >> 8);
-}
-
-/* More than the socket buffers hold, so that both sides have to wait. */
-static bool coroutine_fn send_bulk(IOChannel *ch)
-{
-    g_autofree uint8_t *buf = g_malloc(BULK_BYTES);
-
-    for (size_t i = 0; i < BULK_BYTES; i++) {
-        buf[i] = bulk_byte(i);
-    }
-    return io_channel_co_write_all(ch, buf, BULK_BYTES) == 0;
-}
-
-static bool coroutine_fn receive_bulk(IOChannel *ch)
-{
-    g_autofree uint8_t *buf = g_malloc(BULK_BYTES);
-
-    if (io_channel_co_read_all(ch, buf, BULK_BYTES) != 1) {
-        return false;
-    }
-    for (size_t i = 0; i < BULK_BYTES; i++) {
-        g_assert_cmpint(buf[i], ==, bulk_byte(i));
-    }
-    return true;
-}
-
-static void coroutine_fn end_run(void *opaque)
-{
-    End *end = opaque;
-    g_autoptr(IOChannel) ch = io_channel_new(end->fd);
-    g_autoptr(QCryptoTLSCreds) creds = qcrypto_tls_creds_lookup(end->creds, end->endpoint, &error_abort);
-    char byte;
-
-    end->state = io_channel_co_tls_handshake(ch, creds, end->hostname, end->authzid, &end->err);
-    end->ok = end->state == QCRYPTO_TLS_DONE;
-    if (end->ok && end->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT) {
-        /* With TLS 1.3 the client learns only now whether the server accepts its certificate. */
-        end->ok = io_channel_co_read_all(ch, &byte, 1) == 1 && receive_bulk(ch) && send_bulk(ch) &&
-                  io_channel_co_read_all(ch, &byte, 1) == 0;
-    } else if (end->ok) {
-        end->ok = io_channel_co_write_all(ch, "x", 1) == 0 && send_bulk(ch) && receive_bulk(ch);
-    }
-    --*end->running;
-}
-
-/* Connect "server" to "client"; their results go to *@server and *@client. */
-static void handshake(End *server, End *client)
-{
-    int fds[2], running = 2;
-
-    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
-    server->fd = fds[0];
-    server->creds = server->creds ?: "server";
-    server->endpoint = QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
-    server->running = &running;
-    client->fd = fds[1];
-    client->creds = client->creds ?: "client";
-    client->endpoint = QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT;
-    client->running = &running;
-    qemu_coroutine_enter(qemu_coroutine_create(end_run, server));
-    qemu_coroutine_enter(qemu_coroutine_create(end_run, client));
-    while (running) {
-        aio_poll(qemu_get_aio_context(), true);
-    }
-}
-
 static void make_x509_pair(const char *server_options)
 {
     make(&error_abort, "tls-creds-x509,id=server,endpoint=server,dir=%s%s", dir, server_options);
@@ -143,22 +59,22 @@ static void make_x509_pair(const char *server_options)
 
 static void test_x509_good(void)
 {
-    End server = { 0 }, client = { .hostname = "localhost" };
+    TlsEnd server = { 0 }, client = { .hostname = "localhost" };
 
     tls_certs_write(dir, 0, 0, 0, NULL);
     make_x509_pair("");
-    handshake(&server, &client);
+    tls_handshake(&server, &client);
     g_assert_true(server.ok && client.ok);
     user_creatable_cleanup();
 }
 
 static void test_x509_wrong_host(void)
 {
-    End server = { 0 }, client = { .hostname = "example.org" };
+    TlsEnd server = { 0 }, client = { .hostname = "example.org" };
 
     tls_certs_write(dir, 0, 0, 0, NULL);
     make_x509_pair("");
-    handshake(&server, &client);
+    tls_handshake(&server, &client);
     g_assert_false(client.ok);
     assert_error(&client.err, "not for 'example.org'");
     error_free(server.err);
@@ -167,28 +83,28 @@ static void test_x509_wrong_host(void)
 
 static void test_x509_no_client_cert(void)
 {
-    End server = { 0 }, client = { .hostname = "localhost" };
+    TlsEnd server = { 0 }, client = { .hostname = "localhost" };
 
     tls_certs_write(dir, 0, 0, 0, NULL);
     remove_file("client-cert.pem");
     remove_file("client-key.pem");
     make_x509_pair("");
-    handshake(&server, &client);
+    tls_handshake(&server, &client);
     g_assert_false(server.ok || client.ok);
     assert_error(&server.err, "TLS handshake failed");
     error_free(client.err);
     user_creatable_cleanup();
 
     /* If the server does not ask for a certificate, that is fine, but then nobody can be authorized. */
-    server = (End){ 0 };
-    client = (End){ .hostname = "localhost" };
+    server = (TlsEnd){ 0 };
+    client = (TlsEnd){ .hostname = "localhost" };
     make_x509_pair(",verify-peer=off");
-    handshake(&server, &client);
+    tls_handshake(&server, &client);
     g_assert_true(server.ok && client.ok);
     make(&error_abort, "authz-simple,id=auth,identity=CN=tester");
-    server = (End){ .authzid = "auth" };
-    client = (End){ .hostname = "localhost" };
-    handshake(&server, &client);
+    server = (TlsEnd){ .authzid = "auth" };
+    client = (TlsEnd){ .hostname = "localhost" };
+    tls_handshake(&server, &client);
     g_assert_false(server.ok || client.ok);
     assert_error(&server.err, "not authenticated");
     error_free(client.err);
@@ -209,13 +125,13 @@ static void test_x509_not_trusted(void)
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        End server = { 0 }, client = { .hostname = "localhost" };
-        End *refuses = cases[i].server ? &client : &server;
+        TlsEnd server = { 0 }, client = { .hostname = "localhost" };
+        TlsEnd *refuses = cases[i].server ? &client : &server;
 
         tls_certs_write(dir, 0, cases[i].server, cases[i].client, NULL);
         make(&error_abort, "tls-creds-x509,id=server,endpoint=server,sanity-check=off,dir=%s", dir);
         make(&error_abort, "tls-creds-x509,id=client,endpoint=client,sanity-check=off,dir=%s", dir);
-        handshake(&server, &client);
+        tls_handshake(&server, &client);
         g_assert_false(server.ok || client.ok);
         assert_error(&refuses->err, "not trusted");
         error_free(server.err);
@@ -245,10 +161,10 @@ static void test_x509_authz(void)
     tls_certs_write(dir, 0, 0, 0, NULL);
     make_x509_pair("");
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        End server = { .authzid = "auth" }, client = { .hostname = "localhost" };
+        TlsEnd server = { .authzid = "auth" }, client = { .hostname = "localhost" };
 
         make(&error_abort, "%s", cases[i].object);
-        handshake(&server, &client);
+        tls_handshake(&server, &client);
         g_assert_cmpint(server.ok, ==, cases[i].allowed);
         g_assert_cmpint(client.ok, ==, cases[i].allowed);
         if (!cases[i].allowed) {
@@ -258,8 +174,8 @@ static void test_x509_authz(void)
         }
         user_creatable_del("auth", &error_abort);
     }
-    End server = { .authzid = "auth" }, client = { .hostname = "localhost" };
-    handshake(&server, &client);
+    TlsEnd server = { .authzid = "auth" }, client = { .hostname = "localhost" };
+    tls_handshake(&server, &client);
     g_assert_false(server.ok);
     g_assert_cmpint(server.state, ==, QCRYPTO_TLS_REFUSED);
     assert_error(&server.err, "'CN=tester' cannot be let in: There is no object with id 'auth'");
@@ -279,7 +195,7 @@ static void test_x509_sanity(void)
         { .server = TLS_CERT_EXPIRED, .server_error = "has expired" },
         { .server = TLS_CERT_NOT_YET_VALID, .server_error = "not yet valid" },
         { .server = TLS_CERT_CA_FLAG_WRONG, .server_error = "is a CA certificate" },
-        { .server = TLS_CERT_USAGE_WRONG, .server_error = "encipherment" },
+        { .server = TLS_CERT_USAGE_WRONG, .server_error = "does not permit digital signatures" },
         { .server = TLS_CERT_PURPOSE_WRONG, .server_error = "not for a TLS server" },
         { .server = TLS_CERT_OTHER_CA, .server_error = "not signed by" },
         { .client = TLS_CERT_EXPIRED, .client_error = "has expired" },
@@ -308,7 +224,7 @@ static void test_x509_sanity(void)
 
 static void test_x509_password(void)
 {
-    End server = { 0 }, client = { .hostname = "localhost" };
+    TlsEnd server = { 0 }, client = { .hostname = "localhost" };
     Error *err = NULL;
 
     tls_certs_write(dir, 0, 0, 0, "swordfish");
@@ -322,7 +238,7 @@ static void test_x509_password(void)
     assert_error(&err, "server");
     make(&error_abort, "tls-creds-x509,id=server,endpoint=server,dir=%s,passwordid=good", dir);
     make(&error_abort, "tls-creds-x509,id=client,endpoint=client,dir=%s,passwordid=good", dir);
-    handshake(&server, &client);
+    tls_handshake(&server, &client);
     g_assert_true(server.ok && client.ok);
     user_creatable_cleanup();
 }
@@ -365,7 +281,7 @@ static void test_psk(void)
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *user = cases[i].user ? g_strconcat(",username=", cases[i].user, NULL) : g_strdup("");
-        End server = { 0 }, client = { 0 };
+        TlsEnd server = { 0 }, client = { 0 };
 
         write_keys(cases[i].client_keys ?: KEYS);
         make(&error_abort, "tls-creds-psk,id=client,dir=%s%s", dir, user);
@@ -375,7 +291,7 @@ static void test_psk(void)
             make(&error_abort, "authz-simple,id=auth,identity=%s", cases[i].authz);
             server.authzid = "auth";
         }
-        handshake(&server, &client);
+        tls_handshake(&server, &client);
         g_assert_cmpint(server.ok, ==, cases[i].ok);
         g_assert_cmpint(client.ok, ==, cases[i].ok);
         error_free(server.err);

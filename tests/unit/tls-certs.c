@@ -12,14 +12,6 @@
 
 #define DAY (24 * 60 * 60)
 
-#define CHECK(expr)                                                             \
-    do {                                                                        \
-        int rc_ = (expr);                                                       \
-        if (rc_ < 0) {                                                          \
-            g_error("%s: %s", #expr, gnutls_strerror(rc_));                     \
-        }                                                                       \
-    } while (0)
-
 typedef struct Cert {
     gnutls_x509_crt_t crt;
     gnutls_x509_privkey_t key;
@@ -32,24 +24,24 @@ static void cert_new(Cert *c, const char *name, TlsCertFault fault, bool is_ca, 
     unsigned usage = is_ca ? GNUTLS_KEY_KEY_CERT_SIGN : GNUTLS_KEY_DIGITAL_SIGNATURE;
 
     serial++;
-    CHECK(gnutls_x509_privkey_init(&c->key));
-    CHECK(gnutls_x509_privkey_generate(c->key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
+    CHECK_GNUTLS(gnutls_x509_privkey_init(&c->key));
+    CHECK_GNUTLS(gnutls_x509_privkey_generate(c->key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
                                        0));
-    CHECK(gnutls_x509_crt_init(&c->crt));
-    CHECK(gnutls_x509_crt_set_version(c->crt, 3));
-    CHECK(gnutls_x509_crt_set_key(c->crt, c->key));
-    CHECK(gnutls_x509_crt_set_serial(c->crt, &serial, 1));
-    CHECK(gnutls_x509_crt_set_dn_by_oid(c->crt, GNUTLS_OID_X520_COMMON_NAME, 0, name, strlen(name)));
-    CHECK(gnutls_x509_crt_set_activation_time(c->crt, now + (fault == TLS_CERT_NOT_YET_VALID ? DAY : -DAY)));
-    CHECK(gnutls_x509_crt_set_expiration_time(c->crt, now + (fault == TLS_CERT_EXPIRED ? -60 : 2 * DAY)));
-    CHECK(gnutls_x509_crt_set_basic_constraints(c->crt, is_ca ^ (fault == TLS_CERT_CA_FLAG_WRONG), -1));
+    CHECK_GNUTLS(gnutls_x509_crt_init(&c->crt));
+    CHECK_GNUTLS(gnutls_x509_crt_set_version(c->crt, 3));
+    CHECK_GNUTLS(gnutls_x509_crt_set_key(c->crt, c->key));
+    CHECK_GNUTLS(gnutls_x509_crt_set_serial(c->crt, &serial, 1));
+    CHECK_GNUTLS(gnutls_x509_crt_set_dn_by_oid(c->crt, GNUTLS_OID_X520_COMMON_NAME, 0, name, strlen(name)));
+    CHECK_GNUTLS(gnutls_x509_crt_set_activation_time(c->crt, now + (fault == TLS_CERT_NOT_YET_VALID ? DAY : -DAY)));
+    CHECK_GNUTLS(gnutls_x509_crt_set_expiration_time(c->crt, now + (fault == TLS_CERT_EXPIRED ? -60 : 2 * DAY)));
+    CHECK_GNUTLS(gnutls_x509_crt_set_basic_constraints(c->crt, is_ca ^ (fault == TLS_CERT_CA_FLAG_WRONG), -1));
     if (fault == TLS_CERT_USAGE_WRONG) {
         usage = is_ca ? GNUTLS_KEY_DIGITAL_SIGNATURE : GNUTLS_KEY_KEY_CERT_SIGN;
     }
-    CHECK(gnutls_x509_crt_set_key_usage(c->crt, usage));
+    CHECK_GNUTLS(gnutls_x509_crt_set_key_usage(c->crt, usage));
     if (purpose) {
-        CHECK(gnutls_x509_crt_set_key_purpose_oid(c->crt, purpose, 1));
-        CHECK(gnutls_x509_crt_set_subject_alt_name(c->crt, GNUTLS_SAN_DNSNAME, name, strlen(name), 0));
+        CHECK_GNUTLS(gnutls_x509_crt_set_key_purpose_oid(c->crt, purpose, 1));
+        CHECK_GNUTLS(gnutls_x509_crt_set_subject_alt_name(c->crt, GNUTLS_SAN_DNSNAME, name, strlen(name), 0));
     }
 }
 
@@ -66,14 +58,14 @@ static void cert_write(const Cert *c, const char *dir, const char *cert_name, co
 {
     gnutls_datum_t data;
 
-    CHECK(gnutls_x509_crt_export2(c->crt, GNUTLS_X509_FMT_PEM, &data));
+    CHECK_GNUTLS(gnutls_x509_crt_export2(c->crt, GNUTLS_X509_FMT_PEM, &data));
     write_file(dir, cert_name, &data);
     if (key_name) {
         if (password) {
-            CHECK(gnutls_x509_privkey_export2_pkcs8(c->key, GNUTLS_X509_FMT_PEM, password,
+            CHECK_GNUTLS(gnutls_x509_privkey_export2_pkcs8(c->key, GNUTLS_X509_FMT_PEM, password,
                                                     GNUTLS_PKCS_PBES2_AES_256, &data));
         } else {
-            CHECK(gnutls_x509_privkey_export2(c->key, GNUTLS_X509_FMT_PEM, &data));
+            CHECK_GNUTLS(gnutls_x509_privkey_export2(c->key, GNUTLS_X509_FMT_PEM, &data));
         }
         write_file(dir, key_name, &data);
     }
@@ -94,7 +86,7 @@ static void end_write(const Cert *ca, const Cert *stranger, const char *dir, boo
     Cert c;
 
     cert_new(&c, is_server ? "localhost" : "tester", fault, false, purpose);
-    CHECK(gnutls_x509_crt_sign2(c.crt, signer->crt, signer->key, GNUTLS_DIG_SHA256, 0));
+    CHECK_GNUTLS(gnutls_x509_crt_sign2(c.crt, signer->crt, signer->key, GNUTLS_DIG_SHA256, 0));
     cert_write(&c, dir, is_server ? "server-cert.pem" : "client-cert.pem",
                is_server ? "server-key.pem" : "client-key.pem", password);
     cert_free(&c);
@@ -106,10 +98,10 @@ void tls_certs_write(const char *dir, TlsCertFault ca_fault, TlsCertFault server
     Cert ca, stranger;
 
     cert_new(&ca, "test CA", ca_fault, true, NULL);
-    CHECK(gnutls_x509_crt_sign2(ca.crt, ca.crt, ca.key, GNUTLS_DIG_SHA256, 0));
+    CHECK_GNUTLS(gnutls_x509_crt_sign2(ca.crt, ca.crt, ca.key, GNUTLS_DIG_SHA256, 0));
     cert_write(&ca, dir, "ca-cert.pem", NULL, NULL);
     cert_new(&stranger, "other CA", TLS_CERT_FINE, true, NULL);
-    CHECK(gnutls_x509_crt_sign2(stranger.crt, stranger.crt, stranger.key, GNUTLS_DIG_SHA256, 0));
+    CHECK_GNUTLS(gnutls_x509_crt_sign2(stranger.crt, stranger.crt, stranger.key, GNUTLS_DIG_SHA256, 0));
     end_write(&ca, &stranger, dir, true, server, password);
     end_write(&ca, &stranger, dir, false, client, password);
     cert_free(&ca);

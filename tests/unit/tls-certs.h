@@ -6,7 +6,18 @@
 #ifndef TESTS_TLS_CERTS_H
 #define TESTS_TLS_CERTS_H
 
+#include <glib.h>
+#include <gnutls/gnutls.h>
 #include <stdbool.h>
+
+/* Make sure that a call of GnuTLS succeeds. */
+#define CHECK_GNUTLS(expr)                                                      \
+    do {                                                                        \
+        int rc_ = (expr);                                                       \
+        if (rc_ < 0) {                                                          \
+            g_error("%s: %s", #expr, gnutls_strerror(rc_));                     \
+        }                                                                       \
+    } while (0)
 
 typedef enum TlsCertFault {
     TLS_CERT_FINE,
