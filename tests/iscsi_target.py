@@ -86,7 +86,7 @@ class IscsiTarget:
         self._make_lun(1, lun, self.image(lun), block_size, params)
 
     def remove_lun(self, lun):
-        self.admin('--op', 'delete', '--mode', 'logicalunit', '--tid', 1, '--lun', lun, '--force')
+        self.admin('--op', 'delete', '--mode', 'logicalunit', '--tid', 1, '--lun', lun)
         self.image(lun).unlink()
 
     def start(self):
