@@ -1,4 +1,4 @@
-"""The QMP commands of libvirt's VM driver, in its words and order; without copying jobs, which do not exist yet.
+"""The QMP commands of libvirt's VM driver, in its words and order.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -192,3 +192,113 @@ def test_nbd_server(libvirt, tmp_path, pki, how):
     if how == 'unix':
         with pytest.raises(OSError):
             connect_wire(path)
+
+
+def add_luks(libvirt, path, name, secret, **options):
+    """Create a volume of 8 MiB and open it; libvirt-NAME-format is its node."""
+    create, add = storage(path, f'libvirt-{name}-storage', 10 * MIB)
+    assert 'error' not in libvirt.run_job('blockdev-create', create)[0]
+    libvirt.cmd('blockdev-add', add)
+    info, _ = libvirt.run_job('blockdev-create', {'job-id': f'create-libvirt-{name}-format', 'options': {
+        'driver': 'luks', 'file': f'libvirt-{name}-storage', 'size': 8 * MIB, 'key-secret': secret, 'iter-time': 10,
+        **options}})
+    assert 'error' not in info
+    libvirt.cmd('blockdev-add', {'node-name': f'libvirt-{name}-format', 'read-only': False, 'driver': 'luks',
+                                 'key-secret': secret, 'file': f'libvirt-{name}-storage'})
+
+
+def del_luks(libvirt, name):
+    for node in (f'libvirt-{name}-format', f'libvirt-{name}-storage'):
+        assert libvirt.cmd('blockdev-del', {'node-name': node}) == {}
+
+
+READY = ['created', 'running', 'ready']
+
+
+class Blockcopy:
+    """A disk of 8 MiB with a client, and the start of virsh blockcopy to an encrypted volume."""
+
+    def __init__(self, libvirt, tmp_path, extra):
+        self.libvirt, self.paths = libvirt, {name: tmp_path / name for name in ('source', 'target')}
+        for name in self.paths:
+            libvirt.cmd('object-add', {'qom-type': 'secret', 'id': f'{name}-secret0', 'data': f'pw of {name}'})
+        add_luks(libvirt, self.paths['source'], '1', 'source-secret0', **{'cipher-alg': 'aes-128'})
+        libvirt.cmd('nbd-server-start', {'addr': {'type': 'unix', 'data': {'path': str(tmp_path / 'nbd.sock')}}})
+        libvirt.cmd('block-export-add', {'type': 'nbd', 'id': 'libvirt-nbd-libvirt-1-format', 'writable': True,
+                                         'node-name': 'libvirt-1-format', 'name': 'vda'})
+        self.client = nbd.NBD()
+        self.client.set_export_name('vda')
+        self.client.connect_unix(str(tmp_path / 'nbd.sock'))
+        self.client.pwrite(b'1' * MIB + bytes(7 * MIB), 0)
+        add_luks(libvirt, self.paths['target'], '2', 'target-secret0')
+        self.states = []
+        assert libvirt.cmd('blockdev-mirror', {
+            'job-id': 'copy-vda-libvirt-2-format', 'device': 'libvirt-1-format', 'target': 'libvirt-2-format',
+            'sync': 'full', 'auto-finalize': True, 'auto-dismiss': False, **extra}) == {}
+        self.wait('ready')
+        self.event = libvirt.qmp.wait_event('BLOCK_JOB_READY', device='copy-vda-libvirt-2-format')['data']
+        self.client.pwrite(b'2' * MIB, 2 * MIB)
+
+    def wait(self, state):
+        """Wait for this state of the job; returns all since the start."""
+        while state not in self.states:
+            event = self.libvirt.qmp.wait_event('JOB_STATUS_CHANGE', id='copy-vda-libvirt-2-format')
+            self.states.append(event['data']['status'])
+        return self.states
+
+    def job(self):
+        info, = self.libvirt.cmd('query-block-jobs')
+        return info
+
+    def dismiss(self):
+        info, = self.libvirt.cmd('query-jobs')
+        assert self.libvirt.cmd('job-dismiss', {'id': 'copy-vda-libvirt-2-format'}) == {}
+        return info
+
+
+@pytest.mark.parametrize('extra', [{}, {'copy-mode': 'write-blocking'},
+                                   {'granularity': 65536, 'buf-size': 1048576, 'speed': 104857600}])
+def test_blockcopy_pivot(libvirt, tmp_path, extra):
+    """virsh blockcopy --pivot: the client goes on, on the new volume."""
+    copy = Blockcopy(libvirt, tmp_path, extra)
+    assert copy.states == READY
+    assert copy.event['type'] == 'mirror' and copy.event['len'] == copy.event['offset']
+    info = copy.job()
+    assert (info['device'], info['type'], info['ready']) == ('copy-vda-libvirt-2-format', 'mirror', True)
+    assert info['len'] == info['offset']
+    assert info['speed'] == extra.get('speed', 0)
+
+    assert libvirt.cmd('job-complete', {'id': 'copy-vda-libvirt-2-format'}) == {}
+    assert copy.wait('concluded') == READY + ['waiting', 'pending', 'concluded']
+    libvirt.qmp.wait_event('BLOCK_JOB_COMPLETED', device='copy-vda-libvirt-2-format', type='mirror')
+    assert 'error' not in copy.dismiss()
+    del_luks(libvirt, '1')
+    libvirt.cmd('object-del', {'id': 'source-secret0'})
+    copy.client.pwrite(b'3' * MIB, 4 * MIB)
+    libvirt.cmd('nbd-server-stop')
+    del_luks(libvirt, '2')
+    expected = b'1' * MIB + bytes(MIB) + b'2' * MIB + bytes(MIB) + b'3' * MIB + bytes(3 * MIB)
+    assert plain(copy.paths['target'], b'pw of target', tmp_path) == expected
+    assert plain(copy.paths['source'], b'pw of source', tmp_path) == expected[:4 * MIB] + bytes(4 * MIB)
+
+
+def test_blockcopy_abort(libvirt, tmp_path):
+    """virsh blockcopy --finish: the client stays at the old volume; the new one is a copy of this moment."""
+    copy = Blockcopy(libvirt, tmp_path, {})
+    assert libvirt.cmd('block-job-cancel', {'device': 'copy-vda-libvirt-2-format'}) == {}
+    copy.wait('concluded')
+    assert 'error' not in copy.dismiss()
+    del_luks(libvirt, '2')
+    copy.client.pwrite(b'3' * MIB, 4 * MIB)
+    libvirt.cmd('nbd-server-stop')
+    del_luks(libvirt, '1')
+    then = b'1' * MIB + bytes(MIB) + b'2' * MIB
+    assert plain(copy.paths['target'], b'pw of target', tmp_path) == then + bytes(5 * MIB)
+    assert plain(copy.paths['source'], b'pw of source', tmp_path) == then + bytes(MIB) + b'3' * MIB + bytes(3 * MIB)
+
+
+def plain(path, password, tmp_path):
+    """The content of the volume, as Debian's qemu-img reads it."""
+    debian_qemu_img('convert', *secret_object(tmp_path, 's', password), '--image-opts',
+                    f'driver=luks,key-secret=s,file.filename={path}', '-O', 'raw', tmp_path / 'plain')
+    return (tmp_path / 'plain').read_bytes()
