@@ -48,3 +48,40 @@ def test_change_password(tmp_path):
     assert len(sums) == guest.BLOCKS
     assert block_sums(luks, b'two', tmp_path) == sums
     assert opens(luks, b'two') and not opens(luks, b'one')
+
+
+def test_mirror(tmp_path):
+    """The guest moves to a volume with another cipher, whose password then changes."""
+    paths = {name: tmp_path / f'{name}.luks' for name in ('source', 'target')}
+    for name, cipher in (('source', 'aes-256'), ('target', 'serpent-256')):
+        qemu_img('create', '-q', '-f', 'luks', *secret_object(tmp_path, 's', name.encode()),
+                 '-o', f'key-secret=s,iter-time=10,cipher-alg={cipher}', paths[name], SIZE)
+    with StorageDaemon(tmp_path, *(arg for name in paths for arg in (
+            '--object', f'secret,id={name},data={name}',
+            '--blockdev', f'file,node-name={name}-file,filename={paths[name]}',
+            '--blockdev', f'luks,node-name={name},file={name}-file,key-secret={name}')),
+                       '--object', 'secret,id=new,data=new',
+                       '--nbd-server', f'addr.type=unix,addr.path={tmp_path}/nbd.sock',
+                       '--export', 'nbd,id=e0,node-name=source,name=disk,writable=on') as daemon:
+        qmp = daemon.qmp
+        with guest.Guest(tmp_path, '-blockdev', 'nbd,node-name=disk,server.type=unix,'
+                         f'server.path={tmp_path}/nbd.sock,export=disk') as vm:
+            vm.wait_rounds(40)
+            qmp.cmd('blockdev-mirror', job_id='m', device='source', target='target', sync='full')
+            qmp.wait_event('BLOCK_JOB_READY', device='m')
+            vm.wait_rounds(10)
+            qmp.cmd('job-complete', id='m')
+            event = qmp.wait_event('BLOCK_JOB_COMPLETED', device='m')
+            assert 'error' not in event['data'], event
+            vm.wait_rounds(10)
+            qmp.cmd('blockdev-del', node_name='source')
+            info = qmp.run_job('blockdev-keyslot-change', 'k', node_name='target', old_secret='target',
+                               new_secret='new', iter_time=30)
+            assert 'error' not in info, info
+            vm.wait_rounds(10)
+            sums = vm.finish()
+    assert len(sums) == guest.BLOCKS
+    assert block_sums(paths['target'], b'new', tmp_path) == sums
+    assert block_sums(paths['source'], b'source', tmp_path) != sums
+    dump = cryptsetup('luksDump', paths['target']).stdout
+    assert 'serpent' in dump
