@@ -8,7 +8,7 @@ import pytest
 
 import programs
 
-pytest_plugins = ['iscsi_target']
+pytest_plugins = ['ceph_cluster', 'iscsi_target']
 
 # A shell without job control starts background programs with this signal ignored, and they pass that on.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -20,6 +20,9 @@ static const BlockDriver *const drivers[] = {
     &bdrv_null_aio,
     &bdrv_null_co,
     &bdrv_raw,
+#ifdef CONFIG_LIBRBD
+    &bdrv_rbd,
+#endif
     &bdrv_throttle,
 };
 

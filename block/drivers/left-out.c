@@ -20,6 +20,9 @@ static const struct {
 #ifndef CONFIG_LIBNBD
     { "nbd", "nbd", "libnbd", "libnbd-dev", "libnbd" },
 #endif
+#ifndef CONFIG_LIBRBD
+    { "rbd", "rbd", "librbd", "librbd-dev", "librbd" },
+#endif
     { NULL },
 };
 

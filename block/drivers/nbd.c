@@ -360,6 +360,10 @@ const BlockDriver bdrv_nbd = {
     .protocol_names = (const char *const[]){ "nbd", "nbd+tcp", "nbd+unix", "nbds", "nbds+tcp", "nbds+unix", NULL },
     .bdrv_parse_filename = nbd_parse_filename,
     .bdrv_modernize_options = nbd_modernize_options,
+    .strong_runtime_opts = (const char *const[]){
+        "server", "export", "tls-creds", "tls-hostname", "x-dirty-bitmap", NULL,
+    },
+    .filename_says_all = true,
 
     .bdrv_co_open = nbd_co_open,
     .bdrv_co_close = nbd_co_close,

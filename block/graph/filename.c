@@ -45,6 +45,9 @@ static struct json_object *full_open_options(const BlockDriverState *bs)
 /* The plain name that leads to @bs when opened in its format, if @options add nothing; else NULL. */
 static const char *exact_filename(const BlockDriverState *bs, struct json_object *options)
 {
+    if (bs->drv->filename_says_all) {
+        return g_str_has_prefix(bs->filename, "json:") ? NULL : bs->filename;
+    }
     for (const char *const *name = bs->drv->strong_runtime_opts; name && *name; name++) {
         if (json_object_object_get_ex(options, *name, NULL)) {
             return NULL;

@@ -141,6 +141,7 @@ struct BlockDriver {
     bool (*bdrv_modernize_options)(struct json_object *options, Error **errp);
     /* Options besides filename and children that decide what is read, NULL-terminated; NULL: none */
     const char *const *strong_runtime_opts;
+    bool filename_says_all;     /* bs->filename stands for all of these, as json:{...} where no name can */
 
     /* Create an image: a protocol creates the volume, a format writes its header into the volume in @options. */
     bool coroutine_fn (*bdrv_co_create)(const BlockdevCreateOptions *options, Job *job, Error **errp);

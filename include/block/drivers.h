@@ -17,6 +17,7 @@ extern const BlockDriver bdrv_nbd;             /* with libnbd */
 extern const BlockDriver bdrv_null_aio;
 extern const BlockDriver bdrv_null_co;
 extern const BlockDriver bdrv_raw;
+extern const BlockDriver bdrv_rbd;             /* with librbd */
 extern const BlockDriver bdrv_throttle;
 
 /*

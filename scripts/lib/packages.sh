@@ -8,19 +8,21 @@ build_packages=(
   libblkid-dev libglib2.0-dev libgnutls28-dev libiscsi-dev libjson-c-dev libkeyutils-dev libnbd-dev
   liburing-dev nettle-dev
 )
+# Libraries of drivers for storage on servers. The programs can be built without them.
+driver_packages=(librbd-dev)
 # Independent programs to check ours against.
 witness_packages=(cryptsetup-bin qemu-utils)
 test_packages=(
-  btrfs-progs busybox-static cpio debhelper dpkg-dev e2fsprogs fdisk fio fish gdb keyutils libc6-dbg libnbd-bin libtasn1-6-dev
-  libvirt-clients libvirt-daemon nbdkit openssl procps python3-libnbd python3-pytest python3-pytest-xdist
-  qemu-block-extra qemu-system-x86 socat systemd tgt util-linux valgrind xfsprogs zsh
+  btrfs-progs busybox-static ceph-common ceph-mon ceph-osd cpio debhelper dpkg-dev e2fsprogs fdisk fio fish gdb
+  keyutils libc6-dbg libnbd-bin libtasn1-6-dev libvirt-clients libvirt-daemon nbdkit openssl procps python3-libnbd
+  python3-pytest python3-pytest-xdist qemu-block-extra qemu-system-x86 socat systemd tgt util-linux valgrind xfsprogs zsh
 )
 
 # For systems without apt: programs and pkg-config modules to look for.
 build_programs=(cc meson ninja pkg-config python3)
 build_modules=(glib-2.0 gnutls json-c nettle)
 witness_programs=(cryptsetup qemu-img)
-test_programs=(fio gdb keyctl nbdinfo nbdkit openssl socat tgtd unshare valgrind)
+test_programs=(ceph ceph-mon ceph-osd fio gdb keyctl nbdinfo nbdkit openssl rbd socat tgtd unshare valgrind)
 
 # missing_packages PACKAGE...: print those that are not installed.
 missing_packages() {

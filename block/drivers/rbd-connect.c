@@ -1,0 +1,368 @@
+/*
+ * Connecting to a Ceph cluster, and opening an image there
+ *
+ * All of this blocks, and runs on threads of its own. librados prints what it thinks on standard error. That is turned
+ * off; errors here say instead what was looked for, and where.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "block/drivers/rbd.h"
+#include "crypto/secret.h"
+#include "qapi/qapi.h"
+
+/* Names of other pools that an error lists. */
+#define MAX_POOLS_LISTED 20
+/* For values of settings: lists of monitors and of files. */
+#define MAX_SETTING_BYTES 4096
+
+RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool read_only, Error **errp)
+{
+    if (location->encrypt) {
+        error_setg(errp, "librbd's own encryption is not supported");
+        return NULL;
+    }
+    RBDOpen *open = g_new0(RBDOpen, 1);
+
+    open->location = QAPI_CLONE(BlockdevOptionsRbd, location);
+    open->name = g_strdup_printf("%s%s%s/%s%s%s", location->pool, location->namespace ? "/" : "",
+                                 location->namespace ?: "", location->image, location->snapshot ? "@" : "",
+                                 location->snapshot ?: "");
+    open->direct = direct;
+    open->read_only = read_only;
+    if (location->key_secret) {
+        open->key = qcrypto_secret_lookup(location->key_secret, errp);
+        if (!open->key) {
+            qemu_rbd_open_free(open);
+            return NULL;
+        }
+    }
+    return open;
+}
+
+void qemu_rbd_open_free(RBDOpen *open)
+{
+    if (open) {
+        qemu_rbd_image_free(open->image);
+        qapi_free(&qapi_type_BlockdevOptionsRbd, open->location);
+        secret_buffer_free(open->key);
+        g_free(open->name);
+        error_free(open->err);
+        g_free(open);
+    }
+}
+
+/* The value of a setting of @cluster; "" where there is none. Caller frees. */
+static char *setting_get(rados_t cluster, const char *name)
+{
+    g_autofree char *value = g_malloc0(MAX_SETTING_BYTES);
+
+    if (librbd.rados_conf_get(cluster, name, value, MAX_SETTING_BYTES) < 0) {
+        *value = '\0';
+    }
+    return g_strdup(value);
+}
+
+static bool setting_set(RBDOpen *open, rados_t cluster, const char *name, const char *value)
+{
+    int ret = librbd.rados_conf_set(cluster, name, value);
+
+    if (ret < 0) {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': librados does not take the setting '%s'", open->name, name);
+    }
+    return ret == 0;
+}
+
+/* Set a time-out that nobody has set: it still has the value @unset. */
+static bool timeout_set(RBDOpen *open, rados_t cluster, const char *name, double unset)
+{
+    g_autofree char *value = setting_get(cluster, name);
+    g_autofree char *limit = g_strdup_printf("%d", QEMU_RBD_TIMEOUT_S);
+
+    return g_ascii_strtod(value, NULL) != unset || setting_set(open, cluster, name, limit);
+}
+
+static bool settings_read_file(RBDOpen *open, rados_t cluster)
+{
+    const char *conf = open->location->conf;
+    int ret = librbd.rados_conf_read_file(cluster, conf);
+
+    /* Without one, other options may name the monitors. */
+    if (ret == 0 || (!conf && ret == -ENOENT)) {
+        return true;
+    }
+    error_setg_errno(&open->err, -ret, "RBD image '%s': could not read Ceph's configuration file%s%s%s", open->name,
+                     conf ? " '" : "", conf ?: "", conf ? "'" : "");
+    return false;
+}
+
+static bool settings_set_key(RBDOpen *open, rados_t cluster)
+{
+    if (!open->key) {
+        return true;
+    }
+    char *text = g_base64_encode(open->key->data, open->key->len);
+    bool ok = setting_set(open, cluster, "key", text);
+
+    secret_wipe(text, strlen(text));
+    g_free(text);
+    return ok;
+}
+
+static bool settings_set_monitors(RBDOpen *open, rados_t cluster)
+{
+    const InetSocketAddressBaseList *servers = open->location->server;
+    g_autoptr(GString) list = g_string_new(NULL);
+
+    if (!servers || servers->n == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < servers->n; i++) {
+        bool is_ipv6 = strchr(servers->items[i]->host, ':');
+
+        g_string_append_printf(list, "%s%s%s%s:%s", i ? "," : "", is_ipv6 ? "[" : "", servers->items[i]->host,
+                               is_ipv6 ? "]" : "", servers->items[i]->port);
+    }
+    return setting_set(open, cluster, "mon_host", list->str);
+}
+
+static bool settings_set_auth(RBDOpen *open, rados_t cluster)
+{
+    const RbdAuthModeList *modes = open->location->auth_client_required;
+    g_autoptr(GString) list = g_string_new(NULL);
+
+    for (size_t i = 0; modes && i < modes->n; i++) {
+        g_string_append_printf(list, "%s%s", i ? ";" : "", RbdAuthMode_str(modes->items[i]));
+    }
+    return list->len == 0 || setting_set(open, cluster, "auth_client_required", list->str);
+}
+
+static bool settings_set_all(RBDOpen *open, rados_t cluster)
+{
+    return settings_read_file(open, cluster) && settings_set_key(open, cluster) &&
+           settings_set_monitors(open, cluster) && settings_set_auth(open, cluster) &&
+           setting_set(open, cluster, "log_to_stderr", "false") &&
+           setting_set(open, cluster, "err_to_stderr", "false") &&
+           setting_set(open, cluster, "rbd_cache", open->direct ? "false" : "true") &&
+           /* Requests may be given up while librbd still has them, so it must copy what it writes. */
+           setting_set(open, cluster, "rbd_disable_zero_copy_writes", "true") &&
+           timeout_set(open, cluster, "client_mount_timeout", 300) &&
+           timeout_set(open, cluster, "rados_mon_op_timeout", 0);
+}
+
+/* rados_connect() has failed: say what it missed. */
+static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
+{
+    const char *user = open->location->user ?: "admin";
+    g_autofree char *monitors = setting_get(cluster, "mon_host");
+    g_autofree char *keyring = setting_get(cluster, "keyring");
+    g_autofree char *limit = setting_get(cluster, "client_mount_timeout");
+
+    if (ret == -ETIMEDOUT) {
+        error_setg(&open->err, "RBD image '%s': no monitor has answered in %d seconds; tried %s", open->name,
+                   (int)g_ascii_strtod(limit, NULL), monitors);
+        error_append_hint(&open->err, "Check that the cluster runs and can be reached from here.\n");
+    } else if (!*monitors && !open->location->conf && ret == -ENOENT) {
+        error_setg(&open->err, "RBD image '%s': no monitor is known: there is no configuration file", open->name);
+        error_append_hint(&open->err, "Ceph looks for $CEPH_CONF, /etc/ceph/ceph.conf, ~/.ceph/ceph.conf and "
+                          "ceph.conf. Name one with the option conf, or monitors with server.\n");
+    } else if (!*monitors && ret == -ENOENT) {
+        error_setg(&open->err, "RBD image '%s': no monitor is known: '%s' has no mon_host", open->name,
+                   open->location->conf);
+    } else if (ret == -ENOENT && !open->key) {
+        error_setg(&open->err, "RBD image '%s': found no key for client.%s in %s", open->name, user, keyring);
+        error_append_hint(&open->err, "Name the client with the option user, a keyring in the configuration file, or a "
+                          "secret with key-secret.\n");
+    } else if (ret == -EACCES || ret == -EPERM) {
+        error_setg(&open->err, "RBD image '%s': the cluster does not accept the key of client.%s", open->name, user);
+        error_append_hint(&open->err, "Compare with \"ceph auth get client.%s\". A secret for key-secret needs "
+                          "format=base64.\n", user);
+    } else {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not connect as client.%s to %s", open->name, user,
+                         *monitors ? monitors : "the cluster");
+    }
+}
+
+static bool cluster_connect(rados_t *cluster, RBDOpen *open)
+{
+    if (!qemu_rbd_load_library(&open->err)) {
+        return false;
+    }
+    int ret = librbd.rados_create(cluster, open->location->user);
+
+    if (ret < 0) {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not use librados", open->name);
+        return false;
+    }
+    bool ok = settings_set_all(open, *cluster);
+    ret = ok ? librbd.rados_connect(*cluster) : 0;
+    if (ret < 0) {
+        explain_connect(open, *cluster, ret);
+    }
+    if (!ok || ret < 0) {
+        librbd.rados_shutdown(*cluster);
+        return false;
+    }
+    return true;
+}
+
+/* The names of the pools: "'a', 'b'"; NULL where there are none. Caller frees. */
+static char *pool_names(rados_t cluster)
+{
+    int bytes = librbd.rados_pool_list(cluster, NULL, 0);
+    g_autofree char *names = bytes > 0 ? g_malloc0(bytes + 2) : NULL;
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (!names || librbd.rados_pool_list(cluster, names, bytes) > bytes) {
+        return NULL;
+    }
+    unsigned n = 0;
+    for (const char *name = names; *name && n < MAX_POOLS_LISTED; name += strlen(name) + 1, n++) {
+        g_string_append_printf(text, "%s'%s'", n ? ", " : "", name);
+    }
+    return n ? g_strdup(text->str) : NULL;
+}
+
+static void explain_pool(RBDOpen *open, rados_t cluster, int ret)
+{
+    g_autofree char *names = ret == -ENOENT ? pool_names(cluster) : NULL;
+
+    if (ret != -ENOENT) {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not open pool '%s'", open->name,
+                         open->location->pool);
+        return;
+    }
+    error_setg(&open->err, "RBD image '%s': the cluster has no pool '%s'", open->name, open->location->pool);
+    if (names) {
+        error_append_hint(&open->err, "It has %s.\n", names);
+    }
+}
+
+static bool namespace_set(RBDPool *pool, RBDOpen *open)
+{
+    const char *namespace = open->location->namespace;
+    bool exists = false;
+
+    if (!namespace || !*namespace) {
+        return true;
+    }
+    int ret = librbd.rbd_namespace_exists(pool->io, namespace, &exists);
+    if (ret < 0) {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not look for namespace '%s'", open->name, namespace);
+    } else if (!exists) {
+        error_setg(&open->err, "RBD image '%s': pool '%s' has no namespace '%s'", open->name, open->location->pool,
+                   namespace);
+    } else {
+        librbd.rados_ioctx_set_namespace(pool->io, namespace);
+    }
+    return ret == 0 && exists;
+}
+
+bool qemu_rbd_pool_connect(RBDPool *pool, RBDOpen *open)
+{
+    if (!cluster_connect(&pool->cluster, open)) {
+        return false;
+    }
+    int ret = librbd.rados_ioctx_create(pool->cluster, open->location->pool, &pool->io);
+    if (ret < 0) {
+        explain_pool(open, pool->cluster, ret);
+        librbd.rados_shutdown(pool->cluster);
+        pool->io = NULL;
+        return false;
+    }
+    if (!namespace_set(pool, open)) {
+        qemu_rbd_pool_disconnect(pool);
+        return false;
+    }
+    return true;
+}
+
+void qemu_rbd_pool_disconnect(RBDPool *pool)
+{
+    if (pool->io) {
+        librbd.rados_ioctx_destroy(pool->io);
+        librbd.rados_shutdown(pool->cluster);
+        pool->io = NULL;
+    }
+}
+
+static void explain_image(RBDOpen *open, const RBDPool *pool, int ret)
+{
+    const BlockdevOptionsRbd *o = open->location;
+    rbd_image_t image;
+
+    if (ret == -ENOENT && o->snapshot && librbd.rbd_open_read_only(pool->io, o->image, &image, NULL) == 0) {
+        error_setg(&open->err, "RBD image '%s': it has no snapshot '%s'", open->name, o->snapshot);
+        librbd.rbd_close(image);
+    } else if (ret == -ENOENT) {
+        error_setg(&open->err, "RBD image '%s': pool '%s' has no image '%s'%s%s%s", open->name, o->pool, o->image,
+                   o->namespace ? " in namespace '" : "", o->namespace ?: "", o->namespace ? "'" : "");
+    } else {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not open it", open->name);
+    }
+}
+
+/* Whether @i is a clone. */
+static bool image_has_parent(const RBDImage *i)
+{
+    rbd_linked_image_spec_t parent;
+    rbd_snap_spec_t snapshot;
+    int ret = librbd.rbd_get_parent(i->image, &parent, &snapshot);
+
+    if (ret == 0) {
+        librbd.rbd_linked_image_spec_cleanup(&parent);
+        librbd.rbd_snap_spec_cleanup(&snapshot);
+    }
+    return ret != -ENOENT;
+}
+
+/* What the node has to know of the image; false with @open->err. */
+static bool image_read_info(RBDImage *i, RBDOpen *open)
+{
+    uint64_t features = 0, flags = 0;
+    rbd_image_info_t info;
+    int ret = librbd.rbd_stat(i->image, &info, sizeof(info));
+
+    if (ret == 0) {
+        ret = librbd.rbd_get_features(i->image, &features);
+    }
+    if (ret == 0) {
+        ret = librbd.rbd_get_flags(i->image, &flags);
+    }
+    if (ret < 0) {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not read its metadata", open->name);
+        return false;
+    }
+    i->object_size = info.obj_size;
+    i->length = info.size;
+    i->has_object_map = (features & RBD_FEATURE_FAST_DIFF) && !(flags & RBD_FLAG_FAST_DIFF_INVALID);
+    /* librbd 16 answers in offsets that are not those of the image. */
+    i->has_status = !(features & RBD_FEATURE_STRIPINGV2) && !image_has_parent(i);
+    return true;
+}
+
+int qemu_rbd_open_worker(void *opaque)
+{
+    RBDOpen *open = opaque;
+    const BlockdevOptionsRbd *o = open->location;
+    RBDImage *i = qemu_rbd_image_new(open->name);
+
+    if (!qemu_rbd_pool_connect(&i->pool, open)) {
+        qemu_rbd_image_free(i);
+        return -1;
+    }
+    i->read_only = open->read_only || o->snapshot;
+    int ret = i->read_only ? librbd.rbd_open_read_only(i->pool.io, o->image, &i->image, o->snapshot)
+                           : librbd.rbd_open(i->pool.io, o->image, &i->image, NULL);
+    if (ret < 0) {
+        i->image = NULL;
+        explain_image(open, &i->pool, ret);
+    }
+    if (ret < 0 || !image_read_info(i, open)) {
+        qemu_rbd_image_free(i);
+        return -1;
+    }
+    open->image = i;
+    return 0;
+}

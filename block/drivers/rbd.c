@@ -1,0 +1,310 @@
+/*
+ * rbd: an image in a Ceph cluster
+ *
+ * The block layer sees whole sectors. If the size of an image is no multiple of 512, the rest of its last sector reads
+ * as zeroes, and only zeroes can be written there.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "block/drivers.h"
+#include "block/drivers/rbd.h"
+#include "block/job.h"
+#include "util/aio.h"
+
+/* Of one read or write, which need memory; and of what needs none. */
+#define MAX_TRANSFER_BYTES (32 * MiB)
+#define MAX_RANGE_BYTES (1 * GiB)
+/* librbd ignores discards of less. */
+#define DISCARD_BYTES (64 * KiB)
+
+#define OPEN_TIMEOUT_NS ((QEMU_RBD_TIMEOUT_S + 5) * NANOSECONDS_PER_SECOND)
+
+typedef struct BDRVRBDState {
+    RBDImage *image;
+    RBDImage *reopened;         /* what a reopen that was prepared goes on with; NULL: the same */
+} BDRVRBDState;
+
+static bool opening_cancelled(void *bs)
+{
+    return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
+}
+
+static bool is_direct(const BlockdevOptions *options)
+{
+    return options->cache && options->cache->has_direct && options->cache->direct;
+}
+
+/* Open the image as @options say; NULL with @errp. */
+static RBDImage *coroutine_fn image_open(BlockDriverState *bs, const BlockdevOptions *options, bool read_only,
+                                         Error **errp)
+{
+    RBDOpen *open = qemu_rbd_open_new(&options->u.rbd, is_direct(options), read_only, errp);
+
+    if (!open) {
+        return NULL;
+    }
+    g_autofree char *name = g_strdup(open->name);
+    int ret = qemu_rbd_co_call(qemu_rbd_open_worker, open, (GDestroyNotify)qemu_rbd_open_free, OPEN_TIMEOUT_NS,
+                               opening_cancelled, bs);
+    if (ret == -ETIMEDOUT) {
+        error_setg(errp, "RBD image '%s': the cluster's monitors answer, but not the servers that store the image",
+                   name);
+        error_append_hint(errp, "Look at \"ceph status\".\n");
+        return NULL;
+    }
+    if (ret == -ECANCELED) {
+        error_setg(errp, "Operation was cancelled");
+        return NULL;
+    }
+    RBDImage *image = g_steal_pointer(&open->image);
+    error_propagate(errp, g_steal_pointer(&open->err));
+    qemu_rbd_open_free(open);
+    return image;
+}
+
+/* Whether an image opened as @options and @read_only say is what they mean, since snapshots are read-only. */
+static bool check_read_only(const BlockdevOptions *options, bool *read_only, Error **errp)
+{
+    if (!options->u.rbd.snapshot || *read_only) {
+        return true;
+    }
+    if (options->has_auto_read_only && options->auto_read_only) {
+        *read_only = true;
+        return true;
+    }
+    error_setg(errp, "RBD snapshots are read-only");
+    error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+    return false;
+}
+
+static bool coroutine_fn qemu_rbd_co_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    if (!check_read_only(bs->options, &bs->read_only, errp)) {
+        return false;
+    }
+    s->image = image_open(bs, bs->options, bs->read_only, errp);
+    if (s->image) {
+        bs->filename = qemu_rbd_filename(&bs->options->u.rbd);
+    }
+    return s->image;
+}
+
+static int close_worker(void *image)
+{
+    qemu_rbd_image_free(image);
+    return 0;
+}
+
+static void close_nothing(void *opaque)
+{
+}
+
+static bool closing_cancelled(void *opaque)
+{
+    return bdrv_must_not_wait();
+}
+
+/* A cluster that is silent does not hold this up for long: the thread goes on alone. */
+static void coroutine_fn image_close(RBDImage *image)
+{
+    qemu_rbd_co_call(close_worker, image, close_nothing, QEMU_RBD_TIMEOUT_S * NANOSECONDS_PER_SECOND,
+                     closing_cancelled, NULL);
+}
+
+static void coroutine_fn qemu_rbd_co_close(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    image_close(s->image);
+}
+
+static bool coroutine_fn qemu_rbd_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
+{
+    BlockDriverState *bs = reopen->bs;
+    BDRVRBDState *s = bs->opaque;
+
+    if (!check_read_only(reopen->options, &reopen->read_only, errp)) {
+        return false;
+    }
+    if (is_direct(reopen->options) == is_direct(bs->options) && (reopen->read_only || !s->image->read_only)) {
+        return true;
+    }
+    s->reopened = image_open(bs, reopen->options, reopen->read_only, errp);
+    return s->reopened;
+}
+
+static void coroutine_fn qemu_rbd_co_reopen_commit(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    if (s->reopened) {
+        RBDImage *old = s->image;
+
+        s->image = g_steal_pointer(&s->reopened);
+        image_close(old);
+    }
+}
+
+static void coroutine_fn qemu_rbd_co_reopen_abort(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    if (s->reopened) {
+        image_close(g_steal_pointer(&s->reopened));
+    }
+}
+
+static void qemu_rbd_cancel_in_flight(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    if (s->image) {
+        qemu_rbd_image_cancel(s->image);
+    }
+}
+
+static int64_t coroutine_fn qemu_rbd_co_getlength(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    return s->image->length > BDRV_MAX_LENGTH ? -EFBIG : (int64_t)ROUND_UP(s->image->length, BDRV_SECTOR_SIZE);
+}
+
+static void qemu_rbd_refresh_limits(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    bs->bl.request_alignment = 1;
+    bs->bl.max_transfer = MAX_TRANSFER_BYTES;
+    bs->bl.opt_transfer = s->image->object_size;
+    bs->bl.max_pdiscard = MAX_RANGE_BYTES;
+    bs->bl.pdiscard_alignment = MIN(s->image->object_size, DISCARD_BYTES);
+    bs->bl.max_pwrite_zeroes = MAX_RANGE_BYTES;
+}
+
+/* How many of @bytes from @offset on the image has. */
+static int64_t within_image(const BDRVRBDState *s, int64_t offset, int64_t bytes)
+{
+    return CLAMP((int64_t)s->image->length - offset, 0, bytes);
+}
+
+static int coroutine_fn qemu_rbd_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                           BdrvRequestFlags flags)
+{
+    BDRVRBDState *s = bs->opaque;
+    RBDRequestArgs a = {
+        .type = RBD_REQUEST_READ, .offset = offset, .bytes = within_image(s, offset, bytes), .qiov = qiov,
+    };
+
+    qemu_iovec_memset(qiov, a.bytes, 0, bytes - a.bytes);
+    return a.bytes ? qemu_rbd_co_request(s->image, &a) : 0;
+}
+
+static int coroutine_fn qemu_rbd_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                            BdrvRequestFlags flags)
+{
+    BDRVRBDState *s = bs->opaque;
+    RBDRequestArgs a = { .type = RBD_REQUEST_WRITE, .offset = offset, .bytes = within_image(s, offset, bytes) };
+    QEMUIOVector within;
+
+    if (a.bytes < bytes && !qemu_iovec_is_zero(qiov, a.bytes, bytes - a.bytes)) {
+        return -ENOSPC;
+    }
+    if (a.bytes == 0) {
+        return 0;
+    }
+    qemu_iovec_init_slice(&within, qiov, 0, a.bytes);
+    a.qiov = &within;
+    int ret = qemu_rbd_co_request(s->image, &a);
+    qemu_iovec_destroy(&within);
+    return ret;
+}
+
+static int coroutine_fn qemu_rbd_co_flush(BlockDriverState *bs)
+{
+    BDRVRBDState *s = bs->opaque;
+    RBDRequestArgs a = { .type = RBD_REQUEST_FLUSH };
+
+    return qemu_rbd_co_request(s->image, &a);
+}
+
+static int coroutine_fn qemu_rbd_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                                  BdrvRequestFlags flags)
+{
+    BDRVRBDState *s = bs->opaque;
+    RBDRequestArgs a = {
+        .type = RBD_REQUEST_ZERO, .offset = offset, .bytes = within_image(s, offset, bytes),
+        .may_unmap = flags & BDRV_REQ_MAY_UNMAP,
+    };
+
+    if (!a.may_unmap && (flags & BDRV_REQ_NO_FALLBACK)) {
+        /* The cluster writes them. */
+        return -ENOTSUP;
+    }
+    return a.bytes ? qemu_rbd_co_request(s->image, &a) : 0;
+}
+
+static int coroutine_fn qemu_rbd_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVRBDState *s = bs->opaque;
+    RBDRequestArgs a = { .type = RBD_REQUEST_DISCARD, .offset = offset, .bytes = within_image(s, offset, bytes) };
+
+    return a.bytes ? qemu_rbd_co_request(s->image, &a) : 0;
+}
+
+static int coroutine_fn qemu_rbd_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
+                                                 int64_t *map, BlockDriverState **file)
+{
+    BDRVRBDState *s = bs->opaque;
+    int status = BDRV_BLOCK_OFFSET_VALID | BDRV_BLOCK_ALLOCATED;
+    RBDRequestArgs a = { .type = RBD_REQUEST_STATUS, .offset = offset, .bytes = within_image(s, offset, bytes) };
+
+    *map = offset;
+    *file = bs;
+    *pnum = bytes;
+    if (a.bytes == 0) {
+        return status | BDRV_BLOCK_ZERO;
+    }
+    if (!s->image->has_status || qemu_rbd_co_request(s->image, &a) < 0 || a.status_bytes == 0) {
+        return status | BDRV_BLOCK_DATA;
+    }
+    if (a.status_bytes < within_image(s, offset, bytes)) {
+        *pnum = a.status_bytes;
+    }
+    return status | (a.exists ? BDRV_BLOCK_DATA : BDRV_BLOCK_ZERO);
+}
+
+const BlockDriver bdrv_rbd = {
+    .format_name = "rbd",
+    .driver = BLOCKDEV_DRIVER_RBD,
+    .instance_size = sizeof(BDRVRBDState),
+    .is_protocol = true,
+    .protocol_names = (const char *const[]){ "rbd", NULL },
+    .bdrv_parse_filename = qemu_rbd_parse_filename,
+    .strong_runtime_opts = (const char *const[]){
+        "pool", "namespace", "image", "snapshot", "conf", "user", "key-secret", "auth-client-required", "server",
+        "encrypt", NULL,
+    },
+    .filename_says_all = true,
+
+    .bdrv_co_open = qemu_rbd_co_open,
+    .bdrv_co_close = qemu_rbd_co_close,
+    .bdrv_co_reopen_prepare = qemu_rbd_co_reopen_prepare,
+    .bdrv_co_reopen_commit = qemu_rbd_co_reopen_commit,
+    .bdrv_co_reopen_abort = qemu_rbd_co_reopen_abort,
+    .bdrv_cancel_in_flight = qemu_rbd_cancel_in_flight,
+    .bdrv_co_getlength = qemu_rbd_co_getlength,
+    .bdrv_refresh_limits = qemu_rbd_refresh_limits,
+
+    .bdrv_co_preadv = qemu_rbd_co_preadv,
+    .bdrv_co_pwritev = qemu_rbd_co_pwritev,
+    .bdrv_co_flush = qemu_rbd_co_flush,
+    .supported_zero_flags = BDRV_REQ_MAY_UNMAP | BDRV_REQ_NO_FALLBACK,
+    .bdrv_co_pwrite_zeroes = qemu_rbd_co_pwrite_zeroes,
+    .bdrv_co_pdiscard = qemu_rbd_co_pdiscard,
+    .bdrv_co_block_status = qemu_rbd_co_block_status,
+};

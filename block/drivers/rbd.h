@@ -1,0 +1,142 @@
+/*
+ * What the files of the rbd driver share
+ *
+ *   rbd.c              the driver: options, requests
+ *   rbd-filename.c     filenames to options, and back
+ *   rbd-connect.c      connecting to a cluster, opening an image: calls that block
+ *   rbd-library.c      loading librbd
+ *   rbd-image.c        an open image: asynchronous requests, and closing
+ *
+ * librbd has threads of its own. Requests may be made from any thread; their completions arrive on one of librbd's and
+ * wake the coroutine. Everything else blocks, for ever if the cluster is silent, and cannot be stopped. It runs on a
+ * thread of its own (qemu_rbd_co_call()), which goes on alone if nobody waits for it any longer.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef BLOCK_DRIVERS_RBD_H
+#define BLOCK_DRIVERS_RBD_H
+
+#include "block/block_int.h"
+#include "util/secret-buffer.h"
+#include "util/thread-pool.h"
+
+/* rbd-filename.c: it works in a build without librbd, too. */
+
+/* As bdrv_parse_filename: the forms that block/drivers/rbd-filename.c lists. */
+bool qemu_rbd_parse_filename(const char *filename, struct json_object *options, Error **errp);
+
+/* The name of what @o opens, which opens it again. Caller frees. */
+char *qemu_rbd_filename(const BlockdevOptionsRbd *o);
+
+#ifdef CONFIG_LIBRBD
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+
+/* rbd-library.c: the functions of both libraries, which are loaded when first needed. */
+#define LIBRBD_FUNCTIONS(X) \
+    X(rados_conf_get) X(rados_conf_read_file) X(rados_conf_set) X(rados_connect) X(rados_create) \
+    X(rados_ioctx_create) X(rados_ioctx_destroy) X(rados_ioctx_set_namespace) X(rados_pool_list) X(rados_shutdown) \
+    X(rbd_aio_create_completion) X(rbd_aio_discard) X(rbd_aio_flush) X(rbd_aio_get_return_value) X(rbd_aio_read) \
+    X(rbd_aio_release) X(rbd_aio_write_zeroes) X(rbd_aio_writev) X(rbd_close) X(rbd_diff_iterate2) \
+    X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_linked_image_spec_cleanup) X(rbd_namespace_exists) \
+    X(rbd_open) X(rbd_open_read_only) X(rbd_snap_spec_cleanup) X(rbd_stat)
+
+typedef struct LibRBD {
+#define DECLARE(name) __typeof__(name) *name;
+    LIBRBD_FUNCTIONS(DECLARE)
+#undef DECLARE
+} LibRBD;
+extern LibRBD librbd;
+
+/* Load them, so that all in librbd can be called; false with @errp. Blocks. */
+bool qemu_rbd_load_library(Error **errp);
+
+/* Opening may take this long, and so may each step of other operations that talk to monitors. */
+#define QEMU_RBD_TIMEOUT_S 20
+
+/* What is needed to open an image. Belongs to the thread that does it. */
+typedef struct RBDOpen {
+    BlockdevOptionsRbd *location;
+    char *name;                 /* for messages */
+    SecretBuffer *key;          /* the client's; NULL: from a keyring */
+    bool direct;                /* no cache in librbd */
+    bool read_only;
+    struct RBDImage *image;     /* the result; NULL: there is none, or somebody has taken it over */
+    Error *err;
+} RBDOpen;
+
+/* Copy @location, and look its secrets up. NULL with @errp. Main thread. */
+RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool read_only, Error **errp);
+void qemu_rbd_open_free(RBDOpen *open);
+
+/* A cluster and a pool in it. */
+typedef struct RBDPool {
+    rados_t cluster;
+    rados_ioctx_t io;           /* NULL: not connected */
+} RBDPool;
+
+/* rbd-connect.c: these block. False with @open->err. */
+bool qemu_rbd_pool_connect(RBDPool *pool, RBDOpen *open);
+void qemu_rbd_pool_disconnect(RBDPool *pool);
+
+/* Open the image: @open->image. A ThreadPoolFunc: 0 or -1. */
+int qemu_rbd_open_worker(void *open);
+
+typedef enum RBDRequestType {
+    RBD_REQUEST_READ,
+    RBD_REQUEST_WRITE,
+    RBD_REQUEST_FLUSH,
+    RBD_REQUEST_DISCARD,
+    RBD_REQUEST_ZERO,
+    RBD_REQUEST_STATUS,
+} RBDRequestType;
+
+typedef struct RBDRequest RBDRequest;
+
+/* An open image. */
+typedef struct RBDImage {
+    RBDPool pool;
+    rbd_image_t image;
+    char *name;                 /* for messages */
+    bool read_only;             /* the handle is */
+    uint64_t object_size;       /* bytes */
+    uint64_t length;            /* bytes, of any number; changes while nothing else is in flight */
+    bool has_status;            /* librbd can tell which objects exist, */
+    bool has_object_map;        /* and need not ask for each of them */
+
+    GMutex lock;
+    RBDRequest *requests;       /* of coroutines that wait */
+    unsigned unfinished;        /* of librbd, including requests that were given up */
+} RBDImage;
+
+/* An image whose handles the caller fills in. */
+RBDImage *qemu_rbd_image_new(const char *name);
+
+/* Close it, after waiting for librbd to finish all requests. Blocks. */
+void qemu_rbd_image_free(RBDImage *image);
+
+/* What to ask of librbd. The result is 0 or -errno. From any loop. */
+typedef struct RBDRequestArgs {
+    RBDRequestType type;
+    int64_t offset;
+    int64_t bytes;
+    QEMUIOVector *qiov;         /* of READ and WRITE */
+    bool may_unmap;             /* of ZERO */
+    bool exists;                /* the result of STATUS: whether there is data, */
+    int64_t status_bytes;       /* and for how many bytes that holds */
+} RBDRequestArgs;
+int coroutine_fn qemu_rbd_co_request(RBDImage *image, RBDRequestArgs *args);
+
+/* End the waits of all requests with -ECANCELED. librbd may still carry them out. Any thread. */
+void qemu_rbd_image_cancel(RBDImage *image);
+
+/*
+ * Run @func(@opaque) on a thread of its own, and return its result. Once @cancelled(@cancel_opaque), which is asked
+ * several times a second, or after @timeout_ns (0: no limit), return -ECANCELED or -ETIMEDOUT: @func goes on alone,
+ * followed by @free(@opaque). Otherwise the caller keeps @opaque.
+ */
+int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
+                                  bool (*cancelled)(void *cancel_opaque), void *cancel_opaque);
+#endif
+
+#endif

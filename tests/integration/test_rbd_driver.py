@@ -1,0 +1,156 @@
+"""The rbd driver on a Ceph cluster, compared with Ceph's own rbd and Debian's qemu-img.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+import json
+import resource
+
+import pytest
+
+from images import MIB, write_pieces
+from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io
+
+KIB = 1024
+
+
+def test_reads_and_writes(ceph, tmp_path):
+    source = write_pieces(tmp_path / 'source', 16 * MIB, (MIB, MIB), (9 * MIB, MIB))
+    image = ceph.import_file(source)
+    uri = ceph.uri(image)
+    before = source.read_bytes()
+    qemu_img('compare', '-f', 'raw', '-F', 'raw', uri, source)
+    info = qemu_img_json('info', uri)
+    assert info['virtual-size'] == 16 * MIB and info['filename'] == uri
+    qemu_io('-f', 'raw', '-d', 'unmap', '-c', 'write -P 1 0 64k', '-c', 'write -f -P 2 100 3000', '-c', 'write -z 1M 64k',
+            '-c', 'write -z -u 1200000 100000', '-c', 'discard 8M 4M', '-c', 'read -P 2 100 3000', '-c', 'flush', uri)
+    expected = bytearray(before)
+    expected[:64 * KIB] = b'\1' * (64 * KIB)
+    expected[100:3100] = b'\2' * 3000
+    expected[MIB:MIB + 64 * KIB] = bytes(64 * KIB)
+    expected[1200000:1300000] = bytes(100000)
+    expected[8 * MIB:12 * MIB] = bytes(4 * MIB)
+    assert ceph.export(image, tmp_path / 'after') == expected
+
+
+@pytest.mark.parametrize('options', [(), ('--image-feature', 'layering'), ('--stripe-unit', '64K', '--stripe-count', '4')])
+def test_block_status(ceph, options):
+    """With a map of objects, asking each object, and where librbd cannot tell."""
+    image = ceph.create('256M', *options)
+    qemu_io('-f', 'raw', '-c', 'write 0 1M', '-c', 'write 41M 9M', '-c', 'write 255M 1M', ceph.uri(image))
+    ours = qemu_img_json('map', '-f', 'raw', ceph.uri(image))
+    extents = [(e['start'] // MIB, e['length'] // MIB, e['data']) for e in ours]
+    if 'stripe' in str(options):
+        assert extents == [(0, 256, True)]
+        return
+    assert extents == [(0, 4, True), (4, 36, False), (40, 12, True), (52, 200, False), (252, 4, True)]
+    if not options:
+        theirs = json.loads(debian_qemu_img('map', '--output=json', '-f', 'raw', ceph.uri(image)).stdout)
+        assert [(e['start'], e['length'], e['data']) for e in ours] == [
+            (e['start'], e['length'], e['data']) for e in theirs]
+
+
+def test_convert(ceph, tmp_path):
+    """Both directions. Holes stay holes."""
+    source = write_pieces(tmp_path / 'source', 32 * MIB, (0, 3 * MIB), (20 * MIB, 100))
+    image = ceph.create('32M')
+    qemu_img('convert', '-n', '-f', 'raw', '-O', 'raw', source, ceph.uri(image))
+    debian_qemu_img('compare', '-f', 'raw', '-F', 'raw', source, ceph.uri(image))
+    qemu_img('convert', '-f', 'raw', '-O', 'raw', ceph.uri(image), tmp_path / 'copy')
+    assert (tmp_path / 'copy').read_bytes() == source.read_bytes()
+    assert (tmp_path / 'copy').stat().st_blocks < 16 * MIB // 512
+    assert ceph.rbd_json('du', image)['images'][0]['used_size'] <= 8 * MIB
+
+
+@pytest.mark.parametrize('object_size', ['4K', '32M'])
+def test_object_sizes(ceph, tmp_path, object_size):
+    image = ceph.create('2M', '--object-size', object_size)
+    source = write_pieces(tmp_path / 'source', 2 * MIB, (0, MIB), (MIB + 5000, 10))
+    qemu_img('convert', '-n', '-f', 'raw', '-O', 'raw', source, ceph.uri(image))
+    qemu_io('-f', 'raw', '-c', 'write -z 3000 20000', '-c', 'discard 64k 64k', '-c', 'read -P 0 3000 20000',
+            ceph.uri(image))
+    debian_qemu_img('compare', '-f', 'raw', '-F', 'raw', ceph.uri(image), ceph.uri(image))
+    data = bytearray(source.read_bytes())
+    data[3000:23000] = bytes(20000)
+    assert ceph.export(image, tmp_path / 'after')[128 * KIB:] == data[128 * KIB:]
+    qemu_img('map', '-f', 'raw', ceph.uri(image))
+
+
+def test_odd_size(ceph, tmp_path):
+    """As of a file, the last sector is seen whole; but nothing can be written where the image is not."""
+    data = write_pieces(tmp_path / 'source', 1000, (0, 1000)).read_bytes()
+    image = ceph.import_file(tmp_path / 'source')
+    uri = ceph.uri(image)
+    assert qemu_img_json('info', '-f', 'raw', uri)['virtual-size'] == 1024
+    qemu_img('convert', '-f', 'raw', '-O', 'raw', uri, tmp_path / 'copy')
+    assert (tmp_path / 'copy').read_bytes() == data + bytes(24)
+    qemu_img('convert', '-n', '-f', 'raw', '-O', 'raw', tmp_path / 'copy', uri)
+    assert ceph.export(image, tmp_path / 'after') == data
+    full = qemu_io('-f', 'raw', '-c', 'write -P 3 512 512', uri, status=1)
+    assert 'No space left' in full.stdout + full.stderr
+    qemu_io('-f', 'raw', '-c', 'write -z 0 1024', uri)
+    assert ceph.export(image, tmp_path / 'after') == bytes(1000)
+
+
+def test_snapshot(ceph, tmp_path):
+    source = write_pieces(tmp_path / 'source', MIB, (0, MIB))
+    image = ceph.import_file(source)
+    ceph.rbd('snap', 'create', '--no-progress', f'{image}@s1')
+    qemu_io('-f', 'raw', '-c', 'write -P 1 0 1M', ceph.uri(image))
+    uri = ceph.uri(f'{image}@s1')
+    qemu_img('compare', '-f', 'raw', '-F', 'raw', uri, source)
+    refused = qemu_io('-f', 'raw', '-c', 'read 0 512', uri, status=1)
+    assert 'RBD snapshots are read-only' in refused.stderr and 'read-only=on' in refused.stderr
+    qemu_io('-r', '-f', 'raw', '-c', 'read 0 512', uri)
+
+
+def test_filenames(ceph, tmp_path, monkeypatch):
+    """Names are shown so that they open again."""
+    ceph.rbd('namespace', 'create', 'rbd/spaces')
+    ceph.rbd('create', 'rbd/spaces/a:b', '--size', '1M')
+    port = next(line for line in ceph.conf.read_text().splitlines() if line.startswith('mon host')).rsplit(':', 1)[1]
+    for name, shown in (
+            (f'rbd:rbd/spaces/a\\:b:conf={ceph.conf}', None),
+            (f'rbd:rbd/spaces/a\\:b:mon_host=127.0.0.1\\:{port}:auth_supported=none',
+             f'rbd:rbd/spaces/a\\:b:mon_host=127.0.0.1\\:{port}:auth_client_required=none'),
+            (f'json:{{"driver":"rbd","pool":"rbd","namespace":"spaces","image":"a:b","conf":"{ceph.conf}"}}',
+             f'rbd:rbd/spaces/a\\:b:conf={ceph.conf}')):
+        info = qemu_img_json('info', name)
+        assert info['filename'] == (shown or name)
+        assert qemu_img_json('info', info['filename'])['filename'] == info['filename']
+    # These are files.
+    monkeypatch.chdir(tmp_path)
+    write_pieces(tmp_path / 'rbd:q', MIB)
+    assert qemu_img_json('info', './rbd:q')['virtual-size'] == MIB
+    assert qemu_img_json('info', 'file:rbd:q')['virtual-size'] == MIB
+
+
+def test_key_in_a_filename():
+    refused = qemu_img('info', 'rbd:rbd/x:id=me:key=AQBhunter2==', status=1)
+    assert 'key-secret=ID' in refused.stderr
+
+
+def limited_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+
+
+@pytest.mark.plain_build
+def test_errors(ceph, tmp_path):
+    """Each names what was looked for, and what to do; and there is room for librbd's threads."""
+    host = next(line for line in ceph.conf.read_text().splitlines() if line.startswith('mon host'))
+    no_key = tmp_path / 'no-key.conf'
+    no_key.write_text(f'[global]\n{host}\nauth client required = cephx\nkeyring = {tmp_path}/keyring\n')
+    no_monitor = tmp_path / 'no-monitor.conf'
+    no_monitor.write_text('')
+    image = ceph.create('1M')
+    for name, *expected in (
+            (f'rbd:{image}:conf={tmp_path}/missing', f"configuration file '{tmp_path}/missing': No such file"),
+            (f'rbd:{image}:conf={no_monitor}', f"no monitor is known: '{no_monitor}' has no mon_host"),
+            (f'rbd:{image}:conf={no_key}:id=me', f'found no key for client.me in {tmp_path}/keyring', 'key-secret'),
+            (ceph.uri('nopool/x'), "the cluster has no pool 'nopool'", "It has 'rbd'"),
+            (ceph.uri('rbd/nospace/x'), "pool 'rbd' has no namespace 'nospace'"),
+            (ceph.uri('rbd/noimage'), "pool 'rbd' has no image 'noimage'"),
+            (ceph.uri(f'{image}@nosnap'), "it has no snapshot 'nosnap'")):
+        failed = qemu_img('info', name, status=1, preexec_fn=limited_memory)
+        for text in expected:
+            assert text in failed.stderr
+    qemu_img('info', ceph.uri(image), preexec_fn=limited_memory)
