@@ -110,8 +110,9 @@ class ScriptedServer:
         self.pause = 0
         self.silent = False
         self.block_sizes = None
-        self.refusal = None             # (type, text): the answer to NBD_OPT_GO
+        self.refusal = None             # (type, text): the answer to NBD_OPT_GO and NBD_OPT_INFO
         self.exports = [b'']            # what NBD_OPT_LIST names
+        self.contexts = []              # what NBD_OPT_LIST_META_CONTEXT names
         self.on_request = lambda wire, request: False
         self.requests = []              # of Request
         self.connections = 0
@@ -197,14 +198,19 @@ class ScriptedServer:
                 if b'base:allocation' in data:
                     self._reply(wire, option, 4, struct.pack('>I', 1) + b'base:allocation')
                 self._reply(wire, option, 1)
-            elif option == 7 and self.refusal:
+            elif option == 9:
+                for context in self.contexts:
+                    self._reply(wire, option, 4, bytes(4) + context)
+                self._reply(wire, option, 1)
+            elif option in (6, 7) and self.refusal:
                 self._reply(wire, option, *self.refusal)
-            elif option == 7:
+            elif option in (6, 7):
                 self._reply(wire, option, 3, struct.pack('>HQH', 0, self.size, self.flags))
                 if self.block_sizes:
                     self._reply(wire, option, 3, struct.pack('>HIII', 3, *self.block_sizes))
                 self._reply(wire, option, 1)
-                return
+                if option == 7:
+                    return
             else:
                 self._reply(wire, option, 1 << 31 | 1)
 

@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/drivers.h"
+#include "block/nbd-list.h"
 
 /* What a build without some library leaves out. */
 static const struct {
@@ -25,6 +26,14 @@ static const struct {
 #endif
     { NULL },
 };
+
+#ifndef CONFIG_LIBNBD
+GPtrArray *coroutine_fn nbd_list_exports(const BlockdevOptionsNbd *o, Error **errp)
+{
+    bdrv_explain_missing_driver("nbd", strlen("nbd"), errp);
+    return NULL;
+}
+#endif
 
 void bdrv_explain_missing_driver(const char *name, size_t len, Error **errp)
 {

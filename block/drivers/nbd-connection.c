@@ -59,8 +59,7 @@ const NBDExportInfo *nbd_connection_get_info(const NBDConnection *c)
     return &c->info;
 }
 
-/* What libnbd said last, without the name of its function; caller frees. */
-static char *last_error(const char *otherwise)
+char *nbd_last_error(const char *otherwise)
 {
     const char *text = nbd_get_error() ?: otherwise;
     const char *colon = g_str_has_prefix(text, "nbd_") ? strstr(text, ": ") : NULL;
@@ -117,7 +116,7 @@ static void update(NBDConnection *c)
 {
     if (nbd_aio_is_dead(c->h) || nbd_aio_is_closed(c->h)) {
         bool was_ready = !c->negotiator;
-        g_autofree char *why = last_error("the server closed the connection");
+        g_autofree char *why = nbd_last_error("the server closed the connection");
 
         set_lost(c, -EIO, why);
         if (was_ready) {
@@ -172,7 +171,7 @@ static int option_done(void *opaque, int *error)
 
     c->option_errno = *error;
     g_free(c->option_error);
-    c->option_error = *error ? last_error(g_strerror(*error)) : NULL;
+    c->option_error = *error ? nbd_last_error(g_strerror(*error)) : NULL;
     return 1;
 }
 
@@ -277,7 +276,7 @@ static bool new_handle(NBDConnection *c, int fd, Error **errp)
     /* block/io has checked ranges, and sizes are not always multiples of the smallest block. */
     if (!h || nbd_set_opt_mode(h, true) < 0 || nbd_set_strict_mode(h, LIBNBD_STRICT_COMMANDS) < 0 ||
         nbd_set_export_name(h, c->server->export_name) < 0 || nbd_add_meta_context(h, c->server->context) < 0) {
-        g_autofree char *why = last_error("out of memory");
+        g_autofree char *why = nbd_last_error("out of memory");
         error_setg(errp, "Could not use libnbd: %s", why);
         close(fd);
         nbd_close(h);
@@ -287,7 +286,7 @@ static bool new_handle(NBDConnection *c, int fd, Error **errp)
     /* Bytes that were not sent show as such. */
     nbd_set_pread_initialize(h, false);
     if (nbd_aio_connect_socket(h, fd) < 0 && !nbd_aio_is_dead(h)) {
-        g_autofree char *why = last_error("out of memory");
+        g_autofree char *why = nbd_last_error("out of memory");
         error_setg(errp, "Could not use libnbd: %s", why);
         set_lost(c, -EIO, "");
         return false;

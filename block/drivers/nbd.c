@@ -25,7 +25,7 @@ typedef struct BDRVNBDState {
     NBDExportInfo info;
 } BDRVNBDState;
 
-static void server_clear(NBDServer *server)
+void nbd_server_clear(NBDServer *server)
 {
     qapi_free(&qapi_type_SocketAddress, server->addr);
     g_free(server->name);
@@ -58,7 +58,7 @@ static bool take_tls_options(NBDServer *server, const BlockdevOptionsNbd *o, Err
     return server->creds;
 }
 
-static bool take_options(NBDServer *server, const BlockdevOptionsNbd *o, Error **errp)
+bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **errp)
 {
     g_autofree char *name = socket_address_to_string(o->server);
 
@@ -133,7 +133,7 @@ static bool coroutine_fn nbd_co_open(BlockDriverState *bs, Error **errp)
     BDRVNBDState *s = bs->opaque;
     const BlockdevOptionsNbd *o = &bs->options->u.nbd;
 
-    NBDConnection *conn = take_options(&s->server, o, errp) ? connect_at_open(bs, errp) : NULL;
+    NBDConnection *conn = nbd_server_init(&s->server, o, errp) ? connect_at_open(bs, errp) : NULL;
     if (conn) {
         s->info = *nbd_connection_get_info(conn);
         if (check_read_only(s, bs->options, &bs->read_only, errp)) {
@@ -145,7 +145,7 @@ static bool coroutine_fn nbd_co_open(BlockDriverState *bs, Error **errp)
         }
     }
     nbd_connection_free(conn);
-    server_clear(&s->server);
+    nbd_server_clear(&s->server);
     return false;
 }
 
@@ -154,7 +154,7 @@ static void coroutine_fn nbd_co_close(BlockDriverState *bs)
     BDRVNBDState *s = bs->opaque;
 
     nbd_link_free(s->link);
-    server_clear(&s->server);
+    nbd_server_clear(&s->server);
 }
 
 static bool coroutine_fn nbd_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)

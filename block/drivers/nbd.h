@@ -6,6 +6,7 @@
  *   nbd-connect.c      from an address to a socket on which a server is about to greet, with TLS in between
  *   nbd-connection.c   one connection: a handle of libnbd on the loop that is its home
  *   nbd-link.c         connections that are replaced when they are lost
+ *   nbd-list.c         listing the exports of a server
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,6 +31,9 @@ char *nbd_filename(const BlockdevOptionsNbd *o);
 /* @text, which may come from a server, without control characters. Caller frees. */
 char *nbd_printable(const char *text);
 
+/* What libnbd said last in this thread, without the name of its function, else @otherwise; printable. Caller frees. */
+char *nbd_last_error(const char *otherwise);
+
 /* Where a server is, and what to ask it for. Does not change while connections are made. */
 typedef struct NBDServer {
     SocketAddress *addr;
@@ -40,6 +44,10 @@ typedef struct NBDServer {
     QCryptoTLSCreds *creds;     /* NULL: no TLS */
     char *tls_hostname;         /* whose certificate the server must have; NULL: unknown, as with unix sockets */
 } NBDServer;
+
+/* nbd.c: take them from @o; false with @errp. nbd_server_clear() in either case. */
+bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **errp);
+void nbd_server_clear(NBDServer *server);
 
 /*
  * nbd-connect.c: connect, and put TLS between where @server says so: a socket for a client that does not know of it,

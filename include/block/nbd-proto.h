@@ -36,6 +36,7 @@ enum {
     NBD_FLAG_READ_ONLY          = 1 << 1,
     NBD_FLAG_SEND_FLUSH         = 1 << 2,
     NBD_FLAG_SEND_FUA           = 1 << 3,
+    NBD_FLAG_ROTATIONAL         = 1 << 4,
     NBD_FLAG_SEND_TRIM          = 1 << 5,
     NBD_FLAG_SEND_WRITE_ZEROES  = 1 << 6,
     NBD_FLAG_SEND_DF            = 1 << 7,
