@@ -440,7 +440,8 @@ static BlockDriverState *mirror_find_replaced(BlockDriverState *source, const ch
 
 bool mirror_check(BlockDriverState *source, int64_t target_bytes, const MirrorOptions *o, Error **errp)
 {
-    if (!mirror_check_options(o, errp) || !mirror_find_replaced(source, o->replaces, errp)) {
+    if (!mirror_check_options(o, errp) || !mirror_find_replaced(source, o->replaces, errp) ||
+        !job_check_node(source, errp)) {
         return false;
     }
     if (target_bytes < bdrv_getlength(source)) {

@@ -7,12 +7,19 @@
 #include "block/block_int.h"
 #include "block/jobs/job_int.h"
 
-bool job_add_node(Job *job, BlockDriverState *bs, Error **errp)
+bool job_check_node(const BlockDriverState *bs, Error **errp)
 {
     GLOBAL_STATE_CODE();
     if (bs->job) {
         error_setg(errp, "Node '%s' is busy: block device is in use by block job '%s' of type %s",
                    bdrv_get_display_name(bs), bs->job->id, JobType_str(bs->job->driver->type));
+    }
+    return !bs->job;
+}
+
+bool job_add_node(Job *job, BlockDriverState *bs, Error **errp)
+{
+    if (!job_check_node(bs, errp)) {
         return false;
     }
     if (!job->nodes) {

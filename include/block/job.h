@@ -252,6 +252,7 @@ void coroutine_fn job_end_all(void);
  * use of them, before it releases them. False with @errp if another job has added @bs.
  */
 bool job_add_node(Job *job, BlockDriverState *bs, Error **errp);
+bool job_check_node(const BlockDriverState *bs, Error **errp);     /* whether a job could add it */
 void job_remove_nodes(Job *job);
 
 /* For the code that does the work. @job may be NULL, for work that is not part of a job. */
