@@ -12,6 +12,7 @@
 
 #include "block/drivers.h"
 #include "block/drivers/nbd.h"
+#include "block/io/io_int.h"
 #include "block/nbd-proto.h"
 #include "io/sockets.h"
 
@@ -19,10 +20,22 @@
 #define OPEN_PAUSE_NS (500 * SCALE_MS)
 #define OPEN_POLL_NS (50 * SCALE_MS)
 
+/*
+ * Zeroes and discards have no data, so they can be larger than other requests. How large is found out:
+ * FIRST_PIECE_BYTES at first, twice as much after each that took less than FAST_NS, half after each that took more than
+ * SLOW_NS.
+ */
+#define FIRST_PIECE_BYTES (64 * MiB)
+#define MAX_PIECE_BYTES (1 * GiB)
+#define FAST_NS (100 * SCALE_MS)
+#define SLOW_NS NANOSECONDS_PER_SECOND
+
 typedef struct BDRVNBDState {
     NBDServer server;
     NBDLink *link;
     NBDExportInfo info;
+    int64_t piece_bytes;        /* of zeroes and discards; atomic */
+    int64_t piece_max;          /* what the server takes, as far as known; atomic */
 } BDRVNBDState;
 
 void nbd_server_clear(NBDServer *server)
@@ -136,6 +149,8 @@ static bool coroutine_fn nbd_co_open(BlockDriverState *bs, Error **errp)
     NBDConnection *conn = nbd_server_init(&s->server, o, errp) ? connect_at_open(bs, errp) : NULL;
     if (conn) {
         s->info = *nbd_connection_get_info(conn);
+        s->piece_bytes = FIRST_PIECE_BYTES;
+        s->piece_max = MAX_PIECE_BYTES;
         if (check_read_only(s, bs->options, &bs->read_only, errp)) {
             int64_t delay_ns = o->has_reconnect_delay ? o->reconnect_delay * NANOSECONDS_PER_SECOND : 0;
 
@@ -199,6 +214,7 @@ static void nbd_refresh_limits(BlockDriverState *bs)
     bs->bl.request_alignment = s->info.min_block;
     bs->bl.max_transfer = s->info.max_block;
     bs->bl.opt_transfer = s->info.opt_block;
+    bs->bl.max_pwrite_zeroes = bs->bl.max_pdiscard = MAX_PIECE_BYTES;
     bs->bl.max_iov = 1;
 }
 
@@ -233,6 +249,46 @@ static int coroutine_fn nbd_co_flush(BlockDriverState *bs)
     return s->info.can_flush ? nbd_link_co_flush(s->link) : 0;
 }
 
+/* A piece of zeroes or of a discard took @ns: the size of the next one. */
+static void adapt_pieces(BDRVNBDState *s, int64_t bytes, int64_t ns)
+{
+    if (ns < FAST_NS && bytes >= qatomic_read(&s->piece_bytes)) {
+        qatomic_set(&s->piece_bytes, MIN(2 * bytes, qatomic_read(&s->piece_max)));
+    } else if (ns > SLOW_NS && bytes > s->info.max_block) {
+        qatomic_set(&s->piece_bytes, ROUND_UP(bytes / 2, s->info.min_block));
+    }
+}
+
+/* Whether the server may have refused a request with this result because of its size, which it does not announce. */
+static bool is_too_large(const BDRVNBDState *s, const NBDRequest *r)
+{
+    return r->bytes > s->info.max_block && (r->ret == -EINVAL || r->ret == -EOVERFLOW || r->ret == -ENOTSUP) &&
+           !(r->flags & LIBNBD_CMD_FLAG_FAST_ZERO);
+}
+
+/* Make a request without data, in pieces; none begins once the client has gone. */
+static int coroutine_fn nbd_co_in_pieces(BDRVNBDState *s, NBDRequest *r)
+{
+    int64_t end = r->offset + r->bytes;
+    int ret = 0;
+
+    for (; ret == 0 && r->offset < end; r->offset += r->bytes) {
+        int64_t begin_ns = qemu_clock_get_ns();
+
+        r->bytes = MIN(end - r->offset, qatomic_read(&s->piece_bytes));
+        ret = bdrv_check_abandoned() ?: nbd_co_request(s, r);
+        if (ret == 0) {
+            adapt_pieces(s, r->bytes, qemu_clock_get_ns() - begin_ns);
+        } else if (ret == r->ret && is_too_large(s, r)) {
+            qatomic_set(&s->piece_max, s->info.max_block);
+            qatomic_set(&s->piece_bytes, s->info.max_block);
+            r->bytes = 0;
+            ret = 0;
+        }
+    }
+    return ret;
+}
+
 /* A request that changes data, with a flush behind it where the server knows no FUA. */
 static int coroutine_fn nbd_co_change(BlockDriverState *bs, NBDRequest *r, BdrvRequestFlags flags)
 {
@@ -241,7 +297,7 @@ static int coroutine_fn nbd_co_change(BlockDriverState *bs, NBDRequest *r, BdrvR
 
     r->flags |= fua && s->info.can_fua ? LIBNBD_CMD_FLAG_FUA : 0;
     r->unflushed = !(fua && s->info.can_fua);
-    int ret = r->bytes ? nbd_co_request(s, r) : 0;
+    int ret = r->bytes == 0 ? 0 : r->type == NBD_REQUEST_WRITE ? nbd_co_request(s, r) : nbd_co_in_pieces(s, r);
     return ret == 0 && fua && !s->info.can_fua ? nbd_co_flush(bs) : ret;
 }
 
@@ -284,7 +340,7 @@ static int coroutine_fn nbd_co_pdiscard(BlockDriverState *bs, int64_t offset, in
     if (!s->info.can_trim) {
         return -ENOTSUP;
     }
-    return r.bytes ? nbd_co_request(s, &r) : 0;
+    return nbd_co_in_pieces(s, &r);
 }
 
 static int coroutine_fn nbd_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,

@@ -85,13 +85,15 @@ static int64_t coroutine_fn raw_co_getlength(BlockDriverState *bs)
 
 /*
  * The child aligns requests itself. If they were aligned here, they could leave the window. A probed node has no
- * window.
+ * window. Zeroes and discards can be as large as the child likes them.
  */
 static void raw_refresh_limits(BlockDriverState *bs)
 {
     BDRVRawState *s = bs->opaque;
 
     bs->bl.request_alignment = s->probed ? BDRV_SECTOR_SIZE : 1;
+    bs->bl.max_pwrite_zeroes = bs->file->bs->bl.max_pwrite_zeroes;
+    bs->bl.max_pdiscard = bs->file->bs->bl.max_pdiscard;
 }
 
 static int coroutine_fn raw_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,

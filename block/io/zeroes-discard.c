@@ -11,15 +11,15 @@
 #define ZERO_BUFFER_BYTES (1 * MiB)
 
 /*
- * Maximum size of the pieces in which zeroes and discards are passed to drivers, so that a request of gigabytes can end
- * early.
+ * Maximum size of the pieces in which zeroes and discards are passed to drivers without a limit of their own, so that a
+ * request of gigabytes can end early.
  */
 #define PIECE_MAX_BYTES (64 * MiB)
 
 /* The maximum bytes to pass at once to a driver with the limit @max (0: none). */
 static int64_t zeroes_max_piece(int64_t max, int64_t align)
 {
-    return bdrv_max_piece(MIN(max ?: PIECE_MAX_BYTES, PIECE_MAX_BYTES), align);
+    return bdrv_max_piece(max ?: PIECE_MAX_BYTES, align);
 }
 
 static int coroutine_fn write_zeroes_out(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvRequestFlags flags)

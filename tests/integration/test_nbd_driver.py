@@ -4,12 +4,13 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import json
 import re
+import signal
 import time
 
 import pytest
 
 from images import MIB, write_pieces
-from nbd_peer import Nbdkit
+from nbd_peer import Nbdkit, ScriptedServer
 from nbd_server import DEBIAN_QEMU_NBD, NbdServer
 from programs import DEBIAN_QEMU_IO, debian_qemu_img, password_file, qemu_img, qemu_img_json, qemu_io, run
 from qmp import StorageDaemon
@@ -130,12 +131,43 @@ def test_odd_size(tmp_path, size):
 
 
 def test_zero_8_tib(tmp_path):
-    """In large requests."""
-    with Nbdkit(tmp_path, 'memory', '8T') as server:
-        qemu_io('-f', 'raw', '-c', 'write -P 1 5T 1M', server.uri())
+    """In large requests, and so in less than seconds; data in between is gone."""
+    stats = tmp_path / 'stats'
+    with Nbdkit(tmp_path, '--filter=stats', 'null', '8T', f'statsfile={stats}') as server:
         begin = time.monotonic()
-        qemu_io('-f', 'raw', '-c', 'write -z -u 0 8T', '-c', 'read -P 0 5T 1M', server.uri())
-        assert time.monotonic() - begin < 30
+        qemu_io('-f', 'raw', '-c', 'write -z -u 0 8T', '-c', 'discard 0 8T', server.uri())
+        qemu_img('convert', '-n', '--image-opts', '--target-image-opts', 'driver=null-co,size=8T,read-zeroes=on',
+                 f'driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={server.socket}')
+        assert time.monotonic() - begin < 20
+        server.kill(signal.SIGTERM)
+    for kind, most in (('zero', 9000 + 33000), ('trim', 9000)):
+        assert int(re.search(fr'^{kind}: (\d+) ops', stats.read_text(), re.MULTILINE).group(1)) < most
+    with Nbdkit(tmp_path, 'memory', '8T') as server:
+        qemu_io('-f', 'raw', '-c', 'write -P 1 5T 1M', '-c', 'write -z -u 4T 2T', '-c', 'read -P 0 5T 1M', server.uri())
+
+
+@pytest.mark.parametrize('error', [22, 75, 95])
+def test_zeroes_too_large(tmp_path, error):
+    """A server that takes no more than other requests have: EINVAL, EOVERFLOW or ENOTSUP says so."""
+    largest = 1 * MIB
+    with ScriptedServer(tmp_path, size=4 << 30) as server:
+        server.block_sizes = (512, 4096, largest)
+        server.on_request = lambda wire, request: request.command in (4, 6) and request.length > largest and \
+            not server.answer(wire, request, error)
+        qemu_io('-f', 'raw', '-c', 'write -z -u 0 1G', '-c', 'discard 1G 1G', server.uri())
+        too_large = [r for r in server.requests if r.command in (4, 6) and r.length > largest]
+        assert len(too_large) == 1
+        for command, start in ((6, 0), (4, 1 << 30)):
+            done = [r for r in server.requests if r.command == command and r.length <= largest]
+            assert [r.offset for r in done] == list(range(start, start + (1 << 30), largest))
+
+
+def test_zeroes_of_slow_server(tmp_path):
+    """Pieces become smaller, so that a request can end early."""
+    with ScriptedServer(tmp_path, size=1 << 30) as server:
+        server.on_request = lambda wire, request: request.command == 6 and bool(time.sleep(request.length / (60 * MIB)))
+        qemu_io('-f', 'raw', '-c', 'write -z -u 0 128M', server.uri(), timeout=60)
+        assert [r.length // MIB for r in server.requests if r.command == 6] == [64, 32, 32]
 
 
 def test_read_only(tmp_path):
