@@ -1,10 +1,11 @@
 /*
  * A link to a LUN: a session that is replaced when it is lost
  *
- * A request whose session is lost is repeated on the next one, until RETRY_NS after its own first loss: so a request
- * that kills the target every time fails in the end. Requests that arrive while there is no session wait until as long
- * after the loss. Repeating a write is safe: its completion was not reported, overlapping writes in flight have no
- * order, and the new session has the identity (ISID) of the old one, which makes the target abort what is left of it.
+ * A request whose session is lost is repeated on the next one, until RETRY_NS after its own first loss, or until it has
+ * lost MAX_LOSSES sessions: so a request that kills the target every time fails in the end. Requests that arrive while
+ * there is no session wait until RETRY_NS after the loss. Repeating a write is safe: its completion was not reported,
+ * overlapping writes in flight have no order, and the new session has the identity (ISID) of the old one, which makes
+ * the target abort what is left of it.
  *
  * Writes that were not flushed may be lost with a target, which no other request would report: flushes fail from then
  * on.
@@ -19,6 +20,11 @@
 
 /* How long a request waits for a new session. */
 #define RETRY_NS (20 * NANOSECONDS_PER_SECOND)
+
+/* Sessions that a request may lose: what kills the target each time would do so for ever. */
+#define MAX_LOSSES 5
+/* Between two messages about losses. */
+#define QUIET_NS (10 * NANOSECONDS_PER_SECOND)
 
 /* From one attempt to connect to the next, doubled each time. */
 #define MIN_PAUSE_NS (100 * SCALE_MS)
@@ -116,6 +122,9 @@ static ISCSISession *coroutine_fn link_reconnect(ISCSILink *l, Error **errp)
 {
     ISCSISession *s = iscsi_session_new(l->target, ISCSI_CONNECT_TIMEOUT_NS, link_connecting_cancelled, l, errp);
 
+    if (s) {
+        s->quiet_until_ns = l->lost_ns + QUIET_NS;
+    }
     if (s && !link_check_lun(l, &s->lun, errp)) {
         iscsi_session_free(s);
         return NULL;
@@ -272,13 +281,21 @@ static int coroutine_fn link_request_once(ISCSILink *l, ISCSIRequest *r)
     uint64_t done;
     int ret;
 
-    while ((s = link_begin_request(l, &end, &done, &ret))) {
+    for (unsigned losses = 0; (s = link_begin_request(l, &end, &done, &ret)); ) {
         iscsi_session_co_request(s, r);
         link_end_request(l, r, done);
-        if (!r->lost || r->ret == -ECANCELED || r->ret == -ETIMEDOUT) {
+        if (!r->lost || r->ret == -ECANCELED || r->ret == -ETIMEDOUT || ++losses == MAX_LOSSES) {
             return r->ret;
         }
         end = end ?: qemu_clock_get_ns() + RETRY_NS;
+        if (losses > 1) {
+            g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+
+            ret = link_wait(l, MIN_PAUSE_NS << (losses - 1));
+            if (ret < 0) {
+                break;
+            }
+        }
     }
     r->ret = ret;
     r->lost = true;

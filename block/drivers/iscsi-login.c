@@ -40,30 +40,31 @@ enum {
     LOGIN_NO_RESOURCES = 0x0302,
 };
 
-/* The numbers that a target may negotiate, and the smallest and largest that RFC 7143 allows. */
-static bool check_number(const char *text, const char *key)
+/* The number in KEY=NUMBER, where @text is that: false if it is not one that RFC 7143 allows. */
+static bool check_number(const char *text, const char *key, guint64 *n)
 {
     size_t len = strlen(key);
-    guint64 n;
 
     return strncmp(text, key, len) != 0 || text[len] != '=' ||
-           g_ascii_string_to_unsigned(text + len + 1, 10, 512, (1 << 24) - 1, &n, NULL);
+           g_ascii_string_to_unsigned(text + len + 1, 10, 512, (1 << 24) - 1, n, NULL);
 }
 
-/* The text of a message, which is a list of KEY=VALUE with a NUL after each. */
-static bool check_text(const char *text, size_t bytes)
+/* Check the text of a message, which is a list of KEY=VALUE with a NUL after each. */
+static bool check_text(ISCSISession *s, const char *text, size_t bytes)
 {
     const char *end = text + bytes;
+    guint64 segment = s->max_segment, n;
 
     if (bytes && end[-1]) {
         return false;
     }
     for (; text < end && *text; text += strlen(text) + 1) {
-        if (!check_number(text, "MaxRecvDataSegmentLength") || !check_number(text, "MaxBurstLength") ||
-            !check_number(text, "FirstBurstLength")) {
+        if (!check_number(text, "MaxRecvDataSegmentLength", &segment) || !check_number(text, "MaxBurstLength", &n) ||
+            !check_number(text, "FirstBurstLength", &n)) {
             return false;
         }
     }
+    s->max_segment = segment;
     return true;
 }
 
@@ -91,7 +92,7 @@ bool iscsi_login_check_incoming(ISCSISession *s)
         }
         if (n >= wanted && (header[0] & 0x3f) == OPCODE_LOGIN_RESPONSE) {
             s->login_status = header[36] << 8 | header[37];
-            if (!check_text(buf + HEADER_BYTES, text_bytes)) {
+            if (!check_text(s, buf + HEADER_BYTES, text_bytes)) {
                 iscsi_session_set_lost(s, -EPROTO, "the target's answer makes no sense");
                 return false;
             }

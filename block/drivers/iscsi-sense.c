@@ -12,7 +12,7 @@
 
 /* Repetitions of a command for a LUN that has something to tell first, and of one that is busy. */
 #define MAX_ATTENTIONS 20
-#define MAX_BUSY 12
+#define MAX_BUSY 10
 #define MAX_BUSY_PAUSE_NS NANOSECONDS_PER_SECOND
 
 /* Additional sense codes that the header of libiscsi lacks. */
@@ -66,9 +66,10 @@ bool iscsi_should_retry(const ISCSIRequest *r, unsigned attempt, int64_t *pause_
         busy = true;
         break;
     }
-    *pause_ns = 0;
-    if (busy || attempt >= MAX_ATTENTIONS / 2) {
-        *pause_ns = MIN((10 * SCALE_MS) << MIN(attempt, 16), MAX_BUSY_PAUSE_NS);
+    /* Attentions queue up, and then there are no more. */
+    *pause_ns = attempt < MAX_ATTENTIONS / 2 ? 0 : 100 * SCALE_MS;
+    if (busy) {
+        *pause_ns = MIN((10 * SCALE_MS) << attempt, MAX_BUSY_PAUSE_NS);
     }
     return r->ret == 0 && ((attention && attempt < MAX_ATTENTIONS) || (busy && attempt < MAX_BUSY));
 }

@@ -13,6 +13,7 @@
  */
 #include "util/osdep.h"
 
+#include <dlfcn.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 #include <poll.h>
@@ -23,6 +24,44 @@
 
 /* How often an attempt looks whether it was cancelled. */
 #define CONNECT_POLL_NS (50 * SCALE_MS)
+
+/* Data in one message, where a target does not tell. */
+#define DEFAULT_SEGMENT 8192
+
+/* Messages that may wait to be sent, besides the data of writes. */
+#define MAX_OTHER_MESSAGES 64
+/* Smaller pieces of a write, as a target may ask for, count as this many bytes. */
+#define MIN_PIECE 4096
+
+/* The session that libiscsi is at work for. */
+static __thread ISCSISession *serving;
+
+/*
+ * Replaces the function of this name in libiscsi, which calls it for each message that it is going to send. A target
+ * can ask for any part of a write at any time, of any length: libiscsi would queue messages for all of it at once, in a
+ * time that grows with the square of their number. The limit is what the writes in flight can need.
+ */
+struct iscsi_pdu;
+int iscsi_queue_pdu(struct iscsi_context *iscsi, struct iscsi_pdu *pdu);
+int iscsi_queue_pdu(struct iscsi_context *iscsi, struct iscsi_pdu *pdu)
+{
+    static int (*next)(struct iscsi_context *iscsi, struct iscsi_pdu *pdu);
+    ISCSISession *s = serving;
+
+    if (!next) {
+        *(void **)&next = dlsym(RTLD_NEXT, "iscsi_queue_pdu");
+    }
+    if (s) {
+        uint64_t most = s->write_bytes / MIN(s->max_segment, MIN_PIECE) + 2 * s->requests.length + MAX_OTHER_MESSAGES;
+
+        if (++s->queued > most) {
+            s->broken = true;
+            s->why = s->why ?: g_strdup("the target asks for more than it was going to be sent");
+            return -1;
+        }
+    }
+    return next(iscsi, pdu);
+}
 
 static void session_unref(ISCSISession *s)
 {
@@ -62,6 +101,7 @@ static void request_end(ISCSIRequest *r)
     }
     r->done = true;
     g_queue_unlink(&r->session->requests, &r->link);
+    r->session->write_bytes -= r->direction == ISCSI_TO_TARGET ? r->bytes : 0;
     scsi_free_scsi_task(g_steal_pointer(&r->task));
     qemu_co_sleep_wake(&r->sleep);
 }
@@ -116,6 +156,7 @@ void iscsi_session_update(ISCSISession *s)
         int events = iscsi_which_events(s->iscsi);
 
         if (!(events & POLLOUT)) {
+            s->queued = 0;
             end_answered(s);
         }
         session_watch(s, events & POLLIN, events & POLLOUT);
@@ -138,9 +179,12 @@ static char *reason_of_loss(ISCSISession *s)
 
 static void session_service(ISCSISession *s, int events)
 {
-    if (iscsi_service(s->iscsi, events) < 0 || s->broken) {
+    serving = s;
+    int ret = iscsi_service(s->iscsi, events);
+    serving = NULL;
+    if (ret < 0 || s->broken) {
         g_autofree char *why = reason_of_loss(s);
-        bool report = !s->step;
+        bool report = !s->step && qemu_clock_get_ns() >= s->quiet_until_ns;
 
         iscsi_session_set_lost(s, -EIO, why);
         if (report) {
@@ -216,6 +260,7 @@ ISCSISession *coroutine_fn iscsi_session_new(const ISCSITarget *target, int64_t 
     s->ctx = aio_context_ref(qemu_get_current_aio_context());
     s->refcnt = 1;
     s->fd = -1;
+    s->max_segment = DEFAULT_SEGMENT;
     g_queue_init(&s->requests);
     for (size_t i = 0; i < sizeof(s->mark); i++) {
         s->mark[i] = g_random_int();
@@ -404,6 +449,7 @@ static void coroutine_fn request_entry(void *opaque)
     }
     r->link.data = r;
     g_queue_push_tail_link(&s->requests, &r->link);
+    s->write_bytes += r->direction == ISCSI_TO_TARGET ? r->bytes : 0;
     if (!request_submit(s, r)) {
         r->ret = -ENOMEM;
         request_end(r);

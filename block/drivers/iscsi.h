@@ -118,10 +118,14 @@ struct ISCSISession {
     bool reading, writing;      /* what the loop watches @fd for */
     bool broken;                /* libiscsi has given the connection up */
     GQueue requests;            /* of ISCSIRequest, in flight */
+    uint64_t write_bytes;       /* of them */
+    unsigned queued;            /* messages, since libiscsi had none to send */
+    uint32_t max_segment;       /* bytes of data that the target takes in one message */
     CoSleep pause;              /* of a command that is going to be repeated */
     uint8_t mark[16];           /* of blocks that no data has arrived for */
     ISCSILunInfo lun;
     char *why;                  /* the session is lost, for people; NULL: it is not */
+    int64_t quiet_until_ns;     /* no message tells of a loss before, since one has told of another */
     bool reported;              /* a mistake of the target was */
 
     /* of iscsi-login.c */
