@@ -430,6 +430,18 @@ int64_t bdrv_get_dirty_count(const BdrvDirtyBitmap *bitmap)
     return (bitmap->n_dirty - last) * bitmap->granularity + (last ? bitmap->length - granule_offset(bitmap, n - 1) : 0);
 }
 
+const char *bdrv_dirty_bitmap_name(const BdrvDirtyBitmap *bitmap)
+{
+    return bitmap->name;
+}
+
+int64_t bdrv_dirty_bitmap_size(const BdrvDirtyBitmap *bitmap)
+{
+    LOCK_GUARD(bitmap->bs);
+
+    return bitmap->length;
+}
+
 uint32_t bdrv_dirty_bitmap_granularity(const BdrvDirtyBitmap *bitmap)
 {
     return bitmap->granularity;

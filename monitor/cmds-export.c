@@ -53,6 +53,13 @@ bool coroutine_fn qmp_nbd_server_add(const NbdServerAddOptions *arg, Error **err
     options->writable = arg->has_writable && arg->writable && bs && !bdrv_is_read_only(bs);
     options->u.nbd.name = g_strdup(arg->name);
     options->u.nbd.description = g_strdup(arg->description);
+    if (arg->bitmap) {
+        BlockDirtyBitmapOrStr *bitmap = g_new0(BlockDirtyBitmapOrStr, 1);
+
+        bitmap->type = QTYPE_QSTRING;
+        bitmap->u.local = g_strdup(arg->bitmap);
+        QAPI_LIST_APPEND(options->u.nbd.bitmaps, bitmap);
+    }
     return blk_exp_add(options, errp);
 }
 

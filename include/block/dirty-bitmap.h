@@ -94,6 +94,10 @@ void bdrv_clear_dirty_bitmap(BdrvDirtyBitmap *bitmap);
 bool bdrv_dirty_bitmap_check_merge(const BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src, Error **errp);
 void bdrv_merge_dirty_bitmap(BdrvDirtyBitmap *dest, const BdrvDirtyBitmap *src);
 
+/* The name; NULL if it is private. */
+const char *bdrv_dirty_bitmap_name(const BdrvDirtyBitmap *bitmap);
+/* The length of the node, in bytes. */
+int64_t bdrv_dirty_bitmap_size(const BdrvDirtyBitmap *bitmap);
 /* Number of dirty bytes. */
 int64_t bdrv_get_dirty_count(const BdrvDirtyBitmap *bitmap);
 uint32_t bdrv_dirty_bitmap_granularity(const BdrvDirtyBitmap *bitmap);

@@ -28,7 +28,7 @@ typedef struct BlockExportDriver {
     /* Refuse new clients and disconnect existing ones. They hold references until they are gone. */
     void (*request_shutdown)(BlockExport *exp);
     /* Free what the instance owns. There are no references left. */
-    void (*free)(BlockExport *exp);
+    void coroutine_fn (*free)(BlockExport *exp);
 } BlockExportDriver;
 
 struct BlockExport {

@@ -118,6 +118,7 @@ enum {
 enum {
     NBD_STATE_HOLE = 1 << 0,
     NBD_STATE_ZERO = 1 << 1,
+    NBD_STATE_DIRTY = 1 << 0,   /* in the context of a dirty bitmap */
 };
 
 /* Lengths of messages, in bytes. */

@@ -151,7 +151,7 @@ def test_refused(exports):
     for change, expected in [({'id': 'e0'}, "'e0'"), ({'id': '1e'}, "'1e'"), ({'id': ''}, "''"), ({'name': 'e0'}, "'e0'"),
                              ({'node-name': 'none'}, "'none'"), ({'iothread': 'none'}, "'none'"),
                              ({'type': 'fuse'}, 'fuse'), ({'name': 'n' * 4097}, '4096'),
-                             ({'description': 'd' * 4097}, '4096'), ({'bitmaps': ['b']}, 'bitmaps'),
+                             ({'description': 'd' * 4097}, '4096'), ({'bitmaps': ['b']}, "Bitmap 'b'"),
                              ({'writable': 'yes'}, 'writable'), ({'colour': 'red'}, 'colour')]:
         assert expected in qmp.error_raw('block-export-add', {**good, **change}).desc, change
     assert [e['id'] for e in qmp.cmd('query-block-exports')] == ['e0']

@@ -112,7 +112,7 @@ static bool option_is_refused(ToolArgs *args, int key)
         tool_args_fail(args, "Kernel NBD devices are not supported");
         return true;
     case 'B':
-        tool_args_fail(args, "Dirty bitmaps are not supported");
+        tool_args_fail(args, "--bitmap is not supported: no image format stores dirty bitmaps");
         return true;
     case KEY_SELINUX_LABEL:
         tool_args_fail(args, "SELinux labels are not supported");

@@ -46,6 +46,8 @@ uint16_t nbd_export_flags(const NBDExport *exp, const NBDClient *client)
     return flags;
 }
 
+static uint64_t last_serial;
+
 static bool nbd_export_check_string(const char *what, const char *str, Error **errp)
 {
     if (str && strlen(str) > NBD_MAX_STRING) {
@@ -73,6 +75,10 @@ static bool coroutine_fn nbd_export_create(BlockExport *common, const BlockExpor
         error_setg(errp, "The NBD server has an export named '%s' already", name);
         return false;
     }
+    if (!nbd_export_take_bitmaps(exp, nbd->bitmaps, errp)) {
+        return false;
+    }
+    exp->serial = ++last_serial;
     exp->name = g_strdup(name);
     exp->description = g_strdup(nbd->description);
     exp->allocation_depth = nbd->has_allocation_depth && nbd->allocation_depth;
@@ -88,10 +94,11 @@ static void nbd_export_request_shutdown(BlockExport *common)
     nbd_server_disconnect(exp);
 }
 
-static void nbd_export_free(BlockExport *common)
+static void coroutine_fn nbd_export_free(BlockExport *common)
 {
     NBDExport *exp = container_of(common, NBDExport, common);
 
+    nbd_export_release_bitmaps(exp);
     g_free(exp->name);
     g_free(exp->description);
 }

@@ -10,6 +10,7 @@
 #ifndef NBD_INT_H
 #define NBD_INT_H
 
+#include "block/dirty-bitmap.h"
 #include "block/export/export-int.h"
 #include "block/nbd-proto.h"
 #include "crypto/tls-creds.h"
@@ -35,6 +36,8 @@ typedef struct NBDExport {
     char *name;                 /* the name that clients ask for */
     char *description;          /* NULL: none */
     bool allocation_depth;      /* offers the metadata context with this name */
+    GPtrArray *bitmaps;         /* of BdrvDirtyBitmap, offered as metadata contexts */
+    uint64_t serial;            /* differs from that of all other exports, also of earlier ones with this name */
     bool listed;                /* shown in lists */
 } NBDExport;
 
@@ -42,8 +45,9 @@ typedef struct NBDExport {
 enum {
     NBD_CONTEXT_ALLOCATION,
     NBD_CONTEXT_DEPTH,
-    NBD_CONTEXT__MAX,
+    NBD_CONTEXT_BITMAPS,        /* the first of NBDExport.bitmaps */
 };
+#define NBD_MAX_BITMAPS (64 - NBD_CONTEXT_BITMAPS)
 
 typedef struct NBDClient {
     gint refcnt;                /* atomic; the last reference is dropped on the main loop */
@@ -55,8 +59,8 @@ typedef struct NBDClient {
     bool no_zeroes;
     bool tls;                   /* the TLS handshake is done */
     bool structured;            /* structured replies are enabled */
-    char *contexts_name;        /* name of the export whose metadata contexts were chosen */
-    unsigned contexts;          /* bits of the chosen contexts */
+    uint64_t contexts_serial;   /* of the export whose metadata contexts were chosen */
+    uint64_t contexts;          /* bits of the chosen contexts */
 
     /* Transmission, in the loop of the export: */
     CoMutex send_lock;
@@ -91,6 +95,12 @@ NBDExport *nbd_export_find(const char *name);
 NBDExport *nbd_export_next(NBDExport *exp);
 /* NBD_FLAG_* of the export for @client. */
 uint16_t nbd_export_flags(const NBDExport *exp, const NBDClient *client);
+
+/* bitmaps.c */
+
+/* Find the bitmaps that the export offers, and keep them busy. @refs: NULL for none. False with @errp. */
+bool nbd_export_take_bitmaps(NBDExport *exp, const BlockDirtyBitmapOrStrList *refs, Error **errp);
+void coroutine_fn nbd_export_release_bitmaps(NBDExport *exp);
 
 /* server.c */
 

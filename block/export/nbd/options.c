@@ -11,7 +11,7 @@ void nbd_client_choose(NBDClient *client, NBDExport *exp)
     client->exp = exp;
     blk_exp_ref(&exp->common);
     /* Contexts chosen for another export do not count. */
-    if (client->contexts && !g_str_equal(client->contexts_name, exp->name)) {
+    if (client->contexts_serial != exp->serial) {
         client->contexts = 0;
     }
 }

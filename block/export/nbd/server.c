@@ -67,7 +67,6 @@ static void client_unref(void *opaque)
     }
     iothread_unref(client->iothread);
     qemu_co_mutex_cleanup(&client->send_lock);
-    g_free(client->contexts_name);
     g_free(client->ahead);
     g_free(client);
 }
