@@ -122,6 +122,16 @@ bool coroutine_fn qmp_block_resize(const BlockResizeArg *arg, Error **errp)
     return ok;
 }
 
+bool coroutine_fn qmp_block_set_write_threshold(const BlockSetWriteThresholdArg *arg, Error **errp)
+{
+    BlockDriverState *bs = blockdev_find(arg->node_name, errp);
+
+    if (bs) {
+        bdrv_set_write_threshold(bs, arg->write_threshold);
+    }
+    return bs;
+}
+
 bool coroutine_fn qmp_blockdev_set_active(const BlockdevSetActiveArg *arg, Error **errp)
 {
     GPtrArray *nodes;

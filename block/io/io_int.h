@@ -75,6 +75,9 @@ void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDrive
                                              int64_t bytes, BdrvTrackedRequestType type, bool serialising);
 void bdrv_tracked_request_end(BdrvTrackedRequest *req);
 
+/* A write or discard that ends at @end begins. Any thread. */
+void bdrv_write_threshold_check(BlockDriverState *bs, int64_t end);
+
 /* 0, or -EIO if the range is not within the node. */
 int bdrv_check_request(BlockDriverState *bs, int64_t offset, int64_t bytes);
 /* The same for writes; -EPERM if the node is read-only or inactive. */

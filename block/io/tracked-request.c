@@ -89,6 +89,10 @@ void coroutine_fn bdrv_tracked_request_begin(BdrvTrackedRequest *req, BlockDrive
     };
     qemu_co_queue_init(&req->waiters);
     bdrv_inc_in_flight(bs);
+    if (type == BDRV_TRACKED_WRITE || type == BDRV_TRACKED_DISCARD) {
+        /* Before it is executed: it may fail for lack of space. */
+        bdrv_write_threshold_check(bs, offset + bytes);
+    }
 
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&bs->reqs_lock);
     request_link(req);

@@ -118,6 +118,7 @@ BlockDeviceInfo *coroutine_fn bdrv_block_device_info(BlockDriverState *bs)
     info->cache->writeback = true;
     info->cache->direct = cache && cache->has_direct && cache->direct;
     info->cache->no_flush = bs->no_flush;
+    info->write_threshold = bdrv_get_write_threshold(bs);
     info->dirty_bitmaps = bdrv_query_dirty_bitmaps(bs);
     return info;
 }

@@ -201,6 +201,13 @@ void bdrv_range_unlock(BdrvRangeLock *lock);
 int64_t bdrv_get_wr_highest_offset(BlockDriverState *bs);
 
 /*
+ * Send the event BLOCK_WRITE_THRESHOLD once, when a write or discard begins that ends beyond @offset; 0: do not. Thin
+ * storage can then be extended before it is full. Get returns 0 once the event was sent. Any thread.
+ */
+void bdrv_set_write_threshold(BlockDriverState *bs, uint64_t offset);
+int64_t bdrv_get_write_threshold(const BlockDriverState *bs);
+
+/*
  * Length in bytes: known once the node is open, updated by bdrv_co_truncate(). A multiple of the sector size, except
  * for a raw window that begins within a sector. If the last sector of a file is incomplete, the missing bytes read as
  * zeroes, and writing them extends the file.

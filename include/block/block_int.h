@@ -270,6 +270,8 @@ struct BlockDriverState {
     uint64_t flushed_gen;       /* the write_gen that is on stable storage; under reqs_lock */
     int flush_error;            /* -errno: data may be lost, and flushes fail with this; under reqs_lock */
 
+    int64_t write_threshold;    /* a write beyond it is reported; 0: none. Atomic */
+
     GMutex dirty_bitmaps_lock;
     GSList *dirty_bitmaps;      /* of BdrvDirtyBitmap; under dirty_bitmaps_lock */
 };

@@ -41,6 +41,14 @@
 /* A plain variable that another thread may change meanwhile: all of it at once, in no order with anything else. */
 #define qatomic_read(ptr) __atomic_load_n(ptr, __ATOMIC_RELAXED)
 #define qatomic_set(ptr, value) __atomic_store_n(ptr, value, __ATOMIC_RELAXED)
+/* Replace @old by @new if it is the value; returns the value before. */
+#define qatomic_cmpxchg(ptr, old, new)                                                                              \
+    ({                                                                                                              \
+        __typeof__(*(ptr)) old_ = (old);                                                                            \
+                                                                                                                    \
+        __atomic_compare_exchange_n(ptr, &old_, new, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);                    \
+        old_;                                                                                                       \
+    })
 
 /* Retry a system call that a signal interrupted. */
 #define RETRY_ON_EINTR(expr)                    \
