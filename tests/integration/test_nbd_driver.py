@@ -13,9 +13,10 @@ from images import MIB, write_pieces
 from nbd_peer import Nbdkit, ScriptedServer
 from nbd_server import DEBIAN_QEMU_NBD, NbdServer
 from programs import DEBIAN_QEMU_IO, debian_qemu_img, password_file, qemu_img, qemu_img_json, qemu_io, run
-from qmp import StorageDaemon
+from qmp import QSD, StorageDaemon
 
 KEY = '12' * 32
+DEBIAN_QSD = '/usr/bin/qemu-storage-daemon'
 
 
 def start_server(which, tmp_path, image):
@@ -290,3 +291,25 @@ def test_tls(tmp_path, pki, kind):
     with Nbdkit(tmp_path, 'memory', '1M') as plain:
         uri = plain.uri().replace('nbd', 'nbds', 1) + '&tls-creds=tls0'
         assert 'refuses TLS' in qemu_img('info', *creds, uri, status=1).stderr
+
+
+@pytest.mark.parametrize('options', [
+    {'export': 'x'}, {'export': '', 'read-only': True}, {'export': 'x', 'x-dirty-bitmap': 'base:allocation'},
+    {'export': 'x/y', 'cache': {'direct': True, 'no-flush': True}, 'reconnect-delay': 5, 'open-timeout': 3},
+    {'export': 'x', 'detect-zeroes': 'unmap', 'discard': 'unmap'},
+])
+def test_query(tmp_path, options):
+    """All that Debian's daemon says of the node, and of one above it, ours says, too."""
+    with Nbdkit(tmp_path, 'memory', '4M') as server:
+        nodes = {}
+        for program in (QSD, DEBIAN_QSD):
+            with StorageDaemon(tmp_path, program=program) as daemon:
+                daemon.qmp.cmd('blockdev-add', driver='nbd', node_name='n0', **options,
+                               server={'type': 'unix', 'path': str(server.socket)})
+                daemon.qmp.cmd('blockdev-add', driver='raw', node_name='r0', file='n0',
+                               read_only=options.get('read-only', False))
+                nodes[program] = {node['node-name']: node for node in daemon.qmp.cmd('query-named-block-nodes')}
+        for name, theirs in nodes[DEBIAN_QSD].items():
+            ours = nodes[QSD][name]
+            assert theirs.pop('image').items() <= ours['image'].items()
+            assert {key: ours[key] for key in theirs} == theirs
