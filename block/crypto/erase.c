@@ -108,13 +108,29 @@ static bool coroutine_fn erase_discard_regions(const BlockCryptoVolume *volume, 
     return true;
 }
 
+/*
+ * All of a volume was overwritten, region by region: also use a command of the storage that knows no ranges, but erases
+ * everything at once.
+ */
+static void coroutine_fn erase_discard_volume(const BlockCryptoVolume *volume, SecureEraseReport *report)
+{
+    if (bdrv_co_secure_discard(volume->child, volume->offset, volume->length) >= 0) {
+        bdrv_erase_set_discarded(volume->child, report);
+    }
+}
+
+/* *@discarded (may be NULL): the storage's own command has erased the regions, too. */
 static bool coroutine_fn erase_plan_run(BlockCryptoIO *v, QCryptoLUKSErasePlan *plan, unsigned passes,
-                                        SecureEraseReport *report, Error **errp)
+                                        SecureEraseReport *report, bool *discarded, Error **errp)
 {
     if (!qcrypto_luks_erase_run(&v->io, plan, passes, errp)) {
         return false;
     }
-    if (erase_discard_regions(&v->volume, plan)) {
+    bool ok = erase_discard_regions(&v->volume, plan);
+    if (discarded) {
+        *discarded = ok;
+    }
+    if (ok) {
         bdrv_erase_set_discarded(v->volume.child, report);
     }
     erase_report_regions(plan, report);
@@ -162,6 +178,7 @@ static bool coroutine_fn erase_by_plan(BlockCrypto *c, QCryptoLUKSErasePlan *pla
         erase_has_payload(c, scope) ? erase_plan_payload(c, plan, scope == SECURE_ERASE_SCOPE_VOLUME) : NULL;
     unsigned payload_passes = passes ?: PAYLOAD_DEFAULT_PASSES;
     BlockCryptoIO header_io, payload_io;
+    bool discarded = false;
 
     erase_add_own_layer(c->bs, plan, report);
     block_crypto_header_io_init(&header_io, c, job);
@@ -172,13 +189,16 @@ static bool coroutine_fn erase_by_plan(BlockCrypto *c, QCryptoLUKSErasePlan *pla
         /* Counted as the library does: each pass, plus reading back. */
         block_crypto_io_reserve(&payload_io, erase_plan_region(payload, 0)->length * (payload_passes + 1));
     }
-    if (!erase_plan_run(&header_io, plan, passes, report, errp)) {
+    if (!erase_plan_run(&header_io, plan, passes, report, NULL, errp)) {
         erase_explain_header(plan, errp);
         return false;
     }
-    if (payload && !erase_plan_run(&payload_io, payload, payload_passes, report, errp)) {
+    if (payload && !erase_plan_run(&payload_io, payload, payload_passes, report, &discarded, errp)) {
         erase_explain_payload(payload, errp);
         return false;
+    }
+    if (payload && !discarded && !c->separate_header) {
+        erase_discard_volume(&payload_io.volume, report);
     }
     return true;
 }
@@ -213,7 +233,7 @@ static bool coroutine_fn erase_whole_volume(BlockCrypto *c, unsigned passes, Job
     }
     erase_add_own_layer(c->bs, plan, report);
     erase_add_layers(&v.volume, plan, report);
-    if (!erase_plan_run(&v, plan, passes ?: erase_volume_passes(c), report, errp)) {
+    if (!erase_plan_run(&v, plan, passes ?: erase_volume_passes(c), report, NULL, errp)) {
         error_prepend(errp, "Erase ended early, with the first %" PRIu64 " of %" PRIu64 " bytes overwritten: ",
                       erase_plan_region(plan, 0)->written, bytes);
         error_append_hint(errp, "Run the same command again to go on; it begins at the start.\n");

@@ -11,7 +11,6 @@
 #include "block/drivers/iscsi.h"
 
 #define ANSWER_BYTES 252
-#define MAX_BLOCK_SIZE (64 * KiB)
 /* LUNs that an error lists. */
 #define MAX_LUNS_LISTED 20
 
@@ -137,7 +136,7 @@ ISCSIRequest iscsi_capacity_request(uint8_t *buf)
 
 static bool set_capacity(ISCSILunInfo *info, uint64_t last, uint32_t block_size, Error **errp)
 {
-    if (block_size < BDRV_SECTOR_SIZE || block_size > MAX_BLOCK_SIZE || (block_size & (block_size - 1))) {
+    if (block_size < BDRV_SECTOR_SIZE || block_size > ISCSI_MAX_BLOCK_SIZE || (block_size & (block_size - 1))) {
         error_setg(errp, "The LUN has blocks of %u bytes, which is not supported", block_size);
         return false;
     }

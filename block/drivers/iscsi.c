@@ -27,16 +27,6 @@ enum {
     UNMAP_LIST_BYTES = 24,
 };
 
-typedef struct BDRVISCSIState {
-    ISCSITarget target;
-    ISCSILink *link;
-    ISCSILunInfo lun;
-    uint8_t zeroes[64 * KiB];   /* a block of them */
-    gint no_write_same;         /* atomic: refused once, as the next */
-    gint no_lba_status;
-    gint reported;              /* atomic: the last error that a message told of */
-} BDRVISCSIState;
-
 static void target_clear(ISCSITarget *t)
 {
     g_free(t->name);
@@ -452,20 +442,6 @@ static bool coroutine_fn iscsi_co_truncate(BlockDriverState *bs, int64_t offset,
     return false;
 }
 
-static void coroutine_fn iscsi_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvEraseInfo *info)
-{
-    BDRVISCSIState *s = bs->opaque;
-
-    info->assurance = s->lun.thin ? SECURE_ERASE_ASSURANCE_MAY_SURVIVE : SECURE_ERASE_ASSURANCE_UNKNOWN;
-    g_ptr_array_add(info->notes, g_strdup_printf("iSCSI LUN '%s' was sent plain writes and SYNCHRONIZE CACHE; it does "
-                                                 "not tell how it stores them, nor whether copies remain",
-                                                 s->target.name));
-    if (s->lun.thin) {
-        g_ptr_array_add(info->notes, g_strdup("the LUN is thin: what was unmapped, or written elsewhere, keeps its old "
-                                              "data in the pool"));
-    }
-}
-
 const BlockDriver bdrv_iscsi = {
     .format_name = "iscsi",
     .driver = BLOCKDEV_DRIVER_ISCSI,
@@ -493,5 +469,6 @@ const BlockDriver bdrv_iscsi = {
     .bdrv_co_pdiscard = iscsi_co_pdiscard,
     .bdrv_co_block_status = iscsi_co_block_status,
     .bdrv_co_truncate = iscsi_co_truncate,
+    .bdrv_co_secure_discard = iscsi_co_secure_discard,
     .bdrv_co_erase_info = iscsi_co_erase_info,
 };

@@ -7,6 +7,7 @@
  *   iscsi-session.c    one session: a handle of libiscsi on the loop that is its home
  *   iscsi-lun.c        what a LUN says of itself
  *   iscsi-sense.c      what its answers mean
+ *   iscsi-erase.c      secure erase
  *   iscsi-link.c       a session that is replaced when it is lost
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -19,6 +20,7 @@
 #include "util/secret-buffer.h"
 
 #define ISCSI_DEFAULT_PORT "3260"
+#define ISCSI_MAX_BLOCK_SIZE (64 * KiB)
 
 /* iscsi-filename.c: it works in a build without libiscsi, too. */
 
@@ -257,5 +259,20 @@ int coroutine_fn iscsi_link_co_request(ISCSILink *l, ISCSIRequest *r);
 /* End requests in flight with -ECANCELED; or only those that wait for a session, of a node that is drained. */
 void iscsi_link_cancel(ISCSILink *l);
 void iscsi_link_drain(ISCSILink *l);
+
+/* iscsi.c */
+typedef struct BDRVISCSIState {
+    ISCSITarget target;
+    ISCSILink *link;
+    ISCSILunInfo lun;
+    uint8_t zeroes[ISCSI_MAX_BLOCK_SIZE];   /* a block of them */
+    gint no_write_same;         /* atomic: refused once, as the next */
+    gint no_lba_status;
+    gint reported;              /* atomic: the last error that a message told of */
+} BDRVISCSIState;
+
+/* iscsi-erase.c: as the callbacks of these names */
+void coroutine_fn iscsi_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes, BdrvEraseInfo *info);
+int coroutine_fn iscsi_co_secure_discard(BlockDriverState *bs, int64_t offset, int64_t bytes);
 
 #endif

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from iscsi_peer import (BUSY, DATA_PROTECT, GOOD, ILLEGAL_OPCODE, ILLEGAL_REQUEST, INQUIRY, LOGIN_RESPONSE, MAINTENANCE_IN,
-                        MODE_SENSE, READ10, READ16, SERVICE_ACTION_IN, SYNCHRONIZE_CACHE, UNIT_ATTENTION, UNMAP, WRITE10,
-                        WRITE16, WRITE_SAME16, Hangup, ScriptedTarget)
-from programs import QEMU_IO, qemu_img, qemu_img_json, qemu_io
+from iscsi_peer import (BUSY, DATA_PROTECT, ILLEGAL_OPCODE, ILLEGAL_REQUEST, INQUIRY, LOGIN_RESPONSE, MODE_SENSE,
+                        READ10, READ16, SANITIZE, SERVICE_ACTION_IN, SYNCHRONIZE_CACHE, TEST_UNIT_READY,
+                        UNIT_ATTENTION, UNMAP, WRITE10, WRITE16, WRITE_SAME16, Hangup, ScriptedTarget)
+from programs import QEMU_IO, qemu_img, qemu_img_json, qemu_io, secret_object
 from qmp import StorageDaemon
 
 # What ends at once; the sanitizers take their time.
@@ -436,3 +436,74 @@ def test_changed_lun(target, change, message, tmp_path):
             assert 'failed' in client.stdout.read()
         daemon.qmp.cmd('blockdev-del', node_name='n0')
     assert message in daemon.errors
+
+
+# Secure erase
+
+OVERWRITE, BLOCK_ERASE, CRYPTO_ERASE = 1, 2, 3
+
+
+@pytest.fixture(name='formatted')
+def fixture_formatted(tmp_path):
+    """A target with a LUKS volume."""
+    with ScriptedTarget(8 << 20) as target:
+        qemu_img('format', *secret_object(tmp_path, 's0', b'pw'), '-o', 'key-secret=s0,iter-time=10', target.uri())
+        yield target
+
+
+def erase(target, scope):
+    """The report, and which kinds of SANITIZE were asked for."""
+    target.commands.clear()
+    report = qemu_img_json('erase', '--scope', scope, '--force', target.uri())
+    return report, [cmd.service_action for cmd in target.commands if cmd.opcode == SANITIZE]
+
+
+@pytest.mark.parametrize('kinds, used', [((OVERWRITE,), OVERWRITE), ((OVERWRITE, BLOCK_ERASE, CRYPTO_ERASE), BLOCK_ERASE),
+                                         ((CRYPTO_ERASE,), CRYPTO_ERASE)])
+def test_sanitize(formatted, kinds, used):
+    """Where the LUN reports it, after it was overwritten, and the LUN is waited for."""
+    formatted.sanitize = kinds
+    report, sent = erase(formatted, 'image')
+    assert sent == [used] and report['assurance'] == 'device-erased' and not formatted.sanitizing
+    opcodes = formatted.opcodes()
+    at = opcodes.index(SANITIZE)
+    assert WRITE10 in opcodes[:at] and WRITE10 not in opcodes[at:] and opcodes[at:].count(TEST_UNIT_READY) == 4
+    if used == OVERWRITE:
+        assert formatted.commands[at].data == bytes([1, 0, 0, 4, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize('scope', ['key-material', 'header'])
+def test_no_sanitize_for_a_part(formatted, scope):
+    """It would erase the rest of the LUN."""
+    formatted.sanitize = (BLOCK_ERASE,)
+    report, sent = erase(formatted, scope)
+    assert sent == [] and report['assurance'] == 'unknown'
+
+
+def test_no_sanitize_unless_reported(formatted):
+    """Nor on a thin LUN, whose pool may keep more. No other command that erases is sent ever."""
+    report, sent = erase(formatted, 'image')
+    assert sent == [] and report['assurance'] == 'unknown'
+    formatted.sanitize, formatted.thin = (BLOCK_ERASE,), True
+    report, sent = erase(formatted, 'volume')
+    assert sent == [] and report['assurance'] == 'may-survive'
+    assert not {UNMAP, WRITE_SAME16, 0x04} & set(formatted.opcodes())
+
+
+def test_failed_sanitize(formatted):
+    """The report does not claim it, and the LUN is told to leave the state that this has put it into."""
+    formatted.sanitize = (BLOCK_ERASE,)
+    formatted.on_command = lambda conn, cmd: cmd.opcode == TEST_UNIT_READY and SANITIZE in formatted.opcodes() and \
+        conn.check(cmd, 3, 0x3103)
+    report, sent = erase(formatted, 'image')
+    assert sent == [BLOCK_ERASE, 0x1f] and report['assurance'] == 'unknown'
+
+
+def test_no_sanitize_for_a_window(formatted, tmp_path):
+    """Of a LUN that has more in it."""
+    formatted.sanitize = (BLOCK_ERASE,)
+    formatted.commands.clear()
+    with StorageDaemon(tmp_path) as daemon:
+        daemon.qmp.cmd('blockdev-add', driver='raw', node_name='r0', size=4 << 20, file=formatted.options())
+        daemon.qmp.run_job('blockdev-secure-erase', 'j', node_name='r0', scope='volume')
+    assert SANITIZE not in formatted.opcodes()
