@@ -126,6 +126,7 @@ class ScriptedTarget:
         self.limits = {}            # of the page of block limits: offset in it, and 32-bit number
         self.sanitize = ()          # service actions that are reported and carried out
         self.same = True            # whether it knows WRITE SAME(16)
+        self.targets = f'TargetName={NAME}\0'   # the answer to a discovery
         self.sanitizing = 0         # for how many more commands
         self.commands = []
         self.connections = 0
@@ -197,7 +198,7 @@ class ScriptedTarget:
                     conn.receive_data(cmd)
                 self.carry_out(conn, cmd)
         elif opcode == 0x04:
-            conn.send(TEXT_RESPONSE, 0x80, tag, f'TargetName={NAME}\0TargetAddress={self.portal},1\0'.encode())
+            conn.send(TEXT_RESPONSE, 0x80, tag, self.targets.encode())
         elif opcode == 0x06:
             conn.send(LOGOUT_RESPONSE, 0x80, tag)
             raise Hangup

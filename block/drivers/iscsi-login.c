@@ -253,7 +253,46 @@ static bool coroutine_fn log_in(ISCSISession *s, enum iscsi_session_type type, E
     return false;
 }
 
-static void report_refusal(ISCSISession *s, Error **errp)
+/* Note the names of the targets. */
+static void discovery_done(struct iscsi_context *iscsi, int status, void *data, void *opaque)
+{
+    ISCSISession *s = opaque;
+
+    for (const struct iscsi_discovery_address *a = status == SCSI_STATUS_GOOD ? data : NULL; a; a = a->next) {
+        if (s->names->len <= MAX_TARGETS_LISTED) {
+            g_ptr_array_add(s->names, nbd_printable(a->target_name));
+        }
+    }
+    step_done(iscsi, status, data, opaque);
+}
+
+/* There is no such target: name those that are there, if the portal tells. */
+static void coroutine_fn report_no_target(ISCSISession *s, Error **errp)
+{
+    ERRP_GUARD();
+
+    error_setg(errp, "The portal has no target '%s'", s->target->target);
+    s->names = g_ptr_array_new_with_free_func(g_free);
+    iscsi_session_set_lost(s, -EIO, "closed");
+    if (!log_in(s, ISCSI_SESSION_DISCOVERY, NULL) || s->step_status != SCSI_STATUS_GOOD) {
+        return;
+    }
+    s->step = "names of targets";
+    s->step_done = false;
+    s->logging_in = true;
+    bool asked = step_begin(s, iscsi_discovery_async(s->iscsi, discovery_done, s), NULL);
+    if (asked && wait_step(s, NULL) && s->names->len) {
+        bool more = s->names->len > MAX_TARGETS_LISTED;
+
+        g_ptr_array_set_size(s->names, MIN(s->names->len, MAX_TARGETS_LISTED));
+        g_ptr_array_add(s->names, NULL);
+        g_autofree char *names = g_strjoinv("', '", (char **)s->names->pdata);
+        error_append_hint(errp, "It has '%s'%s.\n", names, more ? " and more" : "");
+    }
+    s->logging_in = false;
+}
+
+static void coroutine_fn report_refusal(ISCSISession *s, Error **errp)
 {
     ERRP_GUARD();
     const ISCSITarget *t = s->target;
@@ -273,7 +312,7 @@ static void report_refusal(ISCSISession *s, Error **errp)
         break;
     case LOGIN_NOT_FOUND:
     case LOGIN_REMOVED:
-        error_setg(errp, "The portal has no target '%s'", t->target);
+        report_no_target(s, errp);
         break;
     case LOGIN_TOO_MANY:
         error_setg(errp, "The target has too many connections");

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from images import MIB, write_pieces
-from iscsi_target import CHAP, PASSWORD, USER, free_port
+from iscsi_target import CHAP, PASSWORD, PLAIN, USER, free_port
 from programs import debian_qemu_img, password_file, qemu_img, qemu_img_json, qemu_io
 
 SIZE = 64 * MIB
@@ -88,7 +88,7 @@ def test_what_is_not_there(iscsi):
     lun = qemu_img('info', iscsi.uri(77), status=1).stderr
     assert 'The target has no LUN 77\nIt has LUNs 0, 1, 2, 3, 4.' in lun
     target = qemu_img('info', iscsi.uri(1, 'iqn.2024-01.test:none'), status=1).stderr
-    assert "The portal has no target 'iqn.2024-01.test:none'" in target
+    assert "The portal has no target 'iqn.2024-01.test:none'\nIt has '" in target and PLAIN in target
     server = qemu_img('info', f'iscsi://127.0.0.1:{free_port()}/x/1', status=1).stderr
     assert 'The connection failed: Connection refused' in server
     host = qemu_img('info', 'iscsi://no.such.host.invalid/x/1', status=1).stderr

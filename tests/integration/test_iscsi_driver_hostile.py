@@ -94,6 +94,19 @@ def test_refused_login(target, status, message):
     refused(target, message)
 
 
+@pytest.mark.parametrize('names, hint', [
+    (''.join(f'TargetName=t{i}\0' for i in range(1000)), ' and more.'), ('TargetName=a\x1b[1m\nb\0', "It has 'a?[1m?b'."),
+    ('TargetName=x', None), ('Nonsense\0', None), ('TargetAddress=x\0', None), ('', None)])
+def test_names_of_targets(target, names, hint):
+    """Where a portal lists them, without what a terminal would obey."""
+    target.targets = names
+    first = []
+    target.on_login = lambda conn, header: not first and first.append(1) is None and \
+        (target.log_in(conn, header, 0x0203) or True)
+    error = qemu_img('info', target.uri(), status=1).stderr
+    assert 'has no target' in error and ('It has' in error) == bool(hint) and (hint or '') in error
+
+
 def test_redirection(target):
     """To another portal, but not for ever."""
     with ScriptedTarget() as first:
