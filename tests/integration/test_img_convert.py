@@ -283,6 +283,25 @@ def test_takes_over_the_secret(tmp_path, source, target):
     assert 'key-secret' in qemu_img('convert', '-O', 'luks', source, target, status=1).stderr
 
 
+def test_clone_header(tmp_path, source, target):
+    """The bytes as they are stored, without a password."""
+    first = tmp_path / 'first.luks'
+    debian_encrypt(source, first, *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}')
+    done = qemu_img('convert', '--clone-header', first, target)
+    assert 'same volume key' in done.stderr
+    assert target.read_bytes() == first.read_bytes()
+    target.unlink()
+    done = qemu_img('convert', '-q', '--clone-header', '--image-opts', f'driver=luks,file.filename={first}', target)
+    assert done.stderr == '' and target.read_bytes() == first.read_bytes()
+    target.unlink()
+    key = password_file(tmp_path, b'password')
+    for options in (['-O', 'luks'], ['-o', FAST], ['--key-file', key], ['--new-key-file', key], ['--header', first]):
+        assert f'{options[0]} exclude' in qemu_img('convert', '--clone-header', *options, first, target, status=1).stderr
+    assert 'single' in qemu_img('convert', '--clone-header', first, first, target, status=1).stderr
+    assert 'needs a source' in qemu_img('convert', '--clone-header', source, target, status=1).stderr
+    assert not target.exists()
+
+
 def test_warns_when_decrypting_by_default(tmp_path, source, target):
     first = tmp_path / 'first.luks'
     debian_encrypt(source, first, *secret(tmp_path), '-o', f'key-secret=sec0,{FAST}')

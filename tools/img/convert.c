@@ -19,6 +19,7 @@ enum {
     KEY_TARGET_IMAGE_OPTS = TOOL_KEY_OWN,
     KEY_TARGET_IS_ZERO,
     KEY_SALVAGE,
+    KEY_CLONE_HEADER,
     KEY_REFUSED_COMPRESSED,
     KEY_REFUSED_BACKING,
     KEY_REFUSED_SNAPSHOT,
@@ -30,6 +31,7 @@ typedef struct Convert {
     ImgCopyTarget target;
     bool no_create;
     bool target_is_zero;
+    bool clone_header;
     GArray *sources;            /* of ImgSegment */
 } Convert;
 
@@ -105,6 +107,9 @@ static bool set_option(Convert *cv, int key, const char *value, Error **errp)
     case KEY_SALVAGE:
         cv->copy.salvage = true;
         return true;
+    case KEY_CLONE_HEADER:
+        cv->clone_header = true;
+        return true;
     case KEY_TARGET_IMAGE_OPTS:
         cv->target.image_opts = true;
         return true;
@@ -116,10 +121,30 @@ static bool set_option(Convert *cv, int key, const char *value, Error **errp)
     }
 }
 
+/* A clone is encrypted as its source is, and neither is opened with a password. */
+static bool check_clone_options(const ToolArgs *args, Error **errp)
+{
+    const char *other = args->target_format ? "-O" : args->options ? "-o" : args->key_secret ? "--key-file" :
+                        args->new_key_secret ? "--new-key-file" : args->header ? "--header" : NULL;
+
+    if (other) {
+        error_setg(errp, "--clone-header and %s exclude each other", other);
+        return false;
+    }
+    if (args->n_positional > 2) {
+        error_setg(errp, "--clone-header is for a single source");
+        return false;
+    }
+    return true;
+}
+
 static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
 {
     bool writethrough;
 
+    if (cv->clone_header && !check_clone_options(args, errp)) {
+        return false;
+    }
     if (cv->target.image_opts && !cv->no_create) {
         error_setg(errp, "--target-image-opts requires use of -n flag");
         return false;
@@ -143,6 +168,27 @@ static bool check_options(Convert *cv, const ToolArgs *args, Error **errp)
            (!args->source_cache || tool_parse_cache_mode(args->source_cache, NULL, &writethrough, errp));
 }
 
+/* Go on with what is stored below the luks node that was opened for its metadata. */
+static bool coroutine_fn take_storage(ImgSegment *source, const char *name, bool warn, Error **errp)
+{
+    BlockDriverState *luks = bdrv_skip_filters(blk_bs(source->blk));
+
+    if (!bdrv_is_encrypted(luks) || bdrv_get_child(luks, "header")) {
+        error_setg(errp, "--clone-header needs a source that is a LUKS volume with its header inside, not '%s'", name);
+        return false;
+    }
+    BlockBackend *blk = blk_new(g_get_prgname(), BLK_PERM_CONSISTENT_READ,
+                                BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED);
+    bool ok = blk_insert_bs(blk, bdrv_get_child(luks, "file"), errp);
+    blk_co_unref(source->blk);
+    source->blk = blk;
+    if (ok && warn) {
+        warn_report("the copy of '%s' has the same volume key: whoever can open one of the two can decrypt the other, "
+                    "even after its passwords were changed", name);
+    }
+    return ok;
+}
+
 /* Open a source, or only its metadata, which needs no password. */
 static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const char *name, bool metadata, Error **errp)
 {
@@ -158,15 +204,20 @@ static bool coroutine_fn open_source(Convert *cv, const ToolArgs *args, const ch
         .perm = BLK_PERM_CONSISTENT_READ,
         .shared_perm = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED,
     };
-    ImgSegment source = { .blk = metadata ? tool_image_open_metadata(&image, errp) : tool_image_open(&image, errp) };
+    bool keyless = metadata || cv->clone_header;
+    ImgSegment source = { .blk = keyless ? tool_image_open_metadata(&image, errp) : tool_image_open(&image, errp) };
 
     if (!source.blk) {
         return false;
     }
-    source.bytes = blk_getlength(source.blk);
+    bool ok = !cv->clone_header || take_storage(&source, name, !metadata && !args->quiet, errp);
+    source.bytes = ok ? blk_getlength(source.blk) : 0;
     g_array_append_val(cv->sources, source);
     cv->copy.segments = (ImgSegment *)cv->sources->data;
     cv->copy.n_segments = cv->sources->len;
+    if (!ok) {
+        return false;
+    }
     if (img_copy_length(&cv->copy) > BDRV_MAX_LENGTH) {
         error_setg(errp, "The images together are too large");
         return false;
@@ -314,6 +365,8 @@ static const ToolOption img_convert_options[] = {
     { 'm', "parallel", "N", "requests in flight, 1 to 16 (default: 8)", 'm' },
     { 'W', "oob-writes", NULL, "write out of order: faster, but may fragment the target", 'W' },
     { 'r', "rate-limit", "RATE", "limit in bytes per second", 'r' },
+    { 0, "clone-header", NULL, "copy a LUKS volume as it is stored, with its key and its passwords",
+      KEY_CLONE_HEADER },
     { 0, "salvage", NULL, "write zeroes where the source cannot be read", KEY_SALVAGE },
     TOOL_OPTION_FORCE_SHARE,
     TOOL_OPTION_PROGRESS,
