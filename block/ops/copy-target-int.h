@@ -38,11 +38,11 @@ bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverSt
  */
 bool coroutine_fn target_volume_check(const TargetVolume *v, int64_t bytes, Error **errp);
 
-/* Drop the contents of a file, and make it @bytes long. */
+/* Drop the contents of a volume that can be resized, and make it @bytes long. */
 bool coroutine_fn target_volume_resize(const TargetVolume *v, int64_t bytes, PreallocMode prealloc, Job *job,
                                        Error **errp);
 
-/* Whether the volume has a length of its own, as devices do. */
+/* Whether the volume, which is open, has a length of its own, as devices do. */
 bool target_volume_is_fixed(const TargetVolume *v);
 
 #endif

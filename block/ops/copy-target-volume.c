@@ -160,7 +160,7 @@ bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverSt
 
 bool target_volume_is_fixed(const TargetVolume *v)
 {
-    return !volume_path(v);
+    return v->bs->drv->driver != BLOCKDEV_DRIVER_FILE && v->bs->drv->driver != BLOCKDEV_DRIVER_RBD;
 }
 
 /* Take the volume for one user that overwrites it. NULL with @errp if it is in use. */
@@ -189,7 +189,7 @@ bool coroutine_fn target_volume_check(const TargetVolume *v, int64_t bytes, Erro
     }
     g_autofree char *uuid = v->created ? NULL : bdrv_probe_luks_uuid(v->bs);
     blk_co_unref(blk);
-    if (uuid && !target_volume_is_fixed(v)) {
+    if (uuid && volume_path(v)) {
         error_setg(errp, "'%s' holds LUKS volume UUID %s, which would be lost: remove the file, or use mode 'existing' "
                    "to copy into this volume", v->bs->filename, uuid);
         return false;

@@ -271,6 +271,19 @@ def test_iscsi(tmp_path, iscsi, lun):
     iscsi.clear(lun)
 
 
+def test_rbd(tmp_path, ceph):
+    qemu_img('create', '-q', '-f', 'luks', *secrets(tmp_path), '-o', f'key-secret=s1,{UNUSUAL}', tmp_path / 'new', SIZE)
+    image = ceph.import_file(tmp_path / 'new')
+    with mirror_daemon(tmp_path, 'luks') as daemon:
+        with writers(tmp_path, BUSY):
+            start(daemon.qmp, ceph.uri(image), mode='existing', key_secret='s1')
+            complete(daemon.qmp)
+    copy = tmp_path / 'copy'
+    ceph.export(image, copy)
+    assert crypto(copy) == UNUSUAL_INFO and opens(copy, 's1')
+    assert decrypted(tmp_path, copy, 's1')[BUSY:] == decrypted(tmp_path, tmp_path / 'source', 's0')[BUSY:]
+
+
 @pytest.mark.parametrize('mode', ['absolute-paths', 'existing'])
 def test_detached_header(tmp_path, luks_daemon, mode):
     qmp = luks_daemon.qmp

@@ -20,7 +20,7 @@ README = (SOURCE_DIR / 'README.md').read_text(encoding='utf-8')
 def test_examples(tmp_path):
     """All examples, one after the other, typed into one shell at the top of the source."""
     blocks = re.findall(r'^```sh\n(.*?)^```$', README, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     (tmp_path / 'build').symlink_to(BUILD_DIR)
     new = tmp_path / 'new'
     new.mkdir()
@@ -32,10 +32,11 @@ def test_examples(tmp_path):
     assert 'active' in output[3]
     assert 'Assurance:' in output[4]
     assert "'disk'" in output[5] and 'size: ' in output[5]
-    *daemon, qemu_img, directory = output[5].splitlines()
-    answers = [json.loads(line) for line in daemon if line.startswith('{')]
+    answers = [json.loads(line) for line in output[5].splitlines() if line.startswith('{')]
     assert answers[1] == {'return': {}}
     assert [export['node-name'] for export in answers[2]['return']] == ['disk']
+    assert '"BLOCK_JOB_READY"' in output[6] and '"BLOCK_JOB_COMPLETED"' in output[6] and '"error"' not in output[6]
+    *_, qemu_img, directory = output[6].splitlines()
     assert qemu_img == str(tmp_path / 'build' / 'qemu-img')
     made = pathlib.Path(directory)
     assert made.parent == new
