@@ -67,6 +67,20 @@ void qemu_rbd_image_free(RBDImage *image)
     g_free(image);
 }
 
+void qemu_rbd_image_use(RBDImage *image)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&image->lock);
+
+    image->unfinished++;
+}
+
+void qemu_rbd_image_unuse(RBDImage *image)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&image->lock);
+
+    image->unfinished--;
+}
+
 /* Requests */
 
 static void request_unlink(RBDRequest *r)

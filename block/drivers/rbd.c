@@ -278,6 +278,29 @@ static int coroutine_fn qemu_rbd_co_block_status(BlockDriverState *bs, int64_t o
     return status | (a.exists ? BDRV_BLOCK_DATA : BDRV_BLOCK_ZERO);
 }
 
+static bool coroutine_fn qemu_rbd_co_truncate(BlockDriverState *bs, int64_t offset, bool exact, PreallocMode prealloc,
+                                              Job *job, Error **errp)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    if (prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Preallocation mode '%s' unsupported for RBD images", PreallocMode_str(prealloc));
+        return false;
+    }
+    return qemu_rbd_resize(s->image, offset, job, errp);
+}
+
+static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                                                BdrvEraseInfo *info)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    info->assurance = SECURE_ERASE_ASSURANCE_MAY_SURVIVE;
+    g_ptr_array_add(info->notes, g_strdup_printf("RBD image '%s' was overwritten as its clients see it; where the "
+                                                 "cluster stored the old data, it remains until the space is used "
+                                                 "again", s->image->name));
+}
+
 const BlockDriver bdrv_rbd = {
     .format_name = "rbd",
     .driver = BLOCKDEV_DRIVER_RBD,
@@ -307,4 +330,9 @@ const BlockDriver bdrv_rbd = {
     .bdrv_co_pwrite_zeroes = qemu_rbd_co_pwrite_zeroes,
     .bdrv_co_pdiscard = qemu_rbd_co_pdiscard,
     .bdrv_co_block_status = qemu_rbd_co_block_status,
+    .bdrv_co_truncate = qemu_rbd_co_truncate,
+
+    .bdrv_co_create = qemu_rbd_co_create,
+    .bdrv_co_delete = qemu_rbd_co_delete,
+    .bdrv_co_erase_info = qemu_rbd_co_erase_info,
 };

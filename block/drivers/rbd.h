@@ -4,6 +4,7 @@
  *   rbd.c              the driver: options, requests
  *   rbd-filename.c     filenames to options, and back
  *   rbd-connect.c      connecting to a cluster, opening an image: calls that block
+ *   rbd-create.c       creating images, deleting and resizing them
  *   rbd-library.c      loading librbd
  *   rbd-image.c        an open image: asynchronous requests, and closing
  *
@@ -37,9 +38,11 @@ char *qemu_rbd_filename(const BlockdevOptionsRbd *o);
     X(rados_conf_get) X(rados_conf_read_file) X(rados_conf_set) X(rados_connect) X(rados_create) \
     X(rados_ioctx_create) X(rados_ioctx_destroy) X(rados_ioctx_set_namespace) X(rados_pool_list) X(rados_shutdown) \
     X(rbd_aio_create_completion) X(rbd_aio_discard) X(rbd_aio_flush) X(rbd_aio_get_return_value) X(rbd_aio_read) \
-    X(rbd_aio_release) X(rbd_aio_write_zeroes) X(rbd_aio_writev) X(rbd_close) X(rbd_diff_iterate2) \
-    X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_linked_image_spec_cleanup) X(rbd_namespace_exists) \
-    X(rbd_open) X(rbd_open_read_only) X(rbd_snap_spec_cleanup) X(rbd_stat)
+    X(rbd_aio_release) X(rbd_aio_write_zeroes) X(rbd_aio_writev) X(rbd_close) X(rbd_create4) X(rbd_diff_iterate2) \
+    X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_image_options_create) X(rbd_image_options_destroy) \
+    X(rbd_image_options_set_uint64) X(rbd_linked_image_spec_cleanup) X(rbd_namespace_exists) X(rbd_open) \
+    X(rbd_open_read_only) X(rbd_remove) X(rbd_resize) X(rbd_snap_spec_cleanup) X(rbd_stat) X(rbd_watchers_list) \
+    X(rbd_watchers_list_cleanup)
 
 typedef struct LibRBD {
 #define DECLARE(name) __typeof__(name) *name;
@@ -115,6 +118,10 @@ RBDImage *qemu_rbd_image_new(const char *name);
 /* Close it, after waiting for librbd to finish all requests. Blocks. */
 void qemu_rbd_image_free(RBDImage *image);
 
+/* Have closing wait: for calls on threads of their own. Any thread. */
+void qemu_rbd_image_use(RBDImage *image);
+void qemu_rbd_image_unuse(RBDImage *image);
+
 /* What to ask of librbd. The result is 0 or -errno. From any loop. */
 typedef struct RBDRequestArgs {
     RBDRequestType type;
@@ -137,6 +144,13 @@ void qemu_rbd_image_cancel(RBDImage *image);
  */
 int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
                                   bool (*cancelled)(void *cancel_opaque), void *cancel_opaque);
+
+/* rbd-create.c: as in BlockDriver */
+bool coroutine_fn qemu_rbd_co_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
+bool coroutine_fn qemu_rbd_co_delete(const BlockdevCreateOptions *created, Error **errp);
+
+/* Give @image another size. False with @errp. Main thread. */
+bool coroutine_fn qemu_rbd_resize(RBDImage *image, uint64_t size, Job *job, Error **errp);
 #endif
 
 #endif

@@ -25,6 +25,17 @@ bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Er
     return bdrv_find_driver(options->driver)->bdrv_co_create(options, job, errp);
 }
 
+bool bdrv_supports_delete(const BlockDriver *drv)
+{
+    return drv->bdrv_co_delete;
+}
+
+bool coroutine_fn bdrv_delete(const BlockdevCreateOptions *created, Error **errp)
+{
+    GLOBAL_STATE_CODE();
+    return bdrv_find_driver(created->driver)->bdrv_co_delete(created, errp);
+}
+
 BlockMeasureInfo *bdrv_measure(const BlockDriver *drv, const BlockdevCreateOptions *options, int64_t bytes,
                                Error **errp)
 {

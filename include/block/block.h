@@ -229,6 +229,12 @@ void qemu_vfree(void *ptr);
 /* Create an image. */
 bool coroutine_fn bdrv_create(const BlockdevCreateOptions *options, Job *job, Error **errp);
 
+/* Whether bdrv_create() with @drv creates volumes that bdrv_delete() can delete, and replaces none. */
+bool bdrv_supports_delete(const BlockDriver *drv);
+
+/* Delete the volume that bdrv_create(@created) has just created, because a later step failed. */
+bool coroutine_fn bdrv_delete(const BlockdevCreateOptions *created, Error **errp);
+
 /*
  * The luks node whose plain text @bs shows: itself, or one below filters and raw nodes. NULL: there is none.
  */

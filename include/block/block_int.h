@@ -145,6 +145,8 @@ struct BlockDriver {
 
     /* Create an image: a protocol creates the volume, a format writes its header into the volume in @options. */
     bool coroutine_fn (*bdrv_co_create)(const BlockdevCreateOptions *options, Job *job, Error **errp);
+    /* Delete a volume that was just created with @created. Optional: files need no driver for that. */
+    bool coroutine_fn (*bdrv_co_delete)(const BlockdevCreateOptions *created, Error **errp);
     /*
      * Format an existing volume, which keeps its size. @file and, for a detached header, @header (else NULL) are open
      * for writing. Their contents may be overwritten.

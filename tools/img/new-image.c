@@ -37,9 +37,20 @@ static const char *volume_path(const NewImageVolume *v)
     return json_object_get_string(json_object_object_get(v->protocol, "filename"));
 }
 
+static const char *volume_driver(const NewImageVolume *v)
+{
+    return json_object_get_string(json_object_object_get(v->protocol, "driver"));
+}
+
+/* Whether it is created on a server. One that exists is never replaced. */
+static bool volume_is_remote(const NewImageVolume *v)
+{
+    return bdrv_supports_delete(bdrv_find_format(volume_driver(v)));
+}
+
 static bool volume_is_device(const NewImageVolume *v)
 {
-    return !g_str_equal(json_object_get_string(json_object_object_get(v->protocol, "driver")), "file");
+    return !g_str_equal(volume_driver(v), "file") && !volume_is_remote(v);
 }
 
 /* Whether @v holds only a header. */
@@ -146,6 +157,9 @@ static bool coroutine_fn check_volume_writable(const NewImage *image, const NewI
 {
     g_autoptr(json_object) options = json_object_new_object();
 
+    if (v->is_new && volume_is_remote(v)) {
+        return true;
+    }
     if (v->is_new) {
         g_autofree char *dir = g_path_get_dirname(volume_path(v));
 
@@ -228,8 +242,8 @@ static bool coroutine_fn check_volume(const NewImage *image, NewImageVolume *v, 
     if (!v->protocol) {
         return false;
     }
-    /* A volume that is not a file, such as one on a server, must exist. */
-    v->is_new = volume_path(v) && access(volume_path(v), F_OK) < 0;
+    /* Others than files, such as exports of a server, must exist. */
+    v->is_new = volume_is_remote(v) || (volume_path(v) && access(volume_path(v), F_OK) < 0);
     return v->is_new || check_existing(image, v, errp);
 }
 
@@ -287,12 +301,13 @@ bool coroutine_fn new_image_prepare(NewImage *image, Error **errp)
     return check_options_and_target(image, errp) && (!is_luks(image) || new_image_get_password(image, errp));
 }
 
-static bool coroutine_fn create_from_json(struct json_object *options, Job *job, Error **errp)
+/* Returns what was created, which the caller frees; NULL with @errp. */
+static BlockdevCreateOptions *coroutine_fn create_from_json(struct json_object *options, Job *job, Error **errp)
 {
     g_autoptr(BlockdevCreateOptions) typed = QAPI_FROM_JSON(BlockdevCreateOptions, options, QAPI_INPUT_KEYVAL,
                                                             errp);
 
-    return typed && bdrv_create(typed, job, errp);
+    return typed && bdrv_create(typed, job, errp) ? g_steal_pointer(&typed) : NULL;
 }
 
 bool new_image_is_device(const NewImage *image)
@@ -339,15 +354,28 @@ static bool create_header_file(const NewImageVolume *v, Error **errp)
     return fd >= 0;
 }
 
+/* Where to create a volume on a server: how to open it, without the driver. */
+static struct json_object *location_of(const NewImageVolume *v)
+{
+    struct json_object *location = json_object_new_object();
+
+    json_object_object_foreach(v->protocol, key, value) {
+        if (!g_str_equal(key, "driver")) {
+            json_object_object_add(location, key, json_object_get(value));
+        }
+    }
+    return location;
+}
+
 /* Create a volume: the whole image if it is raw, else an empty one. */
-static bool coroutine_fn create_volume(const NewImage *image, const NewImageVolume *v, Job *job, Error **errp)
+static bool coroutine_fn create_volume(const NewImage *image, NewImageVolume *v, Job *job, Error **errp)
 {
     g_autoptr(json_object) options = json_object_new_object();
 
     if (volume_is_device(v)) {
         return check_device(image, v, errp) && (is_luks(image) || clear_first_sector(v, errp));
     }
-    if (v->is_new && is_header(image, v) && !create_header_file(v, errp)) {
+    if (v->is_new && is_header(image, v) && !volume_is_remote(v) && !create_header_file(v, errp)) {
         return false;
     }
     if (!is_luks(image)) {
@@ -361,10 +389,16 @@ static bool coroutine_fn create_volume(const NewImage *image, const NewImageVolu
     } else {
         json_object_object_add(options, "size", json_object_new_int(0));
     }
-    json_object_object_foreach(v->protocol, key, value) {
-        json_object_object_add(options, key, json_object_get(value));
+    if (volume_is_remote(v)) {
+        json_object_object_add(options, "driver", json_object_new_string(volume_driver(v)));
+        json_object_object_add(options, "location", location_of(v));
+    } else {
+        json_object_object_foreach(v->protocol, key, value) {
+            json_object_object_add(options, key, json_object_get(value));
+        }
     }
-    return create_from_json(options, job, errp);
+    v->created = create_from_json(options, job, errp);
+    return v->created;
 }
 
 /* BlockdevCreateOptions without the volumes. */
@@ -390,7 +424,8 @@ static bool coroutine_fn create_luks(const NewImage *image, Job *job, Error **er
     if (image->header) {
         json_object_object_add(options, "header", json_object_get(image->header_volume.protocol));
     }
-    return create_from_json(options, job, errp);
+    g_autoptr(BlockdevCreateOptions) created = create_from_json(options, job, errp);
+    return created;
 }
 
 static bool coroutine_fn create_job(Job *job, void *opaque, Error **errp)
@@ -438,13 +473,25 @@ bool coroutine_fn new_image_create(NewImage *image, bool progress, Error **errp)
     return true;
 }
 
-void new_image_remove(const NewImage *image)
+static void coroutine_fn volume_remove(const NewImageVolume *v)
 {
-    if (image->volume.is_new) {
-        unlink(volume_path(&image->volume));
+    if (v->created && volume_is_remote(v)) {
+        Error *err = NULL;
+
+        if (!bdrv_delete(v->created, &err)) {
+            warn_report("%s", error_get_pretty(err));
+            error_free(err);
+        }
+    } else if (v->is_new && volume_path(v)) {
+        unlink(volume_path(v));
     }
-    if (image->header_volume.is_new) {
-        unlink(volume_path(&image->header_volume));
+}
+
+void coroutine_fn new_image_remove(const NewImage *image)
+{
+    volume_remove(&image->volume);
+    if (image->header) {
+        volume_remove(&image->header_volume);
     }
 }
 
@@ -456,6 +503,7 @@ const char *new_image_key_secret(const NewImage *image)
 static void volume_clear(NewImageVolume *v)
 {
     g_clear_pointer(&v->protocol, json_object_put);
+    qapi_free(&qapi_type_BlockdevCreateOptions, v->created);
     g_clear_pointer(&v->lost_uuid, g_free);
 }
 

@@ -23,6 +23,7 @@ typedef struct NewImageVolume {
     const char *filename;           /* NULL: none */
     struct json_object *protocol;   /* how to open it */
     bool is_new;                    /* it does not exist yet */
+    BlockdevCreateOptions *created; /* it was created with these; NULL: not yet, or it was there */
     char *lost_uuid;                /* UUID of a LUKS volume that will be overwritten; or NULL */
 } NewImageVolume;
 
@@ -78,8 +79,8 @@ bool new_image_is_device(const NewImage *image);
 /* Once prepared: ID of the secret with the password; NULL if it has none. */
 const char *new_image_key_secret(const NewImage *image);
 
-/* Remove the file, unless it existed before. */
-void new_image_remove(const NewImage *image);
+/* Remove what was created, unless it existed before. */
+void coroutine_fn new_image_remove(const NewImage *image);
 
 void new_image_clear(NewImage *image);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NewImage, new_image_clear)
