@@ -78,3 +78,15 @@ const char *bdrv_get_driver_name(const BlockDriver *drv)
 {
     return drv->format_name;
 }
+
+char *bdrv_printable(const char *text)
+{
+    char *printable = g_utf8_make_valid(text, -1);
+
+    for (char *c = printable; *c; c++) {
+        if (g_ascii_iscntrl(*c)) {
+            *c = '?';
+        }
+    }
+    return printable;
+}

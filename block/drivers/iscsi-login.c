@@ -15,8 +15,8 @@
 #include <netdb.h>
 #include <sys/socket.h>
 
+#include "block/drivers.h"
 #include "block/drivers/iscsi.h"
-#include "block/drivers/nbd.h"
 #include "io/sockets.h"
 
 #define HEADER_BYTES 48
@@ -143,7 +143,7 @@ static bool coroutine_fn wait_step(ISCSISession *s, Error **errp)
 static bool step_begin(ISCSISession *s, int ret, Error **errp)
 {
     if (ret < 0) {
-        g_autofree char *why = nbd_printable(iscsi_get_error(s->iscsi));
+        g_autofree char *why = bdrv_printable(iscsi_get_error(s->iscsi));
         error_setg(errp, "The %s failed: %s", s->step, why);
     }
     return ret >= 0;
@@ -260,7 +260,7 @@ static void discovery_done(struct iscsi_context *iscsi, int status, void *data, 
 
     for (const struct iscsi_discovery_address *a = status == SCSI_STATUS_GOOD ? data : NULL; a; a = a->next) {
         if (s->names->len <= MAX_TARGETS_LISTED) {
-            g_ptr_array_add(s->names, nbd_printable(a->target_name));
+            g_ptr_array_add(s->names, bdrv_printable(a->target_name));
         }
     }
     step_done(iscsi, status, data, opaque);

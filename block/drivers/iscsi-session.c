@@ -19,8 +19,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "block/drivers.h"
 #include "block/drivers/iscsi.h"
-#include "block/drivers/nbd.h"
 
 /* How often an attempt looks whether it was cancelled. */
 #define CONNECT_POLL_NS (50 * SCALE_MS)
@@ -174,7 +174,7 @@ static char *reason_of_loss(ISCSISession *s)
     } else if (n < 0 && errno != EAGAIN) {
         return g_strdup(g_strerror(errno));
     }
-    return nbd_printable(iscsi_get_error(s->iscsi));
+    return bdrv_printable(iscsi_get_error(s->iscsi));
 }
 
 static void session_service(ISCSISession *s, int events)

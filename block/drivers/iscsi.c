@@ -10,7 +10,6 @@
 
 #include "block/drivers.h"
 #include "block/drivers/iscsi.h"
-#include "block/drivers/nbd.h"
 #include "crypto/secret.h"
 
 #define MAX_TRANSFER (16 * MiB)
@@ -111,7 +110,7 @@ static bool target_init(ISCSITarget *t, const BlockdevOptionsIscsi *o, Error **e
         return false;
     }
     g_autofree char *name = g_strdup_printf("%s/%s/%u", o->portal, o->target, lun);
-    t->name = nbd_printable(name);
+    t->name = bdrv_printable(name);
     t->portal = g_strdup(o->portal);
     t->target = g_strdup(o->target);
     t->lun = lun;

@@ -11,6 +11,7 @@
 
 #include <sys/socket.h>
 
+#include "block/drivers.h"
 #include "block/drivers/nbd.h"
 #include "block/nbd-proto.h"
 #include "io/sockets.h"
@@ -175,7 +176,7 @@ static bool coroutine_fn ask_for_tls(IOChannel *ch, Error **errp)
     if (len > 0 && !check_io(io_channel_co_read_all(ch, data, len), "request for TLS", errp)) {
         return false;
     }
-    g_autofree char *text = nbd_printable(data);
+    g_autofree char *text = bdrv_printable(data);
     error_setg(errp, "The server refuses TLS%s%s", *text ? ": " : "", text);
     error_append_hint(errp, "Leave out tls-creds (in a URI: nbd instead of nbds) to connect without it.\n");
     return false;

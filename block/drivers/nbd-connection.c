@@ -13,6 +13,7 @@
 
 #include <libnbd.h>
 
+#include "block/drivers.h"
 #include "block/drivers/nbd.h"
 #include "block/nbd-proto.h"
 #include "util/aio.h"
@@ -64,7 +65,7 @@ char *nbd_last_error(const char *otherwise)
     const char *text = nbd_get_error() ?: otherwise;
     const char *colon = g_str_has_prefix(text, "nbd_") ? strstr(text, ": ") : NULL;
 
-    return nbd_printable(colon ? colon + 2 : text);
+    return bdrv_printable(colon ? colon + 2 : text);
 }
 
 static void on_readable(void *opaque);
@@ -180,7 +181,7 @@ static int add_export(void *opaque, const char *name, const char *description)
     NBDConnection *c = opaque;
 
     if (c->exports->len <= MAX_EXPORTS_LISTED) {
-        g_ptr_array_add(c->exports, nbd_printable(name));
+        g_ptr_array_add(c->exports, bdrv_printable(name));
     }
     return 0;
 }
@@ -189,7 +190,7 @@ static int add_export(void *opaque, const char *name, const char *description)
 static void coroutine_fn report_unknown_export(NBDConnection *c, Error **errp)
 {
     ERRP_GUARD();
-    g_autofree char *name = nbd_printable(c->server->export_name);
+    g_autofree char *name = bdrv_printable(c->server->export_name);
     nbd_list_callback list = { .callback = add_export, .user_data = c };
     nbd_completion_callback done = { .callback = option_done, .user_data = c };
 
@@ -207,7 +208,7 @@ static void coroutine_fn report_unknown_export(NBDConnection *c, Error **errp)
 
 static void coroutine_fn report_refusal(NBDConnection *c, Error **errp)
 {
-    g_autofree char *name = nbd_printable(c->server->export_name);
+    g_autofree char *name = bdrv_printable(c->server->export_name);
 
     if (c->option_errno == ENOENT) {
         report_unknown_export(c, errp);

@@ -23,18 +23,6 @@
 #define DEFAULT_PORT "10809"
 #define EXPORT_OPTION ":exportname="
 
-char *nbd_printable(const char *text)
-{
-    char *printable = g_utf8_make_valid(text, -1);
-
-    for (char *c = printable; *c; c++) {
-        if (g_ascii_iscntrl(*c)) {
-            *c = '?';
-        }
-    }
-    return printable;
-}
-
 static void set_string(struct json_object *object, const char *key, const char *value)
 {
     json_object_object_add(object, key, qapi_json_new_string(value, strlen(value)));

@@ -87,7 +87,7 @@ bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **err
         return false;
     }
     server->addr = QAPI_CLONE(SocketAddress, o->server);
-    server->name = nbd_printable(name);
+    server->name = bdrv_printable(name);
     server->export_name = g_strdup(o->export ?: "");
     server->is_bitmap = o->x_dirty_bitmap;
     server->context = g_strdup(o->x_dirty_bitmap ?: LIBNBD_CONTEXT_BASE_ALLOCATION);

@@ -28,9 +28,6 @@ bool nbd_modernize_options(struct json_object *options, Error **errp);
 /* The name of what @o opens, which opens it again. Caller frees. */
 char *nbd_filename(const BlockdevOptionsNbd *o);
 
-/* @text, which may come from a server, without control characters. Caller frees. */
-char *nbd_printable(const char *text);
-
 /* What libnbd said last in this thread, without the name of its function, else @otherwise; printable. Caller frees. */
 char *nbd_last_error(const char *otherwise);
 

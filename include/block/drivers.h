@@ -20,6 +20,9 @@ extern const BlockDriver bdrv_raw;
 extern const BlockDriver bdrv_rbd;             /* with librbd */
 extern const BlockDriver bdrv_throttle;
 
+/* @text, which may come from a server, without control characters. Caller frees. */
+char *bdrv_printable(const char *text);
+
 /*
  * No driver answers to the first @len bytes of @name, a driver's name or what a filename begins with: say why in @errp,
  * and what to install where this build lacks a library.

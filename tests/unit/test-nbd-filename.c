@@ -7,6 +7,7 @@
 
 #include <json.h>
 
+#include "block/drivers.h"
 #include "block/drivers/nbd.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
@@ -147,7 +148,7 @@ static void test_json(void)
 
 static void test_printable(void)
 {
-    g_autofree char *text = nbd_printable("a\033[31m\nb\x7f\xff");
+    g_autofree char *text = bdrv_printable("a\033[31m\nb\x7f\xff");
 
     g_assert_cmpstr(text, ==, "a?[31m?b?\357\277\275");
 }
