@@ -116,7 +116,7 @@ class Connection:
 class ScriptedTarget:
     """Disk of SIZE bytes in memory; attributes can be changed at any time."""
 
-    def __init__(self, size=1 << 20, block_size=512):
+    def __init__(self, size=1 << 20, block_size=512, host='127.0.0.1'):
         self.block_size = block_size
         self.data = bytearray(size)
         self.on_command = self.on_login = lambda *_: False
@@ -132,8 +132,9 @@ class ScriptedTarget:
         self.connections = 0
         self.isids = []
         self._open = []
-        self._listener = socket.create_server(('127.0.0.1', 0))
-        self.portal = '127.0.0.1:%d' % self._listener.getsockname()[1]
+        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
+        self.portal = f'[{host}]:' if ':' in host else f'{host}:'
+        self.portal += str(self._listener.getsockname()[1])
 
     def uri(self):
         return f'iscsi://{self.portal}/{NAME}/1'

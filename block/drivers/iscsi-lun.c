@@ -223,7 +223,6 @@ static void coroutine_fn read_limits(ISCSISession *s)
     }
     if (bytes >= 44) {
         s->lun.max_unmap = iscsi_get32(buf + 20);
-        s->lun.unmap_granularity = iscsi_get32(buf + 28);
         s->lun.max_write_same = iscsi_get64(buf + 36);
     }
 }

@@ -99,7 +99,6 @@ typedef struct ISCSILunInfo {
     uint64_t max_transfer;
     uint64_t opt_transfer;
     uint64_t max_unmap;         /* of one UNMAP */
-    uint32_t unmap_granularity;
     uint64_t max_write_same;
     bool thin;                  /* blocks can be without storage */
     bool zero_when_unmapped;    /* and read as zeroes then */

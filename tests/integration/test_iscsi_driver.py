@@ -94,3 +94,40 @@ def test_what_is_not_there(iscsi):
     host = qemu_img('info', 'iscsi://no.such.host.invalid/x/1', status=1).stderr
     assert 'address resolution failed' in host
     assert "not a disk" in qemu_img('info', iscsi.uri(0), status=1).stderr
+
+
+@pytest.mark.parametrize('digest', ['none', 'crc32c', 'crc32c-none', 'none-crc32c'])
+def test_header_digest(iscsi, digest):
+    opts = f'driver=raw,file.driver=iscsi,file.transport=tcp,file.portal={iscsi.portal},file.target={PLAIN},file.lun=1'
+    qemu_io('--image-opts', '-c', 'write -P 6 0 300k', '-c', 'read -P 6 0 300k', f'{opts},file.header-digest={digest}')
+
+
+def test_names_open_again(iscsi, tmp_path):
+    """What info shows, without the password."""
+    secret = ['--object', f'secret,id=s0,file={password_file(tmp_path, PASSWORD)}']
+    opts = f'driver=raw,file.driver=iscsi,file.transport=tcp,file.portal={iscsi.portal},file.target={CHAP},file.lun=1,' \
+           f'file.user={USER},file.password-secret=s0'
+    shown = qemu_img_json('info', *secret, '--image-opts', opts)['filename']
+    assert shown.startswith('json:{') and PASSWORD.decode() not in shown
+    assert qemu_img_json('info', *secret, shown)['filename'] == shown
+    plain = qemu_img_json('info', '-f', 'raw', iscsi.uri(1))['filename']
+    assert plain == iscsi.uri(1)
+
+
+@pytest.mark.parametrize('option, message', [
+    ('transport=iser', "Transport 'iser' is not supported"), ('lun=-1', 'lun'), ('lun=65536', "'lun' must be from 0 to 65535"),
+    ('timeout=-1', "'timeout'"), ('portal=[::1', 'does not have the form HOST[:PORT]'), ('portal=', "'portal' must have"),
+    ('target=', "'target' must have"), (f'initiator-name={"x" * 300}', "'initiator-name' must have"),
+    ('portal=127.0.0.1:65536', 'Port'), ('header-digest=md5', 'header-digest')])
+def test_wrong_options(option, message):
+    options = {'transport': 'tcp', 'portal': '127.0.0.1', 'target': 't', **dict([option.split('=')])}
+    opts = ','.join(f'file.{key}={value}' for key, value in options.items())
+    assert message in qemu_img('info', '--image-opts', f'driver=raw,file.driver=iscsi,{opts}', status=1).stderr
+    assert 'iSER' in qemu_img('info', 'iser://h/t/1', status=1).stderr
+
+
+def test_files_stay_files(tmp_path):
+    """With a name that looks like a LUN."""
+    write_pieces(tmp_path / 'iscsi:q', MIB, (0, 100))
+    for name in ('./iscsi:q', 'file:iscsi:q'):
+        assert qemu_img_json('info', '-f', 'raw', name, cwd=tmp_path)['virtual-size'] == MIB

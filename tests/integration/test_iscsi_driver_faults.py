@@ -218,6 +218,7 @@ def test_becomes_read_only(iscsi):
         iscsi.remove_lun(9)
 
 
+@pytest.mark.threads
 def test_two_nodes(iscsi, tmp_path):
     """Do not end each other's sessions."""
     with StorageDaemon(tmp_path, '--object', 'iothread,id=io0', '--object', 'iothread,id=io1') as daemon:

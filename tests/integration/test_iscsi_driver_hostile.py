@@ -161,6 +161,17 @@ def test_nonsense_in_pages(target):
     io(target, 'write -P 1 0 4k', 'read -P 1 0 4k')
 
 
+def test_ipv6():
+    """In brackets, and a name that has an address where nothing listens."""
+    try:
+        target = ScriptedTarget(host='::1')
+    except OSError:
+        pytest.skip('no IPv6')
+    with target:
+        assert qemu_img_json('info', '-f', 'raw', target.uri())['filename'] == target.uri()
+        assert target.uri().startswith('iscsi://[::1]:')
+
+
 # Reads
 
 @pytest.mark.parametrize('what', ['short', 'short-unsaid', 'gap', 'nothing', 'half-block'])
@@ -232,7 +243,13 @@ def test_write_that_stops(target):
     assert 'write failed' in io(target, 'write 0 256k', status=1)
 
 
-@pytest.mark.parametrize('offset, count', [(1 << 20, 65536), (0, 1 << 30), ((1 << 32) - 512, 4096), (0, (1 << 32) - 1)])
+# libiscsi loses a little memory in this case.
+LOSES = pytest.mark.plain_build
+
+
+@pytest.mark.parametrize('offset, count', [
+    (1 << 20, 65536), ((1 << 32) - 512, 4096), pytest.param(0, 1 << 30, marks=LOSES),
+    pytest.param(0, (1 << 32) - 1, marks=LOSES)])
 def test_asks_for_too_much(target, offset, count):
     """An R2T outside of what is written: nothing beyond it is sent."""
     target.on_command = lambda conn, cmd: cmd.opcode == WRITE10 and (conn.request_data(cmd, offset, count) or True)
