@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
-#include "block/block_int.h"
 #include "block/copy.h"
+#include "block/graph/graph_int.h"
+#include "util/main-thread.h"
 
 #define DEFAULT_CHUNK_BYTES (2 * MiB)
 /* Maximum size of a piece of zeroes, so that progress shows. */
@@ -44,6 +45,50 @@ typedef struct Piece {
     bool as_zeroes;             /* write it with a write-zeroes request, or not at all */
 } Piece;
 
+/* The volumes. With a filter, no request waits for the end of a drained section. */
+
+static BlockDriverState *source_bs(const BlockCopy *c)
+{
+    return c->o.filter ? c->o.filter->file->bs : blk_bs(c->o.source);
+}
+
+/* NULL: there is only ops->write. */
+static BlockDriverState *target_bs(const BlockCopy *c)
+{
+    return c->o.target_child ? c->o.target_child->bs : c->o.target ? blk_bs(c->o.target) : NULL;
+}
+
+static int coroutine_fn source_read(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
+{
+    QEMUIOVector qiov;
+
+    offset += c->o.source_offset;
+    qemu_iovec_init_buf(&qiov, buf, bytes);
+    return c->o.filter ? bdrv_co_preadv(c->o.filter->file, offset, bytes, &qiov, c->o.read_flags)
+                       : blk_co_preadv(c->o.source, offset, bytes, &qiov, c->o.read_flags);
+}
+
+static int coroutine_fn source_block_status(BlockCopy *c, int64_t offset, int64_t bytes, int64_t *pnum)
+{
+    offset += c->o.source_offset;
+    return c->o.filter ? bdrv_co_block_status(source_bs(c), offset, bytes, pnum, NULL, NULL)
+                       : blk_co_block_status(c->o.source, offset, bytes, pnum);
+}
+
+static int coroutine_fn target_write(BlockCopy *c, int64_t offset, int64_t bytes, const void *buf)
+{
+    BdrvRequestFlags flags = c->o.write_flags | BDRV_REQ_OWN_BUFFER;
+
+    return c->o.target_child ? bdrv_co_pwrite(c->o.target_child, offset, bytes, buf, flags)
+                             : blk_co_pwrite(c->o.target, offset, bytes, buf, flags);
+}
+
+static int coroutine_fn target_write_zeroes(BlockCopy *c, int64_t offset, int64_t bytes)
+{
+    return c->o.target_child ? bdrv_co_pwrite_zeroes(c->o.target_child, offset, bytes, c->o.zero_flags)
+                             : blk_co_pwrite_zeroes(c->o.target, offset, bytes, c->o.zero_flags);
+}
+
 BlockCopy *block_copy_new(const BlockCopyOptions *options)
 {
     BlockCopy *c = g_new0(BlockCopy, 1);
@@ -55,7 +100,7 @@ BlockCopy *block_copy_new(const BlockCopyOptions *options)
     c->o = *options;
     c->o.chunk_bytes = options->chunk_bytes ?: DEFAULT_CHUNK_BYTES;
     c->unit = options->bitmap ? bdrv_dirty_bitmap_granularity(options->bitmap)
-                              : options->target ? blk_bs(options->target)->bl.request_alignment : 1;
+                              : target_bs(c) ? target_bs(c)->bl.request_alignment : 1;
     qemu_co_mutex_init(&c->turn);
     qemu_co_queue_init(&c->finished);
     g_mutex_init(&c->lock);
@@ -67,6 +112,7 @@ void block_copy_free(BlockCopy *c)
 {
     if (c) {
         assert(g_queue_is_empty(&c->ranges));
+        error_free(c->err);
         qemu_co_mutex_cleanup(&c->turn);
         g_mutex_clear(&c->lock);
         g_free(c);
@@ -76,8 +122,7 @@ void block_copy_free(BlockCopy *c)
 /* Whether zeroes can be skipped, or written with write-zeroes requests. */
 static bool makes_zeroes(const BlockCopy *c)
 {
-    return c->o.write_zeroes && c->o.target &&
-           (c->o.target_is_zero || blk_bs(c->o.target)->drv->bdrv_co_pwrite_zeroes);
+    return c->o.write_zeroes && target_bs(c) && (c->o.target_is_zero || target_bs(c)->drv->bdrv_co_pwrite_zeroes);
 }
 
 /*
@@ -200,7 +245,7 @@ static int64_t round_end(const BlockCopy *c, int64_t end)
 static int64_t coroutine_fn query_status(BlockCopy *c, int64_t offset, int64_t bytes, bool *zero)
 {
     int64_t n, end;
-    int ret = blk_co_block_status(c->o.source, c->o.source_offset + offset, bytes, &n);
+    int ret = source_block_status(c, offset, bytes, &n);
 
     if (ret < 0) {
         n = MIN(bytes, c->o.chunk_bytes);
@@ -281,6 +326,19 @@ static bool check_failed(BlockCopy *c, Error *err)
     return c->err;
 }
 
+/* Choose a piece, which counts as a request of the filter, if any. False: nothing is left. */
+static bool coroutine_fn begin_piece(BlockCopy *c, Piece *piece)
+{
+    if (c->o.filter) {
+        bdrv_co_inc_in_flight(c->o.filter);
+    }
+    bool found = choose_piece(c, piece);
+    if (c->o.filter && !found) {
+        bdrv_dec_in_flight(c->o.filter);
+    }
+    return found;
+}
+
 /* Choose a piece, after waiting for the speed limit and for the end of a pause. False: nothing is left to do. */
 static bool coroutine_fn next_piece(BlockCopy *c, Piece *piece)
 {
@@ -300,20 +358,12 @@ static bool coroutine_fn next_piece(BlockCopy *c, Piece *piece)
         job_sleep_ns(c->job, RETRY_NS);
     }
     job_pause_point(c->job, &err);
-    found = !check_failed(c, err) && !is_enough(c) && choose_piece(c, piece);
+    found = !check_failed(c, err) && !is_enough(c) && begin_piece(c, piece);
     qemu_co_mutex_unlock(&c->turn);
     return found;
 }
 
 /* Reading and writing */
-
-static int coroutine_fn read_chunk(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
-{
-    QEMUIOVector qiov;
-
-    qemu_iovec_init_buf(&qiov, buf, bytes);
-    return blk_co_preadv(c->o.source, c->o.source_offset + offset, bytes, &qiov, c->o.read_flags);
-}
 
 /*
  * Length of the initial run of @buf that is all zeroes or all data, in units aligned to @unit in the target.
@@ -338,7 +388,7 @@ static int64_t find_run(const uint8_t *buf, int64_t offset, int64_t bytes, int64
 
 int coroutine_fn block_copy_co_write(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
 {
-    int64_t unit = MAX(c->o.sparse_bytes, blk_bs(c->o.target)->bl.request_alignment);
+    int64_t unit = MAX(c->o.sparse_bytes, target_bs(c)->bl.request_alignment);
     bool detect = buf && c->o.sparse_bytes && makes_zeroes(c);
     int ret = 0;
 
@@ -348,9 +398,9 @@ int coroutine_fn block_copy_co_write(BlockCopy *c, int64_t offset, int64_t bytes
 
         n = detect ? find_run(buf, offset, bytes, unit, &zero) : bytes;
         if (!zero) {
-            ret = blk_co_pwrite(c->o.target, offset, n, buf, c->o.write_flags | BDRV_REQ_OWN_BUFFER);
+            ret = target_write(c, offset, n, buf);
         } else if (!c->o.target_is_zero) {
-            ret = blk_co_pwrite_zeroes(c->o.target, offset, n, c->o.zero_flags);
+            ret = target_write_zeroes(c, offset, n);
         }
         buf = buf ? (uint8_t *)buf + n : NULL;
     }
@@ -389,7 +439,7 @@ static bool coroutine_fn copy_chunk(BlockCopy *c, int64_t offset, int64_t bytes,
     int ret = 0;
 
     if (!zero) {
-        ret = read_chunk(c, offset, bytes, buf);
+        ret = source_read(c, offset, bytes, buf);
     } else if (buf) {
         memset(buf, 0, bytes);
     }
@@ -426,7 +476,7 @@ static void update_progress(BlockCopy *c)
 static void coroutine_fn copy_worker(void *opaque)
 {
     BlockCopy *c = opaque;
-    void *buf = qemu_blockalign(blk_bs(c->o.target ?: c->o.source), c->o.chunk_bytes);
+    void *buf = qemu_blockalign(target_bs(c) ?: source_bs(c), c->o.chunk_bytes);
     Piece piece;
 
     job_worker_begin(c->job);
@@ -439,6 +489,9 @@ static void coroutine_fn copy_worker(void *opaque)
             ok = copy_chunk(c, range->offset + done, n, piece.zero, piece.as_zeroes ? NULL : buf);
         }
         end_copy(&piece.range, ok, piece.as_zeroes && !c->o.bitmap ? 0 : range->bytes);
+        if (c->o.filter) {
+            bdrv_dec_in_flight(c->o.filter);
+        }
         update_progress(c);
     }
     job_worker_end(c->job);
@@ -488,6 +541,24 @@ bool coroutine_fn block_copy_co_estimate(BlockCopy *c, Job *job, int64_t *bytes,
     return true;
 }
 
+void block_copy_stop(BlockCopy *c, Error *err)
+{
+    GLOBAL_STATE_CODE();
+    check_failed(c, err);
+    if (c->job) {
+        job_wake(c->job);
+    }
+}
+
+bool block_copy_range_is_done(BlockCopy *c, int64_t offset, int64_t bytes)
+{
+    int64_t start = ROUND_DOWN(offset, c->unit), end = round_end(c, offset + bytes), dirty, n;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&c->lock);
+
+    return !bdrv_dirty_bitmap_next_dirty_area(c->o.bitmap, start, end, INT64_MAX, &dirty, &n) &&
+           !find_range(c, start, end - start, true, NULL);
+}
+
 int coroutine_fn block_copy_co_range(BlockCopy *c, int64_t offset, int64_t bytes)
 {
     int64_t start = ROUND_DOWN(offset, c->unit), end = round_end(c, offset + bytes);
@@ -497,10 +568,10 @@ int coroutine_fn block_copy_co_range(BlockCopy *c, int64_t offset, int64_t bytes
     for (BlockCopyRange range; ret == 0 && claim_dirty(c, &range, start, end - start, start); ) {
         int64_t size = MIN(end - start, c->o.chunk_bytes);
 
-        buf = buf ?: qemu_blockalign(blk_bs(c->o.target), size);
+        buf = buf ?: qemu_blockalign(target_bs(c) ?: source_bs(c), size);
         for (int64_t n, done = 0; ret == 0 && done < range.bytes; done += n) {
             n = MIN(range.bytes - done, size);
-            ret = read_chunk(c, range.offset + done, n, buf);
+            ret = source_read(c, range.offset + done, n, buf);
             ret = ret < 0 ? ret : write_chunk(c, range.offset + done, n, buf);
         }
         end_copy(&range, ret == 0, range.bytes);

@@ -44,6 +44,9 @@
  *         ...write to the source...
  *     }
  *
+ * Writers in the filter wait for copies of the engine. So a drained section of the source, which waits for the writers,
+ * must not hold these copies back. The option @filter ensures that.
+ *
  * A BlockCopy is created, runs, and is freed on the main loop; the functions for filters may be called from any thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -73,6 +76,13 @@ typedef struct BlockCopyOps {
 typedef struct BlockCopyOptions {
     BlockBackend *source;       /* both must outlive the BlockCopy */
     BlockBackend *target;       /* may be NULL if there is ops->write */
+    /*
+     * The filter above the source, instead of @source: a copy reads from its child "file", and counts as its request,
+     * so draining the source waits for copies in flight, and no copy begins before the drained section ends. With
+     * @target_child, a child of the filter, instead of @target, this applies to the target, too. NULL: none.
+     */
+    BlockDriverState *filter;
+    BdrvChild *target_child;
     int64_t source_offset;
     int64_t target_offset;
     int64_t bytes;              /* of the copy, within both volumes */
@@ -120,11 +130,16 @@ bool coroutine_fn block_copy_co_run(BlockCopy *copy, Job *job, Error **errp);
 /* Default of ops->write: write to the target, with zeroes as the options say. @buf NULL: zeroes. */
 int coroutine_fn block_copy_co_write(BlockCopy *copy, int64_t offset, int64_t bytes, void *buf);
 
+/* Make block_copy_co_run() end with @err, which it takes, once its requests in flight have ended. Main loop only. */
+void block_copy_stop(BlockCopy *copy, Error *err);
+
 /*
  * Copy the dirty parts of a range, and wait for copies in flight there. 0, or -errno: what was not copied is still
  * dirty. Needs a bitmap. Any thread.
  */
 int coroutine_fn block_copy_co_range(BlockCopy *copy, int64_t offset, int64_t bytes);
+/* Whether block_copy_co_range() has nothing to do for this range, nor to wait for. Any thread. */
+bool block_copy_range_is_done(BlockCopy *copy, int64_t offset, int64_t bytes);
 
 /* A locked range. The fields are internal. */
 typedef struct BlockCopyRange {
