@@ -7,6 +7,12 @@
 #include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 
+/* A filter has its data in one child. Another may be slow, such as the target of a backup. */
+static bool child_has_data(const BlockDriverState *bs, const BdrvChild *child)
+{
+    return !bs->drv->is_filter || child == bs->file;
+}
+
 /* Whether an edge before number @i leads to the same node, as with a header and a payload in one file. */
 static bool child_is_repeated(GPtrArray *children, guint i)
 {
@@ -31,8 +37,10 @@ static int coroutine_fn flush_node(BlockDriverState *bs)
     }
     bdrv_debug_event(bdrv_file_bs(bs), BLKDBG_FLUSH_TO_DISK);
     for (guint i = 0; ret == 0 && i < bs->children->len; i++) {
-        if (!child_is_repeated(bs->children, i)) {
-            ret = bdrv_co_flush(((BdrvChild *)g_ptr_array_index(bs->children, i))->bs);
+        const BdrvChild *c = g_ptr_array_index(bs->children, i);
+
+        if (child_has_data(bs, c) && !child_is_repeated(bs->children, i)) {
+            ret = bdrv_co_flush(c->bs);
         }
     }
     return ret;
