@@ -8,6 +8,7 @@
 
 static const BlockDriver *const drivers[] = {
     &bdrv_blkdebug,
+    &bdrv_copy_before_write,
     &bdrv_file,
     &bdrv_host_device,
 #ifdef CONFIG_LIBISCSI

@@ -9,6 +9,7 @@
 #include "block/block_int.h"
 
 extern const BlockDriver bdrv_blkdebug;
+extern const BlockDriver bdrv_copy_before_write;
 extern const BlockDriver bdrv_file;
 extern const BlockDriver bdrv_host_device;
 extern const BlockDriver bdrv_iscsi;           /* with libiscsi */

@@ -52,6 +52,7 @@ BEFORE = {
     'query-block-exports': [SERVER, EXPORT],
     'blockdev-keyslot-remove': [('blockdev-keyslot-add', {'job-id': 'add0', 'node-name': 'disk0', 'new-secret': 'sec1',
                                                           'iter-time': 10})],
+    'blockdev-backup': [('blockdev-add', {'driver': 'null-co', 'node-name': 'target0', 'size': 1 << 20})],
     'job-pause': RUNNING_JOB,
     'job-resume': [*RUNNING_JOB, ('job-pause', {'id': 'erase0'})],
     'job-cancel': RUNNING_JOB,
