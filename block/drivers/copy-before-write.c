@@ -20,13 +20,18 @@
 
 #define MIN_CLUSTER_BYTES (64 * KiB)
 #define MAX_CLUSTER_BYTES (1 * GiB)
+/* Limits for the range that one step of a reader of the old state locks against writers. */
+#define SNAPSHOT_READ_BYTES (1 * MiB)
+#define SNAPSHOT_STATUS_BYTES (64 * MiB)
 /* Interval for cancelling requests to a target that is given up, until none is left. */
 #define CANCEL_INTERVAL_NS (100 * SCALE_MS)
 
 typedef struct BDRVCbwState {
+    unsigned id;
     BdrvChild *target;
     BlockCopy *copy;
     BdrvDirtyBitmap *todo;      /* what still has to be copied; disabled, so that writes do not mark it */
+    BdrvDirtyBitmap *wanted;    /* what had to be copied at first; NULL: everything */
     int64_t bytes;              /* of the copy: the length of the source when the filter was opened */
     int64_t cluster_bytes;
     OnCbwError on_error;
@@ -85,7 +90,9 @@ static void cbw_end_copy(BlockDriverState *bs)
                          bdrv_get_display_name(s->target->bs), bdrv_get_display_name(bs->file->bs));
     }
     block_copy_stop(s->copy, err);
-    bdrv_cancel_in_flight(s->target->bs);
+    if (g_atomic_int_get(&s->target_users)) {
+        bdrv_cancel_in_flight(s->target->bs);
+    }
 }
 
 static void cbw_end_copy_bh(void *opaque)
@@ -217,6 +224,137 @@ static int coroutine_fn cbw_co_secure_discard(BlockDriverState *bs, int64_t offs
     return cbw_before_write(bs, offset, bytes, 0) ?: bdrv_co_secure_discard(bs->file, offset, bytes);
 }
 
+/*
+ * The old state. A reader locks the range against the copy engine, so that no copy is under way there and no write to
+ * what is not copied yet begins.
+ */
+
+/* The first bytes of a range that are all in the source (*@in_source), or all in the target. */
+static int64_t cbw_find_old_data(BDRVCbwState *s, int64_t offset, int64_t bytes, bool *in_source)
+{
+    int64_t start, n;
+
+    *in_source = false;
+    if (!bdrv_dirty_bitmap_next_dirty_area(s->todo, offset, offset + bytes, bytes, &start, &n)) {
+        return bytes;
+    }
+    *in_source = start == offset;
+    return *in_source ? n : start - offset;
+}
+
+/* Whether all of a range belongs to the old state. Sets *@bytes to the length for which the answer holds. */
+static bool cbw_is_accessible(BDRVCbwState *s, int64_t offset, int64_t *bytes)
+{
+    int64_t start, n;
+
+    if (offset >= s->bytes) {
+        return false;
+    }
+    *bytes = MIN(*bytes, s->bytes - offset);
+    if (!s->wanted) {
+        return true;
+    }
+    if (!bdrv_dirty_bitmap_next_dirty_area(s->wanted, offset, offset + *bytes, *bytes, &start, &n)) {
+        return false;
+    }
+    *bytes = start == offset ? n : start - offset;
+    return start == offset;
+}
+
+/* Read a part of the locked range that is all in one of the nodes. */
+static int coroutine_fn cbw_read_old(BlockDriverState *bs, bool in_source, int64_t offset, int64_t bytes,
+                                     QEMUIOVector *qiov, size_t qiov_offset)
+{
+    BDRVCbwState *s = bs->opaque;
+    QEMUIOVector part;
+    int ret;
+
+    qemu_iovec_init_slice(&part, qiov, qiov_offset, bytes);
+    if (in_source) {
+        ret = bdrv_co_preadv(bs->file, offset, bytes, &part, 0);
+    } else {
+        g_atomic_int_inc(&s->target_users);
+        ret = cbw_error(s) ? -EACCES : bdrv_co_preadv(s->target, offset, bytes, &part, 0);
+        g_atomic_int_add(&s->target_users, -1);
+    }
+    qemu_iovec_destroy(&part);
+    return ret;
+}
+
+static int coroutine_fn cbw_read_locked(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
+                                        size_t qiov_offset)
+{
+    BDRVCbwState *s = bs->opaque;
+    int ret = 0;
+
+    for (int64_t n, done = 0; ret == 0 && done < bytes; done += n) {
+        bool in_source;
+
+        n = cbw_find_old_data(s, offset + done, bytes - done, &in_source);
+        ret = cbw_read_old(bs, in_source, offset + done, n, qiov, qiov_offset + done);
+    }
+    /* Writers that have given up the copy do not respect the lock. */
+    return cbw_error(s) ? -EACCES : ret;
+}
+
+int coroutine_fn bdrv_cbw_co_preadv_snapshot(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov)
+{
+    BDRVCbwState *s = bs->opaque;
+    int ret = 0;
+
+    for (int64_t n, done = 0; ret == 0 && done < bytes; done += n) {
+        BlockCopyRange range;
+
+        n = MIN(bytes - done, SNAPSHOT_READ_BYTES);
+        if (!cbw_is_accessible(s, offset + done, &n)) {
+            return -EACCES;
+        }
+        block_copy_co_range_begin(s->copy, &range, offset + done, n);
+        ret = cbw_read_locked(bs, offset + done, n, qiov, done);
+        block_copy_range_end(&range);
+    }
+    return ret;
+}
+
+int coroutine_fn bdrv_cbw_co_snapshot_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum)
+{
+    BDRVCbwState *s = bs->opaque;
+    BlockCopyRange range;
+    bool in_source;
+    int ret = -EACCES;
+
+    bytes = MIN(bytes, SNAPSHOT_STATUS_BYTES);
+    if (!cbw_is_accessible(s, offset, &bytes)) {
+        return -EACCES;
+    }
+    block_copy_co_range_begin(s->copy, &range, offset, bytes);
+    bytes = cbw_find_old_data(s, offset, bytes, &in_source);
+    g_atomic_int_inc(&s->target_users);
+    if (in_source || !cbw_error(s)) {
+        ret = bdrv_co_block_status((in_source ? bs->file : s->target)->bs, offset, bytes, pnum, NULL, NULL);
+    }
+    g_atomic_int_add(&s->target_users, -1);
+    block_copy_range_end(&range);
+    if (cbw_error(s)) {
+        return -EACCES;
+    }
+    return ret < 0 ? ret : ret & (BDRV_BLOCK_DATA | BDRV_BLOCK_ZERO | BDRV_BLOCK_ALLOCATED);
+}
+
+unsigned bdrv_cbw_get_id(BlockDriverState *bs)
+{
+    const BDRVCbwState *s = bs->opaque;
+
+    return s->id;
+}
+
+int64_t bdrv_cbw_get_snapshot_length(BlockDriverState *bs)
+{
+    const BDRVCbwState *s = bs->opaque;
+
+    return s->bytes;
+}
+
 /* Opening and closing */
 
 /* The child aligns requests itself. If they were aligned here, they could go beyond its end. */
@@ -275,25 +413,60 @@ static bool cbw_check_options(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-static bool cbw_create_bitmap(BlockDriverState *bs, Error **errp)
+/* A bitmap of what has to be copied at first: what is dirty in @bitmap, or everything if that is NULL. */
+static BdrvDirtyBitmap *cbw_create_bitmap(BlockDriverState *bs, const BdrvDirtyBitmap *bitmap, Error **errp)
 {
     BDRVCbwState *s = bs->opaque;
+    BdrvDirtyBitmap *todo = bdrv_create_dirty_bitmap(bs, s->cluster_bytes, NULL, errp);
 
-    /* The bitmap has the length of the node, which is not set before the node is open. */
+    if (todo) {
+        bdrv_disable_dirty_bitmap(todo);
+        if (bitmap) {
+            bdrv_merge_dirty_bitmap(todo, bitmap);
+        } else {
+            bdrv_set_dirty_bitmap(todo, 0, s->bytes);
+        }
+    }
+    return todo;
+}
+
+static bool cbw_create_bitmaps(BlockDriverState *bs, Error **errp)
+{
+    BDRVCbwState *s = bs->opaque;
+    const BlockDirtyBitmap *name = bs->options->u.copy_before_write.bitmap;
+    BdrvDirtyBitmap *bitmap = NULL;
+
+    /* Bitmaps have the length of the node, which is not set before the node is open. */
     bs->length = s->bytes;
-    s->todo = bdrv_create_dirty_bitmap(bs, s->cluster_bytes, NULL, errp);
-    if (s->todo) {
-        bdrv_disable_dirty_bitmap(s->todo);
-        bdrv_set_dirty_bitmap(s->todo, 0, s->bytes);
+    if (name) {
+        bitmap = bdrv_lookup_dirty_bitmap(name->node, name->name, errp);
+        if (!bitmap || !bdrv_dirty_bitmap_check(bitmap, errp)) {
+            return false;
+        }
+        if (bdrv_dirty_bitmap_size(bitmap) != s->bytes) {
+            error_setg(errp, "Bitmap '%s' is for %" PRId64 " bytes, but node '%s' has %" PRId64, name->name,
+                       bdrv_dirty_bitmap_size(bitmap), bdrv_get_display_name(bs->file->bs), s->bytes);
+            return false;
+        }
+        s->wanted = cbw_create_bitmap(bs, bitmap, errp);
+        if (!s->wanted) {
+            return false;
+        }
+    }
+    s->todo = cbw_create_bitmap(bs, bitmap, errp);
+    if (!s->todo) {
+        bdrv_release_dirty_bitmap(s->wanted);
     }
     return s->todo;
 }
 
 static bool coroutine_fn cbw_co_open(BlockDriverState *bs, Error **errp)
 {
+    static unsigned last_id;
     BDRVCbwState *s = bs->opaque;
     const BlockdevOptionsCbw *o = &bs->options->u.copy_before_write;
 
+    s->id = ++last_id;
     s->on_error = o->has_on_cbw_error ? o->on_cbw_error : ON_CBW_ERROR_BREAK_GUEST_WRITE;
     s->timeout_ns = o->has_cbw_timeout ? o->cbw_timeout * NANOSECONDS_PER_SECOND : 0;
     if (!bdrv_co_open_child(bs, "file", o->file, BDRV_CHILD_FILTERED, errp)) {
@@ -301,7 +474,7 @@ static bool coroutine_fn cbw_co_open(BlockDriverState *bs, Error **errp)
     }
     s->bytes = bdrv_getlength(bs->file->bs);
     s->target = bdrv_co_open_child(bs, "target", o->target, BDRV_CHILD_DATA, errp);
-    if (!s->target || !cbw_check_options(bs, errp) || !cbw_create_bitmap(bs, errp)) {
+    if (!s->target || !cbw_check_options(bs, errp) || !cbw_create_bitmaps(bs, errp)) {
         return false;
     }
     s->copy = cbw_copy_new(bs, (BlockCopyOptions){ .workers = 1 });
@@ -314,6 +487,7 @@ static void coroutine_fn cbw_co_close(BlockDriverState *bs)
 
     block_copy_free(s->copy);
     bdrv_release_dirty_bitmap(s->todo);
+    bdrv_release_dirty_bitmap(s->wanted);
 }
 
 /* For the backup job */
@@ -341,6 +515,16 @@ int64_t bdrv_cbw_get_cluster_bytes(BlockDriverState *filter)
     return s->cluster_bytes;
 }
 
+int coroutine_fn bdrv_cbw_co_flush_target(BlockDriverState *filter)
+{
+    BDRVCbwState *s = filter->opaque;
+
+    g_atomic_int_inc(&s->target_users);
+    int ret = cbw_error(s) ?: bdrv_co_flush(s->target->bs);
+    g_atomic_int_add(&s->target_users, -1);
+    return ret;
+}
+
 void bdrv_cbw_cancel(BlockDriverState *filter)
 {
     BDRVCbwState *s = filter->opaque;
@@ -360,6 +544,17 @@ static void coroutine_fn cbw_co_cancel_target(BlockDriverState *filter)
         co_sleep_ns(CANCEL_INTERVAL_NS);
         bdrv_cancel_in_flight(s->target->bs);
     }
+}
+
+void coroutine_fn bdrv_cbw_co_merge_todo(BlockDriverState *filter, BdrvDirtyBitmap *bitmap)
+{
+    BDRVCbwState *s = filter->opaque;
+
+    /* What is being copied is not marked. */
+    cbw_co_cancel_target(filter);
+    bdrv_co_drained_begin(filter);
+    bdrv_merge_dirty_bitmap(bitmap, s->todo);
+    bdrv_co_drained_end(filter);
 }
 
 void coroutine_fn bdrv_cbw_drop(BlockDriverState *filter, bool inserted)

@@ -24,6 +24,7 @@ static const BlockDriver *const drivers[] = {
 #ifdef CONFIG_LIBRBD
     &bdrv_rbd,
 #endif
+    &bdrv_snapshot_access,
     &bdrv_throttle,
 };
 

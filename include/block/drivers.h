@@ -19,6 +19,7 @@ extern const BlockDriver bdrv_null_aio;
 extern const BlockDriver bdrv_null_co;
 extern const BlockDriver bdrv_raw;
 extern const BlockDriver bdrv_rbd;             /* with librbd */
+extern const BlockDriver bdrv_snapshot_access;
 extern const BlockDriver bdrv_throttle;
 
 /* @text, which may come from a server, without control characters. Caller frees. */
