@@ -541,6 +541,17 @@ bool coroutine_fn block_copy_co_estimate(BlockCopy *c, Job *job, int64_t *bytes,
     return true;
 }
 
+bool coroutine_fn block_copy_co_wait(BlockCopy *c, Job *job, Error **errp)
+{
+    c->job = job;
+    while (!c->err && job_pause_point(job, &c->err)) {
+        job_sleep_ns(job, INT64_MAX / 2);
+    }
+    c->job = NULL;
+    error_propagate(errp, g_steal_pointer(&c->err));
+    return false;
+}
+
 void block_copy_stop(BlockCopy *c, Error *err)
 {
     GLOBAL_STATE_CODE();

@@ -49,6 +49,10 @@ static const ActionOps action_ops[TRANSACTION_ACTION_KIND__MAX] = {
     [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ENABLE] = { .prepare = transaction_prepare_bitmap_enable },
     [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_DISABLE] = { .prepare = transaction_prepare_bitmap_disable },
     [TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE] = { .prepare = transaction_prepare_bitmap_merge },
+    [TRANSACTION_ACTION_KIND_BLOCKDEV_BACKUP] = {
+        .prepare = transaction_prepare_blockdev_backup, .starts_job = true,
+    },
+    [TRANSACTION_ACTION_KIND_DRIVE_BACKUP] = { .prepare = transaction_prepare_drive_backup, .starts_job = true },
 };
 
 /* The completion mode concerns jobs, so actions that start none do not support it. */

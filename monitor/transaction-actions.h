@@ -24,4 +24,8 @@ TransactionPrepare transaction_prepare_bitmap_enable;
 TransactionPrepare transaction_prepare_bitmap_disable;
 TransactionPrepare transaction_prepare_bitmap_merge;
 
+/* cmds-backup.c */
+TransactionPrepare transaction_prepare_blockdev_backup;
+TransactionPrepare transaction_prepare_drive_backup;
+
 #endif

@@ -12,7 +12,7 @@ static char *child_of_bds_describe(const BdrvChild *child)
     const BlockDriverState *bs = child->opaque;
     const char *name = bdrv_get_display_name(bs);
 
-    if (bs->drv->is_internal && bs->job) {
+    if (bs->drv->is_filter && bs->job) {
         return g_strdup_printf("job '%s' (node '%s')", bs->job->id, bs->node_name);
     }
     /* A filename also belongs to the nodes below, so add the format. */

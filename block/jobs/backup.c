@@ -17,6 +17,9 @@
 typedef struct BackupJob {
     Job common;
     MirrorSyncMode sync;
+    BitmapSyncMode bitmap_mode;
+    BdrvDirtyBitmap *bitmap;        /* of the source, busy; since the point in time it records writes. NULL: none */
+    BdrvDirtyBitmap *bitmap_before; /* what was dirty at the point in time */
     BlockDriverState *source_bs;    /* a reference, as have the other three */
     BlockBackend *source;           /* the job as user of the source, for messages: makes no requests */
     BlockDriverState *filter;       /* NULL: not open yet */
@@ -28,11 +31,11 @@ typedef struct BackupJob {
 static bool coroutine_fn backup_prepare(Job *job, Error **errp)
 {
     BackupJob *s = container_of(job, BackupJob, common);
-    BlockDriverState *target = bdrv_get_child(s->filter, "target");
-    int ret = bdrv_co_flush(target);
+    int ret = bdrv_cbw_co_flush_target(s->filter);
 
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "Could not flush target '%s'", bdrv_get_display_name(target));
+        error_setg_errno(errp, -ret, "Could not flush target '%s'",
+                         bdrv_get_display_name(bdrv_get_child(s->filter, "target")));
     }
     return ret == 0;
 }
@@ -40,8 +43,29 @@ static bool coroutine_fn backup_prepare(Job *job, Error **errp)
 static bool coroutine_fn backup_run(Job *job, Error **errp)
 {
     BackupJob *s = container_of(job, BackupJob, common);
+    BlockCopy *copy = bdrv_cbw_get_copy(s->filter);
 
-    return block_copy_co_run(bdrv_cbw_get_copy(s->filter), job, errp);
+    return s->sync == MIRROR_SYNC_MODE_NONE ? block_copy_co_wait(copy, job, errp) : block_copy_co_run(copy, job, errp);
+}
+
+static void coroutine_fn backup_commit(Job *job)
+{
+    BackupJob *s = container_of(job, BackupJob, common);
+
+    if (s->bitmap && s->bitmap_mode == BITMAP_SYNC_MODE_NEVER) {
+        bdrv_merge_dirty_bitmap(s->bitmap, s->bitmap_before);
+    }
+}
+
+static void coroutine_fn backup_abort(Job *job)
+{
+    BackupJob *s = container_of(job, BackupJob, common);
+
+    if (s->bitmap && s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS) {
+        bdrv_cbw_co_merge_todo(s->filter, s->bitmap);
+    } else if (s->bitmap) {
+        bdrv_merge_dirty_bitmap(s->bitmap, s->bitmap_before);
+    }
 }
 
 static bool backup_cancel(Job *job, bool force)
@@ -59,6 +83,10 @@ static void coroutine_fn backup_clean(Job *job)
 {
     BackupJob *s = container_of(job, BackupJob, common);
 
+    bdrv_release_dirty_bitmap(s->bitmap_before);
+    if (s->bitmap) {
+        bdrv_co_dirty_bitmap_unset_busy(s->bitmap);
+    }
     blk_co_unref(g_steal_pointer(&s->filter_user));
     if (s->filter) {
         bdrv_cbw_drop(g_steal_pointer(&s->filter), s->inserted);
@@ -69,7 +97,7 @@ static void coroutine_fn backup_clean(Job *job)
 
 static const JobDriver backup_job_driver = {
     .instance_size = sizeof(BackupJob), .type = JOB_TYPE_BACKUP, .run = backup_run, .prepare = backup_prepare,
-    .clean = backup_clean, .cancel = backup_cancel,
+    .commit = backup_commit, .abort = backup_abort, .clean = backup_clean, .cancel = backup_cancel,
 };
 
 /* Checking arguments */
@@ -87,7 +115,31 @@ static bool backup_check_perf(const BackupPerf *perf, Error **errp)
     return true;
 }
 
-static bool backup_check_arg(const BlockdevBackup *arg, Error **errp)
+static bool backup_check_bitmap(const BackupCommon *arg, Error **errp)
+{
+    bool incremental = arg->sync == MIRROR_SYNC_MODE_INCREMENTAL;
+
+    if (!arg->bitmap && (incremental || arg->sync == MIRROR_SYNC_MODE_BITMAP)) {
+        error_setg(errp, "must provide a valid bitmap name for '%s' sync mode", MirrorSyncMode_str(arg->sync));
+    } else if (!arg->bitmap && arg->has_bitmap_mode) {
+        error_setg(errp, "Cannot specify bitmap sync mode without a bitmap");
+    } else if (arg->bitmap && arg->sync == MIRROR_SYNC_MODE_NONE) {
+        error_setg(errp, "sync mode 'none' does not produce meaningful bitmap outputs");
+    } else if (arg->bitmap && !arg->has_bitmap_mode && !incremental) {
+        error_setg(errp, "Bitmap sync mode must be given when providing a bitmap");
+    } else if (incremental && arg->has_bitmap_mode && arg->bitmap_mode != BITMAP_SYNC_MODE_ON_SUCCESS) {
+        error_setg(errp, "Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
+    } else if (arg->bitmap && arg->sync != MIRROR_SYNC_MODE_BITMAP && arg->has_bitmap_mode &&
+               arg->bitmap_mode == BITMAP_SYNC_MODE_NEVER) {
+        error_setg(errp, "Bitmap sync mode 'never' has no meaningful effect when combined with sync mode '%s'",
+                   MirrorSyncMode_str(arg->sync));
+    } else {
+        return true;
+    }
+    return false;
+}
+
+bool backup_check(const BackupCommon *arg, Error **errp)
 {
     if (!arg->job_id) {
         error_setg(errp, "An explicit job ID is required for this node");
@@ -97,29 +149,11 @@ static bool backup_check_arg(const BlockdevBackup *arg, Error **errp)
         error_setg(errp, "'discard-source' is not supported");
         return false;
     }
-    if (arg->sync != MIRROR_SYNC_MODE_FULL && arg->sync != MIRROR_SYNC_MODE_TOP) {
-        error_setg(errp, "sync=%s is not supported", MirrorSyncMode_str(arg->sync));
-        return false;
-    }
-    if (arg->bitmap || arg->has_bitmap_mode) {
-        error_setg(errp, "'%s' is not supported", arg->bitmap ? "bitmap" : "bitmap-mode");
-        return false;
-    }
     if (arg->has_speed && arg->speed < 0) {
         error_setg(errp, "Parameter 'speed' expects a non-negative value");
         return false;
     }
-    return !arg->x_perf || backup_check_perf(arg->x_perf, errp);
-}
-
-static BlockDriverState *backup_find_node(const char *name, Error **errp)
-{
-    BlockDriverState *bs = bdrv_find_node(name);
-
-    if (!bs) {
-        error_setg(errp, "Cannot find device='%s' nor node-name='%s'", name, name);
-    }
-    return bs;
+    return backup_check_bitmap(arg, errp) && (!arg->x_perf || backup_check_perf(arg->x_perf, errp));
 }
 
 static bool backup_check_nodes(BlockDriverState *source, BlockDriverState *target, Error **errp)
@@ -152,9 +186,11 @@ static BlockBackend *backup_new_user(Job *job, BlockDriverState *bs, Error **err
     return blk;
 }
 
-static BlockDriverState *coroutine_fn backup_open_filter(const BlockdevBackup *arg, BlockDriverState *source,
+static BlockDriverState *coroutine_fn backup_open_filter(const BackupCommon *arg, BlockDriverState *source,
                                                          BlockDriverState *target, Error **errp)
 {
+    bool by_bitmap = arg->sync == MIRROR_SYNC_MODE_INCREMENTAL || arg->sync == MIRROR_SYNC_MODE_BITMAP;
+    BlockDirtyBitmap bitmap = { .node = source->node_name, .name = arg->bitmap };
     BlockdevRef file = { .type = QTYPE_QSTRING, .u.reference = source->node_name };
     BlockdevRef target_ref = { .type = QTYPE_QSTRING, .u.reference = target->node_name };
     const BlockdevOptions options = {
@@ -162,7 +198,7 @@ static BlockDriverState *coroutine_fn backup_open_filter(const BlockdevBackup *a
         .has_read_only = true, .read_only = bdrv_is_read_only(source),
         .has_discard = true, .discard = BLOCKDEV_DISCARD_OPTIONS_UNMAP,
         .u.copy_before_write = {
-            .file = &file, .target = &target_ref,
+            .file = &file, .target = &target_ref, .bitmap = by_bitmap ? &bitmap : NULL,
             .has_on_cbw_error = arg->has_on_cbw_error, .on_cbw_error = arg->on_cbw_error,
             .has_min_cluster_size = arg->x_perf && arg->x_perf->has_min_cluster_size,
             .min_cluster_size = arg->x_perf ? arg->x_perf->min_cluster_size : 0,
@@ -172,7 +208,7 @@ static BlockDriverState *coroutine_fn backup_open_filter(const BlockdevBackup *a
     return bdrv_co_open_blockdev(&options, 0, errp);
 }
 
-static bool backup_set_copy_options(BackupJob *s, const BlockdevBackup *arg, Error **errp)
+static bool backup_set_copy_options(BackupJob *s, const BackupCommon *arg, Error **errp)
 {
     const BackupPerf *perf = arg->x_perf;
     int64_t workers = perf && perf->has_max_workers ? perf->max_workers : DEFAULT_WORKERS;
@@ -193,36 +229,56 @@ static bool backup_set_copy_options(BackupJob *s, const BlockdevBackup *arg, Err
     return true;
 }
 
-static bool coroutine_fn backup_insert_filter(BackupJob *s, const BlockdevBackup *arg, BlockDriverState *target,
+/* From now on the bitmap records what is written after the point in time. Cannot be undone. */
+static void backup_take_bitmap(BackupJob *s, BdrvDirtyBitmap *bitmap, const BackupCommon *arg)
+{
+    g_autofree char *user = g_strdup_printf("job '%s'", s->common.id);
+
+    s->bitmap = bitmap;
+    s->bitmap_mode = arg->has_bitmap_mode ? arg->bitmap_mode : BITMAP_SYNC_MODE_ON_SUCCESS;
+    bdrv_clear_dirty_bitmap(bitmap);
+    bdrv_dirty_bitmap_set_busy(bitmap, user);
+}
+
+/* With the source drained: this is the point in time. */
+static bool coroutine_fn backup_insert_filter(BackupJob *s, const BackupCommon *arg, BlockDriverState *target,
                                               Error **errp)
 {
+    BdrvDirtyBitmap *bitmap = NULL;
     Job *job = &s->common;
 
-    s->source = backup_new_user(job, s->source_bs, errp);
-    if (!s->source) {
-        return false;
+    if (arg->bitmap) {
+        bitmap = bdrv_find_dirty_bitmap(s->source_bs, arg->bitmap);
+        if (!bitmap) {
+            error_setg(errp, "Bitmap '%s' could not be found", arg->bitmap);
+            return false;
+        }
+        s->bitmap_before = bdrv_dirty_bitmap_check(bitmap, errp) ? bdrv_clone_dirty_bitmap(bitmap, errp) : NULL;
+        if (!s->bitmap_before) {
+            return false;
+        }
+        bdrv_disable_dirty_bitmap(s->bitmap_before);
     }
     s->filter = backup_open_filter(arg, s->source_bs, target, errp);
-    if (!s->filter || !backup_set_copy_options(s, arg, errp)) {
+    if (!s->filter || !job_add_node(job, s->filter, errp) || !backup_set_copy_options(s, arg, errp)) {
         return false;
     }
     s->inserted = bdrv_co_replace_node(s->source_bs, s->filter, errp);
     /* Not earlier: a filter in use does not let others write to the source. */
     s->filter_user = s->inserted ? backup_new_user(job, s->filter, errp) : NULL;
+    if (s->filter_user && bitmap) {
+        backup_take_bitmap(s, bitmap, arg);
+    }
     return s->filter_user;
 }
 
-Job *coroutine_fn backup_job_create(const BlockdevBackup *arg, Error **errp)
+Job *coroutine_fn backup_job_create(const BackupCommon *arg, BlockDriverState *source, BlockDriverState *target,
+                                    Error **errp)
 {
     bool finalize = !arg->has_auto_finalize || arg->auto_finalize;
     bool dismiss = !arg->has_auto_dismiss || arg->auto_dismiss;
 
-    if (!backup_check_arg(arg, errp)) {
-        return NULL;
-    }
-    BlockDriverState *source = backup_find_node(arg->device, errp);
-    BlockDriverState *target = source ? backup_find_node(arg->target, errp) : NULL;
-    if (!target || !backup_check_nodes(source, target, errp)) {
+    if (!backup_check(arg, errp) || !backup_check_nodes(source, target, errp)) {
         return NULL;
     }
     BackupJob *s = job_create(arg->job_id, &backup_job_driver,
@@ -233,7 +289,13 @@ Job *coroutine_fn backup_job_create(const BlockdevBackup *arg, Error **errp)
     s->sync = arg->sync;
     s->common.speed = arg->has_speed ? arg->speed : 0;
     s->source_bs = bdrv_ref(source);
-    if (!backup_insert_filter(s, arg, target, errp)) {
+    bdrv_ref(target);
+    bdrv_co_drained_begin(source);
+    s->source = backup_new_user(&s->common, source, errp);
+    bool ok = s->source && backup_insert_filter(s, arg, target, errp);
+    bdrv_co_drained_end(source);
+    bdrv_co_unref(target);
+    if (!ok) {
         job_discard(&s->common);
         return NULL;
     }

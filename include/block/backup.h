@@ -1,7 +1,7 @@
 /*
  * Backup: a job that copies a node as it was when the job was created
  *
- *     Job *job = backup_job_create(arg, errp);
+ *     Job *job = backup_job_create(arg, source, target, errp);
  *
  *     if (job) {
  *         job_start(job);         // or job_start_tran()
@@ -14,11 +14,15 @@
 
 #include "block/job.h"
 
+/* Check what does not depend on the nodes. False with @errp. */
+bool backup_check(const BackupCommon *arg, Error **errp);
+
 /*
  * Create the job that @arg describes. From now on, old data is saved before it is overwritten, so the copy shows the
  * source as it is when this function returns; to have several sources at the same point in time, drain them meanwhile.
- * NULL with @errp.
+ * The job takes references to the nodes. NULL with @errp.
  */
-Job *coroutine_fn backup_job_create(const BlockdevBackup *arg, Error **errp);
+Job *coroutine_fn backup_job_create(const BackupCommon *arg, BlockDriverState *source, BlockDriverState *target,
+                                    Error **errp);
 
 #endif

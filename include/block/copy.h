@@ -130,6 +130,9 @@ bool coroutine_fn block_copy_co_run(BlockCopy *copy, Job *job, Error **errp);
 /* Default of ops->write: write to the target, with zeroes as the options say. @buf NULL: zeroes. */
 int coroutine_fn block_copy_co_write(BlockCopy *copy, int64_t offset, int64_t bytes, void *buf);
 
+/* Wait until the job is cancelled, or the copy stopped. False with @errp. */
+bool coroutine_fn block_copy_co_wait(BlockCopy *copy, Job *job, Error **errp);
+
 /* Make block_copy_co_run() end with @err, which it takes, once its requests in flight have ended. Main loop only. */
 void block_copy_stop(BlockCopy *copy, Error *err);
 

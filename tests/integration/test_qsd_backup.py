@@ -2,155 +2,25 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
-import random
 import signal
-import subprocess
-import threading
 import time
 
 import nbd
 import pytest
 
+from disks import MIB, SIZE, Disks, Writer, is_completed
 from nbd_peer import Nbdkit
 from nbd_server import wait_until
+from programs import cryptsetup, debian_qemu_img, qemu_img, secret_object
 from qmp import StorageDaemon
 
 pytestmark = pytest.mark.threads
-
-MIB = 1 << 20
-KIB = 1 << 10
-SIZE = 16 * MIB
-
-
-class Disks:
-    """A daemon with disks of random content, exported writable at NAME, each with a target node NAME-target."""
-
-    def __init__(self, directory, daemon):
-        self.directory = directory
-        self.qmp = daemon.qmp
-        self.daemon = daemon
-        self.qmp.cmd('nbd-server-start', addr={'type': 'unix', 'data': {'path': f'{directory}/nbd.sock'}})
-
-    def path(self, name):
-        return self.directory / f'{name}.img'
-
-    def add(self, name, export=True, target=True):
-        """A disk; returns its content."""
-        content = random.Random(name).randbytes(SIZE)
-        self.path(name).write_bytes(content)
-        self.add_file(name)
-        if export:
-            self.export(name, writable=True)
-        if target:
-            self.add_target(name)
-        return content
-
-    def add_file(self, name, **options):
-        self.qmp.cmd('blockdev-add', driver='file', node_name=name, filename=str(self.path(name)), **options)
-
-    def add_target(self, name, size=SIZE):
-        with open(self.path(f'{name}-target'), 'wb') as file:
-            file.truncate(size)
-        self.add_file(f'{name}-target')
-
-    def add_nbd_target(self, name, server, **options):
-        self.qmp.cmd('blockdev-add', driver='nbd', node_name=f'{name}-target',
-                     server={'type': 'unix', 'path': str(server.socket)}, **options)
-
-    def export(self, name, **options):
-        self.qmp.cmd('block-export-add', type='nbd', id=name, node_name=name, name=name, **options)
-
-    def uri(self, name):
-        return f'nbd+unix:///{name}?socket={self.directory}/nbd.sock'
-
-    def connect(self, name):
-        handle = nbd.NBD()
-        handle.add_meta_context('base:allocation')
-        handle.connect_uri(self.uri(name))
-        return handle
-
-    def start(self, name='a', job='j', **options):
-        self.qmp.cmd('blockdev-backup', **{'job_id': job, 'device': name, 'target': f'{name}-target', 'sync': 'full',
-                                           **options})
-
-    def wait(self, job='j', error=None):
-        """Wait for the end of a job, which fails with ERROR in its message, or succeeds."""
-        event = self.qmp.wait_event('BLOCK_JOB_COMPLETED', device=job)['data']
-        assert event['type'] == 'backup'
-        if error:
-            assert error in event['error']
-        else:
-            assert 'error' not in event and event['offset'] == event['len']
-        self.qmp.wait_event('JOB_STATUS_CHANGE', id=job, status='null')
-
-    def content(self, name):
-        return self.path(name).read_bytes()
-
-    def fio(self, name, *args):
-        return subprocess.Popen(['fio', '--name=t', '--ioengine=nbd', f'--uri={self.uri(name)}', '--rw=randwrite',
-                                 '--bsrange=512-128k', '--iodepth=16', f'--size={SIZE}', '--verify=crc32c',
-                                 '--do_verify=1', '--randrepeat=0', *args],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.directory)
 
 
 @pytest.fixture(name='disks')
 def fixture_disks(tmp_path):
     with StorageDaemon(tmp_path) as daemon:
         yield Disks(tmp_path, daemon)
-
-
-def is_completed(client, cookie, seconds):
-    """Whether a request of CLIENT has succeeded within this time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if client.aio_command_completed(cookie):
-            return True
-        client.poll(10)
-    return False
-
-
-class Writer(threading.Thread):
-    """Writes to disks one after the other, and remembers the writes in order."""
-
-    def __init__(self, disks, *names):
-        super().__init__(daemon=True)
-        self._handles = {name: disks.connect(name) for name in names}
-        self._random = random.Random(7)
-        self._stopping = threading.Event()
-        self.writes = []
-        self.error = None
-
-    def run(self):
-        try:
-            while not self._stopping.is_set():
-                for name, handle in self._handles.items():
-                    length = self._random.randrange(1, 200) * 512
-                    offset = self._random.randrange(0, SIZE - length, 512)
-                    data = self._random.randbytes(length)
-                    self.writes.append((name, offset, data))
-                    handle.pwrite(data, offset)
-        except nbd.Error as err:
-            self.error = err
-
-    def wait_for(self, count):
-        """Wait for COUNT more writes."""
-        end = len(self.writes) + count
-        while len(self.writes) < end:
-            assert self.is_alive(), self.error
-
-    def stop(self):
-        self._stopping.set()
-        self.join()
-        assert not self.error
-
-    def is_state(self, before, states, first):
-        """Whether STATES, by disk, are what the disks had after some number of writes, at least FIRST."""
-        now = {name: bytearray(content) for name, content in before.items()}
-        for i, (name, offset, data) in enumerate(self.writes):
-            if i >= first and now == states:
-                return True
-            now[name][offset:offset + len(data)] = data
-        return now == states
 
 
 def test_point_in_time(disks):
@@ -348,3 +218,199 @@ def test_dead_target(disks):
         disks.wait(error='error')
         client = disks.connect('a')
         client.pwrite(bytes(MIB), 15 * MIB)
+
+
+def backup_action(name, job, **options):
+    return {'type': 'blockdev-backup', 'data': {'job-id': job, 'device': name, 'target': f'{name}-target', 'sync': 'full',
+                                                **options}}
+
+
+def test_several_disks(disks):
+    """Backups of one transaction show their disks at the same moment, between two writes."""
+    before = {name: disks.add(name) for name in 'abc'}
+    writer = Writer(disks, *'abc')
+    writer.start()
+    writer.wait_for(30)
+    first = len(writer.writes) - 1
+    disks.qmp.cmd('transaction', actions=[backup_action(name, f'j{name}', speed=64 * MIB) for name in 'abc'],
+                  properties={'completion-mode': 'grouped'})
+    writer.wait_for(60)
+    for name in 'abc':
+        disks.wait(f'j{name}')
+    writer.stop()
+    assert writer.is_state(before, {name: disks.content(f'{name}-target') for name in 'abc'}, first)
+
+
+def test_transaction_undone(disks):
+    """If an action fails, no filter and no job is left, and the target can be used."""
+    disks.add('a')
+    with Nbdkit(disks.directory, 'memory', SIZE) as server:
+        disks.add('b', target=False)
+        disks.add_nbd_target('b', server)
+        nodes = [node['node-name'] for node in disks.qmp.cmd('query-named-block-nodes')]
+        client = disks.connect('a')
+        assert 'Abort action' in disks.qmp.error('transaction', actions=[
+            backup_action('a', 'j'), backup_action('b', 'k'), {'type': 'abort', 'data': {}}]).desc
+        assert "'nope'" in disks.qmp.error('transaction', actions=[
+            backup_action('a', 'j'), backup_action('b', 'k', target='nope')]).desc
+        client.pwrite(b'x' * MIB, 0)
+        assert disks.qmp.cmd('query-jobs') == []
+        assert [node['node-name'] for node in disks.qmp.cmd('query-named-block-nodes')] == nodes
+        assert disks.content('a-target') == bytes(SIZE)
+        disks.start('b')
+        disks.wait()
+
+
+def test_grouped_failure(disks):
+    """If one job fails, the other is cancelled; with completion-mode=individual it is not."""
+    disks.add('a')
+    disks.add('b', target=False)
+    for i, grouped in enumerate((True, False)):
+        with Nbdkit(disks.directory, 'memory', SIZE) as server:
+            disks.add_nbd_target('b', server)
+            disks.qmp.cmd('transaction', actions=[backup_action('a', f'a{i}', speed=MIB),
+                                                  backup_action('b', f'b{i}', speed=MIB)],
+                          properties={'completion-mode': 'grouped' if grouped else 'individual'})
+            server.kill()
+            disks.wait(f'b{i}', error='error')
+            if grouped:
+                disks.qmp.wait_event('BLOCK_JOB_CANCELLED', device=f'a{i}')
+            else:
+                disks.qmp.cmd('block-job-set-speed', device=f'a{i}', speed=0)
+                disks.wait(f'a{i}')
+            disks.qmp.cmd('blockdev-del', node_name='b-target')
+
+
+def dirty(disks, name='a'):
+    """Number of dirty bytes of the bitmap of NAME."""
+    info, = [node for node in disks.qmp.cmd('query-named-block-nodes') if node['node-name'] == name]
+    bitmap, = info['dirty-bitmaps']
+    return bitmap['count']
+
+
+def test_incremental(disks):
+    """A full backup, then the changes: each time the target is as the source was."""
+    disks.add('a')
+    disks.qmp.cmd('transaction', actions=[
+        {'type': 'block-dirty-bitmap-add', 'data': {'node': 'a', 'name': 'b'}}, backup_action('a', 'j')])
+    disks.wait()
+    client = disks.connect('a')
+    for i in range(3):
+        client.pwrite(bytes([i]) * (3 * MIB), i * 2 * MIB + 12345 * 512)
+        before = disks.content('a')
+        assert 3 * MIB <= dirty(disks) <= 3 * MIB + 65536
+        disks.start(sync='incremental', bitmap='b', speed=1)
+        assert "job 'j'" in disks.qmp.error('block-dirty-bitmap-clear', node='a', name='b').desc
+        client.pwrite(b'y' * 512, i * 2 * MIB + 12345 * 512)
+        client.pwrite(b'z' * 512, 15 * MIB)
+        disks.qmp.cmd('block-job-set-speed', device='j', speed=0)
+        event = disks.qmp.wait_event('BLOCK_JOB_COMPLETED', device='j')['data']
+        assert 'error' not in event and event['len'] <= 4 * MIB
+        assert disks.content('a-target') == before
+        assert dirty(disks) == 2 * 65536
+        disks.start(sync='incremental', bitmap='b')
+        disks.wait()
+        assert dirty(disks) == 0
+        assert disks.content('a-target') == disks.content('a')
+
+
+@pytest.mark.parametrize('mode', ['on-success', 'never', 'always'])
+@pytest.mark.parametrize('success', [True, False])
+def test_bitmap_modes(disks, mode, success):
+    """What a bitmap has after the job has ended."""
+    disks.add('a')
+    disks.qmp.cmd('block-dirty-bitmap-add', node='a', name='b', granularity=65536)
+    client = disks.connect('a')
+    client.pwrite(bytes(8 * MIB), 0)
+    disks.start(sync='bitmap', bitmap='b', bitmap_mode=mode, speed=1, x_perf={'max-workers': 1})
+    wait_until(lambda: disks.qmp.cmd('query-block-jobs')[0]['offset'], 'the first piece')
+    copied = disks.qmp.cmd('query-block-jobs')[0]['offset']
+    client.pwrite(bytes(65536), 15 * MIB)
+    if success:
+        disks.qmp.cmd('block-job-set-speed', device='j', speed=0)
+        disks.wait()
+        expected = {'on-success': 65536, 'never': 8 * MIB + 65536, 'always': 65536}
+    else:
+        disks.qmp.cmd('job-cancel', id='j')
+        disks.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='null')
+        expected = {'on-success': 8 * MIB + 65536, 'never': 8 * MIB + 65536, 'always': 8 * MIB + 65536 - copied}
+    assert dirty(disks) == expected[mode]
+    disks.qmp.cmd('block-dirty-bitmap-remove', node='a', name='b')
+
+
+def test_bitmap_arguments(disks):
+    disks.add('a')
+    disks.qmp.cmd('block-dirty-bitmap-add', node='a', name='b')
+
+    def error(**options):
+        return disks.qmp.error('blockdev-backup', job_id='j', device='a', target='a-target', **options).desc
+    assert "bitmap name for 'incremental'" in error(sync='incremental')
+    assert "bitmap name for 'bitmap'" in error(sync='bitmap', bitmap_mode='never')
+    assert 'without a bitmap' in error(sync='full', bitmap_mode='never')
+    assert "'nope' could not be found" in error(sync='incremental', bitmap='nope')
+    assert 'must be given' in error(sync='bitmap', bitmap='b')
+    assert "must be 'on-success'" in error(sync='incremental', bitmap='b', bitmap_mode='never')
+    assert 'no meaningful effect' in error(sync='full', bitmap='b', bitmap_mode='never')
+    assert "'none'" in error(sync='none', bitmap='b', bitmap_mode='always')
+    assert disks.qmp.cmd('query-jobs') == []
+
+
+PASSWORDS = {'s0': b'of the source', 's1': b'of the target'}
+
+
+@pytest.fixture(name='luks_disks')
+def fixture_luks_disks(tmp_path):
+    """The disk 'a' is encrypted, with unusual options."""
+    secrets = [arg for name, password in PASSWORDS.items() for arg in secret_object(tmp_path, name, password)]
+    (tmp_path / 'plain').write_bytes(bytes(range(256)) * (SIZE // 256))
+    qemu_img('convert', '-f', 'raw', '-O', 'luks', *secrets, '-o',
+             'key-secret=s0,cipher-alg=aes-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256,iter-time=10',
+             tmp_path / 'plain', tmp_path / 'a.img')
+    with StorageDaemon(tmp_path, *secrets, '--blockdev', f'file,node-name=file,filename={tmp_path}/a.img',
+                       '--blockdev', 'luks,node-name=a,file=file,key-secret=s0') as daemon:
+        disks = Disks(tmp_path, daemon)
+        disks.export('a', writable=True)
+        yield disks
+
+
+def luks_content(directory, path, secret):
+    """The plain content of an encrypted image, as Debian's QEMU reads it."""
+    debian_qemu_img('convert', *secret_object(directory, 's', PASSWORDS[secret]), '--image-opts', '-O', 'raw',
+                    f'driver=luks,key-secret=s,file.filename={path}', directory / 'decrypted')
+    return (directory / 'decrypted').read_bytes()
+
+
+@pytest.mark.parametrize('options, secret, cipher', [
+    ({}, 's0', 'aes cbc-essiv:sha256'),
+    ({'key_secret': 's1', 'create_options': {'cipher-alg': 'serpent-256', 'cipher-mode': 'xts', 'ivgen-alg': 'plain64',
+                                             'iter-time': 10}}, 's1', 'serpent xts-plain64'),
+])
+def test_drive_backup_of_luks(luks_disks, options, secret, cipher):
+    """The target of an encrypted disk is encrypted: like the source, or as the options say."""
+    disks, path = luks_disks, luks_disks.path('copy')
+    before = (disks.directory / 'plain').read_bytes()
+    disks.qmp.cmd('drive-backup', job_id='j', device='a', target=str(path), sync='full', speed=MIB, **options)
+    with disks.fio('a', '--size=4M') as fio:
+        output = fio.communicate()[0].decode()
+    assert fio.returncode == 0, output
+    disks.qmp.cmd('block-job-set-speed', device='j', speed=0)
+    disks.wait()
+    dump = ' '.join(cryptsetup('luksDump', path).stdout.split())
+    name, mode = cipher.split()
+    assert f'Cipher name: {name}' in dump and f'Cipher mode: {mode}' in dump
+    assert luks_content(disks.directory, path, secret) == before
+
+
+def test_drive_backup_undone(luks_disks):
+    """Whatever fails, a target that was created is removed."""
+    disks, path = luks_disks, luks_disks.path('copy')
+    arguments = {'job-id': 'j', 'device': 'a', 'target': str(path), 'sync': 'full'}
+    for changes in ({'sync': 'bitmap'}, {'key-secret': 'nope'}, {'filter-node-name': 'file'},
+                    {'sync': 'incremental', 'bitmap': 'nope'}, {'device': 'nope'}):
+        disks.qmp.error_raw('drive-backup', {**arguments, **changes})
+        assert not path.exists() and disks.qmp.cmd('query-jobs') == []
+    disks.qmp.error('transaction', actions=[{'type': 'drive-backup', 'data': arguments}, {'type': 'abort', 'data': {}}])
+    assert not path.exists() and disks.qmp.cmd('query-jobs') == []
+    disks.qmp.cmd('transaction', actions=[{'type': 'drive-backup', 'data': arguments}])
+    disks.wait()
+    assert luks_content(disks.directory, path, 's0') == (disks.directory / 'plain').read_bytes()

@@ -72,6 +72,29 @@ def test_read_while_writing(disks):
     disks.connect('top').pwrite(bytes(MIB), 0)
 
 
+def test_job_without_copying(disks):
+    """sync=none inserts the filter above a node that is exported, and removes it when it is cancelled."""
+    before = disks.add('a')
+    disks.start(sync='none', filter_node_name='cbw')
+    disks.qmp.cmd('blockdev-add', driver='snapshot-access', node_name='old', file='cbw')
+    disks.export('old')
+    client, writer = disks.connect('old'), disks.connect('a')
+    writer.pwrite(bytes(3 * MIB), MIB)
+    writer.zero(MIB, 7 * MIB)
+    writer.trim(MIB, 9 * MIB)
+    assert read_all(client) == before
+    assert disks.content('a-target')[MIB:4 * MIB] == before[MIB:4 * MIB]
+    assert disks.content('a-target')[10 * MIB:] == bytes(6 * MIB)
+    disks.qmp.cmd('block-job-cancel', device='j')
+    disks.qmp.wait_event('BLOCK_JOB_CANCELLED', device='j')
+    disks.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='null')
+    # Reading the old state fails; it never shows anything newer.
+    with pytest.raises(nbd.Error):
+        client.pread(512, 0)
+    writer.pwrite(b'x' * MIB, 0)
+    assert disks.content('a')[:MIB] == b'x' * MIB
+
+
 def extents(client):
     """Block status of the export: [(length, flags)], merged."""
     result = []
