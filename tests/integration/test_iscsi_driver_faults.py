@@ -12,6 +12,7 @@ import pytest
 
 from images import MIB
 from iscsi_target import PLAIN, SIZE, IscsiTarget
+from nbd_server import wait_until
 from programs import QEMU_IMG, QEMU_IO, qemu_img, qemu_io, secret_object
 from qmp import Qmp, StorageDaemon
 
@@ -52,6 +53,7 @@ def test_restarts(target):
         for reader in readers:
             reader.start()
         restarts = 0
+        wait_until(lambda: target.image(2).stat().st_blocks or client.poll() is not None, 'the first write')
         while client.poll() is None and restarts < 4:
             time.sleep(0.1)
             if client.poll() is None:
@@ -71,7 +73,8 @@ def test_timeout(target):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
         client.stdin.write('read 0 4k\n')
         client.stdin.flush()
-        assert 'read 4096' in ''.join(client.stdout.readline() for _ in range(1))
+        while 'read 4096' not in client.stdout.readline():
+            pass
         target.stop()
         begin = time.monotonic()
         client.stdin.write('read 0 4k\n')
