@@ -45,6 +45,11 @@ bool coroutine_fn qmp_drive_mirror(const DriveMirrorArg *arg, Error **errp)
     if (!source) {
         return false;
     }
+    if (arg->replaces && arg->has_clone_header && arg->clone_header) {
+        error_setg(errp, "Parameters 'clone-header' and 'replaces' exclude each other: a clone replaces the storage "
+                   "below node '%s'", arg->device);
+        return false;
+    }
     if (arg->replaces && !arg->node_name) {
         error_setg(errp, "a node-name must be provided when replacing a named node of the graph");
         return false;

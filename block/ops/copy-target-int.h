@@ -15,17 +15,18 @@ typedef struct TargetVolume {
     struct json_object *options;    /* of its protocol node */
     BlockDriverState *bs;           /* NULL before it is open */
     bool created;                   /* the file did not exist before */
+    BlockdevCreateOptions *image;   /* created on a server with these; NULL: none */
 } TargetVolume;
 
 /* Find out the protocol of @filename. NULL with @errp if it has none. */
 TargetVolume *coroutine_fn target_volume_new(const char *purpose, const char *filename, Error **errp);
 
-/* Close it; unless @keep, first remove the file if it was created. @v may be NULL. */
+/* Close it; unless @keep, delete what was created. @v may be NULL. */
 void coroutine_fn target_volume_free(TargetVolume *v, bool keep);
 
 /*
  * Open the volume for writing. With @create, create a file that does not exist, which only its owner can read if
- * @is_private. A volume that existed keeps its contents.
+ * @is_private, or an RBD image, which must not exist. A volume that existed keeps its contents.
  */
 bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_private, Job *job, Error **errp);
 

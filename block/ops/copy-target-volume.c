@@ -1,5 +1,5 @@
 /*
- * The volumes of a CopyTarget: files, which can be created, and what other protocols provide
+ * The volumes of a CopyTarget: files and RBD images, which can be created, and what other protocols provide
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -66,15 +66,28 @@ static int unlink_worker(void *opaque)
     return unlink(opaque) < 0 ? -errno : 0;
 }
 
+static void coroutine_fn delete_created(const TargetVolume *v)
+{
+    g_autoptr(Error) err = NULL;
+
+    if (v->created) {
+        thread_pool_submit_co(THREAD_POOL_IO, unlink_worker, (char *)volume_path(v));
+    }
+    if (v->image && !bdrv_delete(v->image, &err)) {
+        warn_report("%s", error_get_pretty(err));
+    }
+}
+
 void coroutine_fn target_volume_free(TargetVolume *v, bool keep)
 {
     if (!v) {
         return;
     }
-    if (v->created && !keep) {
-        thread_pool_submit_co(THREAD_POOL_IO, unlink_worker, (char *)volume_path(v));
-    }
     bdrv_co_unref(v->bs);
+    if (!keep) {
+        delete_created(v);
+    }
+    qapi_free_BlockdevCreateOptions(v->image);
     json_object_put(v->options);
     g_free(v);
 }
@@ -109,11 +122,29 @@ static bool coroutine_fn create_file(TargetVolume *v, bool is_private, Error **e
     return true;
 }
 
+static bool coroutine_fn create_image(TargetVolume *v, const BlockdevOptionsRbd *location, Job *job, Error **errp)
+{
+    g_autoptr(BlockdevCreateOptions) options = g_new0(BlockdevCreateOptions, 1);
+
+    options->driver = BLOCKDEV_DRIVER_RBD;
+    options->u.rbd.location = QAPI_CLONE(BlockdevOptionsRbd, location);
+    if (!bdrv_create(options, job, errp)) {
+        return false;
+    }
+    v->image = g_steal_pointer(&options);
+    return true;
+}
+
 bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_private, Job *job, Error **errp)
 {
     g_autoptr(BlockdevRef) ref = QAPI_FROM_JSON(BlockdevRef, v->options, QAPI_INPUT_KEYVAL, errp);
 
-    if (!ref || (create && !create_file(v, is_private, errp))) {
+    if (!ref) {
+        return false;
+    }
+    const BlockdevOptions *o = &ref->u.definition;
+    if (create && !(o->driver == BLOCKDEV_DRIVER_RBD ? create_image(v, &o->u.rbd, job, errp)
+                                                     : create_file(v, is_private, errp))) {
         return false;
     }
     v->bs = bdrv_co_open_blockdev_ref(ref, 0, job, errp);
@@ -204,7 +235,7 @@ bool coroutine_fn target_volume_resize(const TargetVolume *v, int64_t bytes, Pre
                                        Error **errp)
 {
     BlockBackend *blk = take_volume(v, errp);
-    bool ok = blk && (target_volume_is_fixed(v) || v->created ||
+    bool ok = blk && (target_volume_is_fixed(v) || v->created || v->image ||
                       blk_co_truncate(blk, 0, true, PREALLOC_MODE_OFF, job, errp)) &&
               blk_co_truncate(blk, bytes, false, prealloc, job, errp);
 

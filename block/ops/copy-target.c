@@ -111,6 +111,8 @@ static bool check_unused(const TargetJob *s, Error **errp)
         error_setg(errp, "Parameter 'create-options' is for format 'luks', but the target's is '%s'", format);
     } else if (s->o->mode == NEW_IMAGE_MODE_EXISTING && c && (crypto || c->has_preallocation)) {
         error_setg(errp, "Parameter 'create-options': for an existing target only 'header' can be set");
+    } else if (c && c->has_preallocation && c->preallocation == PREALLOC_MODE_METADATA) {
+        error_setg(errp, "Unsupported preallocation mode '%s'", PreallocMode_str(c->preallocation));
     } else {
         return true;
     }
@@ -369,11 +371,11 @@ static void target_free(Job *job)
     qapi_free_QCryptoBlockCreateOptionsLUKS(s->luks);
 }
 
-/* Check the options and run the job, which frees @s. Meanwhile, the source cannot be deleted. */
+/* Check the options and run the job, which frees @s. Meanwhile, the source can be neither deleted nor resized. */
 static bool coroutine_fn target_job_run(TargetJob *s, Error **errp)
 {
     g_autofree char *user = g_strdup_printf("job '%s'", s->common.id);
-    BlockBackend *blk = blk_new(user, 0, BLK_PERM_ALL);
+    BlockBackend *blk = blk_new(user, 0, BLK_PERM_ALL & ~BLK_PERM_RESIZE);
     bool ok = check_options(s, errp) && blk_insert_bs(blk, s->o->source, errp);
 
     if (ok) {

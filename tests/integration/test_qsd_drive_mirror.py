@@ -240,6 +240,23 @@ def test_equal_at_the_pivot(tmp_path, pair):
         assert (tmp_path / 'source').read_bytes() == (tmp_path / 'target').read_bytes()
 
 
+def test_passwords_of_a_clone(luks_daemon, tmp_path):
+    """They change in both volumes, as long as the mirror runs."""
+    qmp = luks_daemon.qmp
+    start(qmp, tmp_path / 'target', clone_header=True)
+    qmp.wait_event('BLOCK_JOB_READY')
+    for keyslot in ({'new_secret': 's1', 'iter_time': 10}, {'old_secret': 's2'}):
+        command = 'blockdev-keyslot-add' if 'new_secret' in keyslot else 'blockdev-keyslot-remove'
+        qmp.cmd(command, job_id='k0', node_name='source', **keyslot)
+        qmp.wait_event('JOB_STATUS_CHANGE', id='k0', status='concluded')
+        assert not [info for info in qmp.cmd('query-jobs') if 'error' in info]
+        qmp.cmd('job-dismiss', id='k0')
+    qmp.cmd('job-complete', id='m0')
+    assert conclude(qmp) is None
+    for image in (tmp_path / 'source', tmp_path / 'target'):
+        assert [opens(image, secret) for secret in PASSWORDS] == [True, True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('pair', PAIRS)
 def test_fio(tmp_path, pair):
@@ -271,17 +288,31 @@ def test_iscsi(tmp_path, iscsi, lun):
     iscsi.clear(lun)
 
 
-def test_rbd(tmp_path, ceph):
-    qemu_img('create', '-q', '-f', 'luks', *secrets(tmp_path), '-o', f'key-secret=s1,{UNUSUAL}', tmp_path / 'new', SIZE)
-    image = ceph.import_file(tmp_path / 'new')
+@pytest.mark.parametrize('mode', ['absolute-paths', 'existing'])
+def test_rbd(tmp_path, ceph, mode):
+    image, options = ceph.unused_name(), {'create_options': FAST}
+    if mode == 'existing':
+        qemu_img('create', '-q', '-f', 'luks', *secrets(tmp_path), '-o', f'key-secret=s1,{UNUSUAL}', tmp_path / 'new', SIZE)
+        image, options = ceph.import_file(tmp_path / 'new'), {'mode': mode}
     with mirror_daemon(tmp_path, 'luks') as daemon:
         with writers(tmp_path, BUSY):
-            start(daemon.qmp, ceph.uri(image), mode='existing', key_secret='s1')
+            start(daemon.qmp, ceph.uri(image), key_secret='s1', **options)
             complete(daemon.qmp)
     copy = tmp_path / 'copy'
     ceph.export(image, copy)
     assert crypto(copy) == UNUSUAL_INFO and opens(copy, 's1')
     assert decrypted(tmp_path, copy, 's1')[BUSY:] == decrypted(tmp_path, tmp_path / 'source', 's0')[BUSY:]
+
+
+def test_rbd_refused(luks_daemon, tmp_path, ceph):
+    """What the command has created is deleted, but not what existed."""
+    image = ceph.create(SIZE)
+    header = {'create_options': {**FAST, 'header': f'{tmp_path}/none/header'}}
+    assert 'exists already' in refuse(luks_daemon.qmp, ceph.uri(image))
+    created = ceph.unused_name()
+    assert 'No such file' in refuse(luks_daemon.qmp, ceph.uri(created), **header)
+    names = ceph.rbd_json('ls')
+    assert image.split('/')[1] in names and created.split('/')[1] not in names
 
 
 @pytest.mark.parametrize('mode', ['absolute-paths', 'existing'])
@@ -351,6 +382,7 @@ def test_end_while_deriving(tmp_path, how):
             time.sleep(0.01)
         assert (jobs[0]['id'], jobs[0]['type']) == ('m0', 'create')
         assert "job 'm0'" in other.error('blockdev-del', node_name='source').desc
+        assert "job 'm0'" in other.error('block_resize', node_name='source', size=2 * SIZE).desc
         begin = time.monotonic()
         if how == 'cancel':
             other.cmd('job-cancel', id='m0')
@@ -407,6 +439,8 @@ def test_refused(luks_daemon, tmp_path):
     assert 'node-name' in refuse(qmp, target, node_name='1st')
     assert 'source' in refuse(qmp, target, node_name='source')
     assert 'node-name must be' in refuse(qmp, target, replaces='source')
+    assert "'replaces' exclude" in refuse(qmp, target, replaces='source', node_name='copy', clone_header=True)
+    assert "'metadata'" in refuse(qmp, target, create_options={'preallocation': 'metadata'})
     assert 'granularity' in refuse(qmp, target, granularity=1000)
     assert 'nope' in refuse(qmp, target, device='nope')
     assert 'No such file' in refuse(qmp, tmp_path / 'none' / 'target')
