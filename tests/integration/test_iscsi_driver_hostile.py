@@ -468,6 +468,17 @@ def test_changed_lun(target, change, message, tmp_path):
     assert message in daemon.errors
 
 
+def test_larger_lun(target, tmp_path):
+    """It shows after block_resize to its size."""
+    with StorageDaemon(tmp_path) as daemon:
+        daemon.qmp.cmd('blockdev-add', node_name='n0', **target.options())
+        target.data = bytearray(3 << 20)
+        assert 'Cannot resize' in daemon.qmp.error('block_resize', node_name='n0', size=4 << 20).desc
+        daemon.qmp.cmd('block_resize', node_name='n0', size=3 << 20)
+        node, = daemon.qmp.cmd('query-named-block-nodes', flat=True)
+        assert node['image']['virtual-size'] == 3 << 20
+
+
 # Secure erase
 
 OVERWRITE, BLOCK_ERASE, CRYPTO_ERASE = 1, 2, 3
