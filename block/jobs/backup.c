@@ -83,6 +83,7 @@ static void coroutine_fn backup_clean(Job *job)
 {
     BackupJob *s = container_of(job, BackupJob, common);
 
+    job_remove_nodes(job);
     bdrv_release_dirty_bitmap(s->bitmap_before);
     if (s->bitmap) {
         bdrv_co_dirty_bitmap_unset_busy(s->bitmap);
@@ -291,8 +292,9 @@ Job *coroutine_fn backup_job_create(const BackupCommon *arg, BlockDriverState *s
     s->source_bs = bdrv_ref(source);
     bdrv_ref(target);
     bdrv_co_drained_begin(source);
-    s->source = backup_new_user(&s->common, source, errp);
-    bool ok = s->source && backup_insert_filter(s, arg, target, errp);
+    /* Another backup of the source is fine, but no other job. */
+    bool ok = job_check_node(source, errp) && job_add_node(&s->common, target, errp) &&
+              (s->source = backup_new_user(&s->common, source, errp)) && backup_insert_filter(s, arg, target, errp);
     bdrv_co_drained_end(source);
     bdrv_co_unref(target);
     if (!ok) {

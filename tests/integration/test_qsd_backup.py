@@ -91,7 +91,16 @@ def test_neighbours(disks):
     disks.qmp.error('blockdev-del', node_name='f')
     assert "node 'f'" in disks.qmp.error('block-export-add', type='nbd', id='e', node_name='a-target', name='e',
                                          writable=True).desc
-    assert "'f'" in disks.qmp.error('blockdev-backup', job_id='k', device='b-target', target='a-target', sync='full').desc
+    assert "'j'" in disks.qmp.error('blockdev-backup', job_id='k', device='b-target', target='a-target', sync='full').desc
+    # A mirror from or to them, and a backup from a mirror's source.
+    disks.add('c')
+    mirror = {'job_id': 'm', 'sync': 'full'}
+    assert "'j'" in disks.qmp.error('blockdev-mirror', device='a-target', target='b-target', **mirror).desc
+    assert "'j'" in disks.qmp.error('blockdev-mirror', device='c', target='a-target', **mirror).desc
+    disks.qmp.cmd('blockdev-mirror', device='c', target='c-target', speed=1, **mirror)
+    assert "'m'" in disks.qmp.error('blockdev-backup', job_id='k', device='c', target='b-target', sync='full').desc
+    disks.qmp.cmd('job-cancel', id='m')
+    disks.qmp.wait_event('JOB_STATUS_CHANGE', id='m', status='null')
     # A second backup of the same source.
     disks.qmp.cmd('blockdev-backup', job_id='k', device='a', target='b-target', sync='full')
     disks.wait('k')
@@ -381,7 +390,7 @@ def luks_content(directory, path, secret):
 
 
 @pytest.mark.parametrize('options, secret, cipher', [
-    ({}, 's0', 'aes cbc-essiv:sha256'),
+    ({'create_options': {'iter-time': 10}}, 's0', 'aes cbc-essiv:sha256'),
     ({'key_secret': 's1', 'create_options': {'cipher-alg': 'serpent-256', 'cipher-mode': 'xts', 'ivgen-alg': 'plain64',
                                              'iter-time': 10}}, 's1', 'serpent xts-plain64'),
 ])

@@ -2,6 +2,8 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import json
+import re
 import signal
 import time
 
@@ -11,6 +13,7 @@ import pytest
 from disks import MIB, SIZE, Disks, is_completed
 from nbd_peer import Nbdkit
 from nbd_server import wait_until
+from programs import SOURCE_DIR, qemu_img
 from qmp import StorageDaemon
 
 pytestmark = pytest.mark.threads
@@ -237,3 +240,51 @@ def test_backup_of_the_old_state(disks):
     assert disks.content('b-target') == before
     wait_until(lambda: not disks.qmp.cmd('query-jobs'), 'the end of the job')
     disks.remove()
+
+
+def documented_commands():
+    """The blocks of QMP commands in docs/backup.md, each a list."""
+    text = (SOURCE_DIR / 'docs' / 'backup.md').read_text()
+    decoder = json.JSONDecoder()
+    for block in re.findall('```json\n(.*?)```', text, re.DOTALL):
+        commands = []
+        while block := block.strip():
+            command, end = decoder.raw_decode(block)
+            commands.append(command)
+            block = block[end:]
+        yield commands
+
+
+def execute(qmp, commands):
+    for command in commands:
+        qmp.cmd_raw(command['execute'], command['arguments'])
+        if command['execute'] == 'blockdev-create':
+            qmp.wait_event('JOB_STATUS_CHANGE', id='create', status='concluded')
+        elif command['execute'] == 'block-export-del':
+            qmp.wait_event('BLOCK_EXPORT_DELETED')
+        elif command['execute'] == 'job-cancel':
+            qmp.wait_event('JOB_STATUS_CHANGE', id=command['arguments']['id'], status='null')
+
+
+def test_documentation(tmp_path, monkeypatch):
+    """The commands in the documentation work in that order."""
+    monkeypatch.chdir(tmp_path)
+    size = 1 << 30
+    for name in ('disk', 'full'):
+        with open(tmp_path / f'{name}.img', 'wb') as file:
+            file.truncate(size)
+    with StorageDaemon(tmp_path, '--blockdev', 'file,node-name=disk,filename=disk.img',
+                       '--blockdev', 'file,node-name=full,filename=full.img') as daemon:
+        disks = Disks(tmp_path, daemon)
+        disks.export('disk', writable=True)
+        client = disks.connect('disk')
+        client.pwrite(b'x' * MIB, MIB)
+        first, start, end = documented_commands()
+        execute(disks.qmp, first)
+        disks.wait('full')
+        execute(disks.qmp, start)
+        client.pwrite(b'y' * (2 * MIB), 0)
+        qemu_img('convert', '-f', 'raw', '-O', 'raw', disks.uri('old'), 'backup.img')
+        execute(disks.qmp, end)
+        client.pwrite(b'z' * MIB, 0)
+    assert qemu_img('compare', '-f', 'raw', '-F', 'raw', 'backup.img', 'full.img').returncode == 0
