@@ -73,6 +73,7 @@ class Writer(threading.Thread):
             raise self.error
         assert self._handle.pread(self._last - self._first, self._first) == self.content
         self._handle.shutdown()
+        return self.writes
 
 
 @contextlib.contextmanager

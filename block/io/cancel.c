@@ -31,6 +31,21 @@ void bdrv_cancel_in_flight(BlockDriverState *bs)
     }
 }
 
+void bdrv_forget_writes(BlockDriverState *bs)
+{
+    if (bs->parents->len > 1) {
+        return;
+    }
+    g_mutex_lock(&bs->reqs_lock);
+    bs->flushed_gen = bs->write_gen;
+    g_mutex_unlock(&bs->reqs_lock);
+    for (guint i = 0; i < bs->children->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->children, i);
+
+        bdrv_forget_writes(c->bs);
+    }
+}
+
 static void grace_is_over(void *opaque)
 {
     /* First, so that no request starts waiting unnoticed. */

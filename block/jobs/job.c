@@ -296,8 +296,10 @@ void job_cancel_work(Job *job, bool force)
 {
     bool ready = job->status == JOB_STATUS_READY || job->status == JOB_STATUS_STANDBY;
 
-    force |= !ready;
-    if (!job->driver->cancel || job->driver->cancel(job, force)) {
+    force |= !ready || !job->driver->cancel;
+    /* First: requests that the driver ends may resume their coroutines at once. */
+    job->cancelled |= force;
+    if (job->driver->cancel && job->driver->cancel(job, force)) {
         force = true;
     }
     job->cancel_requested = true;

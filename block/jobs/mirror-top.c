@@ -71,13 +71,14 @@ static int coroutine_fn write_both(BlockDriverState *bs, const MirrorWrite *w)
     clear_covered(s, w);
     int ret = write_source(bs, w, w->flags & ~BDRV_REQ_OWN_BUFFER);
     if (ret == 0) {
-        target_ret = write_target(s, w);
+        /* The job may have given up the target meanwhile. */
+        target_ret = mirror_top_is_active(bs) ? write_target(s, w) : -ECANCELED;
     }
     if (ret < 0 || target_ret < 0) {
         bdrv_set_dirty_bitmap(s->o.bitmap, w->offset, w->bytes);
     }
     block_copy_range_end(&range);
-    if (target_ret < 0 && !qemu_co_is_abandoned(qemu_coroutine_self())) {
+    if (target_ret < 0 && target_ret != -ECANCELED) {
         MirrorFailure failure = { .o = &s->o, .offset = w->offset, .ret = target_ret };
 
         mirror_top_suspend(bs, true);

@@ -27,6 +27,14 @@
 #define FINAL_NS (500 * SCALE_MS)
 #define MAX_FINAL_NS (10 * NANOSECONDS_PER_SECOND)
 
+/*
+ * After a cancel in the ready state, the target gets so much time to complete a request. Otherwise the job ends without
+ * a consistent copy.
+ */
+#define STALL_NS (5 * NANOSECONDS_PER_SECOND)
+/* How often to end requests that have slipped through, once the target has been given up. */
+#define GIVE_UP_NS (100 * SCALE_MS)
+
 typedef struct MirrorJob {
     Job common;
     BlockBackend *source;
@@ -44,6 +52,7 @@ typedef struct MirrorJob {
     bool given_up;              /* no further request to the target */
     bool pivots;                /* completes, rather than leave the copy as it is */
     bool pivoted;               /* the target has replaced a node */
+    bool aborted;
     Error *err;                 /* a write of the filter to the target has failed */
 
     /* Catching up: see mirror_is_enough(). */
@@ -58,18 +67,62 @@ typedef struct MirrorJob {
     bool in_final;              /* waiting for it to begin, or in it */
     bool in_section;            /* the filter is drained */
     bool final_expired;
+
+    /* Ending although the target does not answer. */
+    AioTimer *end_timer;
+    unsigned in_flight;         /* requests of the job to the target */
+    uint64_t succeeded;         /* writes of the job */
+    uint64_t failed;            /* requests, and final sections that took too long */
+    uint64_t succeeded_before;  /* when the timer last looked */
+    uint64_t failed_before;
+    bool stalled;
 } MirrorJob;
 
-/* Copying */
+/* Requests of the job to the target */
+
+static int mirror_begin_request(MirrorJob *s)
+{
+    if (s->given_up) {
+        return -ECANCELED;
+    }
+    s->in_flight++;
+    return 0;
+}
+
+static void mirror_end_request(MirrorJob *s, int ret)
+{
+    s->in_flight--;
+    s->failed += ret < 0;
+}
 
 static int coroutine_fn mirror_write(void *opaque, int64_t offset, int64_t bytes, void *buf)
 {
     MirrorJob *s = opaque;
-    int ret = s->given_up ? -ECANCELED : block_copy_co_write(s->copy, offset, bytes, buf);
+    int ret = mirror_begin_request(s);
 
-    s->copied_bytes += ret == 0 ? bytes : 0;
+    if (ret == 0) {
+        ret = block_copy_co_write(s->copy, offset, bytes, buf);
+        mirror_end_request(s, ret);
+        if (ret == 0) {
+            s->copied_bytes += bytes;
+            s->succeeded++;
+        }
+    }
     return ret;
 }
+
+static int coroutine_fn mirror_flush(MirrorJob *s)
+{
+    int ret = mirror_begin_request(s);
+
+    if (ret == 0) {
+        ret = blk_co_flush(s->target);
+        mirror_end_request(s, ret);
+    }
+    return ret;
+}
+
+/* Copying */
 
 /*
  * A run of the engine normally ends when nothing is dirty. If others write all the time, this may never happen. So it
@@ -95,17 +148,24 @@ static bool mirror_is_enough(void *opaque, int64_t remaining)
 /* Copy until little or nothing is dirty. @job NULL: without speed limit, pauses and error policy. */
 static bool coroutine_fn mirror_catch_up(MirrorJob *s, Job *job, Error **errp)
 {
+    g_autoptr(Error) err = NULL;
+
     s->lowest = INT64_MAX;
     s->copied_at_lowest = s->copied_bytes;
-    if (!block_copy_co_run(s->copy, job, errp)) {
-        return false;
-    }
-    if (s->err) {
-        error_propagate(errp, g_steal_pointer(&s->err));
+    bool ok = block_copy_co_run(s->copy, job, &err);
+    if (s->stalled) {
+        error_setg(errp, "Node '%s' does not answer: the copy is not complete", bdrv_get_display_name(s->target_bs));
         return false;
     }
     if (s->given_up) {
         job_may_go_on(&s->common, errp);
+        return false;
+    }
+    if (ok && s->err) {
+        err = g_steal_pointer(&s->err);
+    }
+    if (err) {
+        error_propagate(errp, g_steal_pointer(&err));
         return false;
     }
     mirror_top_suspend(s->filter, false);
@@ -173,11 +233,6 @@ static void mirror_expire_section(void *opaque)
     bdrv_drain_kick();
 }
 
-static int coroutine_fn mirror_flush(MirrorJob *s)
-{
-    return s->given_up ? -ECANCELED : blk_co_flush(s->target);
-}
-
 /* Copy and flush the rest while nobody writes; false if that failed, or takes too long. */
 static bool coroutine_fn mirror_copy_rest(MirrorJob *s)
 {
@@ -202,6 +257,7 @@ static bool coroutine_fn mirror_finish(MirrorJob *s)
         mirror_end_section(s);
     }
     if (s->final_expired) {
+        s->failed++;
         s->final_ns = MIN(2 * s->final_ns, MAX_FINAL_NS);
         s->final_bytes = MAX(s->final_bytes / 2, bdrv_dirty_bitmap_granularity(s->bitmap));
         s->final_expired = false;
@@ -276,22 +332,50 @@ static bool mirror_complete(Job *job, Error **errp)
     return true;
 }
 
-/* Make no further request to the target, and end those in flight. */
+/* Make no further request to the target, and end those in flight, until the job has released it. */
 static void mirror_give_up(MirrorJob *s)
 {
+    if (!s->filter) {
+        return;     /* not set up completely */
+    }
     s->given_up = true;
+    mirror_top_suspend(s->filter, true);
     if (s->in_final) {
         mirror_expire_section(s);
     }
-    if (s->target && blk_bs(s->target)) {
-        bdrv_cancel_in_flight(blk_bs(s->target));
+    bdrv_cancel_in_flight(s->target_bs);
+    aio_timer_mod_ns(s->end_timer, qemu_clock_get_ns() + GIVE_UP_NS);
+}
+
+/* Look whether the target still answers, or has been given up. */
+static void mirror_end_tick(void *opaque)
+{
+    MirrorJob *s = opaque;
+    bool tried = s->in_flight || s->failed > s->failed_before;
+
+    if (s->given_up) {
+        mirror_give_up(s);
+    } else if (tried && s->succeeded == s->succeeded_before) {
+        s->stalled = true;
+        job_user_cancel(&s->common, true, NULL);
+    } else if (!s->common.run_ended) {
+        s->succeeded_before = s->succeeded;
+        s->failed_before = s->failed;
+        aio_timer_mod_ns(s->end_timer, qemu_clock_get_ns() + STALL_NS);
     }
 }
 
+/* Not forced: the job is ready, and leaves a consistent copy if the target lets it. */
 static bool mirror_cancel(Job *job, bool force)
 {
+    MirrorJob *s = container_of(job, MirrorJob, common);
+
     if (force) {
-        mirror_give_up(container_of(job, MirrorJob, common));
+        mirror_give_up(s);
+    } else if (!s->given_up && !job->cancel_requested) {
+        s->succeeded_before = s->succeeded;
+        s->failed_before = s->failed;
+        aio_timer_mod_ns(s->end_timer, qemu_clock_get_ns() + STALL_NS);
     }
     return force;
 }
@@ -345,6 +429,7 @@ static void coroutine_fn mirror_abort(Job *job)
         bdrv_co_replace_node(s->target_bs, s->to_replace, &error_abort);
     }
     mirror_give_up(s);
+    s->aborted = true;
 }
 
 /* What the filter uses is freed next. */
@@ -371,7 +456,14 @@ static void coroutine_fn mirror_clean(Job *job)
     bdrv_release_dirty_bitmap(s->bitmap);
     bdrv_co_unref(s->filter);
     bdrv_co_unref(s->to_replace);
+    /* Waits for the last requests, which the timer ends. */
     blk_co_unref(s->target);
+    aio_timer_del(s->end_timer);
+    if (s->aborted) {
+        /* Half a copy is of no use, so nobody should wait for it to be flushed. */
+        bdrv_forget_writes(s->target_bs);
+    }
+    bdrv_co_unref(s->target_bs);
     blk_co_unref(s->source);
 }
 
@@ -381,6 +473,7 @@ static void mirror_free(Job *job)
 
     error_free(s->err);
     aio_timer_free(s->final_timer);
+    aio_timer_free(s->end_timer);
 }
 
 static void mirror_query_block_job(const Job *job, BlockJobInfo *info)
@@ -539,11 +632,11 @@ static bool coroutine_fn mirror_set_up(MirrorJob *s, BlockDriverState *source, B
     if (!s->source) {
         return false;
     }
+    s->target_bs = bdrv_ref(target);
     s->target = mirror_take_node(s, target, BLK_PERM_WRITE, BLK_PERM_WRITE_UNCHANGED, errp);
     if (!s->target) {
         return false;
     }
-    s->target_bs = target;
     s->bitmap = bdrv_create_dirty_bitmap(source, granularity, NULL, errp);
     if (!s->bitmap) {
         return false;
@@ -576,6 +669,7 @@ bool coroutine_fn mirror_start(BlockDriverState *source, BlockDriverState *targe
     s->final_bytes = FINAL_BYTES;
     s->final_ns = FINAL_NS;
     s->final_timer = aio_timer_new(qemu_get_aio_context(), mirror_expire_section, s);
+    s->end_timer = aio_timer_new(qemu_get_aio_context(), mirror_end_tick, s);
     s->to_replace = bdrv_ref(mirror_find_replaced(source, o->replaces, &error_abort));
     s->common.speed = o->speed;
     if (!mirror_set_up(s, source, target, o, errp)) {

@@ -147,6 +147,12 @@ bool coroutine_fn bdrv_co_wait_unshared(BlockDriverState *bs, Error **errp);
  */
 void bdrv_cancel_in_flight(BlockDriverState *bs);
 
+/*
+ * What was written to @bs, and to nodes below that only @bs uses, need not survive: closing it does not flush it. For
+ * an image that is of no use, such as half a copy. Does nothing if @bs has several users. Main thread only.
+ */
+void bdrv_forget_writes(BlockDriverState *bs);
+
 /* For the end of a program: cancel all requests that are still in flight some seconds from now. Main thread only. */
 void bdrv_cancel_in_flight_later(void);
 

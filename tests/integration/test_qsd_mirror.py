@@ -2,83 +2,21 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
-import random
 import subprocess
 
 import pytest
 
-from programs import cryptsetup, debian_qemu_img, qemu_img, secret_object
-from qmp import StorageDaemon
+from mirrors import MiB, SIZE, conclude, contents, exported_node, fill, mirror_daemon, start_mirror
+from programs import cryptsetup
 from writer import connect, writers
 
 pytestmark = pytest.mark.threads
-
-MiB = 1 << 20
-SIZE = 16 * MiB
-LUKS_OPTIONS = {'source': 'cipher-alg=aes-128,hash-alg=sha1,iter-time=10', 'target': 'iter-time=10'}
-
-
-def create(directory, name, fmt, size=SIZE):
-    """An image, and the arguments of a daemon that opens it as node NAME."""
-    path = directory / f'{name}.img'
-    if fmt == 'raw':
-        qemu_img('create', '-q', '-f', 'raw', path, size)
-        return ['--blockdev', f'file,node-name={name},filename={path},discard=unmap']
-    secret = secret_object(directory, f'{name}-secret', f'password of {name}'.encode())
-    qemu_img('create', '-q', '-f', 'luks', *secret, '-o', f'key-secret={name}-secret,{LUKS_OPTIONS[name]}', path, size)
-    return [*secret, '--blockdev', f'file,node-name={name}-file,filename={path}',
-            '--blockdev', f'luks,node-name={name},file={name}-file,key-secret={name}-secret']
-
-
-def mirror_daemon(directory, source='raw', target='raw', size=SIZE, more=()):
-    """A daemon with a writable export of the node "source", and a node "target"."""
-    return StorageDaemon(directory, *create(directory, 'source', source, size), *create(directory, 'target', target, size),
-                         '--nbd-server', f'addr.type=unix,addr.path={directory}/nbd.sock',
-                         '--export', 'nbd,id=e0,node-name=source,name=disk,writable=on', *more)
 
 
 @pytest.fixture(name='daemon')
 def fixture_daemon(tmp_path):
     with mirror_daemon(tmp_path) as daemon:
         yield daemon
-
-
-def fill(directory, seed=1):
-    """Write random data to every second MiB of the export."""
-    handle = connect(directory)
-    data = random.Random(seed).randbytes(MiB)
-    for offset in range(0, SIZE, 2 * MiB):
-        handle.pwrite(data, offset)
-    handle.shutdown()
-
-
-def start(qmp, **options):
-    qmp.cmd('blockdev-mirror', **{'job_id': 'm0', 'device': 'source', 'target': 'target', 'sync': 'full',
-                                  'auto_dismiss': False, **options})
-
-
-def conclude(qmp, job='m0'):
-    """Wait for the end of the job, and dismiss it; its error."""
-    qmp.wait_event('JOB_STATUS_CHANGE', id=job, status='concluded')
-    info, = [info for info in qmp.cmd('query-jobs') if info['id'] == job]
-    qmp.cmd('job-dismiss', id=job)
-    return info.get('error')
-
-
-def contents(directory, name, fmt):
-    """What Debian's qemu-img reads from an image that nobody has open."""
-    path = directory / f'{name}.img'
-    out = directory / f'{name}.contents'
-    if fmt == 'raw':
-        return path.read_bytes()
-    secret = secret_object(directory, f'{name}-secret', f'password of {name}'.encode())
-    debian_qemu_img('convert', *secret, '--image-opts', '-O', 'raw',
-                    f'driver=luks,key-secret={name}-secret,file.filename={path}', out)
-    return out.read_bytes()
-
-
-def exported_node(qmp):
-    return qmp.cmd('query-block-exports')[0]['node-name']
 
 
 PAIRS = [('raw', 'raw'), ('raw', 'luks'), ('luks', 'raw'), ('luks', 'luks')]
@@ -91,7 +29,7 @@ def test_pivot(tmp_path, source, target, mode):
     with mirror_daemon(tmp_path, source, target) as daemon:
         qmp = daemon.qmp
         with writers(tmp_path, SIZE):
-            start(qmp, copy_mode=mode)
+            start_mirror(qmp, copy_mode=mode)
             qmp.wait_event('BLOCK_JOB_READY', device='m0')
             qmp.cmd('job-complete', id='m0')
             assert conclude(qmp) is None
@@ -108,7 +46,7 @@ def test_equal(tmp_path, source, target, mode):
         qmp = daemon.qmp
         fill(tmp_path)
         with writers(tmp_path, SIZE // 2):
-            start(qmp, copy_mode=mode)
+            start_mirror(qmp, copy_mode=mode)
             qmp.wait_event('BLOCK_JOB_READY', device='m0')
         qmp.cmd('job-complete', id='m0')
         assert conclude(qmp) is None
@@ -120,7 +58,7 @@ def test_equal(tmp_path, source, target, mode):
 def test_states(daemon):
     """The states and events of a mirror, in QEMU's order."""
     qmp = daemon.qmp
-    start(qmp)
+    start_mirror(qmp)
     qmp.wait_event('BLOCK_JOB_READY', type='mirror', device='m0', len=SIZE, offset=SIZE, speed=0)
     info, = qmp.cmd('query-block-jobs')
     assert (info['type'], info['ready'], info['status'], info['actively-synced']) == ('mirror', True, 'ready', False)
@@ -137,7 +75,7 @@ def test_cancel_ready(daemon, tmp_path):
     """A copy as of the moment of the cancel; the source stays in use."""
     qmp = daemon.qmp
     fill(tmp_path)
-    start(qmp)
+    start_mirror(qmp)
     qmp.wait_event('BLOCK_JOB_READY')
     handle = connect(tmp_path)
     handle.pwrite(b'before', 1000)
@@ -158,7 +96,7 @@ def test_cancel_ready(daemon, tmp_path):
 def test_abort(daemon, tmp_path, command):
     qmp = daemon.qmp
     with writers(tmp_path, SIZE):
-        start(qmp)
+        start_mirror(qmp)
         qmp.wait_event('BLOCK_JOB_READY')
         qmp.cmd_raw(*command)
         qmp.wait_event('BLOCK_JOB_CANCELLED')
@@ -171,7 +109,7 @@ def test_complete_early(daemon, tmp_path):
     """Refused, and the job goes on."""
     qmp = daemon.qmp
     fill(tmp_path)
-    start(qmp, speed=MiB)
+    start_mirror(qmp, speed=MiB)
     assert qmp.error('job-complete', id='m0').desc == "Job 'm0' in state 'running' cannot accept command verb 'complete'"
     qmp.cmd('block-job-set-speed', device='m0', speed=0)
     qmp.wait_event('BLOCK_JOB_READY')
@@ -189,7 +127,7 @@ def test_fio(tmp_path):
                 '--rate_iops=4000', '--output-format=terse']
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               cwd=tmp_path) as fio:
-            start(qmp)
+            start_mirror(qmp)
             qmp.wait_event('BLOCK_JOB_READY')
             qmp.cmd('job-complete', id='m0')
             assert conclude(qmp) is None
