@@ -169,7 +169,12 @@ static bool coroutine_fn erase_run(Job *job, Error **errp)
     SecureEraseScope scope = arg->has_scope ? arg->scope : SECURE_ERASE_SCOPE_HEADER;
     unsigned passes = arg->has_passes ? arg->passes : 0;
 
-    cj->report = bdrv_secure_erase(blk_bs(cj->blk), scope, passes, arg->has_force && arg->force, job, errp);
+    bool force = arg->has_force && arg->force;
+
+    if (!force && !bdrv_check_copies(blk_bs(cj->blk), scope, errp)) {
+        return false;
+    }
+    cj->report = bdrv_secure_erase(blk_bs(cj->blk), scope, passes, force, job, errp);
     if (!cj->report) {
         return false;
     }

@@ -290,6 +290,13 @@ static bool coroutine_fn qemu_rbd_co_truncate(BlockDriverState *bs, int64_t offs
     return qemu_rbd_resize(s->image, offset, job, errp);
 }
 
+static int coroutine_fn qemu_rbd_co_list_copies(BlockDriverState *bs, GPtrArray *copies)
+{
+    BDRVRBDState *s = bs->opaque;
+
+    return qemu_rbd_list_copies(s->image, bs->options->u.rbd.image, copies);
+}
+
 static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                                 BdrvEraseInfo *info)
 {
@@ -299,6 +306,14 @@ static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t of
     g_ptr_array_add(info->notes, g_strdup_printf("RBD image '%s' was overwritten as its clients see it; where the "
                                                  "cluster stored the old data, it remains until the space is used "
                                                  "again", s->image->name));
+    g_autoptr(GPtrArray) copies = g_ptr_array_new_with_free_func(g_free);
+    if (qemu_rbd_co_list_copies(bs, copies) < 0) {
+        g_ptr_array_add(info->notes, g_strdup("whether there are snapshots and clones could not be found out"));
+    }
+    for (guint i = 0; i < copies->len; i++) {
+        g_ptr_array_add(info->notes, g_strdup_printf("%s still has what was there before",
+                                                     (const char *)g_ptr_array_index(copies, i)));
+    }
 }
 
 const BlockDriver bdrv_rbd = {
@@ -335,4 +350,5 @@ const BlockDriver bdrv_rbd = {
     .bdrv_co_create = qemu_rbd_co_create,
     .bdrv_co_delete = qemu_rbd_co_delete,
     .bdrv_co_erase_info = qemu_rbd_co_erase_info,
+    .bdrv_co_list_copies = qemu_rbd_co_list_copies,
 };

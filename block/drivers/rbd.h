@@ -4,6 +4,7 @@
  *   rbd.c              the driver: options, requests
  *   rbd-filename.c     filenames to options, and back
  *   rbd-connect.c      connecting to a cluster, opening an image: calls that block
+ *   rbd-copies.c       snapshots, clones, and what is in the trash
  *   rbd-create.c       creating images, deleting and resizing them
  *   rbd-library.c      loading librbd
  *   rbd-image.c        an open image: asynchronous requests, and closing
@@ -40,9 +41,10 @@ char *qemu_rbd_filename(const BlockdevOptionsRbd *o);
     X(rbd_aio_create_completion) X(rbd_aio_discard) X(rbd_aio_flush) X(rbd_aio_get_return_value) X(rbd_aio_read) \
     X(rbd_aio_release) X(rbd_aio_write_zeroes) X(rbd_aio_writev) X(rbd_close) X(rbd_create4) X(rbd_diff_iterate2) \
     X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_image_options_create) X(rbd_image_options_destroy) \
-    X(rbd_image_options_set_uint64) X(rbd_linked_image_spec_cleanup) X(rbd_namespace_exists) X(rbd_open) \
-    X(rbd_open_read_only) X(rbd_remove) X(rbd_resize) X(rbd_snap_spec_cleanup) X(rbd_stat) X(rbd_watchers_list) \
-    X(rbd_watchers_list_cleanup)
+    X(rbd_image_options_set_uint64) X(rbd_linked_image_spec_cleanup) X(rbd_linked_image_spec_list_cleanup) \
+    X(rbd_list_children3) X(rbd_namespace_exists) X(rbd_open) X(rbd_open_read_only) X(rbd_remove) X(rbd_resize) \
+    X(rbd_snap_get_trash_namespace) X(rbd_snap_list) X(rbd_snap_list_end) X(rbd_snap_spec_cleanup) X(rbd_stat) \
+    X(rbd_trash_list) X(rbd_trash_list_cleanup) X(rbd_watchers_list) X(rbd_watchers_list_cleanup)
 
 typedef struct LibRBD {
 #define DECLARE(name) __typeof__(name) *name;
@@ -144,6 +146,9 @@ void qemu_rbd_image_cancel(RBDImage *image);
  */
 int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
                                   bool (*cancelled)(void *cancel_opaque), void *cancel_opaque);
+
+/* rbd-copies.c: as in BlockDriver. @image_name is that without the pool. */
+int coroutine_fn qemu_rbd_list_copies(RBDImage *image, const char *image_name, GPtrArray *copies);
 
 /* rbd-create.c: as in BlockDriver */
 bool coroutine_fn qemu_rbd_co_create(const BlockdevCreateOptions *options, Job *job, Error **errp);

@@ -80,6 +80,7 @@ void job_unref(Job *job)
         job->driver->free(job);
     }
     error_free(job->err);
+    qapi_free(&qapi_type_strList, job->warnings);
     g_free(job->id);
     g_free(job);
 }
@@ -378,6 +379,7 @@ JobInfo *job_query(const Job *job)
     info->status = job->status;
     info->current_progress = job->progress_current;
     info->total_progress = job->progress_total;
+    info->warnings = job->warnings ? QAPI_CLONE(strList, job->warnings) : NULL;
     info->error = job->err ? g_strdup(error_get_pretty(job->err)) : NULL;
     if (job->driver->query) {
         job->driver->query(job, info);
@@ -403,6 +405,20 @@ void job_progress_add_remaining(Job *job, uint64_t more)
 {
     if (job) {
         job->progress_total += more;
+    }
+}
+
+void job_warn(Job *job, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    if (job) {
+        QAPI_LIST_APPEND(job->warnings, g_steal_pointer(&text));
+    } else {
+        warn_report("%s", text);
     }
 }
 

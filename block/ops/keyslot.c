@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 #include "block/block_int.h"
+#include "block/ops/copies.h"
 
 static bool lacks(BlockDriverState *bs, const char *what, Error **errp)
 {
@@ -38,6 +39,9 @@ bool coroutine_fn bdrv_keyslot_remove(BlockDriverState *bs, int keyslot, const c
     }
     bdrv_ref(bs);
     bool ok = bs->drv->bdrv_co_keyslot_remove(bs, keyslot, old_secret, force, done ?: &unwanted, job, errp);
+    if (ok) {
+        bdrv_warn_copies(bs, job);
+    }
     bdrv_co_unref(bs);
     return ok;
 }
@@ -55,6 +59,9 @@ bool coroutine_fn bdrv_keyslot_change(BlockDriverState *bs, const char *old_secr
     bdrv_ref(bs);
     bool ok = bs->drv->bdrv_co_keyslot_change(bs, old_secret, new_secret, keyslot, iter_time_ms, force,
                                               done ?: &unwanted, job, errp);
+    if (ok) {
+        bdrv_warn_copies(bs, job);
+    }
     bdrv_co_unref(bs);
     return ok;
 }
@@ -73,6 +80,9 @@ bool coroutine_fn bdrv_amend(BlockDriverState *bs, const BlockdevAmendOptions *o
     }
     bdrv_ref(bs);
     bool ok = bs->drv->bdrv_co_amend(bs, options, force, job, errp);
+    if (ok && options->u.luks.state == QCRYPTO_BLOCK_LUKS_KEYSLOT_STATE_INACTIVE) {
+        bdrv_warn_copies(bs, job);
+    }
     bdrv_co_unref(bs);
     return ok;
 }

@@ -291,6 +291,12 @@ SecureEraseReport *coroutine_fn bdrv_secure_erase(BlockDriverState *bs, SecureEr
                                                   unsigned passes, bool force, Job *job, Error **errp);
 
 /*
+ * Fail if the storage below @bs is known to keep older contents of it, such as snapshots and clones, which no erase of
+ * @scope reaches. The error names them. For callers of bdrv_secure_erase() whose user has not insisted.
+ */
+bool coroutine_fn bdrv_check_copies(BlockDriverState *bs, SecureEraseScope scope, Error **errp);
+
+/*
  * Passwords of an open node, or of the one below a filter. Parameters as in BlockDriver. On success, *@done (may be
  * NULL) is set to what was done.
  */

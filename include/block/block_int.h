@@ -168,6 +168,11 @@ struct BlockDriver {
     int coroutine_fn (*bdrv_co_secure_discard)(BlockDriverState *bs, int64_t offset, int64_t bytes);
     void coroutine_fn (*bdrv_co_erase_info)(BlockDriverState *bs, int64_t offset, int64_t bytes,
                                             BdrvEraseInfo *info);
+    /*
+     * Append to @copies what the storage has of older contents of the node: texts for people, such as "snapshot 'x'",
+     * allocated with g_malloc(). 0 or -errno. Optional: none is known.
+     */
+    int coroutine_fn (*bdrv_co_list_copies)(BlockDriverState *bs, GPtrArray *copies);
 
     /*
      * Passwords, by id of a secret object. @keyslot -1: a free one (add), all that the password opens (remove). Set

@@ -169,6 +169,7 @@ struct Job {
     JobTxn *txn;                /* never NULL before the job is concluded */
     uint64_t progress_current;
     uint64_t progress_total;
+    strList *warnings;          /* for people; NULL: none */
     const char *activity;       /* what the job does now, for people; NULL: nothing worth mentioning */
     int64_t activity_end_ns;    /* when that is expected to be over; 0: not known */
     int64_t speed;              /* bytes per second; 0: no limit */
@@ -261,6 +262,9 @@ void job_progress_set_remaining(Job *job, uint64_t remaining);  /* total = curre
 void job_progress_add_remaining(Job *job, uint64_t more);       /* @more units are yet to be done */
 /* What the job does from now on (a string literal; NULL: nothing worth mentioning), and for how long (0: not known). */
 void job_set_activity(Job *job, const char *what, int64_t ns);
+
+/* Add a warning, which query-jobs shows; without a job (@job is NULL), print it. */
+void job_warn(Job *job, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The job is ready: from now on it can be ended with job_complete(). */
 void job_transition_to_ready(Job *job);
 

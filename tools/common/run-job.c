@@ -102,6 +102,9 @@ bool coroutine_fn tool_run_job(JobType type, ToolJobFunc *func, void *opaque, bo
         tool_progress_set(1, 1);
     }
     tool_progress_end();
+    for (size_t i = 0; ok && watch.job->warnings && i < watch.job->warnings->n; i++) {
+        warn_report("%s", watch.job->warnings->items[i]);
+    }
     job_unref(watch.job);
     for (size_t i = 0; i < G_N_ELEMENTS(cancel_signals); i++) {
         sigaction(cancel_signals[i], &old_actions[i], NULL);

@@ -149,6 +149,7 @@ static bool coroutine_fn erase_image(Erase *erase, const ToolArgs *args, Error *
     if (!erase->force && !args->quiet) {
         ok = img_confirm_erase(erase->bs, args->positional[0], erase->scope, errp);
     }
+    ok = ok && (erase->force || bdrv_check_copies(erase->bs, erase->scope, errp));
     /* Progress would be mixed with the JSON. */
     if (ok && !tool_run_job(JOB_TYPE_SECURE_ERASE, erase_job, erase, args->progress && !args->json, errp)) {
         error_prepend(errp, "Could not erase '%s': ", image.name);
@@ -220,7 +221,10 @@ static const ToolOption img_erase_options[] = {
       "too; volume: the whole volume, even if it has no header left",
       KEY_SCOPE },
     { 0, "passes", "N", "how often to overwrite (default: 3; the payload: once)", KEY_PASSES },
-    { 0, "force", NULL, "do not ask for confirmation on a terminal", KEY_FORCE },
+    { 0, "force", NULL,
+      "do not ask for confirmation on a terminal; erase even if the storage is known to have older copies, such as\n"
+      "snapshots, which stay as they are",
+      KEY_FORCE },
     { 0, "in-use", NULL, "erase even if another program is writing to the image", KEY_IN_USE },
     TOOL_OPTION_FORMAT_OF("format of the image (default: luks)"),
     TOOL_OPTION_IMAGE_OPTS,

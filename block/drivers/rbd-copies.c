@@ -1,0 +1,167 @@
+/*
+ * rbd: what else in the cluster holds older contents of an image
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "util/osdep.h"
+
+#include "block/drivers/rbd.h"
+
+/* Names are no longer than this, with the terminating zero. */
+#define MAX_SNAPSHOT_NAME 4096
+/* To begin with; librbd says if there are more. */
+#define LIST_ENTRIES 64
+
+typedef struct RBDCopies {
+    RBDImage *image;
+    char *image_name;           /* without pool and namespace */
+    GPtrArray *texts;           /* of char * */
+} RBDCopies;
+
+static void G_GNUC_PRINTF(2, 3) copies_add(RBDCopies *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_ptr_array_add(c->texts, g_strdup_vprintf(fmt, ap));
+    va_end(ap);
+}
+
+static void copies_add_snapshot(RBDCopies *c, const rbd_snap_info_t *snapshot)
+{
+    g_autofree char *original = g_malloc0(MAX_SNAPSHOT_NAME);
+
+    /* A snapshot that was removed while it had clones. */
+    if (librbd.rbd_snap_get_trash_namespace(c->image->image, snapshot->id, original, MAX_SNAPSHOT_NAME) == 0) {
+        copies_add(c, "removed snapshot '%s', which its clones keep", original);
+    } else {
+        copies_add(c, "snapshot '%s'", snapshot->name);
+    }
+}
+
+static int copies_add_snapshots(RBDCopies *c)
+{
+    int max = LIST_ENTRIES, n;
+    g_autofree rbd_snap_info_t *snapshots = NULL;
+
+    do {
+        snapshots = g_renew(rbd_snap_info_t, snapshots, max);
+        n = librbd.rbd_snap_list(c->image->image, snapshots, &max);
+    } while (n == -ERANGE);
+    for (int i = 0; i < n; i++) {
+        copies_add_snapshot(c, &snapshots[i]);
+    }
+    if (n > 0) {
+        librbd.rbd_snap_list_end(snapshots);
+    }
+    return MIN(n, 0);
+}
+
+static int copies_add_clones(RBDCopies *c)
+{
+    size_t max = LIST_ENTRIES;
+    g_autofree rbd_linked_image_spec_t *clones = NULL;
+    int ret;
+
+    do {
+        clones = g_renew(rbd_linked_image_spec_t, clones, max);
+        ret = librbd.rbd_list_children3(c->image->image, clones, &max);
+    } while (ret == -ERANGE);
+    if (ret < 0) {
+        return ret;
+    }
+    for (size_t i = 0; i < max; i++) {
+        const rbd_linked_image_spec_t *clone = &clones[i];
+
+        copies_add(c, "clone '%s%s%s/%s'%s", clone->pool_name, *clone->pool_namespace ? "/" : "",
+                   clone->pool_namespace, clone->image_name, clone->trash ? " in the trash" : "");
+    }
+    librbd.rbd_linked_image_spec_list_cleanup(clones, max);
+    return 0;
+}
+
+static void copies_add_parent(RBDCopies *c)
+{
+    rbd_linked_image_spec_t parent;
+    rbd_snap_spec_t snapshot;
+
+    if (librbd.rbd_get_parent(c->image->image, &parent, &snapshot) == 0) {
+        copies_add(c, "snapshot '%s/%s@%s', of which this is a clone", parent.pool_name, parent.image_name,
+                   snapshot.name);
+        librbd.rbd_linked_image_spec_cleanup(&parent);
+        librbd.rbd_snap_spec_cleanup(&snapshot);
+    }
+}
+
+/* Images of the same name that were moved to the trash. */
+static int copies_add_trash(RBDCopies *c)
+{
+    size_t max = LIST_ENTRIES;
+    g_autofree rbd_trash_image_info_t *entries = NULL;
+    int ret;
+
+    do {
+        entries = g_renew(rbd_trash_image_info_t, entries, max);
+        ret = librbd.rbd_trash_list(c->image->pool.io, entries, &max);
+    } while (ret == -ERANGE);
+    if (ret < 0) {
+        return ret == -ENOENT ? 0 : ret;
+    }
+    for (size_t i = 0; i < max; i++) {
+        if (g_str_equal(entries[i].name, c->image_name)) {
+            copies_add(c, "image '%s' in the trash (id %s)", entries[i].name, entries[i].id);
+        }
+    }
+    librbd.rbd_trash_list_cleanup(entries, max);
+    return 0;
+}
+
+static int copies_worker(void *opaque)
+{
+    RBDCopies *c = opaque;
+    int ret = copies_add_snapshots(c);
+
+    if (ret == 0) {
+        ret = copies_add_clones(c);
+    }
+    if (ret == 0) {
+        copies_add_parent(c);
+        ret = copies_add_trash(c);
+    }
+    qemu_rbd_image_unuse(c->image);
+    return ret;
+}
+
+static void copies_free(void *opaque)
+{
+    RBDCopies *c = opaque;
+
+    g_ptr_array_unref(c->texts);
+    g_free(c->image_name);
+    g_free(c);
+}
+
+static bool copies_cancelled(void *opaque)
+{
+    return bdrv_must_not_wait();
+}
+
+int coroutine_fn qemu_rbd_list_copies(RBDImage *image, const char *image_name, GPtrArray *copies)
+{
+    RBDCopies *c = g_new0(RBDCopies, 1);
+
+    c->image = image;
+    c->image_name = g_strdup(image_name);
+    c->texts = g_ptr_array_new_with_free_func(g_free);
+    qemu_rbd_image_use(image);
+    int ret = qemu_rbd_co_call(copies_worker, c, copies_free, QEMU_RBD_TIMEOUT_S * NANOSECONDS_PER_SECOND,
+                               copies_cancelled, NULL);
+    if (ret == -ECANCELED || ret == -ETIMEDOUT) {
+        return ret;
+    }
+    for (guint i = 0; i < c->texts->len; i++) {
+        g_ptr_array_add(copies, g_strdup(g_ptr_array_index(c->texts, i)));
+    }
+    copies_free(c);
+    return ret;
+}
