@@ -19,10 +19,6 @@
 
 RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool read_only, Error **errp)
 {
-    if (location->encrypt) {
-        error_setg(errp, "librbd's own encryption is not supported");
-        return NULL;
-    }
     RBDOpen *open = g_new0(RBDOpen, 1);
 
     open->location = QAPI_CLONE(BlockdevOptionsRbd, location);
@@ -38,7 +34,17 @@ RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool
             return NULL;
         }
     }
+    if (location->encrypt && !qemu_rbd_open_set_passphrase(open, location->encrypt->u.luks.key_secret, errp)) {
+        qemu_rbd_open_free(open);
+        return NULL;
+    }
     return open;
+}
+
+bool qemu_rbd_open_set_passphrase(RBDOpen *open, const char *secret, Error **errp)
+{
+    open->passphrase = qcrypto_secret_lookup(secret, errp);
+    return open->passphrase;
 }
 
 void qemu_rbd_open_free(RBDOpen *open)
@@ -47,6 +53,7 @@ void qemu_rbd_open_free(RBDOpen *open)
         qemu_rbd_image_free(open->image);
         qapi_free(&qapi_type_BlockdevOptionsRbd, open->location);
         secret_buffer_free(open->key);
+        secret_buffer_free(open->passphrase);
         g_free(open->name);
         error_free(open->err);
         g_free(open);
@@ -321,9 +328,17 @@ static bool image_has_parent(const RBDImage *i)
 static bool image_read_info(RBDImage *i, RBDOpen *open)
 {
     uint64_t features = 0, flags = 0;
-    rbd_image_info_t info;
-    int ret = librbd.rbd_stat(i->image, &info, sizeof(info));
+    rbd_image_info_t raw, info;
+    int ret = librbd.rbd_stat(i->image, &raw, sizeof(raw));
 
+    i->length = ret == 0 ? raw.size : 0;
+    if (ret == 0 && (!qemu_rbd_encryption_probe(i, open) ||
+                     (open->passphrase && !qemu_rbd_encryption_load(i, open)))) {
+        return false;
+    }
+    if (ret == 0) {
+        ret = librbd.rbd_stat(i->image, &info, sizeof(info));
+    }
     if (ret == 0) {
         ret = librbd.rbd_get_features(i->image, &features);
     }
@@ -336,9 +351,10 @@ static bool image_read_info(RBDImage *i, RBDOpen *open)
     }
     i->object_size = info.obj_size;
     i->length = info.size;
+    i->header_bytes = raw.size - info.size;
     i->has_object_map = (features & RBD_FEATURE_FAST_DIFF) && !(flags & RBD_FLAG_FAST_DIFF_INVALID);
     /* librbd 16 answers in offsets that are not those of the image. */
-    i->has_status = !(features & RBD_FEATURE_STRIPINGV2) && !image_has_parent(i);
+    i->has_status = !(features & RBD_FEATURE_STRIPINGV2) && !i->is_encrypted && !image_has_parent(i);
     return true;
 }
 

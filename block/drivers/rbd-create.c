@@ -10,13 +10,15 @@
 
 #define MIN_OBJECT_BYTES (4 * KiB)
 #define MAX_OBJECT_BYTES (32 * MiB)
-
-#define CALL_TIMEOUT_NS ((QEMU_RBD_TIMEOUT_S + 5) * NANOSECONDS_PER_SECOND)
+/* That librbd writes: whole objects. */
+#define MAX_HEADER_BYTES (64 * MiB)
 
 typedef struct RBDCreate {
     RBDOpen *open;              /* its error, too */
     uint64_t size;
     uint64_t object_size;       /* 0: the cluster's default */
+    RbdImageEncryptionFormat format;    /* if @open has a passphrase */
+    bool aes128;
     bool created;               /* an image exists that nobody wants */
 } RBDCreate;
 
@@ -61,6 +63,30 @@ static void create_explain(const RBDCreate *c, int ret)
     }
 }
 
+/* Encrypt the new image, which has room for any header, and give it its size: 0 or -errno, with the error set. */
+static int create_encrypt(RBDCreate *c, const RBDPool *pool)
+{
+    rbd_image_t image;
+    uint64_t size;
+    int ret = librbd.rbd_open(pool->io, c->open->location->image, &image, NULL);
+
+    if (ret < 0) {
+        create_explain(c, ret);
+        return ret;
+    }
+    ret = qemu_rbd_encryption_format(image, c->open, c->format, c->aes128);
+    if (ret == 0) {
+        ret = librbd.rbd_get_size(image, &size);
+        /* librbd counts its header, too. */
+        ret = ret == 0 ? librbd.rbd_resize(image, c->size + (c->size + MAX_HEADER_BYTES - size)) : ret;
+        if (ret < 0) {
+            create_explain(c, ret);
+        }
+    }
+    librbd.rbd_close(image);
+    return ret;
+}
+
 static int create_worker(void *opaque)
 {
     RBDCreate *c = opaque;
@@ -74,14 +100,35 @@ static int create_worker(void *opaque)
     if (c->object_size) {
         librbd.rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_ORDER, __builtin_ctzll(c->object_size));
     }
-    int ret = librbd.rbd_create4(pool.io, c->open->location->image, c->size, options);
+    uint64_t header_bytes = c->open->passphrase ? MAX_HEADER_BYTES : 0;
+    int ret = librbd.rbd_create4(pool.io, c->open->location->image, c->size + header_bytes, options);
     librbd.rbd_image_options_destroy(options);
     c->created = ret == 0;
     if (ret < 0) {
         create_explain(c, ret);
+    } else if (c->open->passphrase) {
+        ret = create_encrypt(c, &pool);
+    }
+    if (ret < 0 && c->created && librbd.rbd_remove(pool.io, c->open->location->image) == 0) {
+        c->created = false;
     }
     qemu_rbd_pool_disconnect(&pool);
     return ret;
+}
+
+static bool create_check_encryption(const RbdEncryptionCreateOptions *o, Error **errp)
+{
+    if (o->format == RBD_IMAGE_ENCRYPTION_FORMAT_LUKS_ANY) {
+        error_setg(errp, "A new image is encrypted with 'luks' or 'luks2': 'luks-any' is for opening");
+        return false;
+    }
+    if (o->u.luks.has_cipher_alg && o->u.luks.cipher_alg != QCRYPTO_CIPHER_ALGO_AES_128 &&
+        o->u.luks.cipher_alg != QCRYPTO_CIPHER_ALGO_AES_256) {
+        error_setg(errp, "librbd encrypts with aes-128 or aes-256, not %s",
+                   QCryptoCipherAlgo_str(o->u.luks.cipher_alg));
+        return false;
+    }
+    return true;
 }
 
 static bool create_check(const BlockdevCreateOptionsRbd *o, Error **errp)
@@ -92,12 +139,12 @@ static bool create_check(const BlockdevCreateOptionsRbd *o, Error **errp)
         error_setg(errp, "A snapshot cannot be created with an image");
     } else if (o->location->encrypt) {
         error_setg(errp, "Encryption of a new image is named beside its location, not in it");
-    } else if (o->size > (uint64_t)BDRV_MAX_LENGTH) {
+    } else if (o->size > (uint64_t)BDRV_MAX_LENGTH - MAX_HEADER_BYTES) {
         error_setg(errp, "Image size %" PRIu64 " is too large", o->size);
     } else if (o->has_cluster_size && (bytes < MIN_OBJECT_BYTES || bytes > MAX_OBJECT_BYTES || bytes & (bytes - 1))) {
         error_setg(errp, "Option 'cluster-size' must be a power of 2 from 4 KiB to 32 MiB, not %" PRIu64, bytes);
     } else {
-        return true;
+        return !o->encrypt || create_check_encryption(o->encrypt, errp);
     }
     return false;
 }
@@ -137,8 +184,17 @@ bool coroutine_fn qemu_rbd_co_create(const BlockdevCreateOptions *options, Job *
     c->open = open;
     c->size = o->size;
     c->object_size = o->cluster_size;
+    if (o->encrypt) {
+        c->format = o->encrypt->format;
+        c->aes128 = o->encrypt->u.luks.has_cipher_alg && o->encrypt->u.luks.cipher_alg == QCRYPTO_CIPHER_ALGO_AES_128;
+        if (!qemu_rbd_open_set_passphrase(open, o->encrypt->u.luks.key_secret, errp)) {
+            create_free(c);
+            return false;
+        }
+    }
     g_autofree char *name = g_strdup(open->name);
-    int ret = qemu_rbd_co_call(create_worker, c, create_free, CALL_TIMEOUT_NS, create_cancelled, job);
+    int ret = qemu_rbd_co_call(create_worker, c, create_free, qemu_rbd_timeout_ns(open->passphrase), create_cancelled,
+                               job);
     if (ret == -ETIMEDOUT || ret == -ECANCELED) {
         explain_no_answer(ret, name, errp);
         return false;
@@ -157,8 +213,8 @@ bool coroutine_fn qemu_rbd_co_delete(const BlockdevCreateOptions *created, Error
         return false;
     }
     g_autofree char *name = g_strdup(open->name);
-    int ret = qemu_rbd_co_call(delete_worker, open, (GDestroyNotify)qemu_rbd_open_free, CALL_TIMEOUT_NS,
-                               delete_cancelled, NULL);
+    int ret = qemu_rbd_co_call(delete_worker, open, (GDestroyNotify)qemu_rbd_open_free,
+                               qemu_rbd_timeout_ns(false), delete_cancelled, NULL);
     if (ret == -ETIMEDOUT || ret == -ECANCELED) {
         explain_no_answer(ret, name, errp);
         return false;
@@ -192,7 +248,9 @@ static int resize_worker(void *opaque)
     RBDResize *r = opaque;
     bool shrinks = r->size < r->image->length;
 
-    int ret = shrinks && has_other_writers(r->image) ? -EBUSY : librbd.rbd_resize(r->image->image, r->size);
+    /* librbd counts its header, too. */
+    int ret = shrinks && has_other_writers(r->image)
+        ? -EBUSY : librbd.rbd_resize(r->image->image, r->size + r->image->header_bytes);
     qemu_rbd_image_unuse(r->image);
     return ret;
 }

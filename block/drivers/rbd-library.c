@@ -32,6 +32,9 @@ static gpointer library_load(gpointer unused)
     /* The library's own dependencies are searched, too. */
     LIBRBD_FUNCTIONS(LOAD)
 #undef LOAD
+#define LOAD(name) librbd.name = rbd ? (__typeof__(librbd.name))dlsym(rbd, #name) : NULL;
+    LIBRBD_OPTIONAL_FUNCTIONS(LOAD)
+#undef LOAD
     return g_strdup(why);
 }
 

@@ -19,8 +19,6 @@
 /* librbd ignores discards of less. */
 #define DISCARD_BYTES (64 * KiB)
 
-#define OPEN_TIMEOUT_NS ((QEMU_RBD_TIMEOUT_S + 5) * NANOSECONDS_PER_SECOND)
-
 typedef struct BDRVRBDState {
     RBDImage *image;
     RBDImage *reopened;         /* what a reopen that was prepared goes on with; NULL: the same */
@@ -46,8 +44,8 @@ static RBDImage *coroutine_fn image_open(BlockDriverState *bs, const BlockdevOpt
         return NULL;
     }
     g_autofree char *name = g_strdup(open->name);
-    int ret = qemu_rbd_co_call(qemu_rbd_open_worker, open, (GDestroyNotify)qemu_rbd_open_free, OPEN_TIMEOUT_NS,
-                               opening_cancelled, bs);
+    int ret = qemu_rbd_co_call(qemu_rbd_open_worker, open, (GDestroyNotify)qemu_rbd_open_free,
+                               qemu_rbd_timeout_ns(open->passphrase), opening_cancelled, bs);
     if (ret == -ETIMEDOUT) {
         error_setg(errp, "RBD image '%s': the cluster's monitors answer, but not the servers that store the image",
                    name);
@@ -316,6 +314,23 @@ static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t of
     }
 }
 
+static ImageInfoSpecific *qemu_rbd_get_specific_info(BlockDriverState *bs)
+{
+    const BDRVRBDState *s = bs->opaque;
+    unsigned version = s->image->luks_version;
+
+    if (version != 1 && version != 2) {
+        return NULL;
+    }
+    ImageInfoSpecific *info = g_new0(ImageInfoSpecific, 1);
+    info->type = IMAGE_INFO_SPECIFIC_KIND_RBD;
+    info->u.rbd.data = g_new0(ImageInfoSpecificRbd, 1);
+    info->u.rbd.data->has_encryption_format = true;
+    info->u.rbd.data->encryption_format = version == 1 ? RBD_IMAGE_ENCRYPTION_FORMAT_LUKS
+                                                       : RBD_IMAGE_ENCRYPTION_FORMAT_LUKS2;
+    return info;
+}
+
 const BlockDriver bdrv_rbd = {
     .format_name = "rbd",
     .driver = BLOCKDEV_DRIVER_RBD,
@@ -346,6 +361,7 @@ const BlockDriver bdrv_rbd = {
     .bdrv_co_pdiscard = qemu_rbd_co_pdiscard,
     .bdrv_co_block_status = qemu_rbd_co_block_status,
     .bdrv_co_truncate = qemu_rbd_co_truncate,
+    .bdrv_get_specific_info = qemu_rbd_get_specific_info,
 
     .bdrv_co_create = qemu_rbd_co_create,
     .bdrv_co_delete = qemu_rbd_co_delete,

@@ -6,6 +6,7 @@
  *   rbd-connect.c      connecting to a cluster, opening an image: calls that block
  *   rbd-copies.c       snapshots, clones, and what is in the trash
  *   rbd-create.c       creating images, deleting and resizing them
+ *   rbd-encrypt.c      librbd's own encryption
  *   rbd-library.c      loading librbd
  *   rbd-image.c        an open image: asynchronous requests, and closing
  *
@@ -40,15 +41,23 @@ char *qemu_rbd_filename(const BlockdevOptionsRbd *o);
     X(rados_ioctx_create) X(rados_ioctx_destroy) X(rados_ioctx_set_namespace) X(rados_pool_list) X(rados_shutdown) \
     X(rbd_aio_create_completion) X(rbd_aio_discard) X(rbd_aio_flush) X(rbd_aio_get_return_value) X(rbd_aio_read) \
     X(rbd_aio_release) X(rbd_aio_write_zeroes) X(rbd_aio_writev) X(rbd_close) X(rbd_create4) X(rbd_diff_iterate2) \
-    X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_image_options_create) X(rbd_image_options_destroy) \
-    X(rbd_image_options_set_uint64) X(rbd_linked_image_spec_cleanup) X(rbd_linked_image_spec_list_cleanup) \
-    X(rbd_list_children3) X(rbd_namespace_exists) X(rbd_open) X(rbd_open_read_only) X(rbd_remove) X(rbd_resize) \
-    X(rbd_snap_get_trash_namespace) X(rbd_snap_list) X(rbd_snap_list_end) X(rbd_snap_spec_cleanup) X(rbd_stat) \
-    X(rbd_trash_list) X(rbd_trash_list_cleanup) X(rbd_watchers_list) X(rbd_watchers_list_cleanup)
+    X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_get_size) X(rbd_image_options_create) \
+    X(rbd_image_options_destroy) X(rbd_image_options_set_uint64) X(rbd_linked_image_spec_cleanup) \
+    X(rbd_linked_image_spec_list_cleanup) X(rbd_list_children3) X(rbd_namespace_exists) X(rbd_open) \
+    X(rbd_open_read_only) X(rbd_read) X(rbd_remove) X(rbd_resize) X(rbd_snap_get_trash_namespace) X(rbd_snap_list) \
+    X(rbd_snap_list_end) X(rbd_snap_spec_cleanup) X(rbd_stat) X(rbd_trash_list) X(rbd_trash_list_cleanup) \
+    X(rbd_watchers_list) X(rbd_watchers_list_cleanup)
+
+#ifdef LIBRBD_SUPPORTS_ENCRYPTION
+#define LIBRBD_OPTIONAL_FUNCTIONS(X) X(rbd_encryption_format) X(rbd_encryption_load)
+#else
+#define LIBRBD_OPTIONAL_FUNCTIONS(X)
+#endif
 
 typedef struct LibRBD {
 #define DECLARE(name) __typeof__(name) *name;
     LIBRBD_FUNCTIONS(DECLARE)
+    LIBRBD_OPTIONAL_FUNCTIONS(DECLARE)      /* NULL: too old */
 #undef DECLARE
 } LibRBD;
 extern LibRBD librbd;
@@ -58,12 +67,21 @@ bool qemu_rbd_load_library(Error **errp);
 
 /* Opening may take this long, and so may each step of other operations that talk to monitors. */
 #define QEMU_RBD_TIMEOUT_S 20
+/* For deriving a key, where librbd encrypts: it measures how fast the machine is. */
+#define QEMU_RBD_DERIVE_TIMEOUT_S 300
+
+/* The limit for an operation that connects first. */
+static inline int64_t qemu_rbd_timeout_ns(bool derives_key)
+{
+    return (QEMU_RBD_TIMEOUT_S + 5 + (derives_key ? QEMU_RBD_DERIVE_TIMEOUT_S : 0)) * INT64_C(1000000000);
+}
 
 /* What is needed to open an image. Belongs to the thread that does it. */
 typedef struct RBDOpen {
     BlockdevOptionsRbd *location;
     char *name;                 /* for messages */
     SecretBuffer *key;          /* the client's; NULL: from a keyring */
+    SecretBuffer *passphrase;   /* of librbd's encryption; NULL: none */
     bool direct;                /* no cache in librbd */
     bool read_only;
     struct RBDImage *image;     /* the result; NULL: there is none, or somebody has taken it over */
@@ -73,6 +91,9 @@ typedef struct RBDOpen {
 /* Copy @location, and look its secrets up. NULL with @errp. Main thread. */
 RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool read_only, Error **errp);
 void qemu_rbd_open_free(RBDOpen *open);
+
+/* The passphrase is that of the object @secret. False with @errp. Main thread. */
+bool qemu_rbd_open_set_passphrase(RBDOpen *open, const char *secret, Error **errp);
 
 /* A cluster and a pool in it. */
 typedef struct RBDPool {
@@ -106,6 +127,9 @@ typedef struct RBDImage {
     bool read_only;             /* the handle is */
     uint64_t object_size;       /* bytes */
     uint64_t length;            /* bytes, of any number; changes while nothing else is in flight */
+    uint64_t header_bytes;      /* how much longer the image itself is: librbd's encryption has a header */
+    unsigned luks_version;      /* of the header at the beginning; 0: there is none */
+    bool is_encrypted;          /* librbd encrypts it */
     bool has_status;            /* librbd can tell which objects exist, */
     bool has_object_map;        /* and need not ask for each of them */
 
@@ -146,6 +170,15 @@ void qemu_rbd_image_cancel(RBDImage *image);
  */
 int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
                                   bool (*cancelled)(void *cancel_opaque), void *cancel_opaque);
+
+/*
+ * rbd-encrypt.c: these block. False with @open->err. First find out what kind of header the image has. Then have librbd
+ * encrypt what is read and written.
+ */
+bool qemu_rbd_encryption_probe(RBDImage *image, RBDOpen *open);
+bool qemu_rbd_encryption_load(RBDImage *image, RBDOpen *open);
+/* Write a new header, and use it. 0, or -errno with @open->err. */
+int qemu_rbd_encryption_format(rbd_image_t image, RBDOpen *open, RbdImageEncryptionFormat format, bool aes128);
 
 /* rbd-copies.c: as in BlockDriver. @image_name is that without the pool. */
 int coroutine_fn qemu_rbd_list_copies(RBDImage *image, const char *image_name, GPtrArray *copies);
