@@ -110,6 +110,7 @@ def test_complete_early(daemon, tmp_path):
     qmp = daemon.qmp
     fill(tmp_path)
     start_mirror(qmp, speed=MiB)
+    qmp.wait_event('JOB_STATUS_CHANGE', id='m0', status='running')
     assert qmp.error('job-complete', id='m0').desc == "Job 'm0' in state 'running' cannot accept command verb 'complete'"
     qmp.cmd('block-job-set-speed', device='m0', speed=0)
     qmp.wait_event('BLOCK_JOB_READY')
@@ -134,3 +135,66 @@ def test_fio(tmp_path):
             assert fio.poll() is None, 'fio ended before the mirror'
             output, _ = fio.communicate(timeout=60)
             assert fio.returncode == 0, output
+
+
+@pytest.mark.parametrize('options, error', [
+    ({'sync': 'incremental'}, "Sync mode 'incremental' not supported"),
+    ({'sync': 'bitmap'}, "Sync mode 'bitmap' not supported"),
+    ({'granularity': 256}, "Parameter 'granularity' expects a value in range [512B, 64MB]"),
+    ({'granularity': 128 * MiB}, "Parameter 'granularity' expects a value in range [512B, 64MB]"),
+    ({'granularity': 3000}, "Parameter 'granularity' expects a power of 2"),
+    ({'buf_size': -1}, "Invalid parameter 'buf-size'"),
+    ({'speed': -1}, "Parameter 'speed' expects a non-negative value"),
+    ({'replaces': 'nobody'}, "Failed to find node with node-name='nobody'"),
+    ({'replaces': 'target'}, "Cannot replace 'target' by a node mirrored from 'source'"),
+    ({'device': 'nobody'}, "Cannot find device='' nor node-name='nobody'"),
+    ({'target': 'nobody'}, "Cannot find device='' nor node-name='nobody'"),
+    ({'target': 'source'}, "Can't mirror node into itself"),
+    ({'target': 'above'}, "Node 'above' cannot be the target for node 'source': it is above it"),
+    ({'device': 'above', 'target': 'source'}, "Node 'source' cannot be the target for node 'above': it is below it"),
+    ({'target': 'small'}, f"The target has {MiB} bytes, fewer than the {SIZE} bytes of node 'source'"),
+    ({'filter_node_name': 'target'}, "Duplicate nodes with node-name='target'"),
+])
+def test_refused(daemon, options, error):
+    """Bad input changes nothing."""
+    qmp = daemon.qmp
+    qmp.cmd('blockdev-add', driver='null-co', node_name='small', size=MiB)
+    qmp.cmd('blockdev-add', driver='raw', node_name='above', file='source')
+    nodes = qmp.cmd('query-named-block-nodes')
+    arguments = {'job_id': 'm0', 'device': 'source', 'target': 'target', 'sync': 'full', **options}
+    assert error in qmp.error('blockdev-mirror', **arguments).desc
+    assert not qmp.cmd('query-jobs')
+    assert [n['node-name'] for n in qmp.cmd('query-named-block-nodes')] == [n['node-name'] for n in nodes]
+    assert exported_node(qmp) == 'source'
+
+
+@pytest.mark.parametrize('options', [{}, {'target_is_zero': True}])
+def test_sparse(daemon, tmp_path, options):
+    """Holes stay holes."""
+    qmp = daemon.qmp
+    connect(tmp_path).pwrite(b'x' * 65536, MiB)
+    start_mirror(qmp, ready=True, **options)
+    qmp.cmd('job-complete', id='m0')
+    assert conclude(qmp) is None
+    assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
+    assert (tmp_path / 'target.img').stat().st_blocks * 512 <= MiB
+
+
+def test_replaces(daemon, tmp_path):
+    """The target replaces the node below a filter, which stays."""
+    qmp = daemon.qmp
+    qmp.cmd('object-add', qom_type='throttle-group', id='limits')
+    qmp.cmd('blockdev-add', driver='throttle', node_name='above', throttle_group='limits', file='source')
+    fill(tmp_path)
+    # Its clients would bypass the mirror.
+    assert "export 'e0' needs permission 'write'" in qmp.error('blockdev-mirror', job_id='m0', device='above',
+                                                              target='target', sync='full').desc
+    qmp.cmd('block-export-del', id='e0')
+    qmp.wait_event('BLOCK_EXPORT_DELETED')
+    qmp.cmd('block-export-add', type='nbd', id='e1', node_name='above', writable=True)
+    start_mirror(qmp, ready=True, device='above', replaces='source')
+    qmp.cmd('job-complete', id='m0')
+    assert conclude(qmp) is None
+    assert exported_node(qmp) == 'above'
+    qmp.cmd('blockdev-del', node_name='source')
+    assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
