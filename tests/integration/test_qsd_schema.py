@@ -39,7 +39,7 @@ def test_comparison_sees_changes(schema):
         change(other[index])
         return differences(other)
     job_info = find(lambda i: [m['name'] for m in i.get('members', []) if 'name' in m][:3] == ['id', 'type', 'status'])
-    assert changed(job_info, lambda i: i['members'].pop()) == ["JobInfo: 'report' is not offered"]
+    assert changed(job_info, lambda i: i['members'].pop()) == ["JobInfo: 'warnings' is not offered"]
     assert "JobInfo: 'id' is optional" in changed(job_info, lambda i: i['members'][0].update(default=None))[0]
     assert 'is int, not str' in changed(job_info, lambda i: i['members'][0].update(type='int'))[0]
     status = find(lambda i: 'aborting' in i.get('values', []))
