@@ -42,8 +42,8 @@ def source_daemon(directory, args, source='raw', size=SIZE):
                          '--export', 'nbd,id=e0,node-name=source,name=disk,writable=on')
 
 
-def mirror_daemon(directory, source='raw', target='raw', size=SIZE):
-    return source_daemon(directory, create(directory, 'target', target, size), source, size)
+def mirror_daemon(directory, source='raw', target='raw', size=SIZE, more=()):
+    return source_daemon(directory, [*create(directory, 'target', target, size), *more], source, size)
 
 
 def fill(directory, seed=1):

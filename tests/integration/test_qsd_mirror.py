@@ -198,3 +198,24 @@ def test_replaces(daemon, tmp_path):
     assert exported_node(qmp) == 'above'
     qmp.cmd('blockdev-del', node_name='source')
     assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
+
+
+@pytest.mark.slow
+def test_several(tmp_path):
+    """Two mirrors at once, of volumes that are written, to targets that are slow."""
+    limits = ['--object', 'throttle-group,id=slow,limits.bps-write=8388608']
+    with mirror_daemon(tmp_path, more=limits) as daemon:
+        qmp = daemon.qmp
+        for name in 'source2', 'target2':
+            (tmp_path / f'{name}.img').write_bytes(bytes(SIZE))
+            qmp.cmd('blockdev-add', driver='file', node_name=name, filename=str(tmp_path / f'{name}.img'))
+        qmp.cmd('blockdev-add', driver='throttle', node_name='slow', throttle_group='slow', file='target')
+        with writers(tmp_path, SIZE // 4):
+            start_mirror(qmp, target='slow')
+            start_mirror(qmp, job_id='m1', device='source2', target='target2')
+            for job in 'm0', 'm1':
+                qmp.wait_event('BLOCK_JOB_READY', device=job)
+            for job in 'm0', 'm1':
+                qmp.cmd('job-complete', id=job)
+                assert conclude(qmp, job) is None
+        assert exported_node(qmp) == 'slow'
