@@ -33,16 +33,28 @@ static const ToolCommand *const commands[] = {
     NULL
 };
 
+/* Columns of the list of formats. */
+#define FORMATS_WIDTH 76
+
 static void print_driver(const BlockDriver *drv, void *opaque)
 {
-    printf(" %s", bdrv_get_driver_name(drv));
+    const char *name = bdrv_get_driver_name(drv);
+    size_t *column = opaque;
+
+    if (*column + strlen(name) >= FORMATS_WIDTH) {
+        printf("\n");
+        *column = 0;
+    }
+    *column += printf(" %s", name);
 }
 
 /* The last lines, in QEMU's format: programs look for formats there. */
 static void print_formats(void)
 {
+    size_t column = 0;
+
     printf("\nSupported image formats:\n");
-    bdrv_iterate_drivers(print_driver, NULL);
+    bdrv_iterate_drivers(print_driver, &column);
     printf("\n");
 }
 
