@@ -8,6 +8,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import contextlib
 import os
 import pathlib
 import signal
@@ -109,8 +110,11 @@ class NbdServer:
 
     def open_files(self):
         """How many descriptors the server has open, besides the ring that its loop makes when a request first needs it."""
-        links = (os.readlink(path) for path in pathlib.Path(f'/proc/{self.process.pid}/fd').iterdir())
-        return sum('io_uring' not in link for link in links)
+        count = 0
+        for path in pathlib.Path(f'/proc/{self.process.pid}/fd').iterdir():
+            with contextlib.suppress(FileNotFoundError):    # closed since the directory was read
+                count += 'io_uring' not in os.readlink(path)
+        return count
 
 
 class Wire:
