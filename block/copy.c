@@ -45,11 +45,16 @@ typedef struct Piece {
     bool as_zeroes;             /* write it with a write-zeroes request, or not at all */
 } Piece;
 
-/* The volumes. With a filter, no request waits for the end of a drained section. */
+/* The volumes. With a filter or @writers_wait, no request waits for the end of a drained section. */
+
+static BdrvChild *source_child(const BlockCopy *c)
+{
+    return c->o.filter ? c->o.filter->file : blk_root(c->o.source);
+}
 
 static BlockDriverState *source_bs(const BlockCopy *c)
 {
-    return c->o.filter ? c->o.filter->file->bs : blk_bs(c->o.source);
+    return source_child(c)->bs;
 }
 
 /* NULL: there is only ops->write. */
@@ -58,35 +63,47 @@ static BlockDriverState *target_bs(const BlockCopy *c)
     return c->o.target_child ? c->o.target_child->bs : c->o.target ? blk_bs(c->o.target) : NULL;
 }
 
+/* Whether a piece counts as one request from its choice to its end. */
+static bool counts_pieces(const BlockCopy *c)
+{
+    return c->o.filter || c->o.writers_wait;
+}
+
 static int coroutine_fn source_read(BlockCopy *c, int64_t offset, int64_t bytes, void *buf)
 {
     QEMUIOVector qiov;
 
     offset += c->o.source_offset;
     qemu_iovec_init_buf(&qiov, buf, bytes);
-    return c->o.filter ? bdrv_co_preadv(c->o.filter->file, offset, bytes, &qiov, c->o.read_flags)
-                       : blk_co_preadv(c->o.source, offset, bytes, &qiov, c->o.read_flags);
+    return counts_pieces(c) ? bdrv_co_preadv(source_child(c), offset, bytes, &qiov, c->o.read_flags)
+                            : blk_co_preadv(c->o.source, offset, bytes, &qiov, c->o.read_flags);
 }
 
 static int coroutine_fn source_block_status(BlockCopy *c, int64_t offset, int64_t bytes, int64_t *pnum)
 {
     offset += c->o.source_offset;
-    return c->o.filter ? bdrv_co_block_status(source_bs(c), offset, bytes, pnum, NULL, NULL)
-                       : blk_co_block_status(c->o.source, offset, bytes, pnum);
+    return counts_pieces(c) ? bdrv_co_block_status(source_bs(c), offset, bytes, pnum, NULL, NULL)
+                            : blk_co_block_status(c->o.source, offset, bytes, pnum);
+}
+
+/* The child that writes never wait for; NULL: use the user of the target. */
+static BdrvChild *target_child(const BlockCopy *c)
+{
+    return c->o.target_child ?: c->o.writers_wait ? blk_root(c->o.target) : NULL;
 }
 
 static int coroutine_fn target_write(BlockCopy *c, int64_t offset, int64_t bytes, const void *buf)
 {
     BdrvRequestFlags flags = c->o.write_flags | BDRV_REQ_OWN_BUFFER;
 
-    return c->o.target_child ? bdrv_co_pwrite(c->o.target_child, offset, bytes, buf, flags)
-                             : blk_co_pwrite(c->o.target, offset, bytes, buf, flags);
+    return target_child(c) ? bdrv_co_pwrite(target_child(c), offset, bytes, buf, flags)
+                           : blk_co_pwrite(c->o.target, offset, bytes, buf, flags);
 }
 
 static int coroutine_fn target_write_zeroes(BlockCopy *c, int64_t offset, int64_t bytes)
 {
-    return c->o.target_child ? bdrv_co_pwrite_zeroes(c->o.target_child, offset, bytes, c->o.zero_flags)
-                             : blk_co_pwrite_zeroes(c->o.target, offset, bytes, c->o.zero_flags);
+    return target_child(c) ? bdrv_co_pwrite_zeroes(target_child(c), offset, bytes, c->o.zero_flags)
+                           : blk_co_pwrite_zeroes(c->o.target, offset, bytes, c->o.zero_flags);
 }
 
 BlockCopy *block_copy_new(const BlockCopyOptions *options)
@@ -326,15 +343,39 @@ static bool check_failed(BlockCopy *c, Error *err)
     return c->err;
 }
 
-/* Choose a piece, which counts as a request of the filter, if any. False: nothing is left. */
+/* Begin a request of the source and of the target, when neither is drained. */
+static void coroutine_fn begin_both(BlockCopy *c)
+{
+    blk_co_begin(c->o.source);
+    while (!blk_try_begin(c->o.target)) {
+        blk_end(c->o.source);
+        blk_co_begin(c->o.target);
+        blk_end(c->o.target);
+        blk_co_begin(c->o.source);
+    }
+}
+
+static void end_piece(BlockCopy *c)
+{
+    if (c->o.filter) {
+        bdrv_dec_in_flight(c->o.filter);
+    } else if (c->o.writers_wait) {
+        blk_end(c->o.target);
+        blk_end(c->o.source);
+    }
+}
+
+/* Choose a piece, which end_piece() ends. False: nothing is left. */
 static bool coroutine_fn begin_piece(BlockCopy *c, Piece *piece)
 {
     if (c->o.filter) {
         bdrv_co_inc_in_flight(c->o.filter);
+    } else if (c->o.writers_wait) {
+        begin_both(c);
     }
     bool found = choose_piece(c, piece);
-    if (c->o.filter && !found) {
-        bdrv_dec_in_flight(c->o.filter);
+    if (!found) {
+        end_piece(c);
     }
     return found;
 }
@@ -489,9 +530,7 @@ static void coroutine_fn copy_worker(void *opaque)
             ok = copy_chunk(c, range->offset + done, n, piece.zero, piece.as_zeroes ? NULL : buf);
         }
         end_copy(&piece.range, ok, piece.as_zeroes && !c->o.bitmap ? 0 : range->bytes);
-        if (c->o.filter) {
-            bdrv_dec_in_flight(c->o.filter);
-        }
+        end_piece(c);
         update_progress(c);
     }
     job_worker_end(c->job);

@@ -160,10 +160,31 @@ BdrvChild *blk_root(BlockBackend *blk)
     return blk->root;
 }
 
-static void blk_end_request(BlockBackend *blk)
+void blk_end(BlockBackend *blk)
 {
     if (g_atomic_int_dec_and_test(&blk->in_flight) && g_atomic_int_get(&blk->quiesce_counter)) {
         bdrv_drain_kick();
+    }
+}
+
+bool blk_try_begin(BlockBackend *blk)
+{
+    /* Count first: drain raises quiesce_counter before it reads this count. */
+    g_atomic_int_inc(&blk->in_flight);
+    if (g_atomic_int_get(&blk->quiesce_counter)) {
+        blk_end(blk);
+        return false;
+    }
+    return true;
+}
+
+void coroutine_fn blk_co_begin(BlockBackend *blk)
+{
+    while (!blk_try_begin(blk)) {
+        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&blk->lock);
+        while (g_atomic_int_get(&blk->quiesce_counter)) {
+            qemu_co_queue_wait(&blk->queued, &blk->lock);
+        }
     }
 }
 
@@ -176,18 +197,7 @@ static int coroutine_fn blk_begin_request(BlockBackend *blk, uint64_t perm)
     if (perm & ~blk->perm) {
         return -EPERM;
     }
-    /* Count first: drain raises quiesce_counter before it reads this count. */
-    g_atomic_int_inc(&blk->in_flight);
-    while (g_atomic_int_get(&blk->quiesce_counter)) {
-        blk_end_request(blk);
-        {
-            g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&blk->lock);
-            while (g_atomic_int_get(&blk->quiesce_counter)) {
-                qemu_co_queue_wait(&blk->queued, &blk->lock);
-            }
-        }
-        g_atomic_int_inc(&blk->in_flight);
-    }
+    blk_co_begin(blk);
     return 0;
 }
 
@@ -206,7 +216,7 @@ int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes,
 
     if (ret == 0) {
         ret = bdrv_co_preadv(blk->root, offset, bytes, qiov, flags);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }
@@ -218,7 +228,7 @@ int coroutine_fn blk_co_pwritev(BlockBackend *blk, int64_t offset, int64_t bytes
 
     if (ret == 0) {
         ret = bdrv_co_pwritev(blk->root, offset, bytes, qiov, flags);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }
@@ -247,7 +257,7 @@ int coroutine_fn blk_co_pwrite_zeroes(BlockBackend *blk, int64_t offset, int64_t
 
     if (ret == 0) {
         ret = bdrv_co_pwrite_zeroes(blk->root, offset, bytes, flags);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }
@@ -258,7 +268,7 @@ int coroutine_fn blk_co_pdiscard(BlockBackend *blk, int64_t offset, int64_t byte
 
     if (ret == 0) {
         ret = bdrv_co_pdiscard(blk->root, offset, bytes);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }
@@ -269,7 +279,7 @@ int coroutine_fn blk_co_flush(BlockBackend *blk)
 
     if (ret == 0) {
         ret = bdrv_co_flush(blk->root->bs);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }
@@ -280,7 +290,7 @@ int coroutine_fn blk_co_block_status(BlockBackend *blk, int64_t offset, int64_t 
 
     if (ret == 0) {
         ret = bdrv_co_block_status(blk->root->bs, offset, bytes, pnum, NULL, NULL);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }
@@ -307,7 +317,7 @@ bool coroutine_fn blk_co_truncate(BlockBackend *blk, int64_t offset, bool exact,
         error_setg_errno(errp, -ret, "%s cannot resize its node", blk->name);
         return false;
     }
-    blk_end_request(blk);
+    blk_end(blk);
     g_autoptr(GPtrArray) nodes = nodes_to_storage(blk->root->bs);
     BlockDriverState *storage = g_ptr_array_index(nodes, nodes->len - 1);
     bdrv_co_claim(nodes);
@@ -332,7 +342,7 @@ int64_t coroutine_fn blk_co_getlength(BlockBackend *blk)
 
     if (ret == 0) {
         ret = blk_getlength(blk);
-        blk_end_request(blk);
+        blk_end(blk);
     }
     return ret;
 }

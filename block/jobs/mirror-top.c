@@ -29,10 +29,18 @@ static int coroutine_fn write_source(BlockDriverState *bs, const MirrorWrite *w,
                    : bdrv_co_pwrite_zeroes(bs->file, w->offset, w->bytes, flags);
 }
 
+/* -ECANCELED while the target is drained: the section may be waiting for this write. */
 static int coroutine_fn write_target(BDRVMirrorTopState *s, const MirrorWrite *w)
 {
-    return w->qiov ? blk_co_pwritev(s->o.target, w->offset, w->bytes, w->qiov, w->flags & BDRV_REQ_OWN_BUFFER)
-                   : blk_co_pwrite_zeroes(s->o.target, w->offset, w->bytes, s->o.zero_flags);
+    BdrvChild *target = blk_root(s->o.target);
+
+    if (!blk_try_begin(s->o.target)) {
+        return -ECANCELED;
+    }
+    int ret = w->qiov ? bdrv_co_pwritev(target, w->offset, w->bytes, w->qiov, w->flags & BDRV_REQ_OWN_BUFFER)
+                      : bdrv_co_pwrite_zeroes(target, w->offset, w->bytes, s->o.zero_flags);
+    blk_end(s->o.target);
+    return ret;
 }
 
 typedef struct MirrorFailure {

@@ -600,6 +600,7 @@ static BlockCopy *mirror_new_copy(MirrorJob *s, const MirrorOptions *o)
 
     return block_copy_new(&(BlockCopyOptions){
         .source = s->source, .target = s->target, .bytes = blk_getlength(s->source), .bitmap = s->bitmap,
+        .writers_wait = o->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING,
         .workers = MAX(MIN(buf_bytes / chunk_bytes, MAX_WORKERS), 1), .chunk_bytes = chunk_bytes,
         .write_zeroes = true, .zero_flags = o->no_unmap ? 0 : BDRV_REQ_MAY_UNMAP,
         .on_source_error = o->on_source_error, .on_target_error = o->on_target_error,

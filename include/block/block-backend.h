@@ -44,6 +44,20 @@ void coroutine_fn blk_co_unref(BlockBackend *blk);
 BlockDriverState *blk_bs(BlockBackend *blk);    /* NULL if no node is inserted */
 BdrvChild *blk_root(BlockBackend *blk);
 
+/*
+ * Several requests as one: blk_co_begin() waits for drained sections to end, and no section begins before blk_end().
+ * In between, make the requests to blk_root(), because those functions never wait. blk_try_begin() returns false
+ * instead of waiting. From any thread.
+ *
+ *     blk_co_begin(blk);
+ *     ret = bdrv_co_preadv(blk_root(blk), 0, 512, &qiov, 0);
+ *     ...
+ *     blk_end(blk);
+ */
+void coroutine_fn blk_co_begin(BlockBackend *blk);
+bool blk_try_begin(BlockBackend *blk);
+void blk_end(BlockBackend *blk);
+
 /* Requests. 0 or -errno: -EIO if the range is not within the node, -EPERM without the permission. */
 int coroutine_fn blk_co_preadv(BlockBackend *blk, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
                                BdrvRequestFlags flags);

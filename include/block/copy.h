@@ -45,7 +45,7 @@
  *     }
  *
  * Writers in the filter wait for copies of the engine. So a drained section of the source, which waits for the writers,
- * must not hold these copies back. The option @filter ensures that.
+ * must not hold these copies back. The options @filter and @writers_wait ensure that.
  *
  * A BlockCopy is created, runs, and is freed on the main loop; the functions for filters may be called from any thread.
  *
@@ -83,6 +83,11 @@ typedef struct BlockCopyOptions {
      */
     BlockDriverState *filter;
     BdrvChild *target_child;
+    /*
+     * The same for @source and @target: a copy begins only outside drained sections of both, and they wait for its end.
+     * This is for a filter that is drained while the rest is copied.
+     */
+    bool writers_wait;
     int64_t source_offset;
     int64_t target_offset;
     int64_t bytes;              /* of the copy, within both volumes */

@@ -55,6 +55,25 @@ def test_equal(tmp_path, source, target, mode):
         cryptsetup('open', '--test-passphrase', tmp_path / 'target.img', password=b'password of target')
 
 
+def test_drained(daemon, tmp_path):
+    """Commands that drain both nodes, while clients write to both."""
+    qmp = daemon.qmp
+    nodes = [{'driver': 'file', 'node-name': name, 'filename': str(tmp_path / f'{name}.img'), 'discard': 'unmap'}
+             for name in ('target', 'source')]
+    with writers(tmp_path, SIZE):
+        for _ in range(20):
+            start_mirror(qmp, copy_mode='write-blocking')
+            for _ in range(10):
+                qmp.cmd('blockdev-reopen', options=nodes)
+            qmp.cmd('block-job-cancel', device='m0', force=True)
+            conclude(qmp)
+        qmp.events = []
+        start_mirror(qmp, ready=True, copy_mode='write-blocking')
+        qmp.cmd('blockdev-reopen', options=nodes)
+        qmp.cmd('job-complete', id='m0')
+        assert conclude(qmp) is None
+
+
 def test_states(daemon):
     """The states and events of a mirror, in QEMU's order."""
     qmp = daemon.qmp

@@ -71,6 +71,59 @@ static void test_filter(void)
     aio_context_run(filter_entry, NULL);
 }
 
+/* With @writers_wait, drained sections of both volumes at once do the same. */
+
+static void coroutine_fn locking_writer_entry(void *opaque)
+{
+    FilterWriter *w = opaque;
+    BlockCopyRange range;
+
+    for (int i = 0; i < 8; i++) {
+        block_copy_co_range_begin(w->copy, &range, i * GRANULE, GRANULE);
+        block_copy_range_end(&range);
+    }
+    bdrv_dec_in_flight(blk_bs(w->filter));
+}
+
+static void coroutine_fn writers_wait_entry(void *opaque)
+{
+    Setup s;
+
+    setup_init(&s, SIZE);
+    BlockBackend *filter = open_filter(&s);
+    setup_bitmap_copy(&s, GRANULE, (BlockCopyOptions){
+        .writers_wait = true, .workers = 4, .chunk_bytes = GRANULE,
+    });
+    FilterWriter writer = { .filter = filter, .copy = s.copy };
+    memory_latency_ns = 2 * SCALE_MS;
+    job_start(s.job);
+    co_sleep_ns(SCALE_MS);
+    bdrv_inc_in_flight(blk_bs(filter));
+    aio_co_start(qemu_get_aio_context(), locking_writer_entry, &writer);
+
+    bdrv_co_drained_begin(blk_bs(s.target));
+    bdrv_co_drained_begin(blk_bs(s.source));
+    int64_t bytes_read = s.source_state->bytes_read;
+    g_assert_cmpint(bytes_read, >, 0);
+    g_assert_cmpint(s.target_state->bytes_written, ==, bytes_read);
+    co_sleep_ns(20 * SCALE_MS);
+    g_assert_cmpint(s.source_state->bytes_read, ==, bytes_read);
+    bdrv_co_drained_end(blk_bs(s.target));
+    co_sleep_ns(20 * SCALE_MS);
+    g_assert_cmpint(s.source_state->bytes_read, ==, bytes_read);
+    bdrv_co_drained_end(blk_bs(s.source));
+
+    wait_for(s.job, JOB_STATUS_CONCLUDED);
+    assert_copied(&s);
+    blk_co_unref(filter);
+    setup_cleanup(&s);
+}
+
+static void test_writers_wait(void)
+{
+    aio_context_run(writers_wait_entry, NULL);
+}
+
 static void coroutine_fn stop_entry(void *opaque)
 {
     Setup s;
@@ -97,6 +150,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/copy-filter/drain", test_filter);
+    g_test_add_func("/copy-filter/writers-wait", test_writers_wait);
     g_test_add_func("/copy-filter/stop", test_stop);
     return g_test_run();
 }
