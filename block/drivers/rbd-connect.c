@@ -331,7 +331,7 @@ static bool image_read_info(RBDImage *i, RBDOpen *open)
     rbd_image_info_t raw, info;
     int ret = librbd.rbd_stat(i->image, &raw, sizeof(raw));
 
-    i->length = ret == 0 ? raw.size : 0;
+    i->size = ret == 0 ? raw.size : 0;
     if (ret == 0 && (!qemu_rbd_encryption_probe(i, open) ||
                      (open->passphrase && !qemu_rbd_encryption_load(i, open)))) {
         return false;
@@ -350,8 +350,14 @@ static bool image_read_info(RBDImage *i, RBDOpen *open)
         return false;
     }
     i->object_size = info.obj_size;
-    i->length = info.size;
+    i->size = info.size;
     i->header_bytes = raw.size - info.size;
+    /* librbd notices no changes of an image that is open for reading only. */
+    ret = i->read_only ? 0 : qemu_rbd_watch(i);
+    if (ret < 0) {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not watch it for changes", open->name);
+        return false;
+    }
     i->has_object_map = (features & RBD_FEATURE_FAST_DIFF) && !(flags & RBD_FLAG_FAST_DIFF_INVALID);
     /* librbd 16 answers in offsets that are not those of the image. */
     i->has_status = !(features & RBD_FEATURE_STRIPINGV2) && !i->is_encrypted && !image_has_parent(i);

@@ -246,11 +246,14 @@ static bool has_other_writers(RBDImage *image)
 static int resize_worker(void *opaque)
 {
     RBDResize *r = opaque;
-    bool shrinks = r->size < r->image->length;
+    bool shrinks = r->size < qemu_rbd_image_size(r->image);
 
     /* librbd counts its header, too. */
     int ret = shrinks && has_other_writers(r->image)
         ? -EBUSY : librbd.rbd_resize(r->image->image, r->size + r->image->header_bytes);
+    if (ret == 0) {
+        ret = qemu_rbd_image_update_size(r->image);
+    }
     qemu_rbd_image_unuse(r->image);
     return ret;
 }
@@ -276,6 +279,5 @@ bool coroutine_fn qemu_rbd_resize(RBDImage *image, uint64_t size, Job *job, Erro
         error_setg_errno(errp, -ret, "RBD image '%s': could not resize it", image->name);
         return false;
     }
-    image->length = size;
     return true;
 }

@@ -15,7 +15,7 @@ static const uint8_t luks_magic[] = { 'L', 'U', 'K', 'S', 0xba, 0xbe };
 bool qemu_rbd_encryption_probe(RBDImage *i, RBDOpen *open)
 {
     uint8_t header[sizeof(luks_magic) + 2] = { 0 };
-    ssize_t ret = i->length >= sizeof(header) ? librbd.rbd_read(i->image, 0, sizeof(header), (char *)header) : 0;
+    ssize_t ret = i->size >= sizeof(header) ? librbd.rbd_read(i->image, 0, sizeof(header), (char *)header) : 0;
 
     if (ret < 0) {
         error_setg_errno(&open->err, -ret, "RBD image '%s': could not read its beginning", open->name);

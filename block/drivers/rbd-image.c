@@ -40,6 +40,7 @@ RBDImage *qemu_rbd_image_new(const char *name)
 
     image->name = g_strdup(name);
     g_mutex_init(&image->lock);
+    g_mutex_init(&image->update_lock);
     return image;
 }
 
@@ -55,6 +56,7 @@ void qemu_rbd_image_free(RBDImage *image)
     if (!image) {
         return;
     }
+    qemu_rbd_unwatch(image);
     while (image_is_busy(image)) {
         g_usleep(CLOSE_POLL_US);
     }
@@ -63,6 +65,7 @@ void qemu_rbd_image_free(RBDImage *image)
     }
     qemu_rbd_pool_disconnect(&image->pool);
     g_mutex_clear(&image->lock);
+    g_mutex_clear(&image->update_lock);
     g_free(image->name);
     g_free(image);
 }
@@ -226,7 +229,10 @@ static int request_submit(RBDRequest *r, const QEMUIOVector *qiov)
     return ret;
 }
 
-/* Link @r, so that it can be cancelled, and count it; -ECANCELED where it must not wait. */
+/*
+ * Link @r, so that it can be cancelled, and count it. -ECANCELED where it must not wait, -EIO where another client has
+ * made the image too short for it: librbd 16 aborts on such writes.
+ */
 static int request_begin(RBDRequest *r)
 {
     RBDImage *image = r->image;
@@ -234,6 +240,9 @@ static int request_begin(RBDRequest *r)
 
     if (bdrv_must_not_wait()) {
         return -ECANCELED;
+    }
+    if (r->args.offset + r->args.bytes > (int64_t)image->size) {
+        return -EIO;
     }
     r->next = image->requests;
     r->prev = &image->requests;

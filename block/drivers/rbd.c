@@ -86,6 +86,7 @@ static bool coroutine_fn qemu_rbd_co_open(BlockDriverState *bs, Error **errp)
     }
     s->image = image_open(bs, bs->options, bs->read_only, errp);
     if (s->image) {
+        s->image->bs = bs;
         bs->filename = qemu_rbd_filename(&bs->options->u.rbd);
     }
     return s->image;
@@ -109,6 +110,7 @@ static bool closing_cancelled(void *opaque)
 /* A cluster that is silent does not hold this up for long: the thread goes on alone. */
 static void coroutine_fn image_close(RBDImage *image)
 {
+    image->bs = NULL;
     qemu_rbd_co_call(close_worker, image, close_nothing, QEMU_RBD_TIMEOUT_S * NANOSECONDS_PER_SECOND,
                      closing_cancelled, NULL);
 }
@@ -143,6 +145,7 @@ static void coroutine_fn qemu_rbd_co_reopen_commit(BlockDriverState *bs)
         RBDImage *old = s->image;
 
         s->image = g_steal_pointer(&s->reopened);
+        s->image->bs = bs;
         image_close(old);
     }
 }
@@ -168,8 +171,9 @@ static void qemu_rbd_cancel_in_flight(BlockDriverState *bs)
 static int64_t coroutine_fn qemu_rbd_co_getlength(BlockDriverState *bs)
 {
     BDRVRBDState *s = bs->opaque;
+    uint64_t size = qemu_rbd_image_size(s->image);
 
-    return s->image->length > BDRV_MAX_LENGTH ? -EFBIG : (int64_t)ROUND_UP(s->image->length, BDRV_SECTOR_SIZE);
+    return size > BDRV_MAX_LENGTH ? -EFBIG : (int64_t)ROUND_UP(size, BDRV_SECTOR_SIZE);
 }
 
 static void qemu_rbd_refresh_limits(BlockDriverState *bs)
@@ -184,10 +188,15 @@ static void qemu_rbd_refresh_limits(BlockDriverState *bs)
     bs->bl.max_pwrite_zeroes = MAX_RANGE_BYTES;
 }
 
-/* How many of @bytes from @offset on the image has. */
+/*
+ * How many of @bytes from @offset on the image has: all but what its last sector lacks. -EIO where another client has
+ * made it shorter.
+ */
 static int64_t within_image(const BDRVRBDState *s, int64_t offset, int64_t bytes)
 {
-    return CLAMP((int64_t)s->image->length - offset, 0, bytes);
+    int64_t size = qemu_rbd_image_size(s->image);
+
+    return offset + bytes > (int64_t)ROUND_UP(size, BDRV_SECTOR_SIZE) ? -EIO : CLAMP(size - offset, 0, bytes);
 }
 
 static int coroutine_fn qemu_rbd_co_preadv(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
@@ -198,8 +207,12 @@ static int coroutine_fn qemu_rbd_co_preadv(BlockDriverState *bs, int64_t offset,
         .type = RBD_REQUEST_READ, .offset = offset, .bytes = within_image(s, offset, bytes), .qiov = qiov,
     };
 
+    if (a.bytes <= 0) {
+        qemu_iovec_memset(qiov, 0, 0, bytes);
+        return a.bytes;
+    }
     qemu_iovec_memset(qiov, a.bytes, 0, bytes - a.bytes);
-    return a.bytes ? qemu_rbd_co_request(s->image, &a) : 0;
+    return qemu_rbd_co_request(s->image, &a);
 }
 
 static int coroutine_fn qemu_rbd_co_pwritev(BlockDriverState *bs, int64_t offset, int64_t bytes, QEMUIOVector *qiov,
@@ -209,11 +222,11 @@ static int coroutine_fn qemu_rbd_co_pwritev(BlockDriverState *bs, int64_t offset
     RBDRequestArgs a = { .type = RBD_REQUEST_WRITE, .offset = offset, .bytes = within_image(s, offset, bytes) };
     QEMUIOVector within;
 
-    if (a.bytes < bytes && !qemu_iovec_is_zero(qiov, a.bytes, bytes - a.bytes)) {
+    if (a.bytes >= 0 && a.bytes < bytes && !qemu_iovec_is_zero(qiov, a.bytes, bytes - a.bytes)) {
         return -ENOSPC;
     }
-    if (a.bytes == 0) {
-        return 0;
+    if (a.bytes <= 0) {
+        return a.bytes;
     }
     qemu_iovec_init_slice(&within, qiov, 0, a.bytes);
     a.qiov = &within;
@@ -243,7 +256,7 @@ static int coroutine_fn qemu_rbd_co_pwrite_zeroes(BlockDriverState *bs, int64_t 
         /* The cluster writes them. */
         return -ENOTSUP;
     }
-    return a.bytes ? qemu_rbd_co_request(s->image, &a) : 0;
+    return a.bytes > 0 ? qemu_rbd_co_request(s->image, &a) : a.bytes;
 }
 
 static int coroutine_fn qemu_rbd_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
@@ -251,7 +264,7 @@ static int coroutine_fn qemu_rbd_co_pdiscard(BlockDriverState *bs, int64_t offse
     BDRVRBDState *s = bs->opaque;
     RBDRequestArgs a = { .type = RBD_REQUEST_DISCARD, .offset = offset, .bytes = within_image(s, offset, bytes) };
 
-    return a.bytes ? qemu_rbd_co_request(s->image, &a) : 0;
+    return a.bytes > 0 ? qemu_rbd_co_request(s->image, &a) : a.bytes;
 }
 
 static int coroutine_fn qemu_rbd_co_block_status(BlockDriverState *bs, int64_t offset, int64_t bytes, int64_t *pnum,
@@ -264,13 +277,14 @@ static int coroutine_fn qemu_rbd_co_block_status(BlockDriverState *bs, int64_t o
     *map = offset;
     *file = bs;
     *pnum = bytes;
-    if (a.bytes == 0) {
-        return status | BDRV_BLOCK_ZERO;
+    if (a.bytes <= 0) {
+        return a.bytes < 0 ? a.bytes : status | BDRV_BLOCK_ZERO;
     }
+    bytes = a.bytes;
     if (!s->image->has_status || qemu_rbd_co_request(s->image, &a) < 0 || a.status_bytes == 0) {
         return status | BDRV_BLOCK_DATA;
     }
-    if (a.status_bytes < within_image(s, offset, bytes)) {
+    if (a.status_bytes < bytes) {
         *pnum = a.status_bytes;
     }
     return status | (a.exists ? BDRV_BLOCK_DATA : BDRV_BLOCK_ZERO);

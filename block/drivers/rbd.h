@@ -46,6 +46,7 @@ char *qemu_rbd_filename(const BlockdevOptionsRbd *o);
     X(rbd_linked_image_spec_list_cleanup) X(rbd_list_children3) X(rbd_namespace_exists) X(rbd_open) \
     X(rbd_open_read_only) X(rbd_read) X(rbd_remove) X(rbd_resize) X(rbd_snap_get_trash_namespace) X(rbd_snap_list) \
     X(rbd_snap_list_end) X(rbd_snap_spec_cleanup) X(rbd_stat) X(rbd_trash_list) X(rbd_trash_list_cleanup) \
+    X(rbd_update_unwatch) X(rbd_update_watch) \
     X(rbd_watchers_list) X(rbd_watchers_list_cleanup)
 
 #ifdef LIBRBD_SUPPORTS_ENCRYPTION
@@ -126,16 +127,23 @@ typedef struct RBDImage {
     char *name;                 /* for messages */
     bool read_only;             /* the handle is */
     uint64_t object_size;       /* bytes */
-    uint64_t length;            /* bytes, of any number; changes while nothing else is in flight */
+    BlockDriverState *bs;       /* whose image it is; NULL: none yet, or none any longer. Main thread */
     uint64_t header_bytes;      /* how much longer the image itself is: librbd's encryption has a header */
     unsigned luks_version;      /* of the header at the beginning; 0: there is none */
     bool is_encrypted;          /* librbd encrypts it */
     bool has_status;            /* librbd can tell which objects exist, */
     bool has_object_map;        /* and need not ask for each of them */
 
+    bool is_watched;
+    uint64_t watch;             /* librbd's handle */
+    GMutex update_lock;         /* held while librbd is asked for the size */
+
     GMutex lock;
+    uint64_t size;              /* bytes, of any number: what librbd last said. Others may change it */
+    bool changed;               /* it may be another now, */
+    bool is_asking;             /* so a thread asks again */
     RBDRequest *requests;       /* of coroutines that wait */
-    unsigned unfinished;        /* of librbd, including requests that were given up */
+    unsigned unfinished;        /* what librbd and threads still do, including requests that were given up */
 } RBDImage;
 
 /* An image whose handles the caller fills in. */
@@ -147,6 +155,17 @@ void qemu_rbd_image_free(RBDImage *image);
 /* Have closing wait: for calls on threads of their own. Any thread. */
 void qemu_rbd_image_use(RBDImage *image);
 void qemu_rbd_image_unuse(RBDImage *image);
+
+/*
+ * rbd-watch.c: from now on, image->bs learns when the size changes, and requests beyond it fail. Both block. 0 or
+ * -errno.
+ */
+int qemu_rbd_watch(RBDImage *image);
+void qemu_rbd_unwatch(RBDImage *image);
+/* Ask librbd for the size. Blocks. 0 or -errno. */
+int qemu_rbd_image_update_size(RBDImage *image);
+/* The size that librbd last said. Any thread. */
+uint64_t qemu_rbd_image_size(RBDImage *image);
 
 /* What to ask of librbd. The result is 0 or -errno. From any loop. */
 typedef struct RBDRequestArgs {

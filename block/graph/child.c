@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
 #include "block/job.h"
+#include "util/aio.h"
 
 static char *child_of_bds_describe(const BdrvChild *child)
 {
@@ -245,5 +246,59 @@ void coroutine_fn bdrv_co_resized(BlockDriverState *bs)
     }
     for (guint i = 0; i < above->len; i++) {
         bdrv_unref_later(g_ptr_array_index(above, i));
+    }
+}
+
+/* Whether somebody above relies on the present length. Formats that write do not: they do not let others resize. */
+static bool length_is_needed(BlockDriverState *bs)
+{
+    g_autoptr(GPtrArray) above = bdrv_nodes_above(bs);
+
+    for (guint i = 0; i < above->len; i++) {
+        const BlockDriverState *node = g_ptr_array_index(above, i);
+
+        for (guint j = 0; j < node->parents->len; j++) {
+            const BdrvChild *c = g_ptr_array_index(node->parents, j);
+            const BlockDriverState *parent = bdrv_child_parent(c);
+            bool is_format = parent && !(parent->drv->is_filter && parent->drv->bdrv_child_perm);
+
+            if (!is_format && !(c->shared_perm & BLK_PERM_RESIZE)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void coroutine_fn storage_resized_entry(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+    Error *err = NULL;
+
+    g_ptr_array_add(nodes, bs);
+    bdrv_co_claim(nodes);
+    bdrv_co_drained_begin(bs);
+    int64_t before = bs->length, now = bdrv_driver_getlength(bs);
+    if (now != before && length_is_needed(bs)) {
+        error_setg(&err, "it will be noticed with block_resize, once no job needs the old size");
+    } else if (now != before && bdrv_co_refresh(bs, &err)) {
+        bdrv_co_resized(bs);
+    }
+    if (err || now < before) {
+        warn_report("Node '%s': its storage was resized by somebody else from %" PRId64 " to %" PRId64 " bytes%s%s",
+                    bdrv_get_display_name(bs), before, now, err ? ": " : "", err ? error_get_pretty(err) : "");
+    }
+    error_free(err);
+    bdrv_co_drained_end(bs);
+    bdrv_co_release(nodes);
+    bdrv_co_unref(bs);
+}
+
+void bdrv_storage_resized(BlockDriverState *bs)
+{
+    GLOBAL_STATE_CODE();
+    if (bs->is_open) {
+        aio_co_start(qemu_get_aio_context(), storage_resized_entry, bdrv_ref(bs));
     }
 }

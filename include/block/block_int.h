@@ -325,6 +325,13 @@ bool coroutine_fn bdrv_co_replace_node(BlockDriverState *from, BlockDriverState 
 BlockDriverState *coroutine_fn bdrv_co_new_filter(const BlockDriver *drv, const char *node_name,
                                                   BlockDriverState *file, Error **errp);
 
+/*
+ * Somebody else has resized the storage of @bs, a protocol: ask its bdrv_co_getlength, and tell everything above @bs.
+ * Returns at once; the work is done soon, or not at all if the node is not open. As long as a job or a filter above
+ * does not share BLK_PERM_RESIZE, the node keeps its old length, with a warning. Main thread.
+ */
+void bdrv_storage_resized(BlockDriverState *bs);
+
 /* Make this one parent use @bs instead. Drains the node that it used before. */
 bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, Error **errp);
 
