@@ -87,6 +87,7 @@ IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeou
     if (!ch) {
         g_autofree char *text = socket_address_to_string(addr);
         error_setg_errno(errp, -ret, "Failed to connect to '%s'", text);
+        socket_hint_vsock(addr, ret, errp);
         return NULL;
     }
     socket_apply_options(io_channel_get_fd(ch), addr);

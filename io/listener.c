@@ -242,10 +242,14 @@ static int listen_work(void *opaque)
 {
     ListenWork *work = opaque;
 
-    if (work->l->addr->type == SOCKET_ADDRESS_TYPE_UNIX) {
+    switch (work->l->addr->type) {
+    case SOCKET_ADDRESS_TYPE_UNIX:
         return listen_unix(work->l, &g_array_index(work->names, SocketName, 0));
+    case SOCKET_ADDRESS_TYPE_VSOCK:
+        return listen_one(work->l, &g_array_index(work->names, SocketName, 0));
+    default:
+        return listen_inet(work->l, work->names);
     }
-    return listen_inet(work->l, work->names);
 }
 
 NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backlog, Error **errp)
@@ -278,6 +282,7 @@ NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backl
         if (ret == -EADDRINUSE) {
             error_append_hint(errp, "A server that is running may have it.\n");
         }
+        socket_hint_vsock(addr, ret, errp);
         net_listener_free(l);
         return NULL;
     }

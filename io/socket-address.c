@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 
+#include <linux/vm_sockets.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -130,6 +131,27 @@ static bool unix_name(const UnixSocketAddress *addr, SocketName *name, Error **e
         name->len = offsetof(struct sockaddr_un, sun_path) + 1 + len;
     }
     return true;
+}
+
+static bool vsock_number(const char *what, const char *text, unsigned *number, Error **errp)
+{
+    guint64 n;
+
+    if (!g_ascii_string_to_unsigned(text, 10, 0, UINT32_MAX, &n, NULL)) {
+        error_setg(errp, "vsock %s '%s' is not a number from 0 to %u", what, text, UINT32_MAX);
+        return false;
+    }
+    *number = n;
+    return true;
+}
+
+static bool vsock_name(const VsockSocketAddress *addr, SocketName *name, Error **errp)
+{
+    struct sockaddr_vm *vm = (struct sockaddr_vm *)&name->addr;
+
+    vm->svm_family = AF_VSOCK;
+    name->len = sizeof(*vm);
+    return vsock_number("CID", addr->cid, &vm->svm_cid, errp) && vsock_number("port", addr->port, &vm->svm_port, errp);
 }
 
 typedef struct Lookup {
@@ -259,11 +281,25 @@ GArray *coroutine_fn socket_resolve(const SocketAddress *addr, bool passive, Err
         }
         g_array_append_val(names, name);
         break;
+    case SOCKET_ADDRESS_TYPE_VSOCK:
+        if (!vsock_name(&addr->u.vsock, &name, errp)) {
+            return NULL;
+        }
+        g_array_append_val(names, name);
+        break;
     default:
-        error_setg(errp, "Sockets of type '%s' are not supported", SocketAddressType_str(addr->type));
+        error_setg(errp, "A descriptor has no address");
         return NULL;
     }
     return g_steal_pointer(&names);
+}
+
+void socket_hint_vsock(const SocketAddress *addr, int ret, Error **errp)
+{
+    if (addr->type == SOCKET_ADDRESS_TYPE_VSOCK && (ret == -EAFNOSUPPORT || ret == -ENODEV)) {
+        error_append_hint(errp, "The kernel has no way to this CID. It needs the module vhost_vsock on a host,\n"
+                          "vmw_vsock_virtio_transport in a virtual machine, or vsock_loopback for CID 1.\n");
+    }
 }
 
 int socket_create(const SocketName *name)

@@ -13,6 +13,9 @@
 /* Create a non-blocking socket for @name; its descriptor, or -errno. */
 int socket_create(const SocketName *name);
 
+/* Connecting to or listening on @addr failed with @ret: say in @errp where the kernel lacks a module. */
+void socket_hint_vsock(const SocketAddress *addr, int ret, Error **errp);
+
 /* Apply the options in the address to an established connection. */
 void socket_apply_options(int fd, const SocketAddress *addr);
 
