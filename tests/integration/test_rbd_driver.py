@@ -3,12 +3,13 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import json
+import os
 import resource
 
 import pytest
 
 from images import MIB, write_pieces
-from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io
+from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io, run
 
 KIB = 1024
 
@@ -154,3 +155,36 @@ def test_errors(ceph, tmp_path):
         for text in expected:
             assert text in failed.stderr
     qemu_img('info', ceph.uri(image), preexec_fn=limited_memory)
+
+
+def test_data_pool(ceph, tmp_path):
+    """An image whose data is in another pool than its name."""
+    ceph.ceph('osd', 'pool', 'create', 'data', '1')
+    ceph.ceph('osd', 'pool', 'application', 'enable', 'data', 'rbd')
+    image = ceph.create('16M', '--data-pool', 'data')
+    source = write_pieces(tmp_path / 'source', 16 * MIB, (5 * MIB, MIB))
+    qemu_img('convert', '-n', '-f', 'raw', '-O', 'raw', source, ceph.uri(image))
+    assert ceph.export(image, tmp_path / 'after') == source.read_bytes()
+    extents = [(e['start'] // MIB, e['length'] // MIB, e['data']) for e in qemu_img_json('map', '-f', 'raw', ceph.uri(image))]
+    assert extents == [(0, 4, False), (4, 4, True), (8, 8, False)]
+    prefix = ceph.rbd_json('info', image)['block_name_prefix']
+    objects = run('rados', '-c', ceph.conf, '-p', 'data', 'ls').stdout.split()
+    assert [name for name in objects if name.startswith(prefix)] == [f'{prefix}.{1:016x}']
+    qemu_img('resize', '-f', 'raw', '--shrink', ceph.uri(image), '2M')
+    qemu_img('resize', '-f', 'raw', ceph.uri(image), '8M')
+    assert ceph.export(image, tmp_path / 'after') == bytes(8 * MIB)
+
+
+@pytest.mark.parametrize('library', ['librados.so.2', 'librbd.so.1'])
+@pytest.mark.parametrize('is_old', [False, True])
+def test_library(tmp_path, library, is_old):
+    """It is loaded with the first image. Without it, all else works."""
+    if is_old:
+        run('cc', '-shared', '-x', 'c', '-o', tmp_path / library, '/dev/null')
+    else:
+        (tmp_path / library).write_bytes(b'not a library' * 100)
+    environment = {**os.environ, 'LD_LIBRARY_PATH': str(tmp_path)}
+    failed = qemu_img('info', 'rbd:rbd/x', status=1, env=environment).stderr
+    assert "Driver 'rbd' needs librbd, which could not be loaded" in failed and 'package librbd1' in failed
+    assert library in failed or is_old
+    qemu_img('info', '-f', 'raw', write_pieces(tmp_path / 'file', MIB), env=environment)
