@@ -74,7 +74,7 @@ int connect(int fd, const struct sockaddr *addr, socklen_t len)
 def can_listen():
     try:
         with socket.socket(socket.AF_VSOCK) as sock:
-            sock.bind((ANY, PORT - 1))
+            sock.bind((ANY, socket.VMADDR_PORT_ANY))
             return True
     except OSError:
         return False
@@ -83,10 +83,10 @@ def can_listen():
 def has_loopback():
     try:
         with socket.socket(socket.AF_VSOCK) as server, socket.socket(socket.AF_VSOCK) as client:
-            server.bind((ANY, PORT - 1))
+            server.bind((ANY, socket.VMADDR_PORT_ANY))
             server.listen()
             client.settimeout(2)
-            client.connect((socket.VMADDR_CID_LOCAL if hasattr(socket, 'VMADDR_CID_LOCAL') else 1, PORT - 1))
+            client.connect((1, server.getsockname()[1]))
             return True
     except OSError:
         return False
