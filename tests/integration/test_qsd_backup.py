@@ -83,7 +83,16 @@ def test_neighbours(disks):
     """What else can be done with source and target meanwhile; refusals name the job or its filter."""
     disks.add('a')
     disks.add_target('b')
+    disks.qmp.cmd('blockdev-add', driver='raw', node_name='above', file='a')
+    disks.export('above', writable=True)
     disks.start(speed=MIB, filter_node_name='f')
+    # Nothing writes to the source without the filter.
+    assert "job 'j'" in disks.qmp.error('blockdev-reopen',
+                                        options=[{'driver': 'raw', 'node-name': 'above', 'file': 'a'}]).desc
+    disks.qmp.cmd('blockdev-add', driver='raw', node_name='new', file='a')
+    assert "job 'j'" in disks.qmp.error('block-export-add', type='nbd', id='new', node_name='new', name='new',
+                                        writable=True).desc
+    disks.qmp.cmd('blockdev-del', node_name='new')
     assert "job 'j'" in disks.qmp.error('block_resize', node_name='a', size=2 * SIZE).desc
     assert "'f'" in disks.qmp.error('block_resize', node_name='a-target', size=2 * SIZE).desc
     assert "job 'j'" in disks.qmp.error('blockdev-del', node_name='a').desc
