@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import random
 import signal
 import time
 
@@ -354,6 +355,27 @@ def test_bitmap_modes(disks, mode, success):
         expected = {'on-success': 8 * MIB + 65536, 'never': 8 * MIB + 65536, 'always': 8 * MIB + 65536 - copied}
     assert dirty(disks) == expected[mode]
     disks.qmp.cmd('block-dirty-bitmap-remove', node='a', name='b')
+
+
+def test_no_bit_is_lost(disks):
+    """After backups by bitmap, each cancelled, and writes meanwhile, one more has all that is missing."""
+    disks.add('a')
+    disks.qmp.cmd('block-dirty-bitmap-add', node='a', name='x')
+    disks.start(bitmap='x', bitmap_mode='always')
+    disks.wait()
+    choice = random.Random(1)
+    writer = Writer(disks, 'a')
+    writer.start()
+    for _ in range(30):
+        disks.start(sync='bitmap', bitmap='x', bitmap_mode=choice.choice(['always', 'on-success', 'never']),
+                    speed=16 * MIB, auto_finalize=False)
+        writer.wait_for(choice.randrange(1, 20))
+        disks.qmp.cmd('job-cancel', id='j')
+        disks.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='null')
+    writer.stop()
+    disks.start(job='last', sync='incremental', bitmap='x')
+    disks.wait('last')
+    assert disks.content('a-target') == disks.content('a')
 
 
 def test_bitmap_arguments(disks):
