@@ -35,7 +35,7 @@ def test_examples(tmp_path):
     answers = [json.loads(line) for line in output[5].splitlines() if line.startswith('{')]
     assert answers[1] == {'return': {}}
     assert [export['node-name'] for export in answers[2]['return']] == ['disk']
-    assert '"BLOCK_JOB_READY"' in output[6] and '"BLOCK_JOB_COMPLETED"' in output[6] and '"error"' not in output[6]
+    assert '"ready": true' in output[6] and '"error"' not in output[6]
     *_, qemu_img, directory = output[6].splitlines()
     assert qemu_img == str(tmp_path / 'build' / 'qemu-img')
     made = pathlib.Path(directory)
