@@ -6,6 +6,7 @@
 #ifndef CRYPTO_OBJECT_TYPES_H
 #define CRYPTO_OBJECT_TYPES_H
 
+#include "config-host.h"
 #include "crypto/object.h"
 
 extern const UserCreatableType authz_list_type;

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "config-host.h"
 #include "util/aio-internal.h"
 
 #ifdef CONFIG_IO_URING

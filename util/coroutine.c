@@ -8,6 +8,7 @@
 #undef _FORTIFY_SOURCE
 
 #include "util/osdep.h"
+#include "config-host.h"
 
 #include <pthread.h>
 #include <setjmp.h>

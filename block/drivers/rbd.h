@@ -19,6 +19,7 @@
 #ifndef BLOCK_DRIVERS_RBD_H
 #define BLOCK_DRIVERS_RBD_H
 
+#include "config-host.h"
 #include "block/block_int.h"
 #include "util/secret-buffer.h"
 #include "util/thread-pool.h"

@@ -6,8 +6,6 @@
 #ifndef UTIL_OSDEP_H
 #define UTIL_OSDEP_H
 
-#include "config-host.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>

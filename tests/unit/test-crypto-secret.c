@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "util/osdep.h"
+#include "config-host.h"
 
 #include <glib/gstdio.h>
 #include <sys/stat.h>
