@@ -111,12 +111,26 @@ static int coroutine_fn mirror_write(void *opaque, int64_t offset, int64_t bytes
     return ret;
 }
 
+/* Before the users switch to the target: is it there? A flush asks nobody if nothing was written since the last one. */
+static int coroutine_fn mirror_probe_target(MirrorJob *s)
+{
+    int64_t bytes = MIN(s->target_bs->bl.request_alignment, blk_getlength(s->target));
+    void *buf = qemu_blockalign(s->target_bs, MAX(bytes, 1));
+    int ret = bytes ? blk_co_pread(s->target, 0, bytes, buf) : 0;
+
+    qemu_vfree(buf);
+    return ret;
+}
+
 static int coroutine_fn mirror_flush(MirrorJob *s)
 {
     int ret = mirror_begin_request(s);
 
     if (ret == 0) {
         ret = blk_co_flush(s->target);
+        if (ret == 0 && s->should_complete && !s->in_final) {
+            ret = mirror_probe_target(s);
+        }
         mirror_end_request(s, ret);
     }
     return ret;
@@ -280,7 +294,8 @@ static bool coroutine_fn mirror_flush_or_stop(MirrorJob *s, bool *again, Error *
         return false;
     }
     if (ret < 0 && job_error_action(&s->common, s->on_target_error, false, ret) == BLOCK_ERROR_ACTION_REPORT) {
-        error_setg_errno(errp, -ret, "error while flushing node '%s'", bdrv_get_display_name(s->target_bs));
+        error_setg_errno(errp, -ret, "error while flushing or reading node '%s'",
+                         bdrv_get_display_name(s->target_bs));
         return false;
     }
     return true;
@@ -391,7 +406,8 @@ static bool coroutine_fn mirror_finish_again(MirrorJob *s, Error **errp)
         }
         int ret = mirror_flush(s);
         if (ret < 0) {
-            error_setg_errno(errp, -ret, "error while flushing node '%s'", bdrv_get_display_name(s->target_bs));
+            error_setg_errno(errp, -ret, "error while flushing or reading node '%s'",
+                             bdrv_get_display_name(s->target_bs));
             return false;
         }
         mirror_finish(s);
@@ -634,7 +650,7 @@ static bool coroutine_fn mirror_set_up(MirrorJob *s, BlockDriverState *source, B
         return false;
     }
     s->target_bs = bdrv_ref(target);
-    s->target = mirror_take_node(s, target, BLK_PERM_WRITE, BLK_PERM_WRITE_UNCHANGED, errp);
+    s->target = mirror_take_node(s, target, BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE, BLK_PERM_WRITE_UNCHANGED, errp);
     if (!s->target) {
         return false;
     }

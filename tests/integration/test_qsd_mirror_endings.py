@@ -167,6 +167,36 @@ def test_target_dies(tmp_path, target, mode):
         check_source(tmp_path, qmp)
 
 
+@pytest.mark.parametrize('finalize', [True, False])
+def test_target_died_unnoticed(tmp_path, target, finalize):
+    """Nobody writes, so nothing is sent to the dead target before the switch, except to ask."""
+    with target_daemon(tmp_path, target, delay=0) as daemon:
+        qmp = daemon.qmp
+        start_mirror(qmp, ready=True, auto_finalize=finalize)
+        if not finalize:
+            qmp.cmd('job-complete', id='m0')
+            qmp.wait_event('JOB_STATUS_CHANGE', id='m0', status='pending')
+        target.end(signal.SIGKILL)
+        qmp.cmd('job-complete' if finalize else 'job-finalize', id='m0')
+        assert 'error while' in conclude(qmp)
+        assert 'error' in qmp.wait_event('BLOCK_JOB_COMPLETED')['data']
+        assert exported_node(qmp) == 'source'
+
+
+def test_target_hangs_unnoticed(tmp_path, target):
+    """The job does not switch to a target that does not answer; clients go on."""
+    with target_daemon(tmp_path, target, delay=0) as daemon:
+        qmp = daemon.qmp
+        start_mirror(qmp, ready=True)
+        target.end(signal.SIGSTOP)
+        qmp.cmd('job-complete', id='m0')
+        with writers(tmp_path, SIZE):
+            assert exported_node(qmp) != 'target'
+        qmp.cmd('block-job-cancel', device='m0', force=True)
+        conclude(qmp)
+        assert exported_node(qmp) == 'source'
+
+
 def blkdebug(directory, errno):
     """Arguments of a daemon whose target fails one write."""
     qemu_img('create', '-q', '-f', 'raw', directory / 'target.img', SIZE)
