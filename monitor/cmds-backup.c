@@ -42,7 +42,7 @@ static CopyTarget *coroutine_fn drive_backup_open(const DriveBackup *arg, Error 
 {
     BlockDriverState *source = backup_find_node(arg->device, errp);
 
-    if (!source || !backup_check(qapi_DriveBackup_base(arg), errp)) {
+    if (!source || !backup_check(qapi_DriveBackup_base(arg), source, errp)) {
         return NULL;
     }
     return copy_target_new(arg->job_id, &(CopyTargetOptions){

@@ -386,12 +386,22 @@ static void cbw_child_perm(BlockDriverState *bs, const char *name, uint32_t role
     }
 }
 
+int64_t bdrv_cbw_choose_cluster(uint64_t min_bytes, const BlockDriverState *source, const BlockDriverState *target,
+                                Error **errp)
+{
+    if (min_bytes & (min_bytes - 1) || min_bytes > MAX_CLUSTER_BYTES) {
+        error_setg(errp, "min-cluster-size must be a power of 2, at most %" PRId64, (int64_t)MAX_CLUSTER_BYTES);
+        return -1;
+    }
+    return MAX(MAX((int64_t)min_bytes, MIN_CLUSTER_BYTES),
+               MAX(source->bl.request_alignment, target ? target->bl.request_alignment : 1));
+}
+
 static bool cbw_check_options(BlockDriverState *bs, Error **errp)
 {
     BDRVCbwState *s = bs->opaque;
     const BlockdevOptionsCbw *o = &bs->options->u.copy_before_write;
     int64_t target_bytes = bdrv_getlength(s->target->bs);
-    uint64_t cluster = o->has_min_cluster_size ? o->min_cluster_size : 0;
 
     if (bs->file->bs == s->target->bs) {
         error_setg(errp, "Node '%s': 'file' and 'target' are the same node '%s'", bdrv_get_display_name(bs),
@@ -404,13 +414,9 @@ static bool cbw_check_options(BlockDriverState *bs, Error **errp)
                    bdrv_get_display_name(bs->file->bs));
         return false;
     }
-    if (cluster & (cluster - 1) || cluster > MAX_CLUSTER_BYTES) {
-        error_setg(errp, "min-cluster-size must be a power of 2, at most %" PRId64, (int64_t)MAX_CLUSTER_BYTES);
-        return false;
-    }
-    s->cluster_bytes = MAX(MAX((int64_t)cluster, MIN_CLUSTER_BYTES),
-                           MAX(bs->file->bs->bl.request_alignment, s->target->bs->bl.request_alignment));
-    return true;
+    s->cluster_bytes = bdrv_cbw_choose_cluster(o->has_min_cluster_size ? o->min_cluster_size : 0, bs->file->bs,
+                                               s->target->bs, errp);
+    return s->cluster_bytes > 0;
 }
 
 /* A bitmap of what has to be copied at first: what is dirty in @bitmap, or everything if that is NULL. */

@@ -103,8 +103,24 @@ static const JobDriver backup_job_driver = {
 
 /* Checking arguments */
 
-static bool backup_check_perf(const BackupPerf *perf, Error **errp)
+static bool backup_check_chunk(const BackupPerf *perf, int64_t cluster, Error **errp)
 {
+    if (perf && perf->has_max_chunk && perf->max_chunk && perf->max_chunk < cluster) {
+        error_setg(errp, "Required max-chunk (%" PRId64 ") is less than backup cluster size (%" PRId64 ")",
+                   perf->max_chunk, cluster);
+        return false;
+    }
+    return true;
+}
+
+static bool backup_check_perf(const BackupPerf *perf, BlockDriverState *source, Error **errp)
+{
+    int64_t cluster = bdrv_cbw_choose_cluster(perf->has_min_cluster_size ? perf->min_cluster_size : 0, source, NULL,
+                                              errp);
+
+    if (cluster < 0) {
+        return false;
+    }
     if (perf->has_max_workers && (perf->max_workers < 1 || perf->max_workers > INT_MAX)) {
         error_setg(errp, "max-workers must be between 1 and %d", INT_MAX);
         return false;
@@ -113,10 +129,22 @@ static bool backup_check_perf(const BackupPerf *perf, Error **errp)
         error_setg(errp, "max-chunk must be between 0 and %d", INT_MAX);
         return false;
     }
-    return true;
+    return backup_check_chunk(perf, cluster, errp);
 }
 
-static bool backup_check_bitmap(const BackupCommon *arg, Error **errp)
+/* The bitmap that @arg names; NULL with @errp. */
+static BdrvDirtyBitmap *backup_find_bitmap(const BackupCommon *arg, BlockDriverState *source, Error **errp)
+{
+    BdrvDirtyBitmap *bitmap = bdrv_find_dirty_bitmap(source, arg->bitmap);
+
+    if (!bitmap) {
+        error_setg(errp, "Bitmap '%s' could not be found", arg->bitmap);
+        return NULL;
+    }
+    return bdrv_dirty_bitmap_check(bitmap, errp) ? bitmap : NULL;
+}
+
+static bool backup_check_bitmap(const BackupCommon *arg, BlockDriverState *source, Error **errp)
 {
     bool incremental = arg->sync == MIRROR_SYNC_MODE_INCREMENTAL;
 
@@ -135,12 +163,12 @@ static bool backup_check_bitmap(const BackupCommon *arg, Error **errp)
         error_setg(errp, "Bitmap sync mode 'never' has no meaningful effect when combined with sync mode '%s'",
                    MirrorSyncMode_str(arg->sync));
     } else {
-        return true;
+        return !arg->bitmap || backup_find_bitmap(arg, source, errp);
     }
     return false;
 }
 
-bool backup_check(const BackupCommon *arg, Error **errp)
+bool backup_check(const BackupCommon *arg, BlockDriverState *source, Error **errp)
 {
     if (!arg->job_id) {
         error_setg(errp, "An explicit job ID is required for this node");
@@ -154,7 +182,8 @@ bool backup_check(const BackupCommon *arg, Error **errp)
         error_setg(errp, "Parameter 'speed' expects a non-negative value");
         return false;
     }
-    return backup_check_bitmap(arg, errp) && (!arg->x_perf || backup_check_perf(arg->x_perf, errp));
+    return backup_check_bitmap(arg, source, errp) && (!arg->x_perf || backup_check_perf(arg->x_perf, source, errp)) &&
+           (!arg->filter_node_name || bdrv_check_node_name(arg->filter_node_name, errp));
 }
 
 static bool backup_check_nodes(BlockDriverState *source, BlockDriverState *target, Error **errp)
@@ -216,9 +245,7 @@ static bool backup_set_copy_options(BackupJob *s, const BackupCommon *arg, Error
     int64_t chunk = perf && perf->has_max_chunk ? perf->max_chunk : 0;
     int64_t cluster = bdrv_cbw_get_cluster_bytes(s->filter);
 
-    if (chunk && chunk < cluster) {
-        error_setg(errp, "Required max-chunk (%" PRId64 ") is less than backup cluster size (%" PRId64 ")", chunk,
-                   cluster);
+    if (!backup_check_chunk(perf, cluster, errp)) {
         return false;
     }
     bdrv_cbw_set_copy_options(s->filter, &(BlockCopyOptions){
@@ -249,12 +276,8 @@ static bool coroutine_fn backup_insert_filter(BackupJob *s, const BackupCommon *
     Job *job = &s->common;
 
     if (arg->bitmap) {
-        bitmap = bdrv_find_dirty_bitmap(s->source_bs, arg->bitmap);
-        if (!bitmap) {
-            error_setg(errp, "Bitmap '%s' could not be found", arg->bitmap);
-            return false;
-        }
-        s->bitmap_before = bdrv_dirty_bitmap_check(bitmap, errp) ? bdrv_clone_dirty_bitmap(bitmap, errp) : NULL;
+        bitmap = backup_find_bitmap(arg, s->source_bs, errp);
+        s->bitmap_before = bitmap ? bdrv_clone_dirty_bitmap(bitmap, errp) : NULL;
         if (!s->bitmap_before) {
             return false;
         }
@@ -279,7 +302,7 @@ Job *coroutine_fn backup_job_create(const BackupCommon *arg, BlockDriverState *s
     bool finalize = !arg->has_auto_finalize || arg->auto_finalize;
     bool dismiss = !arg->has_auto_dismiss || arg->auto_dismiss;
 
-    if (!backup_check(arg, errp) || !backup_check_nodes(source, target, errp)) {
+    if (!backup_check(arg, source, errp) || !backup_check_nodes(source, target, errp)) {
         return NULL;
     }
     BackupJob *s = job_create(arg->job_id, &backup_job_driver,

@@ -14,8 +14,8 @@
 
 #include "block/job.h"
 
-/* Check what does not depend on the nodes. False with @errp. */
-bool backup_check(const BackupCommon *arg, Error **errp);
+/* Check what does not depend on the target: a command that creates it calls this first. False with @errp. */
+bool backup_check(const BackupCommon *arg, BlockDriverState *source, Error **errp);
 
 /*
  * Create the job that @arg describes. From now on, old data is saved before it is overwritten, so the copy shows the

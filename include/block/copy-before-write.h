@@ -22,6 +22,12 @@
 
 #include "block/copy.h"
 
+/*
+ * The unit of a copy from @source to @target, in bytes, at least @min_bytes; -1 with @errp if that is not valid.
+ * @target NULL: it is not known yet, and may need larger units.
+ */
+int64_t bdrv_cbw_choose_cluster(uint64_t min_bytes, const BlockDriverState *source, const BlockDriverState *target,
+                                Error **errp);
 /* Before the filter is used: have its copy made with workers, chunk_bytes and policies as in @options. */
 void bdrv_cbw_set_copy_options(BlockDriverState *filter, const BlockCopyOptions *options);
 BlockCopy *bdrv_cbw_get_copy(BlockDriverState *filter);

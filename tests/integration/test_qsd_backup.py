@@ -441,6 +441,20 @@ def test_drive_backup_of_luks(luks_disks, options, secret, cipher):
     assert luks_content(disks.directory, path, secret) == before
 
 
+@pytest.mark.parametrize('changes', [
+    {'sync': 'incremental', 'bitmap': 'nope'}, {'sync': 'bitmap', 'bitmap': 'nope', 'bitmap-mode': 'never'},
+    {'filter-node-name': 'a'}, {'filter-node-name': '1x'}, {'x-perf': {'max-chunk': 4096}},
+    {'x-perf': {'min-cluster-size': 100}}, {'x-perf': {'max-workers': 0}}, {'speed': -1}, {'job-id': '1x'},
+    {'key-secret': 'nope'}, {'sync': 'bitmap'}])
+def test_drive_backup_refused(luks_disks, changes):
+    """Before anything is written to a target that exists."""
+    path = luks_disks.path('copy')
+    path.write_bytes(b'other data' * 1000)
+    luks_disks.qmp.error_raw('drive-backup', {'job-id': 'j', 'device': 'a', 'target': str(path), 'sync': 'full', **changes})
+    assert path.read_bytes() == b'other data' * 1000
+    assert luks_disks.qmp.cmd('query-jobs') == []
+
+
 def test_drive_backup_undone(luks_disks):
     """Whatever fails, a target that was created is removed."""
     disks, path = luks_disks, luks_disks.path('copy')
