@@ -16,8 +16,6 @@ from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, secre
 from qmp import QmpError, StorageDaemon
 from writer import connect, writers
 
-pytestmark = pytest.mark.threads
-
 MiB = 1 << 20
 SIZE = 16 * MiB
 # What is written while the mirror runs; the rest stays as it was.
@@ -258,6 +256,7 @@ def test_passwords_of_a_clone(luks_daemon, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.plain_build
 @pytest.mark.parametrize('pair', PAIRS)
 def test_fio(tmp_path, pair):
     """fio writes and verifies through the whole mirror, and beyond."""
@@ -369,6 +368,7 @@ class Background(threading.Thread):
         return self.error
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('how', ['cancel', 'quit', 'sigterm'])
 def test_end_while_deriving(tmp_path, how):
     """Other monitors go on, and the command ends at once."""

@@ -32,6 +32,7 @@ def test_made_by_us(ceph, tmp_path, s0):
 
 
 @pytest.mark.slow
+@pytest.mark.plain_build
 @pytest.mark.parametrize('luks_format', ['luks', 'luks2'])
 def test_create(ceph, tmp_path, s0, luks_format):
     """By librbd, for us: its size is what was asked for."""
