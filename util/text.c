@@ -99,3 +99,29 @@ char *text_did_you_mean(const char *name)
 {
     return name ? g_strdup_printf("; did you mean '%s'?", name) : g_strdup("");
 }
+
+char *text_hide_secrets(const char *name)
+{
+    static const struct {
+        const char *pattern, *replacement;
+    } secrets[] = {
+        /* In an iSCSI URL, a password can hold anything. */
+        { "(is(?:csi|er)://[^@:%]*[:%]).*@", "\\1***@" },
+        { "(://[^/@:]*:)[^/@]*@", "\\1***@" },
+        /* In an RBD filename, a backslash precedes a colon that does not end the value. */
+        { "(:(?:key|password|secret)=)(?:\\\\+.|[^:\"'\\\\])*", "\\1***" },
+    };
+    char *text = g_strdup(name);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(secrets); i++) {
+        /* RAW: a name is bytes, in any encoding. */
+        g_autoptr(GRegex) regex = g_regex_new(secrets[i].pattern, G_REGEX_RAW | G_REGEX_DOTALL, 0, NULL);
+        char *hidden = g_regex_replace(regex, text, -1, 0, secrets[i].replacement, 0, NULL);
+
+        if (hidden) {
+            g_free(text);
+            text = hidden;
+        }
+    }
+    return text;
+}

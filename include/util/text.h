@@ -1,5 +1,5 @@
 /*
- * Text for people: lines that fit a terminal, and what a mistyped word was meant to be
+ * Text for people: lines that fit a terminal, what a mistyped word was meant to be, and names without secrets
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -46,5 +46,13 @@ void text_nearest_offer(TextNearest *nearest, const char *name);
 
 /* "; did you mean 'NAME'?", for the end of a message; "" where @name is NULL. Caller frees. */
 char *text_did_you_mean(const char *name);
+
+/*
+ * A filename, or options with one, as a user gave it, for a message: with "***" in place of a password or key. No
+ * driver takes one in a filename, but users try. Caller frees.
+ *
+ *     g_autofree char *shown = text_hide_secrets("iscsi://ann:pw@host/target/0");     // iscsi://ann:***@host/target/0
+ */
+char *text_hide_secrets(const char *name);
 
 #endif

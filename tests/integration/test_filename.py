@@ -8,7 +8,7 @@ import nbd
 import pytest
 
 from nbd_server import NbdServer
-from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io, run, secret_object
+from programs import BUILD_DIR, debian_qemu_img, qemu_img, qemu_img_json, qemu_io, run, secret_object
 from qmp import StorageDaemon
 
 LENGTH = 1 << 20
@@ -129,3 +129,27 @@ def test_map_shows_it(files):
 def test_options_that_do_not_change_the_content():
     graph = {'driver': 'raw', 'file': {'driver': 'null-co', 'latency-ns': 5}}
     assert qemu_img_json('info', 'json:' + json.dumps(graph))['filename'] == 'null-co://'
+
+
+NAMES_WITH_SECRETS = ['iscsi://ann:PASSWORD@127.0.0.1/iqn.2024-01.test:x/1',
+                      'iscsi://ann%PASSWORD@127.0.0.1/iqn.2024-01.test:x/1',
+                      'nbd://ann:PASSWORD@127.0.0.1/x', 'rbd:rbd/image:key=PASSWORD', 'rbd:rbd/image:id=a:key=PASS\\:PASSWORD']
+
+
+@pytest.mark.parametrize('name', NAMES_WITH_SECRETS)
+def test_secret_is_not_repeated(tmp_path, name):
+    """It is refused; the message says what is wrong without it."""
+    other = tmp_path / 'other'
+    other.write_bytes(bytes(1 << 20))
+    for args in (['info', name], ['check', name], ['map', name], ['create', '-f', 'raw', name, '1M'],
+                 ['create', '-f', 'luks', name, '1M'], ['convert', '-f', 'raw', other, name], ['convert', name, other],
+                 ['compare', other, name], ['resize', name, '2M'], ['measure', name], ['dd', f'if={name}', f'of={other}'],
+                 ['dd', f'if={other}', f'of={name}'], ['format', name], ['erase', '-q', name], ['keyslot', 'list', name],
+                 ['header', 'backup', name, tmp_path / 'header'],
+                 ['info', '--image-opts', f'driver=raw,file.filename={name}'],
+                 ['info', 'json:' + json.dumps({'driver': 'raw', 'file': {'filename': name}})]):
+        done = qemu_img(*args, status=None)
+        assert done.returncode and 'PASS' not in done.stdout + done.stderr, args
+    for program in ('qemu-io', 'qemu-nbd'):
+        done = run(BUILD_DIR / program, name, status=1)
+        assert 'PASS' not in done.stdout + done.stderr

@@ -84,6 +84,31 @@ static void test_nearest(void)
     g_assert_cmpstr(no_guess, ==, "");
 }
 
+static void test_hide_secrets(void)
+{
+    static const char *const names[][2] = {
+        { "iscsi://ann:PW@host/iqn.x/1", "iscsi://ann:***@host/iqn.x/1" },
+        { "iscsi://ann%PW@host/iqn.x/1", "iscsi://ann%***@host/iqn.x/1" },
+        { "iscsi://ann:P/W@PW@host/iqn.x/1", "iscsi://ann:***@host/iqn.x/1" },
+        { "iscsi://ann@[::1]:3260/iqn.2024-01.x:y/1", "iscsi://ann@[::1]:3260/iqn.2024-01.x:y/1" },
+        { "nbd://ann:PW@host/x", "nbd://ann:***@host/x" },
+        { "nbd://[::1]:10809/a:b@c", "nbd://[::1]:10809/a:b@c" },
+        { "rbd:pool/image:id=ann:key=PW==:conf=c", "rbd:pool/image:id=ann:key=***:conf=c" },
+        { "rbd:pool/image:key=P\\:W:conf=c", "rbd:pool/image:key=***:conf=c" },
+        { "json:{\"file\":{\"filename\":\"rbd:p/i:key=P\\\\:W\"}}",
+          "json:{\"file\":{\"filename\":\"rbd:p/i:key=***\"}}" },
+        { "driver=raw,file.filename=nbd://:PW@h/x", "driver=raw,file.filename=nbd://:***@h/x" },
+        { "a\xff:key", "a\xff:key" },
+        { "", "" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *hidden = text_hide_secrets(names[i][0]);
+
+        g_assert_cmpstr(hidden, ==, names[i][1]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -91,5 +116,6 @@ int main(int argc, char **argv)
     g_test_add_func("/text/wrap-pieces", test_wrap_pieces);
     g_test_add_func("/text/wrap-command-line", test_wrap_command_line);
     g_test_add_func("/text/nearest", test_nearest);
+    g_test_add_func("/text/hide-secrets", test_hide_secrets);
     return g_test_run();
 }

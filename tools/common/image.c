@@ -14,6 +14,7 @@
 #include "tools/common/output.h"
 #include "tools/common/password.h"
 #include "tools/common/terminal.h"
+#include "util/text.h"
 
 bool tool_parse_cache_mode(const char *mode, struct json_object **cache, bool *writethrough, Error **errp)
 {
@@ -167,7 +168,9 @@ static BlockBackend *coroutine_fn open_image(const ToolImage *image, BdrvOpenFla
     }
     blk = blk_co_new_open(g_get_prgname(), filename, options, flags, perm, image->shared_perm, &err);
     if (err && !g_str_has_prefix(error_get_pretty(err), "Could not open")) {
-        error_prepend(&err, "Could not open '%s': ", image->name ?: image->options);
+        g_autofree char *shown = text_hide_secrets(image->name ?: image->options);
+
+        error_prepend(&err, "Could not open '%s': ", shown);
     }
     error_propagate(errp, err);
     return blk;

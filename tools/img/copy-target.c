@@ -10,6 +10,7 @@
 #include "tools/img/copy-target.h"
 #include "tools/img/new-image.h"
 #include "tools/img/stream.h"
+#include "util/text.h"
 
 /* Its job type is backup: a copy of the image as it was at the start. */
 #define COPY_JOB_TYPE JOB_TYPE_BACKUP
@@ -139,7 +140,9 @@ static bool parse_new_image(NewImage *image, const ImgCopyTarget *target, Error 
 
 static void prepend_target(const ImgCopyTarget *target, Error **errp)
 {
-    error_prepend(errp, "%s: error while converting %s: ", target->filename, target->format);
+    g_autofree char *shown = text_hide_secrets(target->filename);
+
+    error_prepend(errp, "%s: error while converting %s: ", shown, target->format);
 }
 
 bool coroutine_fn img_copy_check_new(const ImgCopy *copy, const ImgCopyTarget *target, Error **errp)

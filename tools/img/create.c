@@ -12,6 +12,7 @@
 #include "tools/common/output.h"
 #include "tools/img/commands.h"
 #include "tools/img/new-image.h"
+#include "util/text.h"
 
 enum {
     KEY_FORCE = TOOL_KEY_OWN,
@@ -54,7 +55,9 @@ static void print_json(const NewImage *image)
 
 static int coroutine_fn create_fail(NewImage *image, Error *err)
 {
-    error_prepend(&err, "%s: ", image->filename);
+    g_autofree char *shown = text_hide_secrets(image->filename);
+
+    error_prepend(&err, "%s: ", shown);
     error_report_err(err);
     return 1;
 }

@@ -104,7 +104,9 @@ bool coroutine_fn io_open_image(QemuIO *io, const ToolImage *image)
         io->blk = tool_image_open(&copy, &err);
     }
     if (!io->blk) {
-        error_prepend(&err, "can't open device %s: ", copy.name ? copy.name : "");
+        g_autofree char *shown = text_hide_secrets(copy.name ?: "");
+
+        error_prepend(&err, "can't open device %s: ", shown);
         error_report_err(g_steal_pointer(&err));
         tool_image_clear(&copy);
         return false;
