@@ -159,9 +159,8 @@ def test_fio(tmp_path):
 @pytest.mark.parametrize('options, error', [
     ({'sync': 'incremental'}, "Sync mode 'incremental' not supported"),
     ({'sync': 'bitmap'}, "Sync mode 'bitmap' not supported"),
-    ({'granularity': 256}, "Parameter 'granularity' expects a value in range [512B, 64MB]"),
-    ({'granularity': 128 * MiB}, "Parameter 'granularity' expects a value in range [512B, 64MB]"),
-    ({'granularity': 3000}, "Parameter 'granularity' expects a power of 2"),
+    *(({'granularity': bytes_}, "Parameter 'granularity' expects a power of 2 in range [512B, 64MB]")
+      for bytes_ in (3, 256, 128 * MiB, 3000)),
     ({'buf_size': -1}, "Invalid parameter 'buf-size'"),
     ({'speed': -1}, "Parameter 'speed' expects a non-negative value"),
     ({'replaces': 'nobody'}, "Failed to find node with node-name='nobody'"),
