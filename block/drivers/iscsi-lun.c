@@ -76,14 +76,12 @@ static size_t coroutine_fn read_page(ISCSISession *s, uint8_t *buf, uint8_t page
     return MIN(r.transferred, 4u + iscsi_get16(buf + 2));
 }
 
-/* There is no such LUN: name those that are there, if the target tells. */
-static void coroutine_fn report_no_lun(ISCSISession *s, Error **errp)
+/* Add the LUNs that are there to *@errp as a hint, if the target tells. */
+static void coroutine_fn list_luns(ISCSISession *s, Error **errp)
 {
-    ERRP_GUARD();
     uint8_t buf[8 + 8 * MAX_LUNS_LISTED];
     ISCSIRequest r = iscsi_request_init(OPCODE_REPORT_LUNS, 0);
 
-    error_setg(errp, "The target has no LUN %u", s->target->lun);
     r.to_lun0 = true;
     r.cdb[9] = sizeof(buf);
     r.direction = ISCSI_FROM_TARGET;
@@ -102,6 +100,26 @@ static void coroutine_fn report_no_lun(ISCSISession *s, Error **errp)
     }
 }
 
+static void coroutine_fn report_no_lun(ISCSISession *s, Error **errp)
+{
+    ERRP_GUARD();
+
+    error_setg(errp, "The target has no LUN %u", s->target->lun);
+    list_luns(s, errp);
+}
+
+/* @type is that of the INQUIRY. */
+static void coroutine_fn report_not_a_disk(ISCSISession *s, uint8_t type, Error **errp)
+{
+    ERRP_GUARD();
+
+    error_setg(errp, "LUN %u of the target is not a disk, but: %s", s->target->lun, scsi_devtype_to_str(type));
+    if (s->target->lun == 0) {
+        error_append_hint(errp, "LUN 0 is the default: choose another with lun=NUMBER.\n");
+    }
+    list_luns(s, errp);
+}
+
 static bool coroutine_fn check_type(ISCSISession *s, Error **errp)
 {
     uint8_t buf[ANSWER_BYTES];
@@ -117,7 +135,7 @@ static bool coroutine_fn check_type(ISCSISession *s, Error **errp)
         return false;
     }
     if (ret == 0 && (buf[0] & 0x1f) != SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_DIRECT_ACCESS) {
-        error_setg(errp, "LUN %u is not a disk, but: %s", s->target->lun, scsi_devtype_to_str(buf[0] & 0x1f));
+        report_not_a_disk(s, buf[0] & 0x1f, errp);
         return false;
     }
     return ret == 0;

@@ -93,7 +93,14 @@ def test_what_is_not_there(iscsi):
     assert 'The connection failed: Connection refused' in server
     host = qemu_img('info', 'iscsi://no.such.host.invalid/x/1', status=1).stderr
     assert 'address resolution failed' in host
-    assert "not a disk" in qemu_img('info', iscsi.uri(0), status=1).stderr
+
+
+def test_default_lun(iscsi):
+    """LUN 0 of tgtd is its controller."""
+    opts = f'driver=raw,file.driver=iscsi,file.transport=tcp,file.portal={iscsi.portal},file.target={PLAIN}'
+    error = qemu_img('info', '--image-opts', opts, status=1).stderr
+    assert 'LUN 0 of the target is not a disk, but: STORAGE_ARRAY_CONTROLLER\n' \
+           'LUN 0 is the default: choose another with lun=NUMBER.\nIt has LUNs 0, 1, 2, 3, 4.' in error
 
 
 @pytest.mark.parametrize('digest', ['none', 'crc32c', 'crc32c-none', 'none-crc32c'])

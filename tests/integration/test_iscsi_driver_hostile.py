@@ -142,7 +142,7 @@ def test_wrong_capacity(target, answer, message):
 
 def test_not_a_disk(target):
     target.on_command = lambda conn, cmd: cmd.opcode == INQUIRY and (conn.answer(cmd, bytes([5]) + bytes(35)) or True)
-    refused(target, 'LUN 1 is not a disk')
+    refused(target, 'LUN 1 of the target is not a disk', 'It has LUNs 1.')
     target.on_command = lambda conn, cmd: cmd.opcode == INQUIRY and (conn.answer(cmd, bytes([0x7f]) + bytes(35)) or True)
     refused(target, 'The target has no LUN 1', 'It has LUNs 1.')
 
