@@ -18,6 +18,7 @@ static const struct {
 } left_out[] = {
 #ifndef CONFIG_LIBISCSI
     { "iscsi", "iscsi", "libiscsi", "libiscsi-dev", "libiscsi" },
+    { "iscsi", "iser", "libiscsi", "libiscsi-dev", "libiscsi" },
 #endif
 #ifndef CONFIG_LIBNBD
     { "nbd", "nbd", "libnbd", "libnbd-dev", "libnbd" },
