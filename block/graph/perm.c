@@ -34,6 +34,28 @@ char *bdrv_perm_names(uint64_t perm)
     return g_strjoinv(", ", (char **)parts->pdata);
 }
 
+/* A filter of a job has no needs of its own: the user at the top for whom it needs @perm. */
+static const BdrvChild *find_needing_user(const BdrvChild *c, uint64_t perm)
+{
+    const BlockDriverState *parent = c->klass == &child_of_bds ? c->opaque : NULL;
+
+    for (guint i = 0; parent && i < parent->parents->len; i++) {
+        const BdrvChild *above = g_ptr_array_index(parent->parents, i);
+
+        if (above->perm & perm) {
+            return find_needing_user(above, perm);
+        }
+    }
+    return c;
+}
+
+static bool is_filter_of_job(const BdrvChild *c)
+{
+    const BlockDriverState *parent = c->klass == &child_of_bds ? c->opaque : NULL;
+
+    return parent && parent->drv->is_filter && parent->job;
+}
+
 /* Whether @a needs a permission that @b does not share. */
 static bool edges_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
 {
@@ -41,6 +63,9 @@ static bool edges_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
 
     if (!missing) {
         return false;
+    }
+    if (is_filter_of_job(a)) {
+        a = find_needing_user(a, missing);
     }
     g_autofree char *perms = bdrv_perm_names(missing);
     g_autofree char *user_a = a->klass->describe(a);

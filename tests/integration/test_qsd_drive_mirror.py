@@ -255,6 +255,15 @@ def test_passwords_of_a_clone(luks_daemon, tmp_path):
         assert [opens(image, secret) for secret in PASSWORDS] == [True, True, False]
 
 
+def test_resize_during_a_clone(luks_daemon, tmp_path):
+    """The message names who wants to resize, rather than the filter of the job that refuses it."""
+    qmp = luks_daemon.qmp
+    start(qmp, tmp_path / 'target', clone_header=True)
+    desc = qmp.error('block_resize', node_name='source', size=2 * SIZE).desc
+    assert "block_resize needs permission 'resize'" in desc and desc.count("job 'm0'") == 1
+    complete(qmp)
+
+
 @pytest.mark.slow
 @pytest.mark.plain_build
 @pytest.mark.parametrize('pair', PAIRS)
