@@ -163,7 +163,7 @@ static void block_job_send_event(Job *job, JobStatus before)
         }
         break;
     case JOB_STATUS_CONCLUDED:
-        if (job->err && job->cancelled) {
+        if (job->err && job->cancelled && !job->cancel_reason) {
             qapi_event_send_block_job_cancelled(qapi_BlockJobCompletion_base(&report));
         } else {
             report.error = job->err ? (char *)error_get_pretty(job->err) : NULL;

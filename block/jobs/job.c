@@ -80,6 +80,7 @@ void job_unref(Job *job)
         job->driver->free(job);
     }
     error_free(job->err);
+    error_free(job->cancel_reason);
     qapi_free(&qapi_type_strList, job->warnings);
     g_free(job->id);
     g_free(job);
@@ -156,8 +157,8 @@ static void coroutine_fn job_entry(void *opaque)
     assert(job->workers == 1);
     job->workers = 0;
     job->user_paused = false;
-    if (ok && job->cancelled && takes_effect_after_run(job->driver)) {
-        error_setg(&job->err, JOB_CANCELLED_MESSAGE);
+    if (ok && takes_effect_after_run(job->driver)) {
+        job_may_go_on(job, &job->err);
     }
     if (ok && job->progress_total == 0) {
         job->progress_current = job->progress_total = 1;
@@ -325,6 +326,17 @@ bool job_user_cancel(Job *job, bool force, Error **errp)
     return true;
 }
 
+void job_fail(Job *job, Error *err)
+{
+    assert(!job->run_ended);
+    if (job->cancelled) {
+        error_free(err);
+        return;
+    }
+    job->cancel_reason = err;
+    job_cancel_work(job, true);
+}
+
 bool job_complete(Job *job, Error **errp)
 {
     if (!job_apply_verb(job, VERB_COMPLETE, "complete", errp)) {
@@ -453,11 +465,15 @@ void job_worker_end(Job *job)
 
 bool job_may_go_on(const Job *job, Error **errp)
 {
-    if (job && job->cancelled) {
-        error_setg(errp, JOB_CANCELLED_MESSAGE);
-        return false;
+    if (!job || !job->cancelled) {
+        return true;
     }
-    return true;
+    if (job->cancel_reason) {
+        error_propagate(errp, error_copy(job->cancel_reason));
+    } else {
+        error_setg(errp, JOB_CANCELLED_MESSAGE);
+    }
+    return false;
 }
 
 bool coroutine_fn job_pause_point(Job *job, Error **errp)

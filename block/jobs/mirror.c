@@ -74,7 +74,6 @@ typedef struct MirrorJob {
     uint64_t failed;            /* requests, and final sections that took too long */
     uint64_t succeeded_before;  /* when the timer last looked */
     uint64_t failed_before;
-    bool stalled;
 } MirrorJob;
 
 /* Requests of the job to the target */
@@ -166,10 +165,6 @@ static bool coroutine_fn mirror_catch_up(MirrorJob *s, Job *job, Error **errp)
     s->lowest = INT64_MAX;
     s->copied_at_lowest = s->copied_bytes;
     bool ok = block_copy_co_run(s->copy, job, &err);
-    if (s->stalled) {
-        error_setg(errp, "Node '%s' does not answer: the copy is not complete", bdrv_get_display_name(s->target_bs));
-        return false;
-    }
     if (s->given_up) {
         job_may_go_on(&s->common, errp);
         return false;
@@ -366,12 +361,13 @@ static void mirror_end_tick(void *opaque)
 {
     MirrorJob *s = opaque;
     bool tried = s->in_flight || s->failed > s->failed_before;
+    Error *err = NULL;
 
     if (s->given_up) {
         mirror_give_up(s);
-    } else if (tried && s->succeeded == s->succeeded_before) {
-        s->stalled = true;
-        job_user_cancel(&s->common, true, NULL);
+    } else if (tried && s->succeeded == s->succeeded_before && !s->common.run_ended) {
+        error_setg(&err, "Node '%s' does not answer: the copy is not complete", bdrv_get_display_name(s->target_bs));
+        job_fail(&s->common, err);
     } else if (!s->common.run_ended) {
         s->succeeded_before = s->succeeded;
         s->failed_before = s->failed;

@@ -180,6 +180,7 @@ struct Job {
     bool run_ended;
     BlockDeviceIoStatus iostatus;   /* why the job paused itself */
     Error *err;                 /* why the job failed */
+    Error *cancel_reason;       /* of job_fail(); NULL: a user has cancelled it */
     Coroutine *co;              /* runs run(); NULL before and after */
     unsigned workers;           /* coroutines at work, including run() */
     unsigned paused_workers;    /* those that wait at a pause point */
@@ -267,6 +268,12 @@ void job_set_activity(Job *job, const char *what, int64_t ns);
 void job_warn(Job *job, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* The job is ready: from now on it can be ended with job_complete(). */
 void job_transition_to_ready(Job *job);
+
+/*
+ * End the work as a forced cancel does, except that the job then fails with @err, which it takes: for a driver that
+ * gives up a request which its coroutines wait for. Only before run() returns.
+ */
+void job_fail(Job *job, Error *err);
 
 /* Start and stop counting the calling coroutine as a worker, for which a pause waits. run() is counted at first. */
 void job_worker_begin(Job *job);

@@ -89,7 +89,12 @@ def test_cancel_ready(tmp_path, target, how, mode, command, seconds):
         with at_most(seconds):
             qmp.cmd(command, **{'id' if command == 'job-cancel' else 'device': 'm0'})
             error = conclude(qmp)
-        assert error in ('Operation was cancelled', "Node 'target' does not answer: the copy is not complete")
+        if command == 'job-cancel':
+            assert error == 'Operation was cancelled'
+            qmp.wait_event('BLOCK_JOB_CANCELLED')
+        else:
+            assert error == "Node 'target' does not answer: the copy is not complete"
+            assert qmp.wait_event('BLOCK_JOB_COMPLETED')['data']['error'] == error
         writer.join(20)
         assert not writer.is_alive()
         check_source(tmp_path, qmp)
