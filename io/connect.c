@@ -64,19 +64,12 @@ static IOChannel *coroutine_fn connect_one(const SocketName *name, int64_t timeo
     return *ret == 0 ? g_steal_pointer(&ch) : NULL;
 }
 
-IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeout_ns, Error **errp)
+IOChannel *coroutine_fn socket_connect_resolved(const SocketAddress *addr, const GArray *names, int64_t timeout_ns,
+                                                Error **errp)
 {
     IOChannel *ch = NULL;
     int ret = -EADDRNOTAVAIL;
 
-    if (addr->type == SOCKET_ADDRESS_TYPE_FD) {
-        int fd = socket_get_fd(addr, false, errp);
-        return fd < 0 ? NULL : io_channel_new(fd);
-    }
-    g_autoptr(GArray) names = socket_resolve(addr, false, errp);
-    if (!names) {
-        return NULL;
-    }
     for (guint i = 0; i < names->len && !ch && !qemu_co_is_cancelled(); i++) {
         ch = connect_one(&g_array_index(names, SocketName, i), timeout_ns, &ret);
     }
@@ -92,4 +85,14 @@ IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeou
     }
     socket_apply_options(io_channel_get_fd(ch), addr);
     return ch;
+}
+
+IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeout_ns, Error **errp)
+{
+    if (addr->type == SOCKET_ADDRESS_TYPE_FD) {
+        int fd = socket_get_fd(addr, false, errp);
+        return fd < 0 ? NULL : io_channel_new(fd);
+    }
+    g_autoptr(GArray) names = socket_resolve(addr, false, errp);
+    return names ? socket_connect_resolved(addr, names, timeout_ns, errp) : NULL;
 }

@@ -120,7 +120,7 @@ class Qmp:
 class StorageDaemon:
     """A daemon with a monitor on a unix socket in DIRECTORY; at the end of the block it must end cleanly."""
 
-    def __init__(self, directory, *args, monitor=True, program=QSD, preexec_fn=None):
+    def __init__(self, directory, *args, monitor=True, program=QSD, preexec_fn=None, env=None):
         self.directory = directory
         self.socket = directory / 'qmp.sock'
         self._argv = [os.fspath(program), *[os.fspath(arg) for arg in args]]
@@ -129,6 +129,7 @@ class StorageDaemon:
             self._argv += ['--chardev', f'socket,id=qmp0,path={self.socket},server=on,wait=off', '--monitor', 'qmp0']
         self._monitor = monitor
         self._preexec_fn = preexec_fn
+        self._env = env
         self.process = None
         self.qmp = None
         self.errors = None      # at the end of the block, its error output
@@ -139,7 +140,7 @@ class StorageDaemon:
 
     def __enter__(self):
         self.process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, preexec_fn=self._preexec_fn)
+                                        stderr=subprocess.PIPE, preexec_fn=self._preexec_fn, env=self._env)
         try:
             self._wait_until_ready()
         except BaseException:

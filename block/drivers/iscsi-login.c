@@ -202,12 +202,15 @@ static bool coroutine_fn connect_portal(ISCSISession *s, enum iscsi_session_type
     g_autoptr(SocketAddress) addr = g_new0(SocketAddress, 1);
     bool ok = false;
 
-    s->step = "connection";
     addr->type = SOCKET_ADDRESS_TYPE_INET;
     if (!iscsi_parse_portal(portal, &addr->u.inet.host, &addr->u.inet.port, errp)) {
         return false;
     }
+    g_autofree char *host = bdrv_printable(addr->u.inet.host);
+    g_free(s->lookup_step);
+    s->step = s->lookup_step = g_strdup_printf("look-up of the address of '%s'", host);
     g_autoptr(GArray) names = socket_resolve(addr, false, errp);
+    s->step = names ? "connection" : s->step;
     for (guint i = 0; names && i < names->len && !ok && !qemu_co_is_cancelled(); i++) {
         Error *err = NULL;
 

@@ -68,6 +68,7 @@ static void session_unref(ISCSISession *s)
     if (g_atomic_int_dec_and_test(&s->refcnt)) {
         aio_context_unref(s->ctx);
         g_free(s->why);
+        g_free(s->lookup_step);
         g_clear_pointer(&s->names, g_ptr_array_unref);
         g_free(s);
     }

@@ -131,6 +131,7 @@ struct ISCSISession {
 
     /* of iscsi-login.c */
     const char *step;           /* what is being waited for, for messages */
+    char *lookup_step;          /* what they call the look-up of the portal's address */
     bool connecting, logging_in;
     Coroutine *waiter;          /* waits for the end of a step */
     bool step_done;

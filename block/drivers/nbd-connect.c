@@ -187,14 +187,28 @@ static void give_up(void *ch)
     io_channel_shutdown(ch);
 }
 
+static IOChannel *coroutine_fn connect_socket(const NBDServer *server, const char **step, Error **errp)
+{
+    *step = "connection";
+    if (server->addr->type != SOCKET_ADDRESS_TYPE_INET) {
+        return socket_connect(server->addr, 0, errp);
+    }
+    *step = server->lookup_step;
+    g_autoptr(GArray) names = socket_resolve(server->addr, false, errp);
+    if (!names) {
+        return NULL;
+    }
+    *step = "connection";
+    return socket_connect_resolved(server->addr, names, 0, errp);
+}
+
 int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, NBDRelay **relay, const char **step,
                              Error **errp)
 {
     uint8_t greeting[GREETING_BYTES];
     bool ok = false;
 
-    *step = "connection";
-    g_autoptr(IOChannel) ch = socket_connect(server->addr, 0, errp);
+    g_autoptr(IOChannel) ch = connect_socket(server, step, errp);
     if (!ch) {
         return -1;
     }

@@ -42,6 +42,7 @@ void nbd_server_clear(NBDServer *server)
 {
     qapi_free(&qapi_type_SocketAddress, server->addr);
     g_free(server->name);
+    g_free(server->lookup_step);
     g_free(server->export_name);
     g_free(server->context);
     qcrypto_tls_creds_unref(server->creds);
@@ -88,6 +89,10 @@ bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **err
     }
     server->addr = QAPI_CLONE(SocketAddress, o->server);
     server->name = bdrv_printable(name);
+    if (server->addr->type == SOCKET_ADDRESS_TYPE_INET) {
+        g_autofree char *host = bdrv_printable(server->addr->u.inet.host);
+        server->lookup_step = g_strdup_printf("look-up of the address of '%s'", host);
+    }
     server->export_name = g_strdup(o->export ?: "");
     server->is_bitmap = o->x_dirty_bitmap;
     server->context = g_strdup(o->x_dirty_bitmap ?: LIBNBD_CONTEXT_BASE_ALLOCATION);

@@ -35,6 +35,7 @@ char *nbd_last_error(const char *otherwise);
 typedef struct NBDServer {
     SocketAddress *addr;
     char *name;                 /* for people */
+    char *lookup_step;          /* what messages call the look-up of its address; NULL: there is none */
     char *export_name;
     char *context;              /* the metadata context that block status is asked from */
     bool is_bitmap;             /* a dirty bitmap, not base:allocation */

@@ -55,6 +55,10 @@ void socket_set_fd_lookup(int (*lookup)(const char *name, Error **errp));
  */
 IOChannel *coroutine_fn socket_connect(const SocketAddress *addr, int64_t timeout_ns, Error **errp);
 
+/* The same with what socket_resolve() returned for @addr, for callers that tell the two steps apart. */
+IOChannel *coroutine_fn socket_connect_resolved(const SocketAddress *addr, const GArray *names, int64_t timeout_ns,
+                                                Error **errp);
+
 /*
  * Listen on all addresses of the host in @addr. A stale unix socket is replaced; one that a server uses, or a file of
  * another type, is not. NULL with @errp.

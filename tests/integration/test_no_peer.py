@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import json
 import os
 import shutil
 import signal
@@ -313,6 +314,47 @@ def test_reconnect_to_a_name_without_an_answer(slow_lookup, fail_at_first):
         time.sleep(0.4)
         process.send_signal(signal.SIGTERM)
         end_in_time(process, 0 if fail_at_first else 1)
+
+
+SLOW_NAMES = [
+    {'driver': 'nbd', 'server': {'type': 'inet', 'host': 'a.name', 'port': '10809'}, 'open-timeout': 1},
+    {'driver': 'iscsi', 'transport': 'tcp', 'portal': 'a.name:3260', 'target': 't', 'lun': 1, 'timeout': 1},
+]
+
+
+@pytest.mark.plain_build
+@pytest.mark.parametrize('options', SLOW_NAMES)
+def test_image_at_a_name_without_an_answer(slow_lookup, tmp_path, options):
+    """The error names the step, and other monitors are answered meanwhile."""
+    error = qemu_img('info', 'json:' + json.dumps(options), status=1, env=slow_lookup).stderr
+    assert "Timed out waiting for the look-up of the address of 'a.name'" in error
+    options = {key: value for key, value in options.items() if 'timeout' not in key}
+    path = tmp_path / 'other.sock'
+    for end in ('quit', 'signal'):
+        with StorageDaemon(tmp_path, '--chardev', f'socket,id=c1,path={path},server=on,wait=off', '--monitor', 'c1',
+                           env=slow_lookup) as daemon:
+            daemon.qmp.send({'execute': 'blockdev-add', 'arguments': {'node-name': 'n0', **options}})
+            time.sleep(0.3)
+            other = Qmp(path)
+            assert other.cmd('query-named-block-nodes') == []
+            if end == 'quit':
+                other.send({'execute': 'quit'})
+            else:
+                daemon.process.send_signal(signal.SIGTERM)
+            end_in_time(daemon.process, 0)
+
+
+@pytest.mark.plain_build
+@pytest.mark.parametrize('argv', [[QEMU_IMG, 'info', 'nbd://a.name/x'], [QEMU_IMG, 'info', 'iscsi://a.name/t/1'],
+                                  [QEMU_NBD, '--list', '-b', 'a.name']])
+def test_interrupt_during_a_look_up(slow_lookup, argv):
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, env=slow_lookup) as process:
+        time.sleep(0.4)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        process.communicate(timeout=60)
+        assert time.monotonic() - begin < SOON and process.returncode != 0
 
 
 def test_list_can_be_interrupted(tmp_path):
