@@ -15,8 +15,8 @@
 #include "util/osdep.h"
 
 #include "block/drivers/iscsi.h"
+#include "block/drivers/link.h"
 #include "block/io/io_int.h"
-#include "util/aio.h"
 
 /* How long a request waits for a new session. */
 #define RETRY_NS (20 * NANOSECONDS_PER_SECOND)
@@ -26,60 +26,22 @@
 /* Between two messages about losses. */
 #define QUIET_NS (10 * NANOSECONDS_PER_SECOND)
 
-/* From one attempt to connect to the next, doubled each time. */
-#define MIN_PAUSE_NS (100 * SCALE_MS)
-#define MAX_PAUSE_NS NANOSECONDS_PER_SECOND
-
-typedef struct LinkWaiter {
-    CoSleep sleep;
-    bool cancelled;
-    struct LinkWaiter *next;
-} LinkWaiter;
-
 struct ISCSILink {
-    BlockDriverState *bs;
+    BdrvLink base;
     const ISCSITarget *target;
     ISCSILunInfo lun;           /* what the node relies on */
 
-    GMutex lock;
+    /* With base.lock held. */
     ISCSISession *session;
     unsigned users;             /* requests on @session */
-    bool lost;                  /* @session is, since @lost_ns */
-    int64_t lost_ns;
-    char *why;                  /* the last attempt failed; NULL: reported, or none has failed */
-    LinkWaiter *waiters;        /* requests that wait for a session, or to be repeated */
-    bool connecting;            /* a coroutine of the main loop is */
-    bool closing;
-    CoSleep pause;              /* of that coroutine */
-    CoQueue ended;              /* who waits for its end */
+    bool lost;                  /* @session is, since base.lost_ns */
     uint64_t done;              /* counts changes that the target has acknowledged, */
     uint64_t flushed;           /* and how many of them it has flushed */
 };
 
-ISCSILink *iscsi_link_new(BlockDriverState *bs, const ISCSITarget *target, ISCSISession *session)
-{
-    ISCSILink *l = g_new0(ISCSILink, 1);
-
-    l->bs = bs;
-    l->target = target;
-    l->lun = session->lun;
-    l->session = session;
-    g_mutex_init(&l->lock);
-    qemu_co_queue_init(&l->ended);
-    return l;
-}
-
 const ISCSILunInfo *iscsi_link_get_lun(const ISCSILink *l)
 {
     return &l->lun;
-}
-
-static void link_wake_waiters(ISCSILink *l, bool cancel)
-{
-    for (LinkWaiter *w = l->waiters; w; w = w->next) {
-        w->cancelled |= cancel;
-        qemu_co_sleep_wake(&w->sleep);
-    }
 }
 
 /* Whether the node can go on with the LUN as it is now; false with @errp. */
@@ -93,7 +55,7 @@ static bool link_check_lun(const ISCSILink *l, const ISCSILunInfo *new, Error **
         error_setg(errp, "The LUN has other block sizes than before");
     } else if (new->blocks < old->blocks) {
         error_setg(errp, "The LUN has shrunk from %" PRIu64 " to %" PRIu64 " blocks", old->blocks, new->blocks);
-    } else if (new->read_only && !l->bs->read_only) {
+    } else if (new->read_only && !l->base.bs->read_only) {
         error_setg(errp, "The LUN has become read-only");
     } else {
         return true;
@@ -102,28 +64,24 @@ static bool link_check_lun(const ISCSILink *l, const ISCSILunInfo *new, Error **
     return false;
 }
 
-/* A request fails for lack of a session: report the reason, once. With the lock held. */
-static void link_report_failure(ISCSILink *l)
+static bool link_ready(BdrvLink *base)
 {
-    if (l->why) {
-        warn_report("could not connect again: %s", l->why);
-        g_clear_pointer(&l->why, g_free);
+    ISCSILink *l = container_of(base, ISCSILink, base);
+
+    if (l->lost && l->users == 0) {
+        bdrv_link_start(base);
     }
+    return !l->lost;
 }
 
-static bool link_connecting_cancelled(void *opaque)
+static void *coroutine_fn link_connect(BdrvLink *base, Error **errp)
 {
-    ISCSILink *l = opaque;
+    ISCSILink *l = container_of(base, ISCSILink, base);
 
-    return l->closing || bdrv_must_not_wait();
-}
-
-static ISCSISession *coroutine_fn link_reconnect(ISCSILink *l, Error **errp)
-{
-    ISCSISession *s = iscsi_session_new(l->target, ISCSI_CONNECT_TIMEOUT_NS, link_connecting_cancelled, l, errp);
-
+    iscsi_session_free(g_steal_pointer(&l->session));
+    ISCSISession *s = iscsi_session_new(l->target, ISCSI_CONNECT_TIMEOUT_NS, bdrv_link_is_closing, base, errp);
     if (s) {
-        s->quiet_until_ns = l->lost_ns + QUIET_NS;
+        s->quiet_until_ns = base->lost_ns + QUIET_NS;
     }
     if (s && !link_check_lun(l, &s->lun, errp)) {
         iscsi_session_free(s);
@@ -132,121 +90,51 @@ static ISCSISession *coroutine_fn link_reconnect(ISCSILink *l, Error **errp)
     return s;
 }
 
-/* Use @s instead of the lost one; NULL: none could be made. With the lock held. */
-static void link_end_connecting(ISCSILink *l, ISCSISession *s)
+static void link_use(BdrvLink *base, void *session)
 {
-    if (s && l->done != l->flushed) {
-        bdrv_set_flush_error(l->bs, -EIO);
+    ISCSILink *l = container_of(base, ISCSILink, base);
+
+    if (session && l->done != l->flushed) {
+        bdrv_set_flush_error(base->bs, -EIO);
     }
-    if (s) {
-        l->session = s;
+    if (session) {
+        l->session = session;
         l->lost = false;
     }
-    l->connecting = false;
-    link_wake_waiters(l, false);
-    qemu_co_queue_restart_all(&l->ended);
 }
 
-/* Replace the session: one attempt, and more while requests wait for it. */
-static void coroutine_fn link_connect_entry(void *opaque)
+static const BdrvLinkOps link_ops = { .ready = link_ready, .connect = link_connect, .use = link_use };
+
+ISCSILink *iscsi_link_new(BlockDriverState *bs, const ISCSITarget *target, ISCSISession *session)
 {
-    ISCSILink *l = opaque;
-    int64_t pause_ns = MIN_PAUSE_NS;
+    ISCSILink *l = g_new0(ISCSILink, 1);
 
-    iscsi_session_free(g_steal_pointer(&l->session));
-    for (;;) {
-        Error *err = NULL;
-        ISCSISession *s = link_reconnect(l, &err);
-
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
-        g_free(l->why);
-        l->why = err ? g_strdup(error_get_pretty(err)) : NULL;
-        error_free(err);
-        if (!s && l->waiters && !link_connecting_cancelled(l)) {
-            co_sleep_ns_wakeable(&l->pause, pause_ns, &l->lock);
-            pause_ns = MIN(2 * pause_ns, MAX_PAUSE_NS);
-        }
-        if (s || !l->waiters || link_connecting_cancelled(l)) {
-            link_end_connecting(l, s);
-            break;
-        }
-    }
+    bdrv_link_init(&l->base, &link_ops, bs, RETRY_NS);
+    l->target = target;
+    l->lun = session->lun;
+    l->session = session;
+    return l;
 }
 
 void coroutine_fn iscsi_link_free(ISCSILink *l)
 {
-    if (!l) {
-        return;
+    if (l) {
+        bdrv_link_close(&l->base);
+        iscsi_session_free(l->session);
+        bdrv_link_destroy(&l->base);
+        g_free(l);
     }
-    g_mutex_lock(&l->lock);
-    l->closing = true;
-    qemu_co_sleep_wake(&l->pause);
-    while (l->connecting) {
-        qemu_co_queue_wait(&l->ended, &l->lock);
-    }
-    g_mutex_unlock(&l->lock);
-    iscsi_session_free(l->session);
-    g_mutex_clear(&l->lock);
-    g_free(l->why);
-    g_free(l);
-}
-
-/* Wait @ns, or until something changes, or the request is cancelled. With the lock held: 0 or -ECANCELED. */
-static int coroutine_fn link_wait(ISCSILink *l, int64_t ns)
-{
-    LinkWaiter w = { .cancelled = false };
-
-    if (!qemu_co_cancel_begin_sleep(&w.sleep)) {
-        return -ECANCELED;
-    }
-    w.next = l->waiters;
-    l->waiters = &w;
-    co_sleep_ns_wakeable(&w.sleep, ns, &l->lock);
-    qemu_co_cancel_end();
-    for (LinkWaiter **p = &l->waiters; *p; p = &(*p)->next) {
-        if (*p == &w) {
-            *p = w.next;
-            break;
-        }
-    }
-    if (!l->waiters) {
-        /* No need for another attempt to connect. */
-        qemu_co_sleep_wake(&l->pause);
-    }
-    return w.cancelled || qemu_co_is_cancelled() ? -ECANCELED : 0;
-}
-
-/* Wait for a session until @end. With the lock held: 0 or -errno. */
-static int coroutine_fn link_wait_connected(ISCSILink *l, int64_t end)
-{
-    int64_t now = qemu_clock_get_ns();
-
-    if (now >= end || bdrv_must_not_delay(l->bs)) {
-        link_report_failure(l);
-        return -EIO;
-    }
-    return link_wait(l, end - now);
 }
 
 /*
- * Begin a request: a session to use, or NULL with the reason in *@ret. *@end is when the request has waited long
- * enough; 0: it has not waited.
+ * Begin a request: a session to use, or NULL with the reason in *@ret. *@done: the changes that the target has
+ * acknowledged; @end: as in bdrv_link_begin_request().
  */
-static ISCSISession *coroutine_fn link_begin_request(ISCSILink *l, int64_t *end, uint64_t *done, int *ret)
+static ISCSISession *coroutine_fn link_begin_request(ISCSILink *l, int64_t end, uint64_t *done, int *ret)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
-    *ret = bdrv_must_not_wait() ? -ECANCELED : 0;
-    if (*ret == 0 && *end && qemu_clock_get_ns() >= *end) {
-        *ret = -EIO;
-    }
-    while (*ret == 0 && l->lost) {
-        if (!l->connecting && l->users == 0) {
-            l->connecting = true;
-            aio_co_start(qemu_get_aio_context(), link_connect_entry, l);
-        }
-        *ret = link_wait_connected(l, *end ?: l->lost_ns + RETRY_NS);
-    }
+    *ret = bdrv_link_begin_request(&l->base, end);
     l->users += *ret == 0;
     *done = l->done;
     return *ret == 0 ? l->session : NULL;
@@ -255,15 +143,15 @@ static ISCSISession *coroutine_fn link_begin_request(ISCSILink *l, int64_t *end,
 /* @r has ended; when it began, the target had acknowledged @done changes. */
 static void link_end_request(ISCSILink *l, const ISCSIRequest *r, uint64_t done)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
     l->users--;
     if (r->lost && !l->lost) {
         l->lost = true;
-        l->lost_ns = qemu_clock_get_ns();
+        l->base.lost_ns = qemu_clock_get_ns();
     }
     if (r->lost && l->users == 0) {
-        link_wake_waiters(l, false);
+        bdrv_link_wake(&l->base, false);
     }
     if (r->ret == 0 && r->flush && iscsi_request_result(r) == 0) {
         l->flushed = MAX(l->flushed, done);
@@ -281,7 +169,7 @@ static int coroutine_fn link_request_once(ISCSILink *l, ISCSIRequest *r)
     uint64_t done;
     int ret;
 
-    for (unsigned losses = 0; (s = link_begin_request(l, &end, &done, &ret)); ) {
+    for (unsigned losses = 0; (s = link_begin_request(l, end, &done, &ret)); ) {
         iscsi_session_co_request(s, r);
         link_end_request(l, r, done);
         if (!r->lost || r->ret == -ECANCELED || r->ret == -ETIMEDOUT || ++losses == MAX_LOSSES) {
@@ -289,9 +177,9 @@ static int coroutine_fn link_request_once(ISCSILink *l, ISCSIRequest *r)
         }
         end = end ?: qemu_clock_get_ns() + RETRY_NS;
         if (losses > 1) {
-            g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+            g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
-            ret = link_wait(l, MIN_PAUSE_NS << (losses - 1));
+            ret = bdrv_link_wait(&l->base, BDRV_LINK_MIN_PAUSE_NS << (losses - 1));
             if (ret < 0) {
                 break;
             }
@@ -309,13 +197,13 @@ int coroutine_fn iscsi_link_co_request(ISCSILink *l, ISCSIRequest *r)
     for (unsigned attempt = 0; ; attempt++) {
         int ret = link_request_once(l, r);
 
-        if (ret < 0 || !iscsi_should_retry(r, attempt, &pause_ns) || (pause_ns && bdrv_must_not_delay(l->bs))) {
+        if (ret < 0 || !iscsi_should_retry(r, attempt, &pause_ns) || (pause_ns && bdrv_must_not_delay(l->base.bs))) {
             return ret < 0 ? ret : iscsi_request_result(r);
         }
         if (pause_ns) {
-            g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+            g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
-            ret = bdrv_must_not_wait() ? -ECANCELED : link_wait(l, pause_ns);
+            ret = bdrv_must_not_wait() ? -ECANCELED : bdrv_link_wait(&l->base, pause_ns);
             if (ret < 0) {
                 return ret;
             }
@@ -325,17 +213,15 @@ int coroutine_fn iscsi_link_co_request(ISCSILink *l, ISCSIRequest *r)
 
 void iscsi_link_cancel(ISCSILink *l)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
-    if (l->session && !l->connecting) {
+    if (l->session && !l->base.connecting) {
         iscsi_session_cancel(l->session);
     }
-    link_wake_waiters(l, true);
+    bdrv_link_wake(&l->base, true);
 }
 
 void iscsi_link_drain(ISCSILink *l)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
-
-    link_wake_waiters(l, false);
+    bdrv_link_drain(&l->base);
 }

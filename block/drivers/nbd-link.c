@@ -18,14 +18,10 @@
  */
 #include "util/osdep.h"
 
+#include "block/drivers/link.h"
 #include "block/drivers/nbd.h"
 #include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
-#include "util/aio.h"
-
-/* From one attempt to connect to the next, doubled each time. */
-#define MIN_PAUSE_NS (100 * SCALE_MS)
-#define MAX_PAUSE_NS NANOSECONDS_PER_SECOND
 
 /* Connections of a node, as many as nbdcopy makes. */
 #define MAX_CONNECTIONS 4
@@ -39,12 +35,6 @@
  */
 #define MAIN_LOOP_BONUS_BYTES (4 * REQUEST_COST_BYTES)
 
-typedef struct LinkWaiter {
-    CoSleep sleep;
-    bool cancelled;
-    struct LinkWaiter *next;
-} LinkWaiter;
-
 typedef struct LinkSlot {
     NBDConnection *conn;        /* NULL: none */
     IOThread *home;             /* of @conn; NULL: the main loop. Main thread */
@@ -56,38 +46,17 @@ typedef struct LinkSlot {
 } LinkSlot;
 
 struct NBDLink {
-    BlockDriverState *bs;
+    BdrvLink base;
     const NBDServer *server;
-    int64_t delay_ns;
     NBDExportInfo info;         /* what the node relies on */
 
-    GMutex lock;
+    /* With base.lock held. */
     LinkSlot slots[MAX_CONNECTIONS];
-    int64_t lost_ns;            /* when the last connection was lost */
     int64_t spare_ns;           /* no further connection before this time */
-    char *why;                  /* the last attempt failed; NULL: reported, or none has failed */
-    LinkWaiter *waiters;        /* requests that wait for a connection */
-    LinkSlot *connecting;       /* a coroutine of the main loop makes a connection here; NULL: there is none */
-    bool closing;
-    CoSleep pause;              /* of that coroutine */
-    CoQueue ended;              /* who waits for its end */
+    LinkSlot *connecting;       /* where base makes one; NULL: it does not */
 };
 
-NBDLink *nbd_link_new(BlockDriverState *bs, const NBDServer *server, NBDConnection *conn, int64_t delay_ns)
-{
-    NBDLink *l = g_new0(NBDLink, 1);
-
-    l->bs = bs;
-    l->server = server;
-    l->delay_ns = delay_ns;
-    l->info = *nbd_connection_get_info(conn);
-    l->slots[0].conn = conn;
-    g_mutex_init(&l->lock);
-    qemu_co_queue_init(&l->ended);
-    return l;
-}
-
-/* The threads at home in which are connections of all nodes: one for each slot but the first. Main thread. */
+/* The home threads of further connections, of all nodes: one for each slot but the first. Main thread. */
 static IOThread *homes[MAX_CONNECTIONS];
 
 static IOThread *home_ref(unsigned i, Error **errp)
@@ -150,14 +119,6 @@ static bool wants_more(const NBDLink *l)
            qemu_clock_get_ns() >= l->spare_ns;
 }
 
-static void wake_waiters(NBDLink *l, bool cancel)
-{
-    for (LinkWaiter *w = l->waiters; w; w = w->next) {
-        w->cancelled |= cancel;
-        qemu_co_sleep_wake(&w->sleep);
-    }
-}
-
 static bool can_less(const NBDExportInfo *old, const NBDExportInfo *new)
 {
     return old->can_flush > new->can_flush || old->can_fua > new->can_fua || old->can_trim > new->can_trim ||
@@ -169,11 +130,11 @@ static bool can_less(const NBDExportInfo *old, const NBDExportInfo *new)
 static bool check_info(NBDLink *l, const NBDExportInfo *new, Error **errp)
 {
     const NBDExportInfo *old = &l->info;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
     if (new->size < old->size) {
         error_setg(errp, "The export has shrunk from %" PRId64 " to %" PRId64 " bytes", old->size, new->size);
-    } else if (new->read_only && !l->bs->read_only) {
+    } else if (new->read_only && !l->base.bs->read_only) {
         error_setg(errp, "The export has become read-only");
     } else if (new->min_block > old->min_block || new->max_block < old->max_block) {
         error_setg(errp, "The export has other block sizes than before");
@@ -188,22 +149,6 @@ static bool check_info(NBDLink *l, const NBDExportInfo *new, Error **errp)
     return false;
 }
 
-/* A request fails for lack of a connection: report the reason, once. With the lock held. */
-static void report_failure(NBDLink *l)
-{
-    if (l->why) {
-        warn_report("could not connect again: %s", l->why);
-        g_clear_pointer(&l->why, g_free);
-    }
-}
-
-static bool connecting_cancelled(void *opaque)
-{
-    NBDLink *l = opaque;
-
-    return l->closing || bdrv_must_not_wait();
-}
-
 /* Free @conn, which was that of @slot. */
 static void coroutine_fn drop_connection(NBDLink *l, LinkSlot *slot, NBDConnection *conn)
 {
@@ -214,10 +159,20 @@ static void coroutine_fn drop_connection(NBDLink *l, LinkSlot *slot, NBDConnecti
     }
 }
 
-static NBDConnection *coroutine_fn try_to_connect(NBDLink *l, LinkSlot *slot, Error **errp)
+static NBDConnection *take_connection(NBDLink *l, LinkSlot *slot)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
+
+    return g_steal_pointer(&slot->conn);
+}
+
+static void *coroutine_fn link_connect(BdrvLink *base, Error **errp)
+{
+    NBDLink *l = container_of(base, NBDLink, base);
+    LinkSlot *slot = l->connecting;
     AioContext *ctx = qemu_get_aio_context();
 
+    drop_connection(l, slot, take_connection(l, slot));
     if (slot != l->slots) {
         slot->home = home_ref(slot - l->slots, errp);
         if (!slot->home) {
@@ -225,7 +180,7 @@ static NBDConnection *coroutine_fn try_to_connect(NBDLink *l, LinkSlot *slot, Er
         }
         ctx = iothread_get_aio_context(slot->home);
     }
-    NBDConnection *conn = nbd_connection_new(l->server, ctx, NBD_CONNECT_TIMEOUT_NS, connecting_cancelled, l, errp);
+    NBDConnection *conn = nbd_connection_new(l->server, ctx, NBD_CONNECT_TIMEOUT_NS, bdrv_link_is_closing, base, errp);
     if (!conn || !check_info(l, nbd_connection_get_info(conn), errp)) {
         drop_connection(l, slot, conn);
         return NULL;
@@ -233,29 +188,22 @@ static NBDConnection *coroutine_fn try_to_connect(NBDLink *l, LinkSlot *slot, Er
     return conn;
 }
 
-static NBDConnection *take_connection(NBDLink *l, LinkSlot *slot)
-{
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
-
-    return g_steal_pointer(&slot->conn);
-}
-
-static CoroutineEntry connect_entry;
-
 /* Begin to make a connection where there is none. With the lock held. */
 static void start_connecting(NBDLink *l)
 {
     for (LinkSlot *slot = l->slots; !l->connecting && slot < l->slots + MAX_CONNECTIONS; slot++) {
         if (!is_usable(slot) && slot->users == 0) {
             l->connecting = slot;
-            aio_co_start(qemu_get_aio_context(), connect_entry, l);
+            bdrv_link_start(&l->base);
         }
     }
 }
 
-/* Use @conn in @slot; NULL: none could be made. With the lock held. */
-static void end_connecting(NBDLink *l, LinkSlot *slot, NBDConnection *conn)
+static void link_use(BdrvLink *base, void *conn)
 {
+    NBDLink *l = container_of(base, NBDLink, base);
+    LinkSlot *slot = g_steal_pointer(&l->connecting);
+
     if (!conn) {
         l->spare_ns = qemu_clock_get_ns() + SPARE_PAUSE_NS;
     } else if (!choose_slot(l)) {
@@ -263,39 +211,37 @@ static void end_connecting(NBDLink *l, LinkSlot *slot, NBDConnection *conn)
     }
     slot->conn = conn;
     slot->lost = false;
-    l->connecting = NULL;
-    wake_waiters(l, false);
-    qemu_co_queue_restart_all(&l->ended);
+    if (choose_slot(l)) {
+        /* No request fails for lack of a further connection. */
+        g_clear_pointer(&base->why, g_free);
+    }
     if (wants_more(l)) {
         start_connecting(l);
     }
 }
 
-/* Make a connection: one attempt, and more while requests wait for it. */
-static void coroutine_fn connect_entry(void *opaque)
+static bool link_ready(BdrvLink *base)
 {
-    NBDLink *l = opaque;
-    LinkSlot *slot = l->connecting;
-    int64_t pause_ns = MIN_PAUSE_NS;
+    NBDLink *l = container_of(base, NBDLink, base);
+    bool ready = choose_slot(l);
 
-    drop_connection(l, slot, take_connection(l, slot));
-    for (;;) {
-        Error *err = NULL;
-        NBDConnection *conn = try_to_connect(l, slot, &err);
-
-        g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
-        g_free(l->why);
-        l->why = err && !choose_slot(l) ? g_strdup(error_get_pretty(err)) : NULL;
-        error_free(err);
-        if (!conn && l->waiters && !connecting_cancelled(l)) {
-            co_sleep_ns_wakeable(&l->pause, pause_ns, &l->lock);
-            pause_ns = MIN(2 * pause_ns, MAX_PAUSE_NS);
-        }
-        if (conn || !l->waiters || connecting_cancelled(l)) {
-            end_connecting(l, slot, conn);
-            break;
-        }
+    if (!ready) {
+        start_connecting(l);
     }
+    return ready;
+}
+
+static const BdrvLinkOps link_ops = { .ready = link_ready, .connect = link_connect, .use = link_use };
+
+NBDLink *nbd_link_new(BlockDriverState *bs, const NBDServer *server, NBDConnection *conn, int64_t delay_ns)
+{
+    NBDLink *l = g_new0(NBDLink, 1);
+
+    bdrv_link_init(&l->base, &link_ops, bs, delay_ns);
+    l->server = server;
+    l->info = *nbd_connection_get_info(conn);
+    l->slots[0].conn = conn;
+    return l;
 }
 
 void coroutine_fn nbd_link_free(NBDLink *l)
@@ -303,49 +249,12 @@ void coroutine_fn nbd_link_free(NBDLink *l)
     if (!l) {
         return;
     }
-    g_mutex_lock(&l->lock);
-    l->closing = true;
-    qemu_co_sleep_wake(&l->pause);
-    while (l->connecting) {
-        qemu_co_queue_wait(&l->ended, &l->lock);
-    }
-    g_mutex_unlock(&l->lock);
+    bdrv_link_close(&l->base);
     for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
         drop_connection(l, slot, slot->conn);
     }
-    g_mutex_clear(&l->lock);
-    g_free(l->why);
+    bdrv_link_destroy(&l->base);
     g_free(l);
-}
-
-/* Wait for a connection until @end, or until the request is cancelled. With the lock held: 0 or -errno. */
-static int coroutine_fn wait_connected(NBDLink *l, int64_t end)
-{
-    LinkWaiter w = { .cancelled = false };
-    int64_t now = qemu_clock_get_ns();
-
-    if (now >= end || bdrv_must_not_delay(l->bs)) {
-        report_failure(l);
-        return -EIO;
-    }
-    if (!qemu_co_cancel_begin_sleep(&w.sleep)) {
-        return -ECANCELED;
-    }
-    w.next = l->waiters;
-    l->waiters = &w;
-    co_sleep_ns_wakeable(&w.sleep, end - now, &l->lock);
-    qemu_co_cancel_end();
-    for (LinkWaiter **p = &l->waiters; *p; p = &(*p)->next) {
-        if (*p == &w) {
-            *p = w.next;
-            break;
-        }
-    }
-    if (!l->waiters) {
-        /* No need for another attempt. */
-        qemu_co_sleep_wake(&l->pause);
-    }
-    return w.cancelled || qemu_co_is_cancelled() ? -ECANCELED : 0;
 }
 
 static int64_t request_cost(const NBDRequest *r)
@@ -362,26 +271,16 @@ static void use_slot(LinkSlot *slot, const NBDRequest *r)
     slot->load += request_cost(r);
 }
 
-/*
- * Begin @r: a connection to use, or NULL with the reason in *@ret. *@end is when the request has waited long enough; 0:
- * it has not waited.
- */
-static LinkSlot *coroutine_fn begin_request(NBDLink *l, const NBDRequest *r, int64_t *end, int *ret)
+/* Begin @r: a connection to use, or NULL with the reason in *@ret. @end: as in bdrv_link_begin_request(). */
+static LinkSlot *coroutine_fn begin_request(NBDLink *l, const NBDRequest *r, int64_t end, int *ret)
 {
-    LinkSlot *slot = NULL;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
-    *ret = bdrv_must_not_wait() ? -ECANCELED : 0;
-    if (*ret == 0 && *end && qemu_clock_get_ns() >= *end) {
-        *ret = -EIO;
-    }
-    while (*ret == 0 && !(slot = choose_slot(l))) {
-        start_connecting(l);
-        *ret = wait_connected(l, *end ?: l->lost_ns + l->delay_ns);
-    }
+    *ret = bdrv_link_begin_request(&l->base, end);
     if (*ret < 0) {
         return NULL;
     }
+    LinkSlot *slot = choose_slot(l);
     use_slot(slot, r);
     if (wants_more(l)) {
         start_connecting(l);
@@ -393,15 +292,15 @@ static LinkSlot *coroutine_fn begin_request(NBDLink *l, const NBDRequest *r, int
 static void settle_loss(NBDLink *l, LinkSlot *slot)
 {
     if (slot->done != slot->flushed) {
-        bdrv_set_flush_error(l->bs, -EIO);
+        bdrv_set_flush_error(l->base.bs, -EIO);
         slot->flushed = slot->done;
     }
-    wake_waiters(l, false);
+    bdrv_link_wake(&l->base, false);
 }
 
 static void end_request(NBDLink *l, LinkSlot *slot, const NBDRequest *r, uint64_t done)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
     slot->users--;
     slot->load -= request_cost(r);
@@ -412,8 +311,8 @@ static void end_request(NBDLink *l, LinkSlot *slot, const NBDRequest *r, uint64_
     }
     if (r->lost && !slot->lost) {
         slot->lost = true;
-        l->lost_ns = qemu_clock_get_ns();
-        l->spare_ns = l->lost_ns + SPARE_PAUSE_NS;
+        l->base.lost_ns = qemu_clock_get_ns();
+        l->spare_ns = l->base.lost_ns + SPARE_PAUSE_NS;
     }
     if (slot->lost && slot->users == 0) {
         settle_loss(l, slot);
@@ -434,12 +333,12 @@ int coroutine_fn nbd_link_co_request(NBDLink *l, NBDRequest *r)
     int64_t end = 0;
     int ret;
 
-    while ((slot = begin_request(l, r, &end, &ret))) {
+    while ((slot = begin_request(l, r, end, &ret))) {
         ret = request_in_slot(l, slot, r, 0);
         if (!r->lost || ret == -ECANCELED) {
             return ret;
         }
-        end = end ?: qemu_clock_get_ns() + l->delay_ns;
+        end = end ?: qemu_clock_get_ns() + l->base.delay_ns;
     }
     r->lost = true;
     return ret;
@@ -478,7 +377,7 @@ static unsigned begin_flushes(LinkFlush *flush, SlotFlush *flushes)
 {
     NBDLink *l = flush->link;
     unsigned n = 0;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
     for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
         if (slot->done != slot->flushed) {
@@ -510,24 +409,22 @@ int coroutine_fn nbd_link_co_flush(NBDLink *l)
         flush.ret = nbd_link_co_request(l, &r);
     }
     /* Changes may have been lost meanwhile, or as it began. */
-    return flush.ret ?: bdrv_get_flush_error(l->bs);
+    return flush.ret ?: bdrv_get_flush_error(l->base.bs);
 }
 
 void nbd_link_cancel(NBDLink *l)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->base.lock);
 
     for (LinkSlot *slot = l->slots; slot < l->slots + MAX_CONNECTIONS; slot++) {
         if (slot->conn) {
             nbd_connection_cancel(slot->conn);
         }
     }
-    wake_waiters(l, true);
+    bdrv_link_wake(&l->base, true);
 }
 
 void nbd_link_drain(NBDLink *l)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&l->lock);
-
-    wake_waiters(l, false);
+    bdrv_link_drain(&l->base);
 }
