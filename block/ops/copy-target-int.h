@@ -33,6 +33,9 @@ bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_priva
 /* Fail if the volume is, or may be, part of @bs. */
 bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp);
 
+/* Fail if another node has the volume, and a user that does not let others write to it. */
+bool coroutine_fn target_volume_check_unused(const TargetVolume *v, Error **errp);
+
 /*
  * Before an image is created in the volume: it has or can have @bytes, nobody else uses it, and no LUKS volume in a
  * file is lost. Nothing is written.

@@ -10,6 +10,7 @@
 
 #include "block/block-backend.h"
 #include "block/block_int.h"
+#include "block/job.h"
 #include "block/ops/copy-target-int.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
@@ -187,6 +188,50 @@ bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverSt
         }
     }
     return true;
+}
+
+/* Whether the user of @c would not stand a writer to the same storage. */
+static bool excludes_writers(const BdrvChild *c)
+{
+    return c->perm & (BLK_PERM_WRITE | BLK_PERM_RESIZE) || !(c->shared_perm & BLK_PERM_WRITE);
+}
+
+/* Which user of @bs, or of a node above it, excludes writers; for messages. NULL: none. Caller frees. */
+static char *describe_excluder(const BlockDriverState *bs)
+{
+    if (bs->job) {
+        return g_strdup_printf("job '%s'", bs->job->id);
+    }
+    for (guint i = 0; i < bs->parents->len; i++) {
+        const BdrvChild *c = g_ptr_array_index(bs->parents, i);
+        const BlockDriverState *parent = bdrv_child_parent(c);
+
+        if (excludes_writers(c)) {
+            char *above = parent ? describe_excluder(parent) : NULL;
+            return above ?: c->klass->describe(c);
+        }
+    }
+    return NULL;
+}
+
+bool coroutine_fn target_volume_check_unused(const TargetVolume *v, Error **errp)
+{
+    GPtrArray *nodes = bdrv_get_nodes();
+    g_autofree char *user = NULL;
+
+    for (guint i = 0; !user && i < nodes->len; i++) {
+        BlockDriverState *bs = g_ptr_array_index(nodes, i);
+        g_autofree char *excluder = bs->drv->is_protocol ? describe_excluder(bs) : NULL;
+
+        if (excluder && is_same_storage(bs, v->bs)) {
+            user = g_steal_pointer(&excluder);
+        }
+    }
+    bdrv_co_put_nodes(nodes);
+    if (user) {
+        error_setg(errp, "The %s '%s' is in use by %s", v->purpose, v->bs->filename, user);
+    }
+    return !user;
 }
 
 bool target_volume_is_fixed(const TargetVolume *v)

@@ -225,12 +225,13 @@ static bool coroutine_fn open_volumes(TargetJob *s, Error **errp)
     if (!(t->payload = target_volume_new("target", s->o->filename, errp)) ||
         (c && c->header && !(t->header = target_volume_new("target's header", c->header, errp))) ||
         !target_volume_open(t->payload, create, false, &s->common, errp) ||
-        !target_volume_check_apart(t->payload, s->o->source, errp)) {
+        !target_volume_check_apart(t->payload, s->o->source, errp) || !target_volume_check_unused(t->payload, errp)) {
         return false;
     }
     return !t->header || (target_volume_open(t->header, create, true, &s->common, errp) &&
                           target_volume_check_apart(t->header, s->o->source, errp) &&
-                          target_volume_check_apart(t->header, t->payload->bs, errp));
+                          target_volume_check_apart(t->header, t->payload->bs, errp) &&
+                          target_volume_check_unused(t->header, errp));
 }
 
 /* New targets */

@@ -495,6 +495,49 @@ def test_refused_targets(luks_daemon, tmp_path):
     assert source.read_bytes() == before
 
 
+def test_target_in_use(luks_daemon, tmp_path):
+    """The message says by whom, if it is the daemon itself."""
+    qmp = luks_daemon.qmp
+    target = tmp_path / 'target'
+    qmp.cmd('blockdev-add', driver='null-co', node_name='other', size=SIZE)
+    start(qmp, target, format='raw')
+    link = tmp_path / 'link'
+    link.symlink_to(target)
+    other = {'job_id': 'm1', 'device': 'other'}
+    for command, name in (('drive-mirror', target), ('drive-mirror', link), ('drive-backup', target)):
+        desc = qmp.error(command, **{**request(name), **other}).desc
+        assert desc == f"The target '{name}' is in use by job 'm0'"
+    header = {'key_secret': 's1', 'format': 'luks', 'create_options': {**FAST, 'header': str(target)}}
+    desc = qmp.error('drive-mirror', **{**request(tmp_path / 'new', **header), **other}).desc
+    assert desc == f"The target's header '{target}' is in use by job 'm0'"
+    assert not (tmp_path / 'new').exists()
+    complete(qmp)
+    assert "is in use by export 'e0'" in qmp.error('drive-mirror', **{**request(target), **other}).desc
+
+
+def test_target_in_use_in_a_transaction(luks_daemon, tmp_path):
+    qmp = luks_daemon.qmp
+    qmp.cmd('blockdev-add', driver='null-co', node_name='other', size=SIZE)
+    actions = [{'type': 'drive-backup', 'data': {'job-id': f'b{i}', 'device': device, 'sync': 'full', 'format': 'raw',
+                                                 'target': str(tmp_path / 'target')}}
+               for i, device in enumerate(('source', 'other'))]
+    assert qmp.error('transaction', actions=actions).desc == f"The target '{tmp_path}/target' is in use by job 'b0'"
+    assert qmp.cmd('query-jobs') == []
+
+
+def test_target_in_use_over_nbd(luks_daemon, tmp_path):
+    """There are no locks as for files."""
+    write_pieces(tmp_path / 'target', SIZE, (0, SIZE))
+    qmp = luks_daemon.qmp
+    qmp.cmd('blockdev-add', driver='null-co', node_name='other', size=SIZE)
+    with Nbdkit(tmp_path, 'file', tmp_path / 'target') as server:
+        start(qmp, server.uri(), format='raw')
+        desc = qmp.error('drive-mirror', **{**request(server.uri()), 'job_id': 'm1', 'device': 'other'}).desc
+        assert desc.endswith("is in use by job 'm0'")
+        qmp.cmd('job-cancel', id='m0')
+        conclude(qmp)
+
+
 def test_plain_source_needs_a_secret(tmp_path):
     with mirror_daemon(tmp_path, 'raw') as daemon:
         assert "'key-secret' is required" in refuse(daemon.qmp, tmp_path / 'target', format='luks')

@@ -231,7 +231,7 @@ static void coroutine_fn refused_entry(void *opaque)
     BlockBackend *user = open_volume_blk("used", "");
     o.format = "raw";
     g_assert_null(new_target(o, "used", &err));
-    assert_error(&err, "lock");
+    assert_error(&err, "in use by test");
     blk_co_unref(user);
 
     /* Another length */
