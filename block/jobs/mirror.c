@@ -26,114 +26,6 @@
 #define FINAL_NS (500 * SCALE_MS)
 #define MAX_FINAL_NS (10 * NANOSECONDS_PER_SECOND)
 
-/*
- * After a cancel in the ready state, the target gets so much time to complete a request. Otherwise the job ends without
- * a consistent copy.
- */
-#define STALL_NS (5 * NANOSECONDS_PER_SECOND)
-/* How often to end requests that have slipped through, once the target has been given up. */
-#define GIVE_UP_NS (100 * SCALE_MS)
-
-typedef struct MirrorJob {
-    Job common;
-    BlockBackend *source;
-    BlockBackend *target;
-    BlockDriverState *target_bs;
-    BlockDriverState *filter;
-    BlockDriverState *to_replace;
-    BdrvDirtyBitmap *bitmap;
-    BlockCopy *copy;
-    BlockdevOnError on_target_error;
-    bool copies_all;            /* at first */
-    bool target_is_zero;
-    bool inserted;              /* the filter is above the source */
-    bool should_complete;
-    bool given_up;              /* no further request to the target */
-    bool pivots;                /* completes, rather than leave the copy as it is */
-    bool pivoted;               /* the target has replaced a node */
-    bool aborted;
-    Error *err;                 /* a write of the filter to the target has failed */
-
-    /* Catching up: see mirror_is_enough(). */
-    int64_t copied_bytes;       /* by the engine, so far */
-    int64_t lowest;             /* the least that ever remained in this run, bytes */
-    int64_t copied_at_lowest;
-    int64_t final_bytes;
-
-    /* The final section: the filter is drained, and what is left is copied. */
-    int64_t final_ns;
-    AioTimer *final_timer;
-    bool in_final;              /* waiting for it to begin, or in it */
-    bool in_section;            /* the filter is drained */
-    bool final_expired;
-
-    /* Ending although the target does not answer. */
-    AioTimer *end_timer;
-    unsigned in_flight;         /* requests of the job to the target */
-    uint64_t succeeded;         /* writes of the job */
-    uint64_t failed;            /* requests, and final sections that took too long */
-    uint64_t succeeded_before;  /* when the timer last looked */
-    uint64_t failed_before;
-} MirrorJob;
-
-/* Requests of the job to the target */
-
-static int mirror_begin_request(MirrorJob *s)
-{
-    if (s->given_up) {
-        return -ECANCELED;
-    }
-    s->in_flight++;
-    return 0;
-}
-
-static void mirror_end_request(MirrorJob *s, int ret)
-{
-    s->in_flight--;
-    s->failed += ret < 0;
-}
-
-static int coroutine_fn mirror_write(void *opaque, int64_t offset, int64_t bytes, void *buf)
-{
-    MirrorJob *s = opaque;
-    int ret = mirror_begin_request(s);
-
-    if (ret == 0) {
-        ret = block_copy_co_write(s->copy, offset, bytes, buf);
-        mirror_end_request(s, ret);
-        if (ret == 0) {
-            s->copied_bytes += bytes;
-            s->succeeded++;
-        }
-    }
-    return ret;
-}
-
-/* Before the users switch to the target: is it there? A flush asks nobody if nothing was written since the last one. */
-static int coroutine_fn mirror_probe_target(MirrorJob *s)
-{
-    int64_t bytes = MIN(s->target_bs->bl.request_alignment, blk_getlength(s->target));
-    void *buf = qemu_blockalign(s->target_bs, MAX(bytes, 1));
-    int ret = bytes ? blk_co_pread(s->target, 0, bytes, buf) : 0;
-
-    qemu_vfree(buf);
-    return ret;
-}
-
-static int coroutine_fn mirror_flush(MirrorJob *s)
-{
-    int ret = mirror_begin_request(s);
-
-    if (ret == 0) {
-        ret = blk_co_flush(s->target);
-        if (ret == 0 && s->should_complete && !s->in_final) {
-            ret = mirror_probe_target(s);
-        }
-        mirror_end_request(s, ret);
-    }
-    return ret;
-}
-
 /* Copying */
 
 /*
@@ -180,21 +72,6 @@ static bool coroutine_fn mirror_catch_up(MirrorJob *s, Job *job, Error **errp)
     return true;
 }
 
-/* The filter could not write to the target. What the guest wrote is in the source, and marked. */
-static void coroutine_fn mirror_write_failed(void *opaque, int64_t offset, int ret)
-{
-    MirrorJob *s = opaque;
-
-    /* Once the work has ended, the final section will see the error again. */
-    if (s->err || s->given_up || s->common.run_ended) {
-        return;
-    }
-    if (job_error_action(&s->common, s->on_target_error, false, ret) == BLOCK_ERROR_ACTION_REPORT) {
-        error_setg_errno(&s->err, -ret, "error while writing at byte %" PRId64, offset);
-        job_wake(&s->common);
-    }
-}
-
 /* Mark what has to be copied at first. */
 static bool coroutine_fn mirror_init_bitmap(MirrorJob *s, Error **errp)
 {
@@ -231,8 +108,7 @@ static void mirror_end_section(MirrorJob *s)
     }
 }
 
-/* Time is up, or the job is cancelled: the writers go on. */
-static void mirror_expire_section(void *opaque)
+void mirror_expire_section(void *opaque)
 {
     MirrorJob *s = opaque;
 
@@ -327,6 +203,9 @@ static bool coroutine_fn mirror_run(Job *job, Error **errp)
             }
             continue;
         }
+        if (job->status == JOB_STATUS_READY) {
+            mirror_probe_idle(s);
+        }
         job_sleep_ns(job, IDLE_NS);
     }
     return false;
@@ -341,40 +220,6 @@ static bool mirror_complete(Job *job, Error **errp)
     return true;
 }
 
-/* Make no further request to the target, and end those in flight, until the job has released it. */
-static void mirror_give_up(MirrorJob *s)
-{
-    if (!s->filter) {
-        return;     /* not set up completely */
-    }
-    s->given_up = true;
-    mirror_top_suspend(s->filter, true);
-    if (s->in_final) {
-        mirror_expire_section(s);
-    }
-    bdrv_cancel_in_flight(s->target_bs);
-    aio_timer_mod_ns(s->end_timer, qemu_clock_get_ns() + GIVE_UP_NS);
-}
-
-/* Look whether the target still answers, or has been given up. */
-static void mirror_end_tick(void *opaque)
-{
-    MirrorJob *s = opaque;
-    bool tried = s->in_flight || s->failed > s->failed_before;
-    Error *err = NULL;
-
-    if (s->given_up) {
-        mirror_give_up(s);
-    } else if (tried && s->succeeded == s->succeeded_before && !s->common.run_ended) {
-        error_setg(&err, "Node '%s' does not answer: the copy is not complete", bdrv_get_display_name(s->target_bs));
-        job_fail(&s->common, err);
-    } else if (!s->common.run_ended) {
-        s->succeeded_before = s->succeeded;
-        s->failed_before = s->failed;
-        aio_timer_mod_ns(s->end_timer, qemu_clock_get_ns() + STALL_NS);
-    }
-}
-
 /* Not forced: the job is ready, and leaves a consistent copy if the target lets it. */
 static bool mirror_cancel(Job *job, bool force)
 {
@@ -383,9 +228,7 @@ static bool mirror_cancel(Job *job, bool force)
     if (force) {
         mirror_give_up(s);
     } else if (!s->given_up && !job->cancel_requested) {
-        s->succeeded_before = s->succeeded;
-        s->failed_before = s->failed;
-        aio_timer_mod_ns(s->end_timer, qemu_clock_get_ns() + STALL_NS);
+        mirror_watch_target(s);
     }
     return force;
 }
@@ -467,6 +310,9 @@ static void coroutine_fn mirror_clean(Job *job)
     bdrv_release_dirty_bitmap(s->bitmap);
     bdrv_co_unref(s->filter);
     bdrv_co_unref(s->to_replace);
+    if (!s->pivoted) {
+        mirror_end_requests_soon(s);
+    }
     /* Waits for the last requests, which the timer ends. */
     blk_co_unref(s->target);
     aio_timer_del(s->end_timer);
@@ -516,7 +362,7 @@ static BlockBackend *coroutine_fn mirror_take_node(MirrorJob *s, BlockDriverStat
 
 static BlockCopy *mirror_new_copy(MirrorJob *s, const MirrorOptions *o)
 {
-    static const BlockCopyOps ops = { .write = mirror_write, .is_enough = mirror_is_enough };
+    static const BlockCopyOps ops = { .write = mirror_copy_write, .is_enough = mirror_is_enough };
     int64_t buf_bytes = o->buf_size ?: DEFAULT_BUF_BYTES;
     int64_t chunk_bytes = MAX(MIN(CHUNK_BYTES, buf_bytes), bdrv_dirty_bitmap_granularity(s->bitmap));
 

@@ -188,6 +188,48 @@ def test_target_died_unnoticed(tmp_path, target, finalize):
         assert exported_node(qmp) == 'source'
 
 
+@pytest.mark.parametrize('policy', ['report', 'stop'])
+def test_target_dies_idle(tmp_path, target, policy):
+    """Nobody writes or asks for anything, and the job notices."""
+    with target_daemon(tmp_path, target, delay=0) as daemon:
+        qmp = daemon.qmp
+        start_mirror(qmp, ready=True, on_target_error=policy)
+        target.end(signal.SIGKILL)
+        with at_most(4):
+            assert qmp.wait_event('BLOCK_JOB_ERROR')['data']['action'] == policy
+        if policy == 'stop':
+            qmp.wait_event('JOB_STATUS_CHANGE', status='standby')
+            qmp.cmd('job-cancel', id='m0')
+            conclude(qmp)
+        else:
+            assert "error while reading node 'target'" in conclude(qmp)
+        check_source(tmp_path, qmp)
+
+
+@HOW
+@pytest.mark.parametrize('command', ['block-job-cancel', 'job-pause', 'quit', 'job-cancel'])
+def test_idle(tmp_path, target, how, command):
+    """The target has everything, so its silence stops nobody."""
+    with target_daemon(tmp_path, target) as daemon:
+        qmp = daemon.qmp
+        start_mirror(qmp, ready=True)
+        target.end(how)
+        # The job asks the target meanwhile.
+        time.sleep(2.5)
+        with at_most(1):
+            if command == 'quit':
+                qmp.cmd('quit')
+                assert daemon.wait()[0] == 0
+                return
+            qmp.cmd(command, **{'device' if command.startswith('block') else 'id': 'm0'})
+            if command == 'job-pause':
+                qmp.wait_event('JOB_STATUS_CHANGE', status='standby')
+                qmp.cmd('job-resume', id='m0')
+                qmp.cmd('block-job-cancel', device='m0')
+            assert conclude(qmp) == ('Operation was cancelled' if command == 'job-cancel' else None)
+        check_source(tmp_path, qmp)
+
+
 def test_target_hangs_unnoticed(tmp_path, target):
     """The job does not switch to a target that does not answer; clients go on."""
     with target_daemon(tmp_path, target, delay=0) as daemon:
