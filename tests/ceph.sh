@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Ceph cluster for tests of the rbd driver: one monitor and one OSD on
 # 127.0.0.1, a pool 'rbd' of size 1 and in it an image 'test' (CEPH_IMAGE_SIZE,
-# default 64M).  No cephx, no manager daemon, no kernel module, no root.
+# default 64M).  No manager daemon, no kernel module, no root.
 #
 #   ceph.sh start DIR   start it, or whichever daemon is down; print how to reach it
 #   ceph.sh stop DIR    kill the daemons and delete DIR/ceph, data included
@@ -12,6 +12,9 @@
 #                       'start' makes a new, empty cluster
 # CEPH_STORE=bluestore  data in a sparse file of CEPH_STORE_SIZE (default 4G bytes);
 #                       survives kill -9 of a daemon, 'start' brings it back
+#
+# CEPH_AUTH=none        (default) clients need no key
+# CEPH_AUTH=cephx       they do; DIR/ceph/keyring has that of client.admin
 #
 # Everything is in DIR/ceph: ceph.conf, *.pid, *.asok (admin sockets), *.log.
 #
@@ -59,16 +62,18 @@ free_port() {
 }
 
 write_conf() {  # PORT
+  local auth=${CEPH_AUTH:-none} keyring=/dev/null
+  [[ $auth == none ]] || keyring=$d/keyring
   cat >"$d/ceph.conf" <<CONF
 [global]
 fsid = $(</proc/sys/kernel/random/uuid)
 mon host = v2:127.0.0.1:$1
 public addr = 127.0.0.1
 ms bind msgr1 = false
-auth cluster required = none
-auth service required = none
-auth client required = none
-keyring = /dev/null
+auth cluster required = $auth
+auth service required = $auth
+auth client required = $auth
+keyring = $keyring
 run dir = $d
 osd heartbeat interval = 1
 osd heartbeat grace = 2
@@ -103,6 +108,14 @@ bluestore debug inject read err = true
 CONF
 }
 
+write_keyring() {  # keys of the daemons and of client.admin
+  local name
+  for name in mon. osd.0 client.admin; do
+    ceph-authtool -C "$d/$name.key" --gen-key -n "$name" --cap mon 'allow *' --cap osd 'allow *'
+    cat "$d/$name.key" >>"$d/keyring"; rm "$d/$name.key"
+  done >>"$d/cmd.log" 2>&1
+}
+
 c() { timeout 60 "$1" -c "$d/ceph.conf" "${@:2}" >>"$d/cmd.log" 2>&1; }
 
 start_mon() {  # false when it cannot run, say for a port that was taken meanwhile
@@ -134,7 +147,8 @@ create() {
     port=$(free_port); write_conf "$port"
     monmaptool --create --fsid "$(sed -n 's/^fsid = //p' "$d/ceph.conf")" \
       --addv a "[v2:127.0.0.1:$port]" "$d/monmap" >>"$d/cmd.log" 2>&1 || fail "no monitor map"
-    c ceph-mon -i a --mkfs --monmap "$d/monmap" || fail "the monitor's store cannot be made"
+    write_keyring || fail "no keys"
+    c ceph-mon -i a --mkfs --monmap "$d/monmap" --keyring "$d/keyring" || fail "the monitor's store cannot be made"
     ! start_mon || { ok=1; break; }
   done
   [[ $ok ]] || fail "the monitor does not start"

@@ -24,12 +24,12 @@ SCRIPT = pathlib.Path(__file__).resolve().parent / 'ceph.sh'
 
 
 class Ceph:
-    """A cluster in DIRECTORY, with a pool 'rbd'."""
+    """A cluster in DIRECTORY, with a pool 'rbd'. AUTH: none, or cephx."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, auth='none'):
         self.directory = pathlib.Path(directory)
         self.conf = self.directory / 'ceph' / 'ceph.conf'
-        answer = run(SCRIPT, 'start', directory, timeout=120).stdout
+        answer = run(SCRIPT, 'start', directory, timeout=120, env={**os.environ, 'CEPH_AUTH': auth}).stdout
         self._values = dict(line.split('=', 1) for line in answer.splitlines())
 
     def stop(self):
