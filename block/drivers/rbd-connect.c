@@ -8,6 +8,8 @@
  */
 #include "util/osdep.h"
 
+#include <netdb.h>
+
 #include "block/drivers/rbd.h"
 #include "crypto/secret.h"
 #include "qapi/qapi.h"
@@ -16,6 +18,56 @@
 #define MAX_POOLS_LISTED 20
 /* For values of settings: lists of monitors and of files. */
 #define MAX_SETTING_BYTES 4096
+/* A key of cephx begins with its type (2 bytes) and time (8), then comes the length of the rest (2, little endian). */
+#define KEY_LENGTH_OFFSET 10
+
+static bool is_cephx_key(const uint8_t *data, size_t len)
+{
+    const size_t before = KEY_LENGTH_OFFSET + 2;
+
+    return len > before && data[KEY_LENGTH_OFFSET] + (size_t)256 * data[KEY_LENGTH_OFFSET + 1] == len - before;
+}
+
+/* librados says of a key that is none only "Invalid argument". */
+static bool check_key(const RBDOpen *open, Error **errp)
+{
+    if (is_cephx_key(open->key->data, open->key->len)) {
+        return true;
+    }
+    char *text = g_strndup((const char *)open->key->data, open->key->len);
+    size_t len;
+    guchar *decoded = g_base64_decode(text, &len);
+    bool is_base64 = is_cephx_key(decoded, len);
+
+    secret_wipe(text, strlen(text));
+    secret_wipe(decoded, len);
+    g_free(text);
+    g_free(decoded);
+    error_setg(errp, "RBD image '%s': secret '%s' of key-secret is not the key of a Ceph client%s", open->name,
+               open->location->key_secret, is_base64 ? ", but the base64 form of one" : "");
+    if (is_base64) {
+        error_append_hint(errp, "Add format=base64 to the secret object.\n");
+    } else {
+        error_append_hint(errp, "\"ceph auth get-key client.%s\" prints the key; the secret object for it needs "
+                          "format=base64.\n", open->location->user ?: "admin");
+    }
+    return false;
+}
+
+static bool check_ports(const RBDOpen *open, Error **errp)
+{
+    const InetSocketAddressBaseList *servers = open->location->server;
+    guint64 port;
+
+    for (size_t i = 0; servers && i < servers->n; i++) {
+        if (!g_ascii_string_to_unsigned(servers->items[i]->port, 10, 1, UINT16_MAX, &port, NULL)) {
+            error_setg(errp, "RBD image '%s': port '%s' of monitor '%s' is not a number from 1 to %d", open->name,
+                       servers->items[i]->port, servers->items[i]->host, UINT16_MAX);
+            return false;
+        }
+    }
+    return true;
+}
 
 RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool read_only, Error **errp)
 {
@@ -29,10 +81,14 @@ RBDOpen *qemu_rbd_open_new(const BlockdevOptionsRbd *location, bool direct, bool
     open->read_only = read_only;
     if (location->key_secret) {
         open->key = qcrypto_secret_lookup(location->key_secret, errp);
-        if (!open->key) {
+        if (!open->key || !check_key(open, errp)) {
             qemu_rbd_open_free(open);
             return NULL;
         }
+    }
+    if (!check_ports(open, errp)) {
+        qemu_rbd_open_free(open);
+        return NULL;
     }
     if (location->encrypt && !qemu_rbd_open_set_passphrase(open, location->encrypt->u.luks.key_secret, errp)) {
         qemu_rbd_open_free(open);
@@ -95,6 +151,7 @@ static bool settings_read_file(RBDOpen *open, rados_t cluster)
     const char *conf = open->location->conf;
     int ret = librbd.rados_conf_read_file(cluster, conf);
 
+    open->has_conf = ret == 0;
     /* Without one, other options may name the monitors. */
     if (ret == 0 || (!conf && ret == -ENOENT)) {
         return true;
@@ -158,6 +215,51 @@ static bool settings_set_all(RBDOpen *open, rados_t cluster)
            timeout_set(open, cluster, "rados_mon_op_timeout", 0);
 }
 
+/* False with @open->err if @host, the name of a monitor, has no address. */
+static bool host_check(RBDOpen *open, const char *host)
+{
+    struct addrinfo *addresses = NULL;
+    int ret = getaddrinfo(host, NULL, NULL, &addresses);
+
+    if (ret) {
+        error_setg(&open->err, "RBD image '%s': could not resolve the monitor's host name '%s': %s", open->name, host,
+                   gai_strerror(ret));
+    } else {
+        freeaddrinfo(addresses);
+    }
+    return ret == 0;
+}
+
+/*
+ * Look for mistakes in the list of monitors about which librados writes to standard error: HOST, HOST:PORT,
+ * v2:HOST:PORT, [v2:HOST:PORT/NONCE,v1:...], or with addresses for hosts.
+ */
+static bool monitors_check(RBDOpen *open, rados_t cluster)
+{
+    g_autofree char *monitors = setting_get(cluster, "mon_host");
+    g_auto(GStrv) names = g_strsplit_set(monitors, "[];, \t", -1);
+
+    /* Without any, librados would search the DNS for services. Only who has a configuration can want that. */
+    if (!*monitors && !open->has_conf) {
+        error_setg(&open->err, "RBD image '%s': no monitor is known: there is no configuration file", open->name);
+        error_append_hint(&open->err, "Ceph looks for $CEPH_CONF, /etc/ceph/ceph.conf, ~/.ceph/ceph.conf and "
+                          "ceph.conf. Name one with the option conf, or monitors with server.\n");
+        return false;
+    }
+    for (char **name = names; *name; name++) {
+        bool has_version = g_str_has_prefix(*name, "v1:") || g_str_has_prefix(*name, "v2:");
+        char *host = *name + (has_version ? strlen("v1:") : 0);
+        const char *colon = strchr(host, ':');
+        bool is_ipv6 = colon && strchr(colon + 1, ':');
+
+        host[strcspn(host, ":/")] = '\0';
+        if (*host && !is_ipv6 && !host_check(open, host)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* rados_connect() has failed: say what it missed. */
 static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
 {
@@ -165,26 +267,33 @@ static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
     g_autofree char *monitors = setting_get(cluster, "mon_host");
     g_autofree char *keyring = setting_get(cluster, "keyring");
     g_autofree char *limit = setting_get(cluster, "client_mount_timeout");
+    g_autofree char *auth = setting_get(cluster, "auth_client_required");
 
     if (ret == -ETIMEDOUT) {
-        error_setg(&open->err, "RBD image '%s': no monitor has answered in %d seconds; tried %s", open->name,
+        error_setg(&open->err, "RBD image '%s': could not log in to a monitor within %d seconds; tried %s", open->name,
                    (int)g_ascii_strtod(limit, NULL), monitors);
-        error_append_hint(&open->err, "Check that the cluster runs and can be reached from here.\n");
-    } else if (!*monitors && !open->location->conf && ret == -ENOENT) {
-        error_setg(&open->err, "RBD image '%s': no monitor is known: there is no configuration file", open->name);
-        error_append_hint(&open->err, "Ceph looks for $CEPH_CONF, /etc/ceph/ceph.conf, ~/.ceph/ceph.conf and "
-                          "ceph.conf. Name one with the option conf, or monitors with server.\n");
+        /* A rejected client tries again if the port could also be that of the other protocol version. */
+        error_append_hint(&open->err, "Check that the cluster runs and can be reached from here, and that client.%s "
+                          "has the right key.\n", user);
     } else if (!*monitors && ret == -ENOENT) {
-        error_setg(&open->err, "RBD image '%s': no monitor is known: '%s' has no mon_host", open->name,
-                   open->location->conf);
+        error_setg(&open->err, "RBD image '%s': no monitor is known: %s%s%s has no mon_host", open->name,
+                   open->location->conf ? "'" : "", open->location->conf ?: "the configuration file",
+                   open->location->conf ? "'" : "");
     } else if (ret == -ENOENT && !open->key) {
+        /* The default ends in a comma. */
+        if (g_str_has_suffix(keyring, ",")) {
+            keyring[strlen(keyring) - 1] = '\0';
+        }
         error_setg(&open->err, "RBD image '%s': found no key for client.%s in %s", open->name, user, keyring);
         error_append_hint(&open->err, "Name the client with the option user, a keyring in the configuration file, or a "
                           "secret with key-secret.\n");
+    } else if ((ret == -EACCES || ret == -EPERM) && g_str_equal(auth, "none")) {
+        error_setg(&open->err, "RBD image '%s': the cluster wants clients to have a key (cephx), but "
+                   "auth-client-required is 'none'", open->name);
+        error_append_hint(&open->err, "Leave that option, or the setting in the configuration file, out.\n");
     } else if (ret == -EACCES || ret == -EPERM) {
         error_setg(&open->err, "RBD image '%s': the cluster does not accept the key of client.%s", open->name, user);
-        error_append_hint(&open->err, "Compare with \"ceph auth get client.%s\". A secret for key-secret needs "
-                          "format=base64.\n", user);
+        error_append_hint(&open->err, "Compare with \"ceph auth get client.%s\".\n", user);
     } else {
         error_setg_errno(&open->err, -ret, "RBD image '%s': could not connect as client.%s to %s", open->name, user,
                          *monitors ? monitors : "the cluster");
@@ -202,7 +311,7 @@ static bool cluster_connect(rados_t *cluster, RBDOpen *open)
         error_setg_errno(&open->err, -ret, "RBD image '%s': could not use librados", open->name);
         return false;
     }
-    bool ok = settings_set_all(open, *cluster);
+    bool ok = settings_set_all(open, *cluster) && monitors_check(open, *cluster);
     ret = ok ? librbd.rados_connect(*cluster) : 0;
     if (ret < 0) {
         explain_connect(open, *cluster, ret);
@@ -256,7 +365,7 @@ static bool namespace_set(RBDPool *pool, RBDOpen *open)
     }
     int ret = librbd.rbd_namespace_exists(pool->io, namespace, &exists);
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not look for namespace '%s'", open->name, namespace);
+        qemu_rbd_explain(open, ret, "look for its namespace");
     } else if (!exists) {
         error_setg(&open->err, "RBD image '%s': pool '%s' has no namespace '%s'", open->name, open->location->pool,
                    namespace);
@@ -294,6 +403,19 @@ void qemu_rbd_pool_disconnect(RBDPool *pool)
     }
 }
 
+void qemu_rbd_explain(RBDOpen *open, int ret, const char *what)
+{
+    const char *user = open->location->user ?: "admin";
+
+    if (ret == -EPERM || ret == -EACCES) {
+        error_setg(&open->err, "RBD image '%s': client.%s has no permission to %s", open->name, user, what);
+        error_append_hint(&open->err, "Look at its caps with \"ceph auth get client.%s\": reading needs \"profile "
+                          "rbd-read-only\" for pool '%s', all else \"profile rbd\".\n", user, open->location->pool);
+    } else {
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not %s", open->name, what);
+    }
+}
+
 static void explain_image(RBDOpen *open, const RBDPool *pool, int ret)
 {
     const BlockdevOptionsRbd *o = open->location;
@@ -306,7 +428,7 @@ static void explain_image(RBDOpen *open, const RBDPool *pool, int ret)
         error_setg(&open->err, "RBD image '%s': pool '%s' has no image '%s'%s%s%s", open->name, o->pool, o->image,
                    o->namespace ? " in namespace '" : "", o->namespace ?: "", o->namespace ? "'" : "");
     } else {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not open it", open->name);
+        qemu_rbd_explain(open, ret, open->read_only || o->snapshot ? "open it" : "open it for writing");
     }
 }
 
@@ -346,7 +468,7 @@ static bool image_read_info(RBDImage *i, RBDOpen *open)
         ret = librbd.rbd_get_flags(i->image, &flags);
     }
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not read its metadata", open->name);
+        qemu_rbd_explain(open, ret, "read its metadata");
         return false;
     }
     i->object_size = info.obj_size;
@@ -355,7 +477,7 @@ static bool image_read_info(RBDImage *i, RBDOpen *open)
     /* librbd notices no changes of an image that is open for reading only. */
     ret = i->read_only ? 0 : qemu_rbd_watch(i);
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not watch it for changes", open->name);
+        qemu_rbd_explain(open, ret, "watch it for changes");
         return false;
     }
     i->has_object_map = (features & RBD_FEATURE_FAST_DIFF) && !(flags & RBD_FLAG_FAST_DIFF_INVALID);

@@ -32,7 +32,7 @@ static int delete_worker(void *opaque)
     }
     int ret = librbd.rbd_remove(pool.io, open->location->image);
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not delete it", open->name);
+        qemu_rbd_explain(open, ret, "delete it");
     }
     qemu_rbd_pool_disconnect(&pool);
     return ret;
@@ -59,7 +59,7 @@ static void create_explain(const RBDCreate *c, int ret)
         error_append_hint(&open->err, "To use it as it is, format it, or copy to it with convert -n; to replace it, "
                           "remove it first.\n");
     } else {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not create it", open->name);
+        qemu_rbd_explain(open, ret, "create it");
     }
 }
 

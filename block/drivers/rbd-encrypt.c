@@ -18,7 +18,7 @@ bool qemu_rbd_encryption_probe(RBDImage *i, RBDOpen *open)
     ssize_t ret = i->size >= sizeof(header) ? librbd.rbd_read(i->image, 0, sizeof(header), (char *)header) : 0;
 
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not read its beginning", open->name);
+        qemu_rbd_explain(open, ret, "read its beginning");
         return false;
     }
     i->luks_version = memcmp(header, luks_magic, sizeof(luks_magic)) ? 0 : header[6] << 8 | header[7];

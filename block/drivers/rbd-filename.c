@@ -94,6 +94,11 @@ static bool set_monitors(struct json_object *options, const char *value, Error *
             return false;
         }
     }
+    if (json_object_array_length(servers) == 0) {
+        error_setg(errp, "mon_host in the RBD filename names no monitor");
+        error_append_hint(errp, "Without mon_host, those of the configuration file are used.\n");
+        return false;
+    }
     return true;
 }
 

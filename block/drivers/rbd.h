@@ -86,6 +86,7 @@ typedef struct RBDOpen {
     SecretBuffer *passphrase;   /* of librbd's encryption; NULL: none */
     bool direct;                /* no cache in librbd */
     bool read_only;
+    bool has_conf;              /* a configuration file was read */
     struct RBDImage *image;     /* the result; NULL: there is none, or somebody has taken it over */
     Error *err;
 } RBDOpen;
@@ -106,6 +107,12 @@ typedef struct RBDPool {
 /* rbd-connect.c: these block. False with @open->err. */
 bool qemu_rbd_pool_connect(RBDPool *pool, RBDOpen *open);
 void qemu_rbd_pool_disconnect(RBDPool *pool);
+
+/*
+ * The message for librbd's @ret < 0 to an attempt to @what, as in "create it". Names the missing permission, if that is
+ * the reason.
+ */
+void qemu_rbd_explain(RBDOpen *open, int ret, const char *what);
 
 /* Open the image: @open->image. A ThreadPoolFunc: 0 or -1. */
 int qemu_rbd_open_worker(void *open);

@@ -140,6 +140,8 @@ def test_errors(ceph, tmp_path):
     host = next(line for line in ceph.conf.read_text().splitlines() if line.startswith('mon host'))
     no_key = tmp_path / 'no-key.conf'
     no_key.write_text(f'[global]\n{host}\nauth client required = cephx\nkeyring = {tmp_path}/keyring\n')
+    no_keyring = tmp_path / 'no-keyring.conf'
+    no_keyring.write_text(f'[global]\n{host}\nauth client required = cephx\n')
     no_monitor = tmp_path / 'no-monitor.conf'
     no_monitor.write_text('')
     image = ceph.create('1M')
@@ -147,6 +149,7 @@ def test_errors(ceph, tmp_path):
             (f'rbd:{image}:conf={tmp_path}/missing', f"configuration file '{tmp_path}/missing': No such file"),
             (f'rbd:{image}:conf={no_monitor}', f"no monitor is known: '{no_monitor}' has no mon_host"),
             (f'rbd:{image}:conf={no_key}:id=me', f'found no key for client.me in {tmp_path}/keyring', 'key-secret'),
+            (f'rbd:{image}:conf={no_keyring}', 'keyring.bin\nName the client'),
             (ceph.uri('nopool/x'), "the cluster has no pool 'nopool'", "It has 'rbd'"),
             (ceph.uri('rbd/nospace/x'), "pool 'rbd' has no namespace 'nospace'"),
             (ceph.uri('rbd/noimage'), "pool 'rbd' has no image 'noimage'"),
@@ -155,6 +158,25 @@ def test_errors(ceph, tmp_path):
         for text in expected:
             assert text in failed.stderr
     qemu_img('info', ceph.uri(image), preexec_fn=limited_memory)
+
+
+def test_no_cluster(tmp_path):
+    """What does not name one is told in one message, before librados prints its own."""
+    env = {**os.environ, 'HOME': str(tmp_path), 'CEPH_CONF': str(tmp_path / 'missing')}
+    conf = tmp_path / 'ceph.conf'
+    conf.write_text('[global]\nmon host = [v2:127.0.0.1:1/0,v1:127.0.0.1:2/0] [::1]:3 unknown.invalid:4\n')
+    server = 'driver=rbd,pool=rbd,image=x,server.0.host={},server.0.port={}'
+    for argv, expected in (
+            (('rbd:rbd/x',), 'no monitor is known: there is no configuration file'),
+            (('rbd:rbd/x:mon_host=',), 'mon_host in the RBD filename names no monitor'),
+            (('rbd:rbd/x:mon_host=\\;',), 'mon_host in the RBD filename names no monitor'),
+            (('rbd:rbd/x:mon_host=unknown.invalid',), "monitor's host name 'unknown.invalid'"),
+            ((f'rbd:rbd/x:conf={conf}',), "monitor's host name 'unknown.invalid'"),
+            (('--image-opts', server.format('127.0.0.1', '1x')), "port '1x' of monitor '127.0.0.1' is not a number"),
+            (('--image-opts', server.format('127.0.0.1', '0')), "port '0' of monitor '127.0.0.1'"),
+            (('--image-opts', server.format('127.0.0.1', '65536')), "port '65536' of monitor '127.0.0.1'")):
+        failed = qemu_img('info', *argv, status=1, env=env, cwd=tmp_path).stderr
+        assert failed.startswith('qemu-img: ') and expected in failed
 
 
 def test_data_pool(ceph, tmp_path):
