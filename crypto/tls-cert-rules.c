@@ -158,6 +158,65 @@ static bool cert_check_purpose(gnutls_x509_crt_t cert, const char *name, TlsCert
     }
 }
 
+bool tls_cert_check_path_length(gnutls_x509_crt_t cert, const char *name, unsigned below, Error **errp)
+{
+    int max;
+
+    if (gnutls_x509_crt_get_basic_constraints(cert, NULL, NULL, &max) <= 0 || max < 0 || below <= (unsigned)max) {
+        return true;
+    }
+    error_setg(errp, "The certificate %s has a path length of %d, but the number of CA certificates below it is %u "
+               "(RFC 5280, 4.2.1.9)", name, max, below);
+    return false;
+}
+
+char *tls_cert_explain_status(unsigned status)
+{
+    static const struct {
+        unsigned bit;
+        const char *why;
+    } reasons[] = {
+        { GNUTLS_CERT_SIGNER_NOT_FOUND, "its issuer is not known (RFC 5280, 6.1.3)" },
+        { GNUTLS_CERT_SIGNATURE_FAILURE, "a signature is wrong (RFC 5280, 6.1.3)" },
+        { GNUTLS_CERT_REVOKED, "it has been revoked (RFC 5280, 6.3)" },
+        { GNUTLS_CERT_EXPIRED, "it, or one above it, has expired (RFC 5280, 4.1.2.5)" },
+        { GNUTLS_CERT_NOT_ACTIVATED, "it, or one above it, is not yet valid (RFC 5280, 4.1.2.5)" },
+        { GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS, "it has an extension that is unknown and critical (RFC 5280, 4.2)" },
+        { GNUTLS_CERT_PURPOSE_MISMATCH, "it, or one above it, is not for this purpose (RFC 5280, 4.2.1.12)" },
+        { GNUTLS_CERT_SIGNER_NOT_CA,
+          "one above it is not a CA certificate, or its path length is malformed (RFC 5280, 4.2.1.9)" },
+        { GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE,
+          "one above it does not permit it, by its key usage, path length or name constraints (RFC 5280, 4.2.1.3, "
+          "4.2.1.9 and 4.2.1.10)" },
+    };
+    g_autoptr(GString) why = g_string_new(NULL);
+    gnutls_datum_t text = { NULL };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        if (status & reasons[i].bit) {
+            g_string_append_printf(why, "%s%s", why->len ? "; " : "", reasons[i].why);
+        }
+    }
+    if (why->len == 0 && gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) >= 0) {
+        g_string_append(why, g_strchomp((char *)text.data));
+        gnutls_free(text.data);
+    }
+    return g_strdup(why->str);
+}
+
+const char *tls_cert_rule_of_error(int rc)
+{
+    switch (rc) {
+    case GNUTLS_E_X509_DUPLICATE_EXTENSION:
+        return " (RFC 5280, 4.2)";
+    case GNUTLS_E_ASN1_TIME_ERROR:
+    case GNUTLS_E_CERTIFICATE_TIME_ERROR:
+        return " (RFC 5280, 4.1.2.5)";
+    default:
+        return "";
+    }
+}
+
 bool tls_cert_check(gnutls_x509_crt_t cert, const char *name, TlsCertRole role, Error **errp)
 {
     return cert_check_times(cert, name, errp) &&

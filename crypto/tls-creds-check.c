@@ -81,6 +81,30 @@ static bool cert_check_features(const CertList *list, Error **errp)
     return false;
 }
 
+/* Find the certificate that the chain @list below @ca is too long for: false with @errp if there is one. */
+static bool cert_list_check_path_lengths(const CertList *list, const CertList *ca, Error **errp)
+{
+    unsigned below = 0;
+
+    for (unsigned i = 1; i < list->n; i++) {
+        g_autofree char *name = cert_list_describe(list, i);
+
+        if (!tls_cert_check_path_length(list->certs[i], name, below, errp)) {
+            return false;
+        }
+        below += !gnutls_x509_crt_check_issuer(list->certs[i], list->certs[i]);
+    }
+    for (unsigned i = 0; i < ca->n; i++) {
+        g_autofree char *name = cert_list_describe(ca, i);
+
+        if (gnutls_x509_crt_check_issuer(list->certs[list->n - 1], ca->certs[i]) &&
+            !tls_cert_check_path_length(ca->certs[i], name, below, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Let GnuTLS verify the chain, as a peer will: signatures, path lengths, name constraints. */
 static bool cert_list_verify(const CertList *list, const CertList *ca, TlsCertRole role, Error **errp)
 {
@@ -89,7 +113,6 @@ static bool cert_list_verify(const CertList *list, const CertList *ca, TlsCertRo
         .data = (uint8_t *)(role == TLS_CERT_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT),
     };
     gnutls_x509_trust_list_t trusted = NULL;
-    gnutls_datum_t why = { NULL };
     unsigned status = 0;
     int rc = gnutls_x509_trust_list_init(&trusted, 0);
 
@@ -108,10 +131,12 @@ static bool cert_list_verify(const CertList *list, const CertList *ca, TlsCertRo
     if (status == 0) {
         return true;
     }
-    gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &why, 0);
-    error_setg(errp, "The certificate '%s' is not signed by '%s', or not as RFC 5280 says: %s", list->path, ca->path,
-               why.data ? (char *)why.data : "unknown");
-    gnutls_free(why.data);
+    if ((status & GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE) && !cert_list_check_path_lengths(list, ca, errp)) {
+        return false;
+    }
+    g_autofree char *why = tls_cert_explain_status(status);
+    error_setg(errp, "The certificate '%s' %s '%s': %s", list->path,
+               status & GNUTLS_CERT_SIGNER_NOT_FOUND ? "is not signed by" : "is not valid below", ca->path, why);
     return false;
 }
 

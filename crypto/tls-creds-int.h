@@ -61,6 +61,18 @@ typedef enum TlsCertRole {
 /* Check @cert, called "certificate @name" in messages, against RFC 5280, apart from its signature; false with @errp. */
 bool tls_cert_check(gnutls_x509_crt_t cert, const char *name, TlsCertRole role, Error **errp);
 
+/*
+ * Check that @cert may have as many as @below certificates of CAs between it and that of a peer. Those that issue
+ * themselves do not count. False with @errp.
+ */
+bool tls_cert_check_path_length(gnutls_x509_crt_t cert, const char *name, unsigned below, Error **errp);
+
+/* Why GnuTLS does not trust a certificate, with the rules of RFC 5280: a clause about "it". Caller frees. */
+char *tls_cert_explain_status(unsigned status);
+
+/* The rule that a certificate breaks for which GnuTLS returns the error @rc: " (RFC 5280, N)"; "" if that varies. */
+const char *tls_cert_rule_of_error(int rc);
+
 /* Check certificates for mistakes that would make a peer refuse them; false with @errp. */
 bool tls_creds_check_certs(const TlsFile *ca_file, const TlsFile *cert_file, bool is_server, Error **errp);
 

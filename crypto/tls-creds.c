@@ -60,7 +60,7 @@ bool coroutine_mixed_fn tls_file_read(const QCryptoTLSCreds *creds, const char *
 bool tls_creds_check_gnutls(int rc, const char *what, const char *path, Error **errp)
 {
     if (rc < 0) {
-        error_setg(errp, "Could not load %s '%s': %s", what, path, gnutls_strerror(rc));
+        error_setg(errp, "Could not load %s '%s': %s%s", what, path, gnutls_strerror(rc), tls_cert_rule_of_error(rc));
     }
     return rc >= 0;
 }

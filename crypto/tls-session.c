@@ -146,7 +146,6 @@ static gnutls_x509_crt_t session_import_certificate(QCryptoTLSSession *session)
 static bool session_verify_chain(QCryptoTLSSession *session, Error **errp)
 {
     unsigned status;
-    gnutls_datum_t why = { NULL };
     bool is_server = session->creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_SERVER;
     gnutls_typed_vdata_st data[] = {
         { .type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -166,9 +165,8 @@ static bool session_verify_chain(QCryptoTLSSession *session, Error **errp)
         error_setg(errp, "The peer's certificate is not for '%s'", session->hostname);
         return false;
     }
-    gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &why, 0);
-    error_setg(errp, "The peer's certificate is not trusted: %s", why.data ? (char *)why.data : "unknown");
-    gnutls_free(why.data);
+    g_autofree char *why = tls_cert_explain_status(status);
+    error_setg(errp, "The peer's certificate is not trusted: %s", why);
     return false;
 }
 
