@@ -232,6 +232,34 @@ static bool session_is_harmless(int rc)
     return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
 }
 
+/* Failures of a client that credentials of the wrong kind, among other things, lead to. */
+static bool is_failure_of_wrong_kind(int rc, gnutls_alert_description_t alert)
+{
+    return rc == GNUTLS_E_PREMATURE_TERMINATION || rc == GNUTLS_E_PUSH_ERROR || rc == GNUTLS_E_PULL_ERROR ||
+           rc == GNUTLS_E_INSUFFICIENT_CREDENTIALS ||
+           (rc == GNUTLS_E_FATAL_ALERT_RECEIVED &&
+            (alert == GNUTLS_A_HANDSHAKE_FAILURE || alert == GNUTLS_A_MISSING_EXTENSION));
+}
+
+static void session_report_failure(QCryptoTLSSession *session, int rc, Error **errp)
+{
+    ERRP_GUARD();
+    const QCryptoTLSCreds *creds = session->creds;
+    gnutls_alert_description_t alert = gnutls_alert_get(session->handle);
+
+    if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+        error_setg(errp, "TLS handshake failed: the peer says '%s'", gnutls_alert_get_name(alert));
+    } else {
+        error_setg(errp, "TLS handshake failed: %s", rc == GNUTLS_E_PUSH_ERROR || rc == GNUTLS_E_PULL_ERROR ?
+                   "the connection was closed" : gnutls_strerror(rc));
+    }
+    if (creds->endpoint == QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT && is_failure_of_wrong_kind(rc, alert)) {
+        error_append_hint(errp, "The server may want %s, but these credentials are %s.\n",
+                          creds->is_psk ? "certificates (tls-creds-x509)" : "pre-shared keys (tls-creds-psk)",
+                          creds->is_psk ? "pre-shared keys (tls-creds-psk)" : "certificates (tls-creds-x509)");
+    }
+}
+
 QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error **errp)
 {
     int rc;
@@ -244,14 +272,11 @@ QCryptoTLSState qcrypto_tls_session_handshake(QCryptoTLSSession *session, Error 
         return qcrypto_tls_session_wants_write(session) ? QCRYPTO_TLS_WANTS_WRITE : QCRYPTO_TLS_WANTS_READ;
     }
     if (rc < 0) {
-        if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED) {
-            error_setg(errp, "TLS handshake failed: the peer says '%s'",
-                       gnutls_alert_get_name(gnutls_alert_get(session->handle)));
-        } else {
+        if (rc != GNUTLS_E_FATAL_ALERT_RECEIVED) {
             /* Tell the peer why, in one attempt. */
             gnutls_alert_send_appropriate(session->handle, rc);
-            error_setg(errp, "TLS handshake failed: %s", gnutls_strerror(rc));
         }
+        session_report_failure(session, rc, errp);
         return QCRYPTO_TLS_FAILED;
     }
     QCryptoTLSState state = session_check_peer(session, errp);

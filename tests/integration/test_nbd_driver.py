@@ -293,6 +293,27 @@ def test_tls(tmp_path, pki, kind):
         assert 'refuses TLS' in qemu_img('info', *creds, uri, status=1).stderr
 
 
+@pytest.mark.parametrize('which', ['nbdkit', 'ours'])
+@pytest.mark.parametrize('kind, wanted', [('x509', 'pre-shared keys (tls-creds-psk)'),
+                                          ('psk', 'certificates (tls-creds-x509)')])
+def test_credentials_of_the_wrong_kind(tmp_path, pki, which, kind, wanted):
+    """The error says what the server may want, however the two ends notice it."""
+    image = write_pieces(tmp_path / 'image', MIB, (0, 1000))
+    keys = password_file(tmp_path, f'alice:{KEY}\n'.encode(), 'keys.psk')
+    if which == 'nbdkit':
+        server = Nbdkit(tmp_path, '--tls=require', f'--tls-psk={keys}' if kind == 'x509' else f'--tls-certificates={pki}',
+                        'file', image)
+    else:
+        own = f'tls-creds-psk,dir={tmp_path}' if kind == 'x509' else f'tls-creds-x509,dir={pki}'
+        server = NbdServer(tmp_path, '--object', f'{own},id=t,endpoint=server', '--tls-creds', 't', '-f', 'raw', image)
+    creds = f'tls-creds-psk,dir={tmp_path},username=alice' if kind == 'psk' else f'tls-creds-x509,dir={pki}'
+    with server:
+        uri = server.uri().replace('nbd', 'nbds', 1) + '&tls-creds=tls0'
+        for versions in ('', ',priority=NORMAL:-VERS-TLS1.3'):
+            error = qemu_img('info', '--object', f'{creds},id=tls0,endpoint=client{versions}', uri, status=1).stderr
+            assert 'TLS handshake failed: ' in error and f'The server may want {wanted}' in error
+
+
 @pytest.mark.parametrize('options', [
     {'export': 'x'}, {'export': '', 'read-only': True}, {'export': 'x', 'x-dirty-bitmap': 'base:allocation'},
     {'export': 'x/y', 'cache': {'direct': True, 'no-flush': True}, 'reconnect-delay': 5, 'open-timeout': 3},
