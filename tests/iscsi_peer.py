@@ -131,6 +131,7 @@ class ScriptedTarget:
         self.commands = []
         self.connections = 0
         self.isids = []
+        self.login_texts = []       # "KEY=VALUE" of each message of a login
         self._open = []
         self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
         self.portal = f'[{host}]:' if ':' in host else f'{host}:'
@@ -187,6 +188,7 @@ class ScriptedTarget:
         if opcode == 0x03:
             conn.command_sn = struct.unpack('>I', header[24:28])[0]
             self.isids.append(header[8:14])
+            self.login_texts.append(data.decode().rstrip('\0').split('\0'))
             if not self.on_login(conn, header):
                 self.log_in(conn, header)
         elif opcode == 0x01:

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 
@@ -47,6 +48,11 @@ def run(*argv, status=0, text=True, timeout=120, **kwargs):
     fine = 0 <= done.returncode < 99 if status is None else done.returncode == status
     assert fine, f'exit status {done.returncode}: {" ".join(argv)}\n{done.stdout}\n{done.stderr}'
     return done
+
+
+def limit_memory():
+    """For preexec_fn: the address space that the OpenStack services allow qemu-img info."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
 
 def copy_sources(directory):

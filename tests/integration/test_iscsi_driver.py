@@ -8,9 +8,11 @@ import pytest
 
 from images import MIB, write_pieces
 from iscsi_target import CHAP, PASSWORD, PLAIN, USER, free_port
-from programs import debian_qemu_img, password_file, qemu_img, qemu_img_json, qemu_io
+from programs import debian_qemu_img, limit_memory, password_file, qemu_img, qemu_img_json, qemu_io
+from qmp import QSD, StorageDaemon
 
 SIZE = 64 * MIB
+DEBIAN_QSD = '/usr/bin/qemu-storage-daemon'
 
 
 @pytest.mark.parametrize('lun', [1, 2, 3, 4])
@@ -83,15 +85,18 @@ def test_chap(iscsi, tmp_path):
     assert "No secret with id 's0'" in qemu_img('info', '--image-opts', chap, status=1).stderr
 
 
+@pytest.mark.plain_build
 def test_what_is_not_there(iscsi):
-    """Each error differs, and says what is there instead."""
-    lun = qemu_img('info', iscsi.uri(77), status=1).stderr
+    """Each error differs, and says what is there instead; also where there is little memory."""
+    def failed_info(name):
+        return qemu_img('info', name, status=1, preexec_fn=limit_memory).stderr
+    lun = failed_info(iscsi.uri(77))
     assert 'The target has no LUN 77\nIt has LUNs 0, 1, 2, 3, 4.' in lun
-    target = qemu_img('info', iscsi.uri(1, 'iqn.2024-01.test:none'), status=1).stderr
+    target = failed_info(iscsi.uri(1, 'iqn.2024-01.test:none'))
     assert "The portal has no target 'iqn.2024-01.test:none'\nIt has '" in target and PLAIN in target
-    server = qemu_img('info', f'iscsi://127.0.0.1:{free_port()}/x/1', status=1).stderr
+    server = failed_info(f'iscsi://127.0.0.1:{free_port()}/x/1')
     assert 'The connection failed: Connection refused' in server
-    host = qemu_img('info', 'iscsi://no.such.host.invalid/x/1', status=1).stderr
+    host = failed_info('iscsi://no.such.host.invalid/x/1')
     assert 'address resolution failed' in host
 
 
@@ -131,6 +136,29 @@ def test_wrong_options(option, message):
     opts = ','.join(f'file.{key}={value}' for key, value in options.items())
     assert message in qemu_img('info', '--image-opts', f'driver=raw,file.driver=iscsi,{opts}', status=1).stderr
     assert 'iSER' in qemu_img('info', 'iser://h/t/1', status=1).stderr
+
+
+@pytest.mark.parametrize('options', [
+    {}, {'read-only': True, 'lun': 3}, {'lun': 2, 'cache': {'direct': True, 'no-flush': True}},
+    {'lun': 3, 'detect-zeroes': 'unmap', 'discard': 'unmap', 'initiator-name': 'iqn.2024-01.test:me', 'timeout': 9},
+    {'lun': 4, 'header-digest': 'crc32c', 'auto-read-only': True},
+])
+def test_query(iscsi, tmp_path, options):
+    """All that Debian's daemon says of the node, and of one above it, ours says, too, except that we show URLs."""
+    nodes = {}
+    for program in (QSD, DEBIAN_QSD):
+        with StorageDaemon(tmp_path, program=program) as daemon:
+            daemon.qmp.cmd('blockdev-add', **{**iscsi.options(1), 'node-name': 'n0', **options})
+            daemon.qmp.cmd('blockdev-add', driver='raw', node_name='r0', file='n0',
+                           read_only=options.get('read-only', False))
+            nodes[program] = {node['node-name']: node for node in daemon.qmp.cmd('query-named-block-nodes')}
+    assert set(nodes[QSD]) == set(nodes[DEBIAN_QSD])
+    for name, theirs in nodes[DEBIAN_QSD].items():
+        ours = nodes[QSD][name]
+        image = theirs.pop('image')
+        assert theirs.pop('file') == image.pop('filename') and ours['file'] == ours['image']['filename']
+        assert image.items() <= ours['image'].items()
+        assert {key: ours[key] for key in theirs} == theirs
 
 
 def test_files_stay_files(tmp_path):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from iscsi_peer import (BUSY, DATA_PROTECT, ILLEGAL_OPCODE, ILLEGAL_REQUEST, INQUIRY, LOGIN_RESPONSE, MODE_SENSE,
-                        READ10, READ16, SANITIZE, SERVICE_ACTION_IN, SYNCHRONIZE_CACHE, TEST_UNIT_READY,
+                        NAME, READ10, READ16, SANITIZE, SERVICE_ACTION_IN, SYNCHRONIZE_CACHE, TEST_UNIT_READY,
                         UNIT_ATTENTION, UNMAP, WRITE10, WRITE16, WRITE_SAME16, Hangup, ScriptedTarget)
 from programs import QEMU_IO, qemu_img, qemu_img_json, qemu_io, secret_object
 from qmp import StorageDaemon
@@ -105,6 +105,28 @@ def test_names_of_targets(target, names, hint):
         (target.log_in(conn, header, 0x0203) or True)
     error = qemu_img('info', target.uri(), status=1).stderr
     assert 'has no target' in error and ('It has' in error) == bool(hint) and (hint or '') in error
+
+
+@pytest.mark.parametrize('name', [None, 'iqn.2024-01.test:me'])
+def test_initiator_name(target, name):
+    """It is sent in all sessions, also one that only asks for the names of targets."""
+    def refuse(conn, header):
+        if 'SessionType=Discovery' not in target.login_texts[-1]:
+            conn.target.log_in(conn, header, 0x0203)
+            return True
+        return False
+    opts = f'driver=raw,file.driver=iscsi,file.transport=tcp,file.portal={target.portal},file.target={NAME},file.lun=1'
+    opts += f',file.initiator-name={name}' if name else ''
+    qemu_img('info', '--image-opts', opts)
+    assert f'InitiatorName={name or "iqn.2008-11.org.linux-kvm"}' in target.login_texts[0]
+    assert f'TargetName={NAME}' in target.login_texts[0]
+    target.on_login = refuse
+    target.login_texts.clear()
+    assert f"It has '{NAME}'" in qemu_img('info', '--image-opts', opts, status=1).stderr
+    assert len(target.login_texts) >= 2
+    firsts = [text for text in target.login_texts if any(word.startswith('InitiatorName') for word in text)]
+    assert any('SessionType=Discovery' in text for text in firsts)
+    assert all(f'InitiatorName={name or "iqn.2008-11.org.linux-kvm"}' in text for text in firsts)
 
 
 def test_redirection(target):
@@ -511,6 +533,27 @@ def test_sanitize(formatted, kinds, used):
     assert WRITE10 in opcodes[:at] and WRITE10 not in opcodes[at:] and opcodes[at:].count(TEST_UNIT_READY) == 4
     if used == OVERWRITE:
         assert formatted.commands[at].data == bytes([1, 0, 0, 4, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize('scope', ['key-material', 'header', 'volume'])
+def test_flush_after_each_pass(formatted, scope):
+    """SYNCHRONIZE CACHE is the first command after the writes of a pass over a region."""
+    formatted.write_cache = True
+    report, _ = erase(formatted, scope)
+    passes, writes = [], []
+    for cmd in formatted.commands:
+        if cmd.opcode in (WRITE10, WRITE16):
+            writes.append((cmd.lba * 512, len(cmd.data)))
+        elif writes:
+            assert cmd.opcode == SYNCHRONIZE_CACHE
+            passes.append(writes)
+            writes = []
+    assert not writes and report['regions']
+    for region in report['regions']:
+        end = region['offset'] + region['length']
+        lengths = [sum(length for _, length in writes) for writes in passes
+                   if all(region['offset'] <= offset < end for offset, _ in writes)]
+        assert lengths == [region['length']] * region['passes']
 
 
 @pytest.mark.parametrize('scope', ['key-material', 'header'])

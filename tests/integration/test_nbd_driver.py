@@ -12,7 +12,7 @@ import pytest
 from images import MIB, write_pieces
 from nbd_peer import Nbdkit, ScriptedServer
 from nbd_server import DEBIAN_QEMU_NBD, NbdServer
-from programs import DEBIAN_QEMU_IO, debian_qemu_img, password_file, qemu_img, qemu_img_json, qemu_io, run
+from programs import DEBIAN_QEMU_IO, debian_qemu_img, limit_memory, password_file, qemu_img, qemu_img_json, qemu_io, run
 from qmp import QSD, StorageDaemon
 
 KEY = '12' * 32
@@ -245,11 +245,13 @@ def test_older_options(tmp_path):
         assert "NBD server '127.0.0.1:1'" in refused.stderr
 
 
+@pytest.mark.plain_build
 def test_missing_export(tmp_path):
-    """Those that are there are named."""
+    """Those that are there are named; also where there is little memory."""
     image = write_pieces(tmp_path / 'image', MIB)
     with NbdServer(tmp_path, '-f', 'raw', '-x', 'disk', image) as server:
-        error = qemu_img('info', server.uri('disc'), status=1).stderr
+        assert qemu_img_json('info', server.uri('disk'), preexec_fn=limit_memory)['virtual-size'] == MIB
+        error = qemu_img('info', server.uri('disc'), status=1, preexec_fn=limit_memory).stderr
         assert "The server has no export 'disc'" in error and "It has 'disk'." in error
 
 

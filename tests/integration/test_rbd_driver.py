@@ -4,12 +4,11 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import json
 import os
-import resource
 
 import pytest
 
 from images import MIB, write_pieces
-from programs import debian_qemu_img, qemu_img, qemu_img_json, qemu_io, run
+from programs import debian_qemu_img, limit_memory, qemu_img, qemu_img_json, qemu_io, run
 
 KIB = 1024
 
@@ -130,10 +129,6 @@ def test_key_in_a_filename():
     assert 'key-secret=ID' in refused.stderr
 
 
-def limited_memory():
-    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-
-
 @pytest.mark.plain_build
 def test_errors(ceph, tmp_path):
     """Each names what was looked for, and what to do; and there is room for librbd's threads."""
@@ -154,10 +149,10 @@ def test_errors(ceph, tmp_path):
             (ceph.uri('rbd/nospace/x'), "pool 'rbd' has no namespace 'nospace'"),
             (ceph.uri('rbd/noimage'), "pool 'rbd' has no image 'noimage'"),
             (ceph.uri(f'{image}@nosnap'), "it has no snapshot 'nosnap'")):
-        failed = qemu_img('info', name, status=1, preexec_fn=limited_memory)
+        failed = qemu_img('info', name, status=1, preexec_fn=limit_memory)
         for text in expected:
             assert text in failed.stderr
-    qemu_img('info', ceph.uri(image), preexec_fn=limited_memory)
+    qemu_img('info', ceph.uri(image), preexec_fn=limit_memory)
 
 
 def test_no_cluster(tmp_path):
