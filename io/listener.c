@@ -7,6 +7,7 @@
 
 #include <netinet/in.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "io/socket-int.h"
 #include "io/sockets.h"
@@ -160,6 +161,75 @@ static in_port_t *socket_port(SocketName *name)
 {
     return name->addr.ss_family == AF_INET6 ? &((struct sockaddr_in6 *)&name->addr)->sin6_port
                                             : &((struct sockaddr_in *)&name->addr)->sin_port;
+}
+
+static bool is_wildcard(const SocketName *name)
+{
+    return name->addr.ss_family == AF_INET6
+           ? IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&name->addr)->sin6_addr)
+           : ((const struct sockaddr_in *)&name->addr)->sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+/* Whether the internet address @name, with any port, belongs to this host: then a socket can be bound to it. */
+static bool is_of_this_host(SocketName name)
+{
+    *socket_port(&name) = 0;
+    g_auto_fd int fd = socket_create_and_bind(&name);
+
+    return fd >= 0;
+}
+
+static bool inet_reaches(SocketName *name, SocketName *listening)
+{
+    bool v6 = name->addr.ss_family == AF_INET6;
+
+    if (*socket_port(name) != *socket_port(listening)) {
+        return false;
+    }
+    if (is_wildcard(listening)) {
+        return is_of_this_host(*name);
+    }
+    return v6 ? IN6_ARE_ADDR_EQUAL(&((struct sockaddr_in6 *)&name->addr)->sin6_addr,
+                                   &((struct sockaddr_in6 *)&listening->addr)->sin6_addr)
+              : ((struct sockaddr_in *)&name->addr)->sin_addr.s_addr ==
+                ((struct sockaddr_in *)&listening->addr)->sin_addr.s_addr;
+}
+
+static bool unix_reaches(const NetListener *l, const SocketName *name, const SocketName *listening)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&name->addr;
+    struct stat st;
+
+    if (name->len == listening->len && memcmp(&name->addr, &listening->addr, name->len) == 0) {
+        return true;
+    }
+    return l->path && *un->sun_path && stat(un->sun_path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+bool net_listener_is_at(const NetListener *l, const SocketName *name)
+{
+    for (guint i = 0; i < l->fds->len; i++) {
+        SocketName to = *name, listening = { .len = sizeof(listening.addr) };
+
+        if (getsockname(g_array_index(l->fds, int, i), (struct sockaddr *)&listening.addr, &listening.len) < 0 ||
+            to.addr.ss_family != listening.addr.ss_family) {
+            continue;
+        }
+        switch (to.addr.ss_family) {
+        case AF_UNIX:
+            if (unix_reaches(l, &to, &listening)) {
+                return true;
+            }
+            break;
+        case AF_INET:
+        case AF_INET6:
+            if (inet_reaches(&to, &listening)) {
+                return true;
+            }
+            break;
+        }
+    }
+    return false;
 }
 
 /* Listen on @port at every address that the host has. 0 or -errno. */

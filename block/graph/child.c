@@ -116,6 +116,13 @@ GPtrArray *bdrv_nodes_below(GPtrArray *roots)
     return order;
 }
 
+bool bdrv_is_below(BlockDriverState *bs, BlockDriverState *root)
+{
+    g_autoptr(GPtrArray) above = bdrv_nodes_above(bs);
+
+    return g_ptr_array_find(above, root, NULL);
+}
+
 GPtrArray *bdrv_nodes_above(BlockDriverState *bs)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);

@@ -37,6 +37,8 @@ extern const BdrvChildClass child_of_bds;
 
 /* @roots and all below them, each once, every node before its children. */
 GPtrArray *bdrv_nodes_below(GPtrArray *roots);
+/* Whether @bs is @root or below it. */
+bool bdrv_is_below(BlockDriverState *bs, BlockDriverState *root);
 /* @bs and all above it, each once, every node before its parents. */
 GPtrArray *bdrv_nodes_above(BlockDriverState *bs);
 

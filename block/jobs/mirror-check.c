@@ -70,24 +70,14 @@ bool mirror_check(BlockDriverState *source, int64_t target_bytes, const MirrorOp
     return true;
 }
 
-/* Whether @bs is @root or below it. */
-static bool mirror_is_below(BlockDriverState *bs, BlockDriverState *root)
-{
-    g_autoptr(GPtrArray) roots = g_ptr_array_new();
-
-    g_ptr_array_add(roots, root);
-    g_autoptr(GPtrArray) below = bdrv_nodes_below(roots);
-    return g_ptr_array_find(below, bs, NULL);
-}
-
 bool mirror_check_nodes(BlockDriverState *source, BlockDriverState *target, Error **errp)
 {
     if (source == target) {
         error_setg(errp, "Can't mirror node into itself");
         return false;
     }
-    if (mirror_is_below(source, target) || mirror_is_below(target, source)) {
-        bool above = mirror_is_below(source, target);
+    if (bdrv_is_below(source, target) || bdrv_is_below(target, source)) {
+        bool above = bdrv_is_below(source, target);
 
         error_setg(errp, "Node '%s' cannot be the target for node '%s': it is %s it", bdrv_get_display_name(target),
                    bdrv_get_display_name(source), above ? "above" : "below");

@@ -30,7 +30,7 @@ void coroutine_fn target_volume_free(TargetVolume *v, bool keep);
  */
 bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_private, Job *job, Error **errp);
 
-/* Fail if the volume is, or may be, part of @bs. */
+/* Fail if the volume is, or may be, part of @bs, or an export by this daemon of something above or below it. */
 bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp);
 
 /* Fail if another node has the volume, and a user that does not let others write to it. */

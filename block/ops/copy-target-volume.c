@@ -10,7 +10,9 @@
 
 #include "block/block-backend.h"
 #include "block/block_int.h"
+#include "block/graph/graph_int.h"
 #include "block/job.h"
+#include "block/nbd.h"
 #include "block/ops/copy-target-int.h"
 #include "qapi/json.h"
 #include "qapi/qapi.h"
@@ -173,7 +175,22 @@ static bool coroutine_fn is_same_storage(BlockDriverState *a, BlockDriverState *
            thread_pool_submit_co(THREAD_POOL_IO, same_file_worker, &work) > 0;
 }
 
-bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp)
+/* A copy to where it comes from would never end. */
+static bool coroutine_fn check_not_exported(const TargetVolume *v, BlockDriverState *bs, Error **errp)
+{
+    const BlockdevOptionsNbd *o = &v->bs->options->u.nbd;
+    bool is_nbd = v->bs->drv->driver == BLOCKDEV_DRIVER_NBD;
+    BlockDriverState *exported = is_nbd ? nbd_server_find_node(o->server, o->export ?: "") : NULL;
+
+    if (exported && (bdrv_is_below(bs, exported) || bdrv_is_below(exported, bs))) {
+        error_setg(errp, "'%s' cannot be the %s: it is an export of node '%s' by this daemon", v->bs->filename,
+                   v->purpose, bdrv_get_display_name(exported));
+        return false;
+    }
+    return true;
+}
+
+static bool coroutine_fn check_outside(const TargetVolume *v, BlockDriverState *bs, Error **errp)
 {
     if (bs->drv->is_protocol && is_same_storage(bs, v->bs)) {
         error_setg(errp, "'%s' cannot be the %s: node '%s' is in it", v->bs->filename, v->purpose,
@@ -183,11 +200,16 @@ bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverSt
     for (guint i = 0; i < bs->children->len; i++) {
         BdrvChild *child = g_ptr_array_index(bs->children, i);
 
-        if (!target_volume_check_apart(v, child->bs, errp)) {
+        if (!check_outside(v, child->bs, errp)) {
             return false;
         }
     }
     return true;
+}
+
+bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp)
+{
+    return check_outside(v, bs, errp) && check_not_exported(v, bs, errp);
 }
 
 /* Whether the user of @c would not stand a writer to the same storage. */

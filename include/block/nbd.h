@@ -26,6 +26,12 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
 
 bool nbd_server_is_running(void);
 
+/*
+ * The node that a client of @addr gets for the export @name, if there is our server; else NULL. It may be that an
+ * address which reaches us by detours is not recognised.
+ */
+BlockDriverState *coroutine_fn nbd_server_find_node(const SocketAddress *addr, const char *name);
+
 /* Stop listening, delete all exports of type nbd and wait until their clients are gone. */
 void coroutine_fn nbd_server_stop(void);
 

@@ -71,6 +71,9 @@ NetListener *coroutine_fn net_listener_open(const SocketAddress *addr, int backl
  */
 void net_listener_set_client_func(NetListener *l, void (*func)(IOChannel *ch, void *opaque), void *opaque);
 
+/* Whether a client that connects to @name reaches this listener: unix and internet sockets, as far as that is known. */
+bool net_listener_is_at(const NetListener *l, const SocketName *name);
+
 /* Stop listening and remove the socket's file if it is still ours. @l may be NULL. From the loop that accepts. */
 void net_listener_free(NetListener *l);
 

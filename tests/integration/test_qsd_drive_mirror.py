@@ -11,6 +11,7 @@ import time
 import pytest
 
 from images import write_pieces
+from iscsi_target import free_port
 from nbd_peer import Nbdkit
 from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, secret_object
 from qmp import QmpError, StorageDaemon
@@ -536,6 +537,34 @@ def test_target_in_use_over_nbd(luks_daemon, tmp_path):
         assert desc.endswith("is in use by job 'm0'")
         qmp.cmd('job-cancel', id='m0')
         conclude(qmp)
+
+
+def test_own_export(luks_daemon, tmp_path):
+    """The copy would go where it comes from, and never end."""
+    qmp = luks_daemon.qmp
+    (tmp_path / 'link').symlink_to(tmp_path / 'nbd.sock')
+    for device in 'source', 'storage':
+        for name in 'nbd.sock', 'link':
+            desc = refuse(qmp, f'nbd+unix:///disk?socket={tmp_path}/{name}', device=device, format='raw', mode='existing')
+            assert "it is an export of node 'source' by this daemon" in desc
+    assert 'by this daemon' in qmp.error('drive-backup', **request(f'nbd+unix:///disk?socket={tmp_path}/nbd.sock',
+                                                                   format='raw', mode='existing')).desc
+    # To another node of the daemon, it is only a detour.
+    qmp.cmd('blockdev-add', driver='null-co', node_name='other', size=SIZE)
+    qmp.cmd('block-export-add', type='nbd', id='e1', node_name='other', name='other', writable=True)
+    start(qmp, f'nbd+unix:///other?socket={tmp_path}/nbd.sock', format='raw', mode='existing')
+    complete(qmp)
+
+
+@pytest.mark.parametrize('listen', ['127.0.0.1', '0.0.0.0', '::'])
+def test_own_export_over_tcp(tmp_path, listen):
+    port = free_port()
+    path = new_source(tmp_path, 'raw')
+    with StorageDaemon(tmp_path, '--blockdev', f'file,node-name=source,filename={path}',
+                       '--nbd-server', f'addr.type=inet,addr.host={listen},addr.port={port}',
+                       '--export', 'nbd,id=e0,node-name=source,name=disk,writable=on') as daemon:
+        host = '[::1]' if listen == '::' else 'localhost'
+        assert 'by this daemon' in refuse(daemon.qmp, f'nbd://{host}:{port}/disk', format='raw', mode='existing')
 
 
 def test_plain_source_needs_a_secret(tmp_path):

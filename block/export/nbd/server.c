@@ -204,6 +204,19 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
     return true;
 }
 
+BlockDriverState *coroutine_fn nbd_server_find_node(const SocketAddress *addr, const char *name)
+{
+    g_autoptr(GArray) names = nbd_server_is_running() ? socket_resolve(addr, false, NULL) : NULL;
+
+    for (guint i = 0; names && nbd_server_is_running() && i < names->len; i++) {
+        if (net_listener_is_at(server->listener, &g_array_index(names, SocketName, i))) {
+            NBDExport *exp = nbd_export_find(name);
+            return exp ? blk_bs(exp->common.blk) : NULL;
+        }
+    }
+    return NULL;
+}
+
 void coroutine_fn nbd_server_stop(void)
 {
     if (!nbd_server_is_running()) {
