@@ -283,34 +283,67 @@ def test_fio(tmp_path, pair):
             assert fio.returncode == 0, output
 
 
+def copy_equal(directory, image, pair):
+    """Where nobody has written, and how it is encrypted."""
+    source, _, secret, _ = PAIRS[pair]
+    before = decrypted(directory, directory / 'source', 's0') if source == 'luks' else (directory / 'source').read_bytes()
+    after = decrypted(directory, image, secret) if secret else image.read_bytes()[:SIZE]
+    assert after[BUSY:] == before[BUSY:]
+    if secret:
+        assert [opens(image, name) for name in ('s0', 's1')] == [secret == 's0', secret == 's1']
+
+
+REMOTE_PAIRS = ['other password', 'plain to luks', 'luks to plain']
+
+
 @pytest.mark.parametrize('lun', [1, 2])
-def test_iscsi(tmp_path, iscsi, lun):
+@pytest.mark.parametrize('pair', REMOTE_PAIRS)
+def test_iscsi(tmp_path, iscsi, lun, pair):
     """A LUN that is larger than the copy, with blocks of 512 or 4096 bytes."""
+    source, arguments, _, _ = PAIRS[pair]
     iscsi.clear(lun)
-    with mirror_daemon(tmp_path, 'luks') as daemon:
+    with mirror_daemon(tmp_path, source) as daemon:
         with writers(tmp_path, BUSY):
-            start(daemon.qmp, iscsi.uri(lun), key_secret='s1', create_options=FAST)
+            start(daemon.qmp, iscsi.uri(lun), **{k.replace('-', '_'): v for k, v in arguments.items()})
             complete(daemon.qmp)
-    image = iscsi.image(lun)
-    assert decrypted(tmp_path, image, 's1')[BUSY:] == decrypted(tmp_path, tmp_path / 'source', 's0')[BUSY:]
-    assert opens(image, 's1') and not opens(image, 's0')
+    copy_equal(tmp_path, iscsi.image(lun), pair)
     iscsi.clear(lun)
 
 
 @pytest.mark.parametrize('mode', ['absolute-paths', 'existing'])
-def test_rbd(tmp_path, ceph, mode):
-    image, options = ceph.unused_name(), {'create_options': FAST}
+@pytest.mark.parametrize('pair', REMOTE_PAIRS)
+def test_rbd(tmp_path, ceph, pair, mode):
+    source, arguments, secret, expected = PAIRS[pair]
+    image = ceph.unused_name()
     if mode == 'existing':
-        qemu_img('create', '-q', '-f', 'luks', *secrets(tmp_path), '-o', f'key-secret=s1,{UNUSUAL}', tmp_path / 'new', SIZE)
-        image, options = ceph.import_file(tmp_path / 'new'), {'mode': mode}
-    with mirror_daemon(tmp_path, 'luks') as daemon:
+        arguments = {'mode': mode, **{k: v for k, v in arguments.items() if k != 'create-options'}}
+        expected = UNUSUAL_INFO
+        if secret:
+            qemu_img('create', '-q', '-f', 'luks', *secrets(tmp_path), '-o', f'key-secret={secret},{UNUSUAL}',
+                     tmp_path / 'new', SIZE)
+        else:
+            write_pieces(tmp_path / 'new', SIZE, (0, SIZE), seed=3)
+        image = ceph.import_file(tmp_path / 'new')
+    with mirror_daemon(tmp_path, source) as daemon:
         with writers(tmp_path, BUSY):
-            start(daemon.qmp, ceph.uri(image), key_secret='s1', **options)
+            start(daemon.qmp, ceph.uri(image), **{k.replace('-', '_'): v for k, v in arguments.items()})
             complete(daemon.qmp)
-    copy = tmp_path / 'copy'
-    ceph.export(image, copy)
-    assert crypto(copy) == UNUSUAL_INFO and opens(copy, 's1')
-    assert decrypted(tmp_path, copy, 's1')[BUSY:] == decrypted(tmp_path, tmp_path / 'source', 's0')[BUSY:]
+    ceph.export(image, tmp_path / 'copy')
+    copy_equal(tmp_path, tmp_path / 'copy', pair)
+    if secret:
+        assert crypto(tmp_path / 'copy') == expected
+
+
+@pytest.mark.parametrize('unmap', [True, False])
+def test_unmap(tmp_path, unmap):
+    """Zeroes deallocate what the target has, or overwrite it."""
+    target = write_pieces(tmp_path / 'target', SIZE, (0, SIZE), seed=3)
+    with mirror_daemon(tmp_path, 'raw') as daemon:
+        start(daemon.qmp, target, mode='existing', format='raw', unmap=unmap)
+        complete(daemon.qmp)
+    assert target.read_bytes() == (tmp_path / 'source').read_bytes()
+    allocated = target.stat().st_blocks * 512
+    assert allocated < SIZE // 2 if unmap else allocated >= SIZE
 
 
 def test_rbd_refused(luks_daemon, tmp_path, ceph):
