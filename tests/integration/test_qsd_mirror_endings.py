@@ -3,20 +3,25 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import contextlib
+import json
+import random
 import signal
 import subprocess
 import threading
 import time
 
+import nbd
 import pytest
 
-from mirrors import MiB, SIZE, conclude, exported_node, fill, mirror_daemon, source_daemon, start_mirror
+from mirrors import MiB, SIZE, conclude, contents, exported_node, fill, mirror_daemon, source_daemon, start_mirror
 from nbd_server import DEBIAN_QEMU_NBD, is_listening, wait_until
-from programs import qemu_img, qemu_io
+from programs import build_option, qemu_img, qemu_io
 from qmp import StorageDaemon
 from writer import Writer, connect, writers
 
 pytestmark = pytest.mark.threads
+# How long quit and SIGTERM may take.
+END_SECONDS = 1 if build_option('b_sanitize') == 'none' else 5
 
 
 class Target:
@@ -129,11 +134,37 @@ def test_shutdown(tmp_path, target, how, mode, ready):
         writer = Writer(tmp_path, 1, 0, SIZE)
         writer.start()
         time.sleep(0.3)
-        with at_most(2):
+        with at_most(END_SECONDS):
             qmp.cmd('quit')
             status, errors = daemon.wait()
         assert status == 0, errors
         writer.join(10)
+
+
+@HOW
+@pytest.mark.parametrize('ready', [True, False])
+@pytest.mark.parametrize('command', ['job-cancel', 'quit'])
+def test_drive_mirror(tmp_path, target, how, ready, command):
+    """The node of the target is the job's own, and is closed with it."""
+    options = {'driver': 'nbd', 'server': {'type': 'unix', 'path': str(target.socket)}, 'reconnect-delay': 60}
+    with source_daemon(tmp_path, []) as daemon:
+        qmp = daemon.qmp
+        qmp.cmd('drive-mirror', job_id='m0', device='source', target=f'json:{json.dumps(options)}', sync='full',
+                mode='existing', format='raw', auto_dismiss=False, **({} if ready else {'speed': MiB}))
+        qmp.wait_event('BLOCK_JOB_READY' if ready else 'JOB_STATUS_CHANGE', **({} if ready else {'status': 'running'}))
+        target.end(how)
+        writer = threading.Thread(target=fill, args=[tmp_path, 2])
+        writer.start()
+        writer.join(10)
+        with at_most(END_SECONDS):
+            if command == 'quit':
+                qmp.cmd('quit')
+                assert daemon.wait()[0] == 0
+                return
+            qmp.cmd('job-cancel', id='m0')
+            assert conclude(qmp) == 'Operation was cancelled'
+        check_source(tmp_path, qmp)
+        assert len(qmp.cmd('query-named-block-nodes')) == 1
 
 
 @pytest.mark.parametrize('how', ['quit', 'SIGTERM'])
@@ -147,7 +178,7 @@ def test_shutdown_healthy(tmp_path, how, ready):
         start_mirror(qmp, ready=ready, **({} if ready else {'speed': MiB}))
         writer.start()
         wait_until(lambda: writer.writes > 50, 'writes')
-        with at_most(2):
+        with at_most(END_SECONDS):
             if how == 'quit':
                 qmp.cmd('quit')
             else:
@@ -294,6 +325,29 @@ def test_policy(tmp_path, policy, action):
         complete_equal(qmp, tmp_path)
 
 
+@pytest.mark.parametrize('policy, action', [('report', 'report'), ('enospc', 'report'), ('ignore', 'ignore'), ('stop', 'stop')])
+def test_source_policy(tmp_path, policy, action):
+    """The source cannot be read, once."""
+    (tmp_path / 'source.img').write_bytes(random.Random(1).randbytes(SIZE))
+    qemu_img('create', '-q', '-f', 'raw', tmp_path / 'target.img', SIZE)
+    with StorageDaemon(tmp_path, '--blockdev', f'file,node-name=file,filename={tmp_path}/source.img',
+                       '--blockdev', 'blkdebug,node-name=source,image=file,inject-error.0.event=none,'
+                                     'inject-error.0.iotype=read,inject-error.0.errno=5,inject-error.0.once=on',
+                       '--blockdev', f'file,node-name=target,filename={tmp_path}/target.img') as daemon:
+        qmp = daemon.qmp
+        start_mirror(qmp, on_source_error=policy)
+        assert qmp.wait_event('BLOCK_JOB_ERROR')['data'] == {'device': 'm0', 'operation': 'read', 'action': action}
+        if action == 'report':
+            assert 'error while reading' in conclude(qmp)
+            assert 'Input/output error' in qmp.wait_event('BLOCK_JOB_COMPLETED')['data']['error']
+            return
+        if action == 'stop':
+            qmp.wait_event('JOB_STATUS_CHANGE', status='paused')
+            assert qmp.cmd('query-block-jobs')[0]['io-status'] == 'failed'
+            qmp.cmd('job-resume', id='m0')
+        complete_equal(qmp, tmp_path)
+
+
 @pytest.mark.parametrize('policy', ['report', 'stop'])
 def test_guest_write_survives(tmp_path, policy):
     """With write-blocking, an error of the target is the job's, not the guest's."""
@@ -314,6 +368,31 @@ def test_guest_write_survives(tmp_path, policy):
         qmp.cmd('job-complete', id='m0')
         assert conclude(qmp) is None
         assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
+
+
+@MODES
+def test_pause(tmp_path, mode):
+    """Of a healthy job, before and after it is ready; writers go on."""
+    with mirror_daemon(tmp_path) as daemon:
+        qmp = daemon.qmp
+        with writers(tmp_path, SIZE) as threads:
+            start_mirror(qmp, speed=MiB, copy_mode=mode)
+            qmp.cmd('job-pause', id='m0')
+            qmp.wait_event('JOB_STATUS_CHANGE', status='paused')
+            assert 'already paused' in qmp.error('job-pause', id='m0').desc
+            qmp.cmd('block-job-set-speed', device='m0', speed=0)
+            qmp.cmd('job-resume', id='m0')
+            qmp.wait_event('BLOCK_JOB_READY')
+            qmp.cmd('block-job-pause', device='m0')
+            qmp.wait_event('JOB_STATUS_CHANGE', status='standby')
+            assert "in state 'standby'" in qmp.error('job-complete', id='m0').desc
+            before = [thread.writes for thread in threads]
+            wait_until(lambda: all(t.error or t.writes > n + 20 for t, n in zip(threads, before)), 'writes')
+            qmp.cmd('block-job-resume', device='m0')
+        qmp.cmd('job-complete', id='m0')
+        assert conclude(qmp) is None
+        assert [e['event'] for e in qmp.events].count('BLOCK_JOB_READY') == 0
+    assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
 
 
 @MODES
@@ -360,8 +439,50 @@ def test_hung_at_finalize(tmp_path, target):
         check_source_written.pwrite(b'x', 0)
         check_source_written.shutdown()
         daemon.process.send_signal(signal.SIGTERM)
-        with at_most(2):
+        with at_most(END_SECONDS):
             assert daemon.wait()[0] == 0
+
+
+class FlushingWriter(threading.Thread):
+    """Writes and flushes one block after the other, until the connection ends."""
+
+    BLOCK = 4096
+
+    def __init__(self, directory):
+        super().__init__(daemon=True)
+        self._handle = connect(directory)
+        self.flushed = 0
+
+    def block(self, i):
+        return i.to_bytes(4, 'little') * (self.BLOCK // 4)
+
+    def run(self):
+        with contextlib.suppress(nbd.Error):
+            while True:
+                self._handle.pwrite(self.block(self.flushed + 1), self.flushed * self.BLOCK % SIZE)
+                self._handle.flush()
+                self.flushed += 1
+
+
+@MODES
+@pytest.mark.parametrize('ready', [True, False])
+@pytest.mark.parametrize('source', ['raw', 'luks'])
+def test_killed_with_a_writer(tmp_path, source, ready, mode):
+    """What was flushed is in the source."""
+    with mirror_daemon(tmp_path, source, 'luks') as daemon:
+        start_mirror(daemon.qmp, ready=ready, copy_mode=mode, **({} if ready else {'speed': MiB}))
+        writer = FlushingWriter(tmp_path)
+        writer.start()
+        wait_until(lambda: writer.flushed > 50, 'writes')
+        daemon.process.kill()
+        daemon.wait()
+        daemon.process.returncode = 0
+        writer.join(10)
+    content = contents(tmp_path, 'source', source)
+    last = SIZE // FlushingWriter.BLOCK
+    for i in range(max(writer.flushed - last + 1, 0), writer.flushed):
+        offset = i * FlushingWriter.BLOCK % SIZE
+        assert content[offset:offset + FlushingWriter.BLOCK] == writer.block(i + 1)
 
 
 def test_killed(tmp_path):
