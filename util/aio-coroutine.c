@@ -9,6 +9,9 @@
 
 #include "util/aio-internal.h"
 
+/* How often aio_co_run_limited() looks whether to stop. */
+#define STOP_POLL_NS (50 * SCALE_MS)
+
 static void co_enter(void *co)
 {
     qemu_coroutine_enter(co);
@@ -230,6 +233,7 @@ typedef struct Run {
     CoroutineEntry *entry;
     void *opaque;
     bool done;
+    CoSleep waiter;         /* of aio_co_run_limited() */
 } Run;
 
 static void coroutine_fn run_entry(void *opaque)
@@ -238,6 +242,7 @@ static void coroutine_fn run_entry(void *opaque)
 
     run->entry(run->opaque);
     run->done = true;
+    qemu_co_sleep_wake(&run->waiter);
 }
 
 void aio_context_run(CoroutineEntry *entry, void *opaque)
@@ -251,4 +256,25 @@ void aio_context_run(CoroutineEntry *entry, void *opaque)
     while (!run.done) {
         aio_poll(ctx, true);
     }
+}
+
+int coroutine_fn aio_co_run_limited(CoroutineEntry *entry, void *opaque, int64_t timeout_ns,
+                                    bool (*stop)(void *opaque), void *stop_opaque)
+{
+    Run run = { .entry = entry, .opaque = opaque };
+    int64_t end = timeout_ns ? qemu_clock_get_ns() + timeout_ns : INT64_MAX;
+    Coroutine *co = qemu_coroutine_create(run_entry, &run);
+    int ret = 0;
+
+    qemu_coroutine_enter(co);
+    while (!run.done) {
+        co_sleep_ns_wakeable(&run.waiter, STOP_POLL_NS, NULL);
+        if (!run.done && ret == 0) {
+            ret = qemu_clock_get_ns() >= end ? -ETIMEDOUT : stop && stop(stop_opaque) ? -ECANCELED : 0;
+            if (ret < 0) {
+                qemu_co_cancel(co);
+            }
+        }
+    }
+    return ret;
 }

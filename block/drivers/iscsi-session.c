@@ -22,9 +22,6 @@
 #include "block/drivers.h"
 #include "block/drivers/iscsi.h"
 
-/* How often an attempt looks whether it was cancelled. */
-#define CONNECT_POLL_NS (50 * SCALE_MS)
-
 /* Data in one message, where a target does not tell. */
 #define DEFAULT_SEGMENT 8192
 
@@ -226,8 +223,6 @@ typedef struct Attempt {
     ISCSISession *s;
     Error *err;
     bool ok;
-    bool done;
-    CoSleep sleep;
 } Attempt;
 
 static void attempt_cancel(void *opaque)
@@ -244,8 +239,6 @@ static void coroutine_fn attempt_entry(void *opaque)
         qemu_co_cancel_end();
     }
     a->s->step = a->ok ? NULL : a->s->step;
-    a->done = true;
-    qemu_co_sleep_wake(&a->sleep);
 }
 
 ISCSISession *coroutine_fn iscsi_session_new(const ISCSITarget *target, int64_t timeout_ns,
@@ -254,8 +247,6 @@ ISCSISession *coroutine_fn iscsi_session_new(const ISCSITarget *target, int64_t 
     ERRP_GUARD();
     ISCSISession *s = g_new0(ISCSISession, 1);
     Attempt a = { .s = s };
-    int64_t end = qemu_clock_get_ns() + timeout_ns;
-    bool timed_out = false, stopped = false;
 
     s->target = target;
     s->ctx = aio_context_ref(qemu_get_current_aio_context());
@@ -267,24 +258,13 @@ ISCSISession *coroutine_fn iscsi_session_new(const ISCSITarget *target, int64_t 
         s->mark[i] = g_random_int();
     }
 
-    Coroutine *co = qemu_coroutine_create(attempt_entry, &a);
-    qemu_coroutine_enter(co);
-    while (!a.done) {
-        co_sleep_ns_wakeable(&a.sleep, CONNECT_POLL_NS, NULL);
-        if (!a.done && !stopped) {
-            timed_out = qemu_clock_get_ns() >= end;
-            stopped = timed_out || cancelled(opaque);
-            if (stopped) {
-                qemu_co_cancel(co);
-            }
-        }
-    }
-    if (a.ok && !stopped) {
+    int ret = aio_co_run_limited(attempt_entry, &a, timeout_ns, cancelled, opaque);
+    if (a.ok && ret == 0) {
         return s;
     }
-    if (stopped) {
+    if (ret < 0) {
         error_free(a.err);
-        error_setg(errp, timed_out ? "Timed out waiting for the %s" : "Operation was cancelled", s->step);
+        error_setg(errp, ret == -ETIMEDOUT ? "Timed out waiting for the %s" : "Operation was cancelled", s->step);
     } else {
         error_propagate(errp, a.err);
     }

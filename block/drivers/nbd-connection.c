@@ -18,8 +18,6 @@
 #include "block/nbd-proto.h"
 #include "util/aio.h"
 
-/* How often an attempt looks whether it was cancelled. */
-#define CONNECT_POLL_NS (50 * SCALE_MS)
 /* Names of other exports that an error lists. */
 #define MAX_EXPORTS_LISTED 20
 
@@ -322,8 +320,6 @@ typedef struct Attempt {
     const char *step;
     Error *err;
     bool ok;
-    bool done;
-    CoSleep sleep;
 } Attempt;
 
 static void cancel_handshake(void *opaque)
@@ -357,8 +353,6 @@ static void coroutine_fn attempt_entry(void *opaque)
         a->step = "end of the handshake";
         aio_co_run_in(a->c->ctx, negotiate_entry, a);
     }
-    a->done = true;
-    qemu_co_sleep_wake(&a->sleep);
 }
 
 NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, AioContext *home, int64_t timeout_ns,
@@ -367,32 +361,19 @@ NBDConnection *coroutine_fn nbd_connection_new(const NBDServer *server, AioConte
     ERRP_GUARD();
     NBDConnection *c = g_new0(NBDConnection, 1);
     Attempt a = { .c = c };
-    int64_t end = qemu_clock_get_ns() + timeout_ns;
-    bool timed_out = false, stopped = false;
 
     c->server = server;
     c->ctx = aio_context_ref(home);
     c->refcnt = 1;
     g_queue_init(&c->requests);
 
-    Coroutine *co = qemu_coroutine_create(attempt_entry, &a);
-    qemu_coroutine_enter(co);
-    while (!a.done) {
-        co_sleep_ns_wakeable(&a.sleep, CONNECT_POLL_NS, NULL);
-        if (!a.done && !stopped) {
-            timed_out = qemu_clock_get_ns() >= end;
-            stopped = timed_out || cancelled(opaque);
-            if (stopped) {
-                qemu_co_cancel(co);
-            }
-        }
-    }
-    if (a.ok && !stopped) {
+    int ret = aio_co_run_limited(attempt_entry, &a, timeout_ns, cancelled, opaque);
+    if (a.ok && ret == 0) {
         return c;
     }
-    if (stopped) {
+    if (ret < 0) {
         error_free(a.err);
-        error_setg(errp, timed_out ? "Timed out waiting for the %s" : "Operation was cancelled", a.step);
+        error_setg(errp, ret == -ETIMEDOUT ? "Timed out waiting for the %s" : "Operation was cancelled", a.step);
     } else {
         error_propagate(errp, a.err);
     }

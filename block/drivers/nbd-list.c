@@ -240,8 +240,6 @@ typedef struct ListConnect {
     const char *step;
     int fd;
     Error *err;
-    bool done;
-    CoSleep sleep;
 } ListConnect;
 
 static void coroutine_fn connect_entry(void *opaque)
@@ -249,28 +247,14 @@ static void coroutine_fn connect_entry(void *opaque)
     ListConnect *c = opaque;
 
     c->fd = nbd_connect(c->server, qemu_get_aio_context(), &c->relay, &c->step, &c->err);
-    c->done = true;
-    qemu_co_sleep_wake(&c->sleep);
 }
 
 /* As nbd_connect(), but not for longer than NBD_CONNECT_TIMEOUT_NS. */
 static int coroutine_fn connect_in_time(ListConnect *c, Error **errp)
 {
-    Coroutine *co = qemu_coroutine_create(connect_entry, c);
-    bool timed_out;
+    int ret = aio_co_run_limited(connect_entry, c, NBD_CONNECT_TIMEOUT_NS, NULL, NULL);
 
-    qemu_coroutine_enter(co);
-    if (!c->done) {
-        co_sleep_ns_wakeable(&c->sleep, NBD_CONNECT_TIMEOUT_NS, NULL);
-    }
-    timed_out = !c->done;
-    if (timed_out) {
-        qemu_co_cancel(co);
-    }
-    while (!c->done) {
-        co_sleep_ns_wakeable(&c->sleep, NBD_CONNECT_TIMEOUT_NS, NULL);
-    }
-    if (timed_out && c->fd < 0) {
+    if (ret < 0 && c->fd < 0) {
         error_setg(errp, "Timed out waiting for the %s", c->step);
         error_free(c->err);
     } else {

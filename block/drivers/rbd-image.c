@@ -13,8 +13,7 @@
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
-/* How often a call that blocks looks whether it was cancelled, and closing whether all requests have ended. */
-#define CALL_POLL_NS (50 * SCALE_MS)
+/* How often closing looks whether all requests have ended. */
 #define CLOSE_POLL_US 10000
 
 /* Block status of an image whose cluster keeps no map of objects asks for each of them. */
@@ -319,8 +318,6 @@ typedef struct RBDCall {
     void *opaque;
     GDestroyNotify free;
     int ret;
-    bool done;
-    CoSleep sleep;
 } RBDCall;
 
 static void coroutine_fn call_entry(void *opaque)
@@ -328,28 +325,13 @@ static void coroutine_fn call_entry(void *opaque)
     RBDCall *call = opaque;
 
     call->ret = thread_run_co_cancellable(call->func, call->opaque, call->free);
-    call->done = true;
-    qemu_co_sleep_wake(&call->sleep);
 }
 
 int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
                                   bool (*cancelled)(void *cancel_opaque), void *cancel_opaque)
 {
     RBDCall call = { .func = func, .opaque = opaque, .free = free };
-    int64_t end = timeout_ns ? qemu_clock_get_ns() + timeout_ns : INT64_MAX;
-    Coroutine *co = qemu_coroutine_create(call_entry, &call);
-    bool stopped = false, timed_out = false;
+    int why = aio_co_run_limited(call_entry, &call, timeout_ns, cancelled, cancel_opaque);
 
-    qemu_coroutine_enter(co);
-    while (!call.done) {
-        co_sleep_ns_wakeable(&call.sleep, CALL_POLL_NS, NULL);
-        if (!call.done && !stopped) {
-            timed_out = qemu_clock_get_ns() >= end;
-            stopped = timed_out || cancelled(cancel_opaque);
-            if (stopped) {
-                qemu_co_cancel(co);
-            }
-        }
-    }
-    return call.ret == -ECANCELED && timed_out ? -ETIMEDOUT : call.ret;
+    return call.ret == -ECANCELED && why < 0 ? why : call.ret;
 }

@@ -69,6 +69,14 @@ void aio_co_start(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 void coroutine_fn aio_co_run_in(AioContext *ctx, CoroutineEntry *entry, void *opaque);
 
 /*
+ * Run @entry(@opaque), a coroutine function, in this thread's loop, and return once it has ended. It is cancelled
+ * (qemu_co_cancel()) after @timeout_ns (0: never), or when @stop(@stop_opaque), which is called several times a second
+ * (NULL: not at all), returns true. Returns 0, or why it was cancelled, even if it succeeded: -ETIMEDOUT, -ECANCELED.
+ */
+int coroutine_fn aio_co_run_limited(CoroutineEntry *entry, void *opaque, int64_t timeout_ns,
+                                    bool (*stop)(void *opaque), void *stop_opaque);
+
+/*
  * Requests to the kernel through the loop's io_uring, from a coroutine. Requests made in one iteration of the loop are
  * submitted together, when the loop next waits.
  *

@@ -381,6 +381,43 @@ static void test_cancel(void)
     g_assert_false(qemu_co_is_cancelled());
 }
 
+static void coroutine_fn sleep_a_while(void *slept)
+{
+    *(bool *)slept = co_sleep_ns_cancellable(NANOSECONDS_PER_SECOND / 5);
+}
+
+static bool stop_at_second_call(void *calls)
+{
+    return ++*(int *)calls == 2;
+}
+
+static void coroutine_fn do_nothing(void *opaque)
+{
+}
+
+static void coroutine_fn run_limited_main(void *opaque)
+{
+    bool slept = true;
+    int calls = 0;
+
+    g_assert_cmpint(aio_co_run_limited(do_nothing, NULL, 1, stop_at_second_call, &calls), ==, 0);
+    g_assert_cmpint(calls, ==, 0);
+    g_assert_cmpint(aio_co_run_limited(sleep_a_while, &slept, 0, stop_at_second_call, &calls), ==, -ECANCELED);
+    g_assert_cmpint(calls, ==, 2);
+    g_assert_false(slept);
+    slept = true;
+    g_assert_cmpint(aio_co_run_limited(sleep_a_while, &slept, SCALE_MS, NULL, NULL), ==, -ETIMEDOUT);
+    g_assert_false(slept);
+    g_assert_cmpint(aio_co_run_limited(sleep_a_while, &slept, 0, NULL, NULL), ==, 0);
+    g_assert_true(slept);
+    g_assert_false(qemu_co_is_cancelled());
+}
+
+static void test_run_limited(void)
+{
+    aio_context_run(run_limited_main, NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -392,6 +429,7 @@ int main(int argc, char **argv)
     g_test_add_func("/coroutine/sleep/short", test_short_sleeps);
     g_test_add_func("/coroutine/sleep/both", test_sleep_both);
     g_test_add_func("/coroutine/cancel", test_cancel);
+    g_test_add_func("/coroutine/run-limited", test_run_limited);
     g_test_add_func("/coroutine/mutex-and-workers", test_mutex);
     g_test_add_func("/coroutine/mutex/wakeable", test_mutex_wakeable);
     g_test_add_func("/coroutine/map", test_map);
