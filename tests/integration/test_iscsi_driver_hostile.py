@@ -535,6 +535,23 @@ def test_sanitize(formatted, kinds, used):
         assert formatted.commands[at].data == bytes([1, 0, 0, 4, 0, 0, 0, 0])
 
 
+def test_header_on_a_read_only_lun(formatted, tmp_path):
+    """Everything that would change it is refused, and says why; what only reads it works."""
+    formatted.read_only = True
+    before = bytes(formatted.data)
+    secrets = [*secret_object(tmp_path, 's0', b'pw'), *secret_object(tmp_path, 's1', b'pw2')]
+    opts = ['--image-opts', f'driver=luks,key-secret=s0,file.driver=iscsi,file.transport=tcp,file.portal={formatted.portal},'
+            f'file.target={NAME},file.lun=1']
+    for command in (['amend', *secrets, '-o', 'state=active,new-secret=s1', *opts],
+                    ['amend', *secrets, '-o', 'state=inactive,keyslot=0', '--force', *opts],
+                    ['keyslot', 'add', *secrets, '--secret', 's0', '--new-secret', 's1', formatted.uri()],
+                    ['keyslot', 'remove', '--slot', '0', '--force', formatted.uri()],
+                    ['erase', '--force', formatted.uri()]):
+        assert f"iSCSI LUN '{formatted.portal}/{NAME}/1': the LUN is read-only" in qemu_img(*command, status=1).stderr
+    assert qemu_img_json('info', *secrets, *opts)['encrypted']
+    assert bytes(formatted.data) == before
+
+
 @pytest.mark.parametrize('scope', ['key-material', 'header', 'volume'])
 def test_flush_after_each_pass(formatted, scope):
     """SYNCHRONIZE CACHE is the first command after the writes of a pass over a region."""
