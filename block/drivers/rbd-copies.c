@@ -16,6 +16,7 @@ typedef struct RBDCopies {
     RBDImage *image;
     char *image_name;           /* without pool and namespace */
     GPtrArray *texts;           /* of char * */
+    const char *unlisted;       /* what could not be listed; NULL: all was */
 } RBDCopies;
 
 static void G_GNUC_PRINTF(2, 3) copies_add(RBDCopies *c, const char *fmt, ...)
@@ -30,7 +31,20 @@ static void G_GNUC_PRINTF(2, 3) copies_add(RBDCopies *c, const char *fmt, ...)
 static void copies_add_snapshot(RBDCopies *c, const rbd_snap_info_t *snapshot)
 {
     g_autofree char *original = g_malloc0(MAX_SNAPSHOT_NAME);
+    rbd_snap_group_namespace_t group;
+    rbd_snap_namespace_type_t type = RBD_SNAP_NAMESPACE_TYPE_USER;
 
+    librbd.rbd_snap_get_namespace_type(c->image->image, snapshot->id, &type);
+    if (type == RBD_SNAP_NAMESPACE_TYPE_GROUP) {
+        /* Its own name is an internal one. */
+        if (librbd.rbd_snap_get_group_namespace(c->image->image, snapshot->id, &group, sizeof(group)) == 0) {
+            copies_add(c, "snapshot '%s' of group '%s'", group.group_snap_name, group.group_name);
+            librbd.rbd_snap_group_namespace_cleanup(&group, sizeof(group));
+        } else {
+            copies_add(c, "snapshot of a group");
+        }
+        return;
+    }
     /* A snapshot that was removed while it had clones. */
     if (librbd.rbd_snap_get_trash_namespace(c->image->image, snapshot->id, original, MAX_SNAPSHOT_NAME) == 0) {
         copies_add(c, "removed snapshot '%s', which its clones keep", original);
@@ -80,17 +94,20 @@ static int copies_add_clones(RBDCopies *c)
     return 0;
 }
 
-static void copies_add_parent(RBDCopies *c)
+static int copies_add_parent(RBDCopies *c)
 {
     rbd_linked_image_spec_t parent;
     rbd_snap_spec_t snapshot;
 
-    if (librbd.rbd_get_parent(c->image->image, &parent, &snapshot) == 0) {
+    int ret = librbd.rbd_get_parent(c->image->image, &parent, &snapshot);
+
+    if (ret == 0) {
         copies_add(c, "snapshot '%s/%s@%s', of which this is a clone", parent.pool_name, parent.image_name,
                    snapshot.name);
         librbd.rbd_linked_image_spec_cleanup(&parent);
         librbd.rbd_snap_spec_cleanup(&snapshot);
     }
+    return ret == -ENOENT ? 0 : ret;
 }
 
 /* Images of the same name that were moved to the trash. */
@@ -119,17 +136,27 @@ static int copies_add_trash(RBDCopies *c)
 static int copies_worker(void *opaque)
 {
     RBDCopies *c = opaque;
-    int ret = copies_add_snapshots(c);
+    static const struct {
+        int (*add)(RBDCopies *c);
+        const char *what;
+    } steps[] = {
+        { copies_add_snapshots, "snapshots" },
+        { copies_add_clones, "clones" },
+        { copies_add_parent, "the parent" },
+        { copies_add_trash, "the trash" },
+    };
+    int result = 0;
 
-    if (ret == 0) {
-        ret = copies_add_clones(c);
-    }
-    if (ret == 0) {
-        copies_add_parent(c);
-        ret = copies_add_trash(c);
+    for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
+        int ret = steps[i].add(c);
+
+        if (ret < 0 && result == 0) {
+            result = ret;
+            c->unlisted = steps[i].what;
+        }
     }
     qemu_rbd_image_unuse(c->image);
-    return ret;
+    return result;
 }
 
 static void copies_free(void *opaque)
@@ -146,22 +173,38 @@ static bool copies_cancelled(void *opaque)
     return bdrv_must_not_wait();
 }
 
-int coroutine_fn qemu_rbd_list_copies(RBDImage *image, const char *image_name, GPtrArray *copies)
+static void copies_explain(const RBDImage *image, const BlockdevOptionsRbd *location, int ret, const char *unlisted,
+                           Error **errp)
+{
+    if (ret == -EPERM || ret == -EACCES) {
+        error_setg(errp, "RBD image '%s': client.%s has no permission to list %s, as \"profile rbd\" for its pool "
+                   "gives", image->name, location->user ?: "admin", unlisted);
+    } else {
+        error_setg_errno(errp, -ret, "RBD image '%s': could not list %s", image->name, unlisted);
+    }
+}
+
+bool coroutine_fn qemu_rbd_list_copies(RBDImage *image, const BlockdevOptionsRbd *location, GPtrArray *copies,
+                                       Error **errp)
 {
     RBDCopies *c = g_new0(RBDCopies, 1);
 
     c->image = image;
-    c->image_name = g_strdup(image_name);
+    c->image_name = g_strdup(location->image);
     c->texts = g_ptr_array_new_with_free_func(g_free);
     qemu_rbd_image_use(image);
     int ret = qemu_rbd_co_call(copies_worker, c, copies_free, QEMU_RBD_TIMEOUT_S * NANOSECONDS_PER_SECOND,
                                copies_cancelled, NULL);
     if (ret == -ECANCELED || ret == -ETIMEDOUT) {
-        return ret;
+        copies_explain(image, location, ret, "snapshots and clones", errp);
+        return false;
+    }
+    if (ret < 0) {
+        copies_explain(image, location, ret, c->unlisted, errp);
     }
     for (guint i = 0; i < c->texts->len; i++) {
         g_ptr_array_add(copies, g_strdup(g_ptr_array_index(c->texts, i)));
     }
     copies_free(c);
-    return ret;
+    return ret == 0;
 }

@@ -302,11 +302,11 @@ static bool coroutine_fn qemu_rbd_co_truncate(BlockDriverState *bs, int64_t offs
     return qemu_rbd_resize(s->image, offset, job, errp);
 }
 
-static int coroutine_fn qemu_rbd_co_list_copies(BlockDriverState *bs, GPtrArray *copies)
+static bool coroutine_fn qemu_rbd_co_list_copies(BlockDriverState *bs, GPtrArray *copies, Error **errp)
 {
     BDRVRBDState *s = bs->opaque;
 
-    return qemu_rbd_list_copies(s->image, bs->options->u.rbd.image, copies);
+    return qemu_rbd_list_copies(s->image, &bs->options->u.rbd, copies, errp);
 }
 
 static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t offset, int64_t bytes,
@@ -319,8 +319,11 @@ static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t of
                                                  "cluster stored the old data, it remains until the space is used "
                                                  "again", s->image->name));
     g_autoptr(GPtrArray) copies = g_ptr_array_new_with_free_func(g_free);
-    if (qemu_rbd_co_list_copies(bs, copies) < 0) {
-        g_ptr_array_add(info->notes, g_strdup("whether there are snapshots and clones could not be found out"));
+    Error *err = NULL;
+    if (!qemu_rbd_co_list_copies(bs, copies, &err)) {
+        g_ptr_array_add(info->notes, g_strdup_printf("whether the storage has %scopies could not be found out: %s",
+                                                     copies->len ? "more " : "", error_get_pretty(err)));
+        error_free(err);
     }
     for (guint i = 0; i < copies->len; i++) {
         g_ptr_array_add(info->notes, g_strdup_printf("%s still has what was there before",

@@ -45,10 +45,11 @@ char *qemu_rbd_filename(const BlockdevOptionsRbd *o);
     X(rbd_get_features) X(rbd_get_flags) X(rbd_get_parent) X(rbd_get_size) X(rbd_image_options_create) \
     X(rbd_image_options_destroy) X(rbd_image_options_set_uint64) X(rbd_linked_image_spec_cleanup) \
     X(rbd_linked_image_spec_list_cleanup) X(rbd_list_children3) X(rbd_namespace_exists) X(rbd_open) \
-    X(rbd_open_read_only) X(rbd_read) X(rbd_remove) X(rbd_resize) X(rbd_snap_get_trash_namespace) X(rbd_snap_list) \
-    X(rbd_snap_list_end) X(rbd_snap_spec_cleanup) X(rbd_stat) X(rbd_trash_list) X(rbd_trash_list_cleanup) \
-    X(rbd_update_unwatch) X(rbd_update_watch) \
-    X(rbd_watchers_list) X(rbd_watchers_list_cleanup)
+    X(rbd_open_read_only) X(rbd_read) X(rbd_remove) X(rbd_resize) X(rbd_snap_get_group_namespace) \
+    X(rbd_snap_get_namespace_type) X(rbd_snap_get_trash_namespace) X(rbd_snap_group_namespace_cleanup) \
+    X(rbd_snap_list) X(rbd_snap_list_end) X(rbd_snap_spec_cleanup) X(rbd_stat) X(rbd_trash_list) \
+    X(rbd_trash_list_cleanup) X(rbd_update_unwatch) X(rbd_update_watch) X(rbd_watchers_list) \
+    X(rbd_watchers_list_cleanup)
 
 #ifdef LIBRBD_SUPPORTS_ENCRYPTION
 #define LIBRBD_OPTIONAL_FUNCTIONS(X) X(rbd_encryption_format) X(rbd_encryption_load)
@@ -207,8 +208,9 @@ bool qemu_rbd_encryption_load(RBDImage *image, RBDOpen *open);
 /* Write a new header, and use it. 0, or -errno with @open->err. */
 int qemu_rbd_encryption_format(rbd_image_t image, RBDOpen *open, RbdImageEncryptionFormat format, bool aes128);
 
-/* rbd-copies.c: as in BlockDriver. @image_name is that without the pool. */
-int coroutine_fn qemu_rbd_list_copies(RBDImage *image, const char *image_name, GPtrArray *copies);
+/* rbd-copies.c: as in BlockDriver, of the image at @location. */
+bool coroutine_fn qemu_rbd_list_copies(RBDImage *image, const BlockdevOptionsRbd *location, GPtrArray *copies,
+                                       Error **errp);
 
 /* rbd-create.c: as in BlockDriver */
 bool coroutine_fn qemu_rbd_co_create(const BlockdevCreateOptions *options, Job *job, Error **errp);

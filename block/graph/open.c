@@ -146,6 +146,13 @@ struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *file
     size_t len = strcspn(filename, ":/");
     FindProtocol find = { .name = filename, .len = len };
 
+    if (g_str_has_prefix(filename, "json:")) {
+        error_setg(errp, "Options in json:{...} cannot be used here, only a filename");
+        error_append_hint(errp, "The QMP command blockdev-create of qemu-storage-daemon creates volumes from "
+                          "options.\n");
+        json_object_put(options);
+        return NULL;
+    }
     if (filename[len] == ':') {
         bdrv_iterate_drivers(find_protocol, &find);
         if (!find.found) {

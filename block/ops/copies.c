@@ -8,60 +8,81 @@
 #include "block/job.h"
 #include "block/ops/copies.h"
 
+typedef struct Copies {
+    GString *known;             /* "node 'a': snapshot 'x', clone 'y'; node 'b': ..." */
+    GString *unlisted;          /* why there may be more */
+} Copies;
+
+static void coroutine_fn copies_add_node(Copies *c, BlockDriverState *bs)
+{
+    g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
+    Error *err = NULL;
+
+    if (!bs->drv->bdrv_co_list_copies(bs, texts, &err)) {
+        g_string_append_printf(c->unlisted, "%s%s", c->unlisted->len ? "; " : "", error_get_pretty(err));
+        error_free(err);
+    }
+    for (guint i = 0; i < texts->len; i++) {
+        if (i == 0) {
+            g_string_append_printf(c->known, "%snode '%s': ", c->known->len ? "; " : "", bdrv_get_display_name(bs));
+        }
+        g_string_append_printf(c->known, "%s%s", i ? ", " : "", (const char *)g_ptr_array_index(texts, i));
+    }
+}
+
 /* Those of all storage below @bs or, without @all, of the one that holds its header. */
-static void coroutine_fn copies_add_below(BlockDriverState *bs, bool all, GPtrArray *copies)
+static void coroutine_fn copies_add_below(Copies *c, BlockDriverState *bs, bool all)
 {
     BlockDriverState *header = all ? NULL : bdrv_get_child(bs, "header");
 
     if (bs->drv->bdrv_co_list_copies) {
-        int ret = bs->drv->bdrv_co_list_copies(bs, copies);
-
-        if (ret < 0) {
-            g_ptr_array_add(copies, g_strdup_printf("copies that cannot be listed (%s)", g_strerror(-ret)));
-        }
+        copies_add_node(c, bs);
     }
     if (header) {
-        copies_add_below(header, all, copies);
+        copies_add_below(c, header, all);
         return;
     }
     for (guint i = 0; i < bs->children->len; i++) {
         const BdrvChild *child = g_ptr_array_index(bs->children, i);
 
-        copies_add_below(child->bs, all, copies);
+        copies_add_below(c, child->bs, all);
     }
 }
 
-/* "snapshot 'a', clone 'b'"; NULL: there are none. Caller frees. */
-static char *coroutine_fn copies_to_str(BlockDriverState *bs, bool all)
+/* @problem and the copies, and what is not known of them; NULL: there are none. Caller frees. */
+static char *coroutine_fn copies_to_str(BlockDriverState *bs, bool all, const char *problem)
 {
-    g_autoptr(GPtrArray) copies = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GString) known = g_string_new(NULL), unlisted = g_string_new(NULL);
+    Copies c = { .known = known, .unlisted = unlisted };
 
-    copies_add_below(bs, all, copies);
-    if (copies->len == 0) {
-        return NULL;
+    copies_add_below(&c, bs, all);
+    if (unlisted->len) {
+        return g_strdup_printf("%s%s%swhether the storage has %scopies could not be found out: %s",
+                               known->len ? problem : "", known->str, known->len ? "; " : "", known->len ? "more " : "",
+                               unlisted->str);
     }
-    g_ptr_array_add(copies, NULL);
-    return g_strjoinv(", ", (char **)copies->pdata);
+    return known->len ? g_strconcat(problem, known->str, NULL) : NULL;
 }
 
 bool coroutine_fn bdrv_check_copies(BlockDriverState *bs, SecureEraseScope scope, Error **errp)
 {
     bool all = scope == SECURE_ERASE_SCOPE_IMAGE || scope == SECURE_ERASE_SCOPE_VOLUME;
-    g_autofree char *copies = copies_to_str(bs, all);
+    g_autofree char *text = copies_to_str(bs, all, "erasing does not reach the copies that the storage has of ");
 
-    if (copies) {
-        error_setg(errp, "Node '%s': erasing it does not reach %s", bdrv_get_display_name(bs), copies);
-        error_append_hint(errp, "Passwords still open what these hold. Remove them first; or erase this all the same, "
+    if (text) {
+        error_setg(errp, "Node '%s': %s", bdrv_get_display_name(bs), text);
+        error_append_hint(errp, "Passwords still open what copies hold. Remove them first; or erase this all the same, "
                           "with --force (in QMP: \"force\").\n");
     }
-    return !copies;
+    return !text;
 }
 
 void coroutine_fn bdrv_warn_copies(BlockDriverState *bs, Job *job)
 {
-    g_autofree char *copies = copies_to_str(bs, false);
+    g_autofree char *text = copies_to_str(bs, false, "the password that was removed may still open the copies that the "
+                                          "storage has of ");
 
-    if (copies) {
-        job_warn(job, "Node '%s': the password that was removed may still open %s", bdrv_get_display_name(bs), copies);
+    if (text) {
+        job_warn(job, "Node '%s': %s", bdrv_get_display_name(bs), text);
     }
 }

@@ -170,9 +170,9 @@ struct BlockDriver {
                                             BdrvEraseInfo *info);
     /*
      * Append to @copies what the storage has of older contents of the node: texts for people, such as "snapshot 'x'",
-     * allocated with g_malloc(). 0 or -errno. Optional: none is known.
+     * allocated with g_malloc(). False with @errp if there may be more. Optional: none is known.
      */
-    int coroutine_fn (*bdrv_co_list_copies)(BlockDriverState *bs, GPtrArray *copies);
+    bool coroutine_fn (*bdrv_co_list_copies)(BlockDriverState *bs, GPtrArray *copies, Error **errp);
 
     /*
      * Passwords, by id of a secret object. @keyslot -1: a free one (add), all that the password opens (remove). Set

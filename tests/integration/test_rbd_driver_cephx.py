@@ -8,7 +8,9 @@ import tempfile
 import pytest
 
 from ceph_cluster import Ceph
+from images import FAST
 from programs import qemu_img, qemu_img_json, qemu_io, run
+from qmp import StorageDaemon
 
 
 @pytest.fixture(name='cephx', scope='module')
@@ -69,6 +71,21 @@ def test_key_secret(cephx, tmp_path, by):
     qemu_img('info', *secret, shown)
 
 
+def test_create_with_key_secret(cephx, tmp_path):
+    """In QMP; qemu-img create takes a filename, and says where to go for the rest."""
+    refused = qemu_img('create', '-f', 'raw', 'json:{"driver":"rbd","pool":"rbd","image":"made"}', '1M', status=1).stderr
+    assert 'cannot be used here, only a filename' in refused and 'blockdev-create' in refused and './' not in refused
+    key = cephx.ceph('auth', 'get-key', 'client.admin').stdout.strip().encode()
+    no_keyring = tmp_path / 'ceph.conf'
+    no_keyring.write_text(f'[global]\nmon host = v2:{monitor(cephx)}\nkeyring = /dev/null\n')
+    with StorageDaemon(tmp_path, *key_object(tmp_path, key, 'format=base64')) as daemon:
+        location = {'pool': 'rbd', 'image': 'made', 'conf': str(no_keyring), 'key-secret': 'k'}
+        job = daemon.qmp.run_job('blockdev-create', 'create',
+                                 options={'driver': 'rbd', 'size': 1 << 20, 'location': location})
+        assert 'error' not in job
+    assert cephx.rbd_json('info', 'rbd/made')['size'] == 1 << 20
+
+
 def test_wrong_keys(cephx, tmp_path):
     """What is no key, a key without format=base64, and the key of another are different mistakes."""
     opts = f'driver=rbd,pool=rbd,image=test,key-secret=k,conf={cephx.conf}'
@@ -102,3 +119,28 @@ def test_permissions(cephx):
         assert f'client.{client} has no permission to {expected}' in failed
         assert f'"ceph auth get client.{client}"' in failed and '"profile rbd"' in failed
     assert 'new' not in cephx.rbd_json('ls', 'rbd')
+
+
+def test_copies_of_a_limited_client(cephx, tmp_path):
+    """What it may not list is told, beside what it could."""
+    image = cephx.create('4M')
+    (tmp_path / 'password').write_bytes(b'password')
+    secret = '--object', f'secret,id=s0,file={tmp_path}/password'
+    qemu_img('format', *secret, '-o', f'key-secret=s0,{FAST}', cephx.uri(image))
+    cephx.rbd('snap', 'create', '--no-progress', f'{image}@monday')
+    objects = 'data', 'header', 'id', 'object_map', 'children', 'directory', 'info'
+    cephx.ceph('auth', 'get-or-create', 'client.part', 'mon', 'profile rbd',
+               'osd', ', '.join(f'allow rwx pool=rbd object_prefix rbd_{name}' for name in objects),
+               '-o', conf_of(cephx, 'part').with_suffix('.keyring'))
+    missing = 'client.part has no permission to list the trash, as "profile rbd" for its pool gives'
+    refused = qemu_img('erase', '-q', uri(cephx, image, 'part'), status=1).stderr
+    assert "snapshot 'monday'; whether the storage has more copies could not be found out: " in refused
+    assert missing in refused
+    report = qemu_img_json('erase', '--force', uri(cephx, image, 'part'))
+    notes = ' '.join(report['layers'][-1]['notes'])
+    assert f"whether the storage has more copies could not be found out: RBD image '{image}': {missing}" in notes
+    assert "snapshot 'monday' still has" in notes
+    # Without a copy that is known, it must not seem that there is none.
+    cephx.rbd('snap', 'rm', '--no-progress', f'{image}@monday')
+    refused = qemu_img('erase', '-q', uri(cephx, image, 'part'), status=1).stderr
+    assert "': whether the storage has copies could not be found out: " in refused and '--force' in refused

@@ -4,7 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import pytest
 
-from images import FAST
+from images import FAST, MIB, write_pieces
 from programs import cryptsetup, qemu_img, qemu_img_json, secret_object
 from qmp import StorageDaemon
 
@@ -91,3 +91,32 @@ def test_jobs(ceph, tmp_path, volume):
         assert all(name in job['error'] for name in names(volume))
         job = daemon.qmp.run_job('blockdev-secure-erase', 'j0', node_name='l0', force=True)
         assert job['report']['assurance'] == 'may-survive'
+
+
+def test_header_image(ceph, tmp_path, s0):
+    """A header in an image with a snapshot, its payload in a file: messages name the header's image."""
+    header, payload = ceph.create('4M'), write_pieces(tmp_path / 'payload', MIB)
+    qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', '--header', ceph.uri(header), '--force', payload)
+    ceph.rbd('snap', 'create', '--no-progress', f'{header}@monday')
+    expected = f"node '{ceph.uri(header)}': snapshot 'monday'"
+    volume = '--header', ceph.uri(header), payload
+    removed = qemu_img('keyslot', 'remove', '--force', '--slot', '0', *volume).stderr
+    assert 'warning:' in removed and expected in removed
+    for scope in 'key-material', 'volume':
+        refused = qemu_img('erase', '-q', '--scope', scope, *volume, status=1).stderr
+        assert expected in refused and '--force' in refused
+    report = qemu_img_json('erase', '--force', *volume)
+    notes = [note for layer in report['layers'] for note in layer['notes']]
+    assert report['assurance'] == 'may-survive' and "snapshot 'monday' still has what was there before" in notes
+    ceph.export(f'{header}@monday', tmp_path / 'copy')
+    cryptsetup('open', '--test-passphrase', '--header', tmp_path / 'copy', payload, password=PASSWORD)
+
+
+def test_group(ceph, volume):
+    """The snapshot of a group has the name that rbd group snap rm takes."""
+    group = f'{volume}-group'
+    ceph.rbd('group', 'create', group)
+    ceph.rbd('group', 'image', 'add', group, volume)
+    ceph.rbd('group', 'snap', 'create', f'{group}@tuesday')
+    refused = qemu_img('erase', '-q', ceph.uri(volume), status=1).stderr
+    assert f"snapshot 'tuesday' of group '{group.split('/')[1]}'" in refused and '.group.' not in refused
