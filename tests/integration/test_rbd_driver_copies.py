@@ -2,6 +2,8 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import re
+
 import pytest
 
 from images import FAST, MIB, write_pieces
@@ -120,3 +122,16 @@ def test_group(ceph, volume):
     ceph.rbd('group', 'snap', 'create', f'{group}@tuesday')
     refused = qemu_img('erase', '-q', ceph.uri(volume), status=1).stderr
     assert f"snapshot 'tuesday' of group '{group.split('/')[1]}'" in refused and '.group.' not in refused
+
+
+def test_flush_after_each_pass(ceph, tmp_path, s0):
+    """As librbd's log has it: every pass over a region ends with a flush, and what was written last is read back."""
+    image, log, conf = ceph.create('8M'), tmp_path / 'log', tmp_path / 'ceph.conf'
+    qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', ceph.uri(image))
+    conf.write_text(f'{ceph.conf.read_text()}[client]\nlog file = {log}\ndebug rbd = 20\n')
+    qemu_img('erase', '--force', '--passes', '2', f'rbd:{image}:conf={conf}')
+    calls = re.findall(r'librbd::api::Io aio_(\w)\w+: .*?(?:off=(\d+), len=(\d+)|$)', log.read_text(), re.MULTILINE)
+    ops = ''.join(call[0] for call in calls)
+    assert re.fullmatch('r*(wfwfr){9,}r*', ops)
+    for first in (match.start() for match in re.finditer('wfwfr', ops)):
+        assert len({call[1:] for call in calls[first:first + 5:2]}) == 1

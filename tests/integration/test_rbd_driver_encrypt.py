@@ -2,10 +2,12 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import os
+
 import pytest
 
 from images import FAST, MIB, write_pieces
-from programs import cryptsetup, qemu_img, qemu_img_json, qemu_io, secret_object
+from programs import cryptsetup, qemu_img, qemu_img_json, qemu_io, run, secret_object
 from qmp import StorageDaemon
 
 PASSWORD = b'password'
@@ -76,3 +78,21 @@ def test_failed_creation(ceph, tmp_path, s0):
             job = daemon.qmp.run_job('blockdev-create', 'j0', options={**options, 'encrypt': encrypt})
             assert expected in job['error']
     assert 'unmade' not in ceph.rbd_json('ls', 'rbd')
+
+
+@pytest.mark.plain_build
+@pytest.mark.parametrize('function', ['load', 'format'])
+def test_old_library(ceph, tmp_path, s0, function):
+    """A librbd before version 16, here without the name of one function, opens all that it need not decrypt."""
+    library = next(line.split()[2] for line in run('ldd', '/usr/bin/rbd').stdout.splitlines() if 'librbd.so.1' in line)
+    with open(library, 'rb') as file:
+        code = file.read()
+    name = b'\0rbd_encryption_' + function.encode()
+    assert code.count(name + b'\0') == 1
+    (tmp_path / 'librbd.so.1').write_bytes(code.replace(name + b'\0', name[:-1] + b'_\0'))
+    env = {**os.environ, 'LD_LIBRARY_PATH': str(tmp_path)}
+    image = ceph.unused_name()
+    qemu_img('create', *s0, '-f', 'luks', '-o', f'key-secret=s0,{FAST}', ceph.uri(image), '1M', env=env)
+    failed = qemu_img('info', *s0, '--image-opts', encrypted(ceph, image, 'luks'), status=1, env=env).stderr
+    assert 'this librbd does not encrypt; version 16' in failed and 'a luks node above can open the image' in failed
+    qemu_img('info', *s0, '--image-opts', f'driver=luks,key-secret=s0,{ceph.options(image, "file.")}', env=env)

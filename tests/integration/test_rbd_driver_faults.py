@@ -145,3 +145,27 @@ def attempt(uri):
     """A write: its output."""
     done = qemu_io('-f', 'raw', '-c', 'write -f 0 4k', uri, status=None)
     return done.stdout, done.stderr
+
+
+def test_silent_monitor(own, tmp_path):
+    """The message says for how long it was tried, and where."""
+    conf = tmp_path / 'ceph.conf'
+    conf.write_text(f'{own.conf.read_text()}[client]\nclient mount timeout = 2\n')
+    monitor = own.conf.read_text().split('mon host = ')[1].split()[0]
+    with own.silent('mon'):
+        for argv in ('info',), ('create', '-f', 'raw'):
+            size = ['1M'] if argv[0] == 'create' else []
+            failed = qemu_img(*argv, f'rbd:rbd/test:conf={conf}', *size, status=1).stderr
+            assert f'could not log in to a monitor within 2 seconds; tried {monitor}\n' in failed
+            assert 'Check that the cluster runs and can be reached' in failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('argv', [('info',), ('create', '-f', 'raw')])
+def test_silent_servers(own, argv):
+    """The monitors answer, so these are not to blame."""
+    size = ['1M'] if argv[0] == 'create' else []
+    with own.silent('osd'):
+        failed = qemu_img(*argv, own.uri('rbd/test'), *size, status=1).stderr
+    assert "the cluster's monitors answer, but not the servers that store the image" in failed
+    assert 'ceph status' in failed
