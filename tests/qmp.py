@@ -21,6 +21,7 @@ import time
 from programs import ASAN_NOTICE, BUILD_DIR
 
 QSD = BUILD_DIR / 'qemu-storage-daemon'
+DEBIAN_QSD = '/usr/bin/qemu-storage-daemon'
 TIMEOUT = 60
 
 

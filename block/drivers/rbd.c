@@ -335,14 +335,11 @@ static ImageInfoSpecific *qemu_rbd_get_specific_info(BlockDriverState *bs)
 {
     const BDRVRBDState *s = bs->opaque;
     unsigned version = s->image->luks_version;
-
-    if (version != 1 && version != 2) {
-        return NULL;
-    }
     ImageInfoSpecific *info = g_new0(ImageInfoSpecific, 1);
+
     info->type = IMAGE_INFO_SPECIFIC_KIND_RBD;
     info->u.rbd.data = g_new0(ImageInfoSpecificRbd, 1);
-    info->u.rbd.data->has_encryption_format = true;
+    info->u.rbd.data->has_encryption_format = version == 1 || version == 2;
     info->u.rbd.data->encryption_format = version == 1 ? RBD_IMAGE_ENCRYPTION_FORMAT_LUKS
                                                        : RBD_IMAGE_ENCRYPTION_FORMAT_LUKS2;
     return info;

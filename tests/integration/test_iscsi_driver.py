@@ -9,10 +9,9 @@ import pytest
 from images import MIB, write_pieces
 from iscsi_target import CHAP, PASSWORD, PLAIN, USER, free_port
 from programs import debian_qemu_img, limit_memory, password_file, qemu_img, qemu_img_json, qemu_io
-from qmp import QSD, StorageDaemon
+from qmp import DEBIAN_QSD, QSD, StorageDaemon
 
 SIZE = 64 * MIB
-DEBIAN_QSD = '/usr/bin/qemu-storage-daemon'
 
 
 @pytest.mark.parametrize('lun', [1, 2, 3, 4])

@@ -13,10 +13,9 @@ from images import MIB, write_pieces
 from nbd_peer import Nbdkit, ScriptedServer
 from nbd_server import DEBIAN_QEMU_NBD, NbdServer
 from programs import DEBIAN_QEMU_IO, debian_qemu_img, limit_memory, password_file, qemu_img, qemu_img_json, qemu_io, run
-from qmp import QSD, StorageDaemon
+from qmp import DEBIAN_QSD, QSD, StorageDaemon
 
 KEY = '12' * 32
-DEBIAN_QSD = '/usr/bin/qemu-storage-daemon'
 
 
 def start_server(which, tmp_path, image):

@@ -9,14 +9,13 @@ import nbd
 import pytest
 
 from programs import qemu_img, secret_object
-from qmp import Qmp, StorageDaemon
+from qmp import DEBIAN_QSD, Qmp, StorageDaemon
 
 pytestmark = pytest.mark.threads
 
 KiB = 1 << 10
 MiB = 1 << 20
 SIZE = 4 * MiB
-DEBIAN_QSD = '/usr/bin/qemu-storage-daemon'
 
 
 class Daemon:

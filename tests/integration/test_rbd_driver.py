@@ -8,7 +8,9 @@ import os
 import pytest
 
 from images import MIB, write_pieces
-from programs import debian_qemu_img, limit_memory, qemu_img, qemu_img_json, qemu_io, run
+from programs import SOURCE_DIR, debian_qemu_img, limit_memory, qemu_img, qemu_img_json, qemu_io, run
+from qmp import DEBIAN_QSD, QSD, StorageDaemon
+from qmp_shapes import bare, offered, parse
 
 KIB = 1024
 
@@ -205,3 +207,32 @@ def test_library(tmp_path, library, is_old):
     assert "Driver 'rbd' needs librbd, which could not be loaded" in failed and 'package librbd1' in failed
     assert library in failed or is_old
     qemu_img('info', '-f', 'raw', write_pieces(tmp_path / 'file', MIB), env=environment)
+
+
+@pytest.mark.parametrize('read_only', [False, True])
+def test_node_info_like_qemu(ceph, tmp_path, read_only):
+    """What Debian's daemon says of the node, and of one above it, ours says, too; but our filenames are shorter, and the
+    size of objects is in the limits (opt-transfer).
+    """
+    shapes = parse((SOURCE_DIR / 'tests' / 'data' / 'qmp-shapes.txt').read_text())
+    image = ceph.create('4M')
+    nodes = {}
+    for program in QSD, DEBIAN_QSD:
+        with StorageDaemon(tmp_path, program=program) as daemon:
+            daemon.qmp.cmd('blockdev-add', driver='rbd', node_name='n0', pool='rbd', image=image.split('/')[1],
+                           conf=str(ceph.conf), read_only=read_only)
+            daemon.qmp.cmd('blockdev-add', driver='raw', node_name='r0', file='n0', read_only=read_only)
+            nodes[program] = {node['node-name']: node for node in daemon.qmp.cmd('query-named-block-nodes')}
+    assert nodes[DEBIAN_QSD].keys() == nodes[QSD].keys()
+    for name, theirs in nodes[DEBIAN_QSD].items():
+        ours = nodes[QSD][name]
+        image_info = theirs.pop('image')
+        assert ours['image']['limits']['opt-transfer'] == image_info.pop('cluster-size')
+        assert ours['image']['filename'] == ours['file'] == ceph.uri(image)
+        assert image_info.pop('filename') == theirs.pop('file')
+        assert image_info.items() <= ours['image'].items()
+        assert {key: ours[key] for key in theirs} == theirs
+        for type_name, value in ('BlockDeviceInfo', ours), ('ImageInfo', ours['image']), ('BlockdevCacheInfo', ours['cache']):
+            members = shapes['type', type_name].members
+            assert {bare(m.name) for m in members if offered(m.name) and not m.optional} <= value.keys()
+            assert value.keys() <= {bare(m.name) for m in members if offered(m.name)}
