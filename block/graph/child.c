@@ -14,7 +14,8 @@ static char *child_of_bds_describe(const BdrvChild *child)
     const char *name = bdrv_get_display_name(bs);
 
     if (bs->drv->is_filter && bs->job) {
-        return g_strdup_printf("job '%s' (node '%s')", bs->job->id, bs->node_name);
+        return name == bs->node_name ? g_strdup_printf("job '%s' (node '%s')", bs->job->id, name)
+                                     : g_strdup_printf("job '%s'", bs->job->id);
     }
     /* A filename also belongs to the nodes below, so add the format. */
     return name == bs->node_name ? g_strdup_printf("node '%s'", name)

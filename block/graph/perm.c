@@ -64,15 +64,14 @@ static bool edges_conflict(const BdrvChild *a, const BdrvChild *b, Error **errp)
     if (!missing) {
         return false;
     }
-    if (is_filter_of_job(a)) {
-        a = find_needing_user(a, missing);
-    }
+    const BdrvChild *user = is_filter_of_job(a) ? find_needing_user(a, missing) : a;
     g_autofree char *perms = bdrv_perm_names(missing);
+    g_autofree char *name = user->klass->describe(user);
     g_autofree char *user_a = a->klass->describe(a);
     g_autofree char *user_b = b->klass->describe(b);
-    error_setg(errp, "Node '%s': %s needs permission '%s' as '%s', which %s does not allow "
-               "(uses node '%s' as '%s')", bdrv_get_display_name(a->bs), user_a, perms, a->name, user_b,
-               bdrv_get_display_name(b->bs), b->name);
+    error_setg(errp, "Node '%s': %s needs permission '%s' as '%s'%s%s, which %s does not allow "
+               "(uses node '%s' as '%s')", bdrv_get_display_name(a->bs), name, perms, user->name,
+               user == a ? "" : " through ", user == a ? "" : user_a, user_b, bdrv_get_display_name(b->bs), b->name);
     return true;
 }
 
