@@ -16,7 +16,7 @@ import pytest
 from mirrors import MiB, SIZE, conclude, contents, exported_node, fill, mirror_daemon, source_daemon, start_mirror
 from nbd_server import DEBIAN_QEMU_NBD, is_listening, wait_until
 from programs import build_option, qemu_img, qemu_io
-from qmp import StorageDaemon
+from qmp import QmpError, StorageDaemon
 from writer import Writer, connect, writers
 
 pytestmark = pytest.mark.threads
@@ -213,7 +213,11 @@ def test_target_died_unnoticed(tmp_path, target, finalize):
             qmp.cmd('job-complete', id='m0')
             qmp.wait_event('JOB_STATUS_CHANGE', id='m0', status='pending')
         target.end(signal.SIGKILL)
-        qmp.cmd('job-complete' if finalize else 'job-finalize', id='m0')
+        try:
+            qmp.cmd('job-complete' if finalize else 'job-finalize', id='m0')
+        except QmpError as e:
+            # It has just noticed.
+            assert "in state 'concluded'" in e.desc
         assert 'error while' in conclude(qmp)
         assert 'error' in qmp.wait_event('BLOCK_JOB_COMPLETED')['data']
         assert exported_node(qmp) == 'source'
@@ -247,7 +251,7 @@ def test_idle(tmp_path, target, how, command):
         target.end(how)
         # The job asks the target meanwhile.
         time.sleep(2.5)
-        with at_most(1):
+        with at_most(END_SECONDS):
             if command == 'quit':
                 qmp.cmd('quit')
                 assert daemon.wait()[0] == 0
