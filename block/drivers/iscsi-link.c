@@ -39,11 +39,6 @@ struct ISCSILink {
     uint64_t flushed;           /* and how many of them it has flushed */
 };
 
-const ISCSILunInfo *iscsi_link_get_lun(const ISCSILink *l)
-{
-    return &l->lun;
-}
-
 /* Whether the node can go on with the LUN as it is now; false with @errp. */
 static bool link_check_lun(const ISCSILink *l, const ISCSILunInfo *new, Error **errp)
 {

@@ -247,9 +247,6 @@ ISCSILink *iscsi_link_new(BlockDriverState *bs, const ISCSITarget *target, ISCSI
 /* No request is in flight. NULL is allowed. Main thread. */
 void coroutine_fn iscsi_link_free(ISCSILink *l);
 
-/* What the LUN said when the node was opened. */
-const ISCSILunInfo *iscsi_link_get_lun(const ISCSILink *l);
-
 /*
  * Send the command, and again after each loss of the session, or when the LUN asks for it: its result, 0 or -errno,
  * with the answer in @r. From any loop.
