@@ -82,6 +82,11 @@ const char *bdrv_get_driver_name(const BlockDriver *drv)
     return drv->format_name;
 }
 
+bool bdrv_opening_cancelled(void *bs)
+{
+    return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
+}
+
 char *bdrv_printable(const char *text)
 {
     char *printable = g_utf8_make_valid(text, -1);

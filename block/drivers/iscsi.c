@@ -123,11 +123,6 @@ static bool target_init(ISCSITarget *t, const BlockdevOptionsIscsi *o, Error **e
     return target_take_password(t, o, errp);
 }
 
-static bool opening_cancelled(void *bs)
-{
-    return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
-}
-
 /* Whether the node can be as @options and @read_only say, where the LUN is read-only. */
 static bool check_read_only(const BDRVISCSIState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
 {
@@ -152,7 +147,7 @@ static bool coroutine_fn iscsi_co_open(BlockDriverState *bs, Error **errp)
     if (target_init(&s->target, o, errp)) {
         int64_t timeout_ns = s->target.timeout_ns ?: ISCSI_CONNECT_TIMEOUT_NS;
 
-        session = iscsi_session_new(&s->target, MIN(timeout_ns, ISCSI_CONNECT_TIMEOUT_NS), opening_cancelled, bs,
+        session = iscsi_session_new(&s->target, MIN(timeout_ns, ISCSI_CONNECT_TIMEOUT_NS), bdrv_opening_cancelled, bs,
                                     errp);
     }
     if (session) {

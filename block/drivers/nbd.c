@@ -99,11 +99,6 @@ bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **err
     return take_tls_options(server, o, errp);
 }
 
-static bool opening_cancelled(void *bs)
-{
-    return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
-}
-
 /* Whether the node can be as @options and @read_only say, where the export is read-only. */
 static bool check_read_only(const BDRVNBDState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
 {
@@ -132,15 +127,15 @@ static NBDConnection *coroutine_fn connect_at_open(BlockDriverState *bs, Error *
         Error *err = NULL;
         int64_t timeout_ns = left_ns ? MIN(left_ns, NBD_CONNECT_TIMEOUT_NS) : NBD_CONNECT_TIMEOUT_NS;
 
-        conn = nbd_connection_new(&s->server, qemu_get_aio_context(), timeout_ns, opening_cancelled, bs, &err);
+        conn = nbd_connection_new(&s->server, qemu_get_aio_context(), timeout_ns, bdrv_opening_cancelled, bs, &err);
         int64_t again = qemu_clock_get_ns() + OPEN_PAUSE_NS;
         left_ns = begin + limit_ns - again;
-        if (conn || left_ns <= 0 || opening_cancelled(bs)) {
+        if (conn || left_ns <= 0 || bdrv_opening_cancelled(bs)) {
             error_propagate(errp, err);
             return conn;
         }
         error_free(err);
-        while (qemu_clock_get_ns() < again && !opening_cancelled(bs)) {
+        while (qemu_clock_get_ns() < again && !bdrv_opening_cancelled(bs)) {
             co_sleep_ns(OPEN_POLL_NS);
         }
     }

@@ -24,11 +24,6 @@ typedef struct BDRVRBDState {
     RBDImage *reopened;         /* what a reopen that was prepared goes on with; NULL: the same */
 } BDRVRBDState;
 
-static bool opening_cancelled(void *bs)
-{
-    return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
-}
-
 static bool is_direct(const BlockdevOptions *options)
 {
     return options->cache && options->cache->has_direct && options->cache->direct;
@@ -45,7 +40,7 @@ static RBDImage *coroutine_fn image_open(BlockDriverState *bs, const BlockdevOpt
     }
     g_autofree char *name = g_strdup(open->name);
     int ret = qemu_rbd_co_call(qemu_rbd_open_worker, open, (GDestroyNotify)qemu_rbd_open_free,
-                               qemu_rbd_timeout_ns(open->passphrase), opening_cancelled, bs);
+                               qemu_rbd_timeout_ns(open->passphrase), bdrv_opening_cancelled, bs);
     if (ret == -ETIMEDOUT) {
         error_setg(errp, "RBD image '%s': the cluster's monitors answer, but not the servers that store the image",
                    name);

@@ -22,6 +22,9 @@ extern const BlockDriver bdrv_rbd;             /* with librbd */
 extern const BlockDriver bdrv_snapshot_access;
 extern const BlockDriver bdrv_throttle;
 
+/* Whether the opening of @bs, a BlockDriverState, must end: the node is being deleted, or its coroutine cancelled. */
+bool bdrv_opening_cancelled(void *bs);
+
 /* @text, which may come from a server, without control characters. Caller frees. */
 char *bdrv_printable(const char *text);
 
