@@ -91,32 +91,14 @@ static bool coroutine_fn bitmap_remove(const BlockDirtyBitmap *arg, Transaction 
     return true;
 }
 
-static bool coroutine_fn bitmap_clear(const BlockDirtyBitmap *arg, Transaction *tran, Error **errp)
+/* Clear, enable or disable a bitmap. */
+static bool coroutine_fn bitmap_change(const BlockDirtyBitmap *arg, void (*change)(BdrvDirtyBitmap *bitmap),
+                                       Transaction *tran, Error **errp)
 {
     BdrvDirtyBitmap *bitmap = bitmap_lookup_save(arg, tran, errp);
 
     if (bitmap) {
-        bdrv_clear_dirty_bitmap(bitmap);
-    }
-    return bitmap;
-}
-
-static bool coroutine_fn bitmap_enable(const BlockDirtyBitmap *arg, Transaction *tran, Error **errp)
-{
-    BdrvDirtyBitmap *bitmap = bitmap_lookup_save(arg, tran, errp);
-
-    if (bitmap) {
-        bdrv_enable_dirty_bitmap(bitmap);
-    }
-    return bitmap;
-}
-
-static bool coroutine_fn bitmap_disable(const BlockDirtyBitmap *arg, Transaction *tran, Error **errp)
-{
-    BdrvDirtyBitmap *bitmap = bitmap_lookup_save(arg, tran, errp);
-
-    if (bitmap) {
-        bdrv_disable_dirty_bitmap(bitmap);
+        change(bitmap);
     }
     return bitmap;
 }
@@ -167,17 +149,17 @@ bool coroutine_fn qmp_block_dirty_bitmap_remove(const BlockDirtyBitmap *arg, Err
 
 bool coroutine_fn qmp_block_dirty_bitmap_clear(const BlockDirtyBitmap *arg, Error **errp)
 {
-    return bitmap_clear(arg, NULL, errp);
+    return bitmap_change(arg, bdrv_clear_dirty_bitmap, NULL, errp);
 }
 
 bool coroutine_fn qmp_block_dirty_bitmap_enable(const BlockDirtyBitmap *arg, Error **errp)
 {
-    return bitmap_enable(arg, NULL, errp);
+    return bitmap_change(arg, bdrv_enable_dirty_bitmap, NULL, errp);
 }
 
 bool coroutine_fn qmp_block_dirty_bitmap_disable(const BlockDirtyBitmap *arg, Error **errp)
 {
-    return bitmap_disable(arg, NULL, errp);
+    return bitmap_change(arg, bdrv_disable_dirty_bitmap, NULL, errp);
 }
 
 bool coroutine_fn qmp_block_dirty_bitmap_merge(const BlockDirtyBitmapMerge *arg, Error **errp)
@@ -213,19 +195,19 @@ bool coroutine_fn transaction_prepare_bitmap_remove(const TransactionAction *act
 bool coroutine_fn transaction_prepare_bitmap_clear(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
                                                    Error **errp)
 {
-    return bitmap_clear(action->u.block_dirty_bitmap_clear.data, tran, errp);
+    return bitmap_change(action->u.block_dirty_bitmap_clear.data, bdrv_clear_dirty_bitmap, tran, errp);
 }
 
 bool coroutine_fn transaction_prepare_bitmap_enable(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
                                                     Error **errp)
 {
-    return bitmap_enable(action->u.block_dirty_bitmap_enable.data, tran, errp);
+    return bitmap_change(action->u.block_dirty_bitmap_enable.data, bdrv_enable_dirty_bitmap, tran, errp);
 }
 
 bool coroutine_fn transaction_prepare_bitmap_disable(const TransactionAction *action, Transaction *tran,
                                                      JobTxn *job_txn, Error **errp)
 {
-    return bitmap_disable(action->u.block_dirty_bitmap_disable.data, tran, errp);
+    return bitmap_change(action->u.block_dirty_bitmap_disable.data, bdrv_disable_dirty_bitmap, tran, errp);
 }
 
 bool coroutine_fn transaction_prepare_bitmap_merge(const TransactionAction *action, Transaction *tran, JobTxn *job_txn,
