@@ -9,7 +9,6 @@ scripts/test fetches the kernel into build/guest-kernel.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 import gzip
-import pathlib
 import re
 import select
 import shutil

@@ -4,7 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import random
 
-from programs import debian_qemu_img, qemu_img, secret_object
+from programs import cryptsetup, debian_qemu_img, qemu_img, secret_object
 
 MIB = 1 << 20
 FAST = 'iter-time=10'       # key derivation, for images that protect nothing
@@ -66,3 +66,17 @@ def debian_luks(*args):
 def debian_encrypt(source, target, *options):
     """Encrypt SOURCE with QEMU's own qemu-img."""
     debian_luks('convert', '-O', 'luks', *options, source, target)
+
+
+def debian_contents(directory, path, password):
+    """The plain contents of an encrypted image that nobody has open, as QEMU's own qemu-img reads it."""
+    out = directory / 'decrypted'
+    debian_qemu_img('convert', *secret_object(directory, 'reader', password), '--image-opts', '-O', 'raw',
+                    f'driver=luks,key-secret=reader,file.filename={path}', out)
+    return out.read_bytes()
+
+
+def check_opens(image, password, header=None, status=0):
+    """What cryptsetup says of a password: STATUS 0, or 2 if no keyslot opens with it."""
+    options = ['--header', header] if header else []
+    cryptsetup('open', '--test-passphrase', *options, image, password=password, status=status)

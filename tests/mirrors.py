@@ -14,7 +14,8 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import random
 
-from programs import debian_qemu_img, qemu_img, secret_object
+from images import debian_contents
+from programs import qemu_img, secret_object
 from qmp import StorageDaemon
 from writer import connect
 
@@ -74,13 +75,7 @@ def conclude(qmp, job='m0'):
 def contents(directory, name, fmt):
     """What Debian's qemu-img reads from an image that nobody has open."""
     path = directory / f'{name}.img'
-    out = directory / f'{name}.contents'
-    if fmt == 'raw':
-        return path.read_bytes()
-    secret = secret_object(directory, f'{name}-secret', f'password of {name}'.encode())
-    debian_qemu_img('convert', *secret, '--image-opts', '-O', 'raw',
-                    f'driver=luks,key-secret={name}-secret,file.filename={path}', out)
-    return out.read_bytes()
+    return path.read_bytes() if fmt == 'raw' else debian_contents(directory, path, f'password of {name}'.encode())
 
 
 def exported_node(qmp):

@@ -186,3 +186,24 @@ class StorageDaemon:
         """Wait for the end of the daemon; return its exit status and error output."""
         _, stderr = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, ASAN_NOTICE.sub('', stderr.decode())
+
+
+def check_end_while_opening(directory, options, how, seconds):
+    """Others are answered while blockdev-add of a node n0 waits, and HOW (blockdev-del, quit, signal) ends it in time."""
+    path = directory / 'other.sock'
+    with StorageDaemon(directory, '--chardev', f'socket,id=c1,path={path},server=on,wait=off', '--monitor', 'c1') as daemon:
+        daemon.qmp.send({'execute': 'blockdev-add', 'arguments': {'node-name': 'n0', **options}})
+        time.sleep(0.5)
+        other = Qmp(path)
+        begin = time.monotonic()
+        assert other.cmd('query-named-block-nodes') == []
+        if how == 'blockdev-del':
+            other.cmd('blockdev-del', node_name='n0')
+            assert 'cancelled' in daemon.qmp.answer()['error']['desc']
+        elif how == 'quit':
+            other.send({'execute': 'quit'})
+        else:
+            daemon.process.send_signal(signal.SIGTERM)
+        if how != 'blockdev-del':
+            assert daemon.wait()[0] == 0
+        assert time.monotonic() - begin < seconds

@@ -14,7 +14,7 @@ from images import MIB
 from iscsi_target import PLAIN, SIZE, IscsiTarget
 from nbd_server import wait_until
 from programs import QEMU_IMG, QEMU_IO, qemu_img, qemu_io, secret_object
-from qmp import Qmp, StorageDaemon
+from qmp import StorageDaemon, check_end_while_opening
 
 # What ends at once; the sanitizers take their time.
 SOON = 8
@@ -103,23 +103,7 @@ def test_silent_portal(target):
 def test_daemon_while_connecting(target, tmp_path, end):
     """Others are answered while blockdev-add waits, and it can be taken back."""
     target.stop()
-    path = tmp_path / 'other.sock'
-    with StorageDaemon(tmp_path, '--chardev', f'socket,id=c1,path={path},server=on,wait=off', '--monitor', 'c1') as daemon:
-        daemon.qmp.send({'execute': 'blockdev-add', 'arguments': {'node-name': 'n0', **target.options(1)}})
-        time.sleep(0.3)
-        other = Qmp(path)
-        begin = time.monotonic()
-        assert other.cmd('query-named-block-nodes') == []
-        if end == 'blockdev-del':
-            other.cmd('blockdev-del', node_name='n0')
-            assert 'cancelled' in daemon.qmp.answer()['error']['desc']
-        elif end == 'quit':
-            other.send({'execute': 'quit'})
-        else:
-            daemon.process.send_signal(signal.SIGTERM)
-        if end != 'blockdev-del':
-            daemon.wait()
-        assert time.monotonic() - begin < SOON
+    check_end_while_opening(tmp_path, target.options(1), end, SOON)
 
 
 @pytest.mark.parametrize('end', ['cancel', 'quit', 'signal'])

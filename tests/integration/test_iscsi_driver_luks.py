@@ -6,17 +6,12 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import pytest
 
 import luks_header
-from images import FAST, MIB, luks_opts, write_pieces
+from images import FAST, MIB, check_opens, luks_opts, write_pieces
 from iscsi_target import SIZE
 from programs import cryptsetup, debian_qemu_img, limit_memory, qemu_img, qemu_img_json, qemu_io, secret_object
 
 PASSWORD, OTHER = b'password', b'another'
 THICK, THICK_4K, THIN_4K = 1, 2, 4
-
-
-def opens(image, password, header=None, status=0):
-    options = ['--header', header] if header else []
-    cryptsetup('open', '--test-passphrase', *options, image, password=password, status=status)
 
 
 @pytest.fixture(name='s0')
@@ -43,7 +38,7 @@ def format_lun(iscsi, lun, s0, *options):
 def test_create(iscsi, s0):
     """A LUN is there already, and is large enough or not."""
     qemu_img('create', '-f', 'luks', *s0, '-o', f'key-secret=s0,{FAST}', iscsi.uri(THICK), '8M')
-    opens(iscsi.image(THICK), PASSWORD)
+    check_opens(iscsi.image(THICK), PASSWORD)
     error = qemu_img('create', '-f', 'luks', *s0, '-o', f'key-secret=s0,{FAST}', iscsi.uri(THICK), '64M', status=1).stderr
     assert 'bytes' in error
     qemu_img('create', '-f', 'raw', iscsi.uri(THICK), '8M')
@@ -53,7 +48,7 @@ def test_create(iscsi, s0):
 def test_format_and_write(iscsi, s0, tmp_path, lun):
     write_pieces(iscsi.image(lun), SIZE, (0, 8 * MIB))
     format_lun(iscsi, lun, s0)
-    opens(iscsi.image(lun), PASSWORD)
+    check_opens(iscsi.image(lun), PASSWORD)
     again = qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', iscsi.uri(lun), status=1).stderr
     assert 'LUKS' in again
     qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'write -P 8 12345 777', '-c', 'flush',
@@ -89,21 +84,21 @@ def test_keyslots(iscsi, s0, s1):
     image, uri = iscsi.image(THICK_4K), iscsi.uri(THICK_4K)
     format_lun(iscsi, THICK_4K, s0)
     qemu_img('keyslot', 'add', *s0, *s1, '--secret', 's0', '--new-secret', 's1', '--iter-time', '10', uri)
-    opens(image, PASSWORD)
-    opens(image, OTHER)
+    check_opens(image, PASSWORD)
+    check_opens(image, OTHER)
     qemu_img('keyslot', 'remove', *s0, '--secret', 's0', uri)
-    opens(image, PASSWORD, status=2)
-    opens(image, OTHER)
+    check_opens(image, PASSWORD, status=2)
+    check_opens(image, OTHER)
     qemu_img('keyslot', 'change', *s0, *s1, '--secret', 's1', '--new-secret', 's0', '--iter-time', '10', uri)
-    opens(image, OTHER, status=2)
-    opens(image, PASSWORD)
+    check_opens(image, OTHER, status=2)
+    check_opens(image, PASSWORD)
     assert '0' in qemu_img('keyslot', 'list', uri).stdout
 
 
 def test_header_on_a_file(iscsi, s0, tmp_path):
     header = tmp_path / 'header'
     format_lun(iscsi, THICK, s0, '--header', header, '--force')
-    opens(iscsi.image(THICK), PASSWORD, header)
+    check_opens(iscsi.image(THICK), PASSWORD, header)
     qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'read -P 7 0 1M', luks_on(iscsi, THICK, header))
 
 
@@ -111,7 +106,7 @@ def test_header_on_a_lun(iscsi, s0, tmp_path):
     """And the payload in a file."""
     payload = write_pieces(tmp_path / 'payload', 8 * MIB)
     qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', '--header', iscsi.uri(THICK_4K), '--force', payload)
-    opens(payload, PASSWORD, iscsi.image(THICK_4K))
+    check_opens(payload, PASSWORD, iscsi.image(THICK_4K))
     qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'read -P 7 0 1M',
             f'driver=luks,key-secret=s0,file.filename={payload},header.driver=iscsi,header.transport=tcp,'
             f'header.portal={iscsi.portal},header.target={iscsi.uri(1).split("/")[3]},header.lun={THICK_4K}')
@@ -121,7 +116,7 @@ def test_convert(iscsi, s0, tmp_path):
     """To an encrypted LUN, and back."""
     source = write_pieces(tmp_path / 'source', 8 * MIB, (MIB, 3 * MIB), (7 * MIB, 1000))
     qemu_img('convert', *s0, '-O', 'luks', '-o', f'key-secret=s0,{FAST}', source, iscsi.uri(THIN_4K))
-    opens(iscsi.image(THIN_4K), PASSWORD)
+    check_opens(iscsi.image(THIN_4K), PASSWORD)
     qemu_img('convert', *s0, '--image-opts', '-O', 'raw', luks_on(iscsi, THIN_4K), tmp_path / 'back')
     assert (tmp_path / 'back').read_bytes()[:8 * MIB] == source.read_bytes()
 

@@ -12,7 +12,7 @@ import pytest
 
 from images import FAST, MIB, write_pieces
 from nbd_server import QEMU_NBD, NbdServer, wait_until
-from programs import BUILD_DIR, cryptsetup, password_file, qemu_img, qemu_img_json, qemu_io, run
+from programs import BUILD_DIR, cryptsetup, password_file, qemu_img, qemu_io, run
 from terminal import Terminal
 
 SIZE = 3 * MIB

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from images import FAST, MIB, luks_opts, write_pieces
+from images import FAST, MIB, check_opens, luks_opts, write_pieces
 from nbd_peer import Nbdkit
 from programs import QEMU_IMG, QEMU_IO, cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, qemu_io, secret_object
 
@@ -33,10 +33,6 @@ def format_export(server, s0):
     qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', server.uri())
 
 
-def opens(image, password, status=0):
-    cryptsetup('open', '--test-passphrase', image, password=password, status=status)
-
-
 # Odd and huge
 
 def test_blocks_of_4_to_64_kib(tmp_path, s0, s1):
@@ -46,7 +42,7 @@ def test_blocks_of_4_to_64_kib(tmp_path, s0, s1):
                 'blocksize-maximum=65536', 'blocksize-error-policy=error') as server:
         format_export(server, s0)
         qemu_img('keyslot', 'add', *s0, *s1, '--secret', 's0', '--new-secret', 's1', '--iter-time', '10', server.uri())
-        opens(image, OTHER)
+        check_opens(image, OTHER)
         qemu_io(*s0, '--image-opts', '-c', 'write -P 7 100 200', '-c', 'write -P 8 1M 3M', '-c', 'read -P 7 100 200', '-c',
                 'flush', luks_on(server))
         debian_qemu_img('compare', *s0, '--image-opts', luks_on(server), luks_opts(image, secret='s0') + ',file.locking=off')
@@ -55,7 +51,7 @@ def test_blocks_of_4_to_64_kib(tmp_path, s0, s1):
         assert plain[100:300] == b'\7' * 200 and plain[MIB:4 * MIB] == b'\10' * 3 * MIB
         report = qemu_img_json('erase', '--scope', 'key-material', '--force', server.uri())
         assert all(region['verified'] for region in report['regions'])
-    opens(image, PASSWORD, status=1)
+    check_opens(image, PASSWORD, status=1)
 
 
 def test_1000_bytes(tmp_path, s0):
@@ -164,7 +160,7 @@ def test_retry_filter(tmp_path, s0):
         begin = time.monotonic()
         qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 64k', '-c', 'read -P 7 0 64k', luks_on(server))
         assert not bad.exists() and 1 <= time.monotonic() - begin < 20
-    opens(image, PASSWORD)
+    check_opens(image, PASSWORD)
 
 
 def test_flush_fails(tmp_path, s0, s1):
@@ -180,7 +176,7 @@ def test_flush_fails(tmp_path, s0, s1):
         failed = qemu_img('keyslot', 'add', *s0, *s1, '--secret', 's0', '--new-secret', 's1', '--iter-time', '10',
                           server.uri(), status=1).stderr
         assert 'Input/output error' in failed
-    opens(image, PASSWORD)
+    check_opens(image, PASSWORD)
 
 
 @pytest.mark.slow
@@ -216,4 +212,4 @@ def test_dies_at_each_write(tmp_path, s0, s1, delay):
         assert 0 in statuses
         assert delay == 0 or statuses[1] == 0
     assert client.returncode == 0 and n > 3
-    opens(image, OTHER)
+    check_opens(image, OTHER)

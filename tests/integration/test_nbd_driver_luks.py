@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from images import FAST, MIB, luks_opts, write_pieces
+from images import FAST, MIB, check_opens, luks_opts, write_pieces
 from nbd_peer import Nbdkit
 from nbd_server import DEBIAN_QEMU_NBD, NbdServer
 from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, qemu_io, secret_object
@@ -26,11 +26,6 @@ def fixture_exported(tmp_path):
         yield server
 
 
-def opens(image, password, header=None, status=0):
-    options = ['--header', header] if header else []
-    cryptsetup('open', '--test-passphrase', *options, image, password=password, status=status)
-
-
 @pytest.fixture(name='s0')
 def fixture_s0(tmp_path):
     return secret_object(tmp_path, 's0', PASSWORD)
@@ -48,7 +43,7 @@ def format_export(server, s0):
 def test_create(exported, s0):
     """A volume that its own tool has made is large enough, or it is not."""
     qemu_img('create', '-f', 'luks', *s0, '-o', f'key-secret=s0,{FAST}', exported.uri(), '8M')
-    opens(exported.image, PASSWORD)
+    check_opens(exported.image, PASSWORD)
     error = qemu_img('create', '-f', 'luks', *s0, '-o', f'key-secret=s0,{FAST}', exported.uri(), '16M', status=1).stderr
     assert 'bytes' in error
     qemu_img('create', '-f', 'raw', exported.uri(), '8M')
@@ -56,7 +51,7 @@ def test_create(exported, s0):
 
 def test_format_and_write(exported, s0, tmp_path):
     format_export(exported, s0)
-    opens(exported.image, PASSWORD)
+    check_opens(exported.image, PASSWORD)
     again = qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', exported.uri(), status=1).stderr
     assert 'LUKS' in again
     qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'write -P 8 12345 777', '-c', 'flush', exported.opts)
@@ -71,21 +66,21 @@ def test_format_and_write(exported, s0, tmp_path):
 def test_keyslots(exported, s0, s1):
     format_export(exported, s0)
     qemu_img('keyslot', 'add', *s0, *s1, '--secret', 's0', '--new-secret', 's1', '--iter-time', '10', exported.uri())
-    opens(exported.image, PASSWORD)
-    opens(exported.image, OTHER)
+    check_opens(exported.image, PASSWORD)
+    check_opens(exported.image, OTHER)
     qemu_img('keyslot', 'remove', *s0, '--secret', 's0', exported.uri())
-    opens(exported.image, PASSWORD, status=2)
-    opens(exported.image, OTHER)
+    check_opens(exported.image, PASSWORD, status=2)
+    check_opens(exported.image, OTHER)
     qemu_img('keyslot', 'change', *s0, *s1, '--secret', 's1', '--new-secret', 's0', '--iter-time', '10', exported.uri())
-    opens(exported.image, OTHER, status=2)
-    opens(exported.image, PASSWORD)
+    check_opens(exported.image, OTHER, status=2)
+    check_opens(exported.image, PASSWORD)
     assert '0' in qemu_img('keyslot', 'list', exported.uri()).stdout
 
 
 def test_header_on_a_file(exported, s0, tmp_path):
     header = tmp_path / 'header'
     qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', '--header', header, exported.uri(), '--force')
-    opens(exported.image, PASSWORD, header)
+    check_opens(exported.image, PASSWORD, header)
     qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'read -P 7 0 1M',
             f'{exported.opts},header.filename={header}')
 
@@ -94,7 +89,7 @@ def test_header_on_an_export(tmp_path, exported, s0):
     """And the payload in a file."""
     payload = write_pieces(tmp_path / 'payload', 8 * MIB)
     qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', '--header', exported.uri(), '--force', payload)
-    opens(payload, PASSWORD, exported.image)
+    check_opens(payload, PASSWORD, exported.image)
     qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'read -P 7 0 1M',
             f'driver=luks,key-secret=s0,file.filename={payload},header.driver=nbd,header.server.type=unix,'
             f'header.server.path={exported.socket}')
@@ -104,13 +99,13 @@ def test_convert(exported, s0, tmp_path):
     """To an encrypted export, and back."""
     source = write_pieces(tmp_path / 'source', 8 * MIB, (MIB, 3 * MIB), (7 * MIB, 1000))
     qemu_img('convert', *s0, '-O', 'luks', '-o', f'key-secret=s0,{FAST}', source, exported.uri())
-    opens(exported.image, PASSWORD)
+    check_opens(exported.image, PASSWORD)
     qemu_img('convert', *s0, '--image-opts', '-O', 'raw', exported.opts, tmp_path / 'back')
     back = (tmp_path / 'back').read_bytes()
     assert back[:8 * MIB] == source.read_bytes()
 
 
-@pytest.mark.parametrize('scope', ['key-material', 'header', 'volume'])
+@pytest.mark.parametrize('scope', ['key-material', 'header', 'volume', 'image'])
 def test_erase(exported, s0, scope):
     """Plain writes, each pass flushed, and a report that does not claim more than is known."""
     format_export(exported, s0)
@@ -135,6 +130,15 @@ def test_erase(exported, s0, scope):
     assert cryptsetup('open', '--test-passphrase', exported.image, password=PASSWORD, status=None).returncode != 0
 
 
+def test_resize(exported, s0):
+    """The server alone can."""
+    format_export(exported, s0)
+    before = exported.image.read_bytes()
+    done = qemu_img('resize', *s0, '--image-opts', exported.opts, '+1M', status=1)
+    assert 'Cannot resize NBD exports' in done.stderr
+    assert exported.image.read_bytes() == before
+
+
 def test_made_by_cryptsetup(exported, tmp_path):
     """Formatted behind our back."""
     cryptsetup('luksFormat', '--type', 'luks1', '--pbkdf-force-iterations', '1000', '-q', exported.image,
@@ -152,4 +156,4 @@ def test_on_qemu_nbd(tmp_path, s0):
         format_export(server, s0)
         qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M',
                 f'driver=luks,key-secret=s0,file.driver=nbd,file.server.type=unix,file.server.path={server.socket}')
-    opens(image, PASSWORD)
+    check_opens(image, PASSWORD)

@@ -12,7 +12,8 @@ import pytest
 from disks import MIB, SIZE, Disks, Writer, is_completed
 from nbd_peer import Nbdkit
 from nbd_server import wait_until
-from programs import cryptsetup, debian_qemu_img, qemu_img, secret_object
+from images import debian_contents
+from programs import cryptsetup, qemu_img, secret_object
 from qmp import StorageDaemon
 
 pytestmark = pytest.mark.threads
@@ -413,13 +414,6 @@ def fixture_luks_disks(tmp_path):
         yield disks
 
 
-def luks_content(directory, path, secret):
-    """The plain content of an encrypted image, as Debian's QEMU reads it."""
-    debian_qemu_img('convert', *secret_object(directory, 's', PASSWORDS[secret]), '--image-opts', '-O', 'raw',
-                    f'driver=luks,key-secret=s,file.filename={path}', directory / 'decrypted')
-    return (directory / 'decrypted').read_bytes()
-
-
 @pytest.mark.parametrize('options, secret, cipher', [
     ({'create_options': {'iter-time': 10}}, 's0', 'aes cbc-essiv:sha256'),
     ({'key_secret': 's1', 'create_options': {'cipher-alg': 'serpent-256', 'cipher-mode': 'xts', 'ivgen-alg': 'plain64',
@@ -438,7 +432,7 @@ def test_drive_backup_of_luks(luks_disks, options, secret, cipher):
     dump = ' '.join(cryptsetup('luksDump', path).stdout.split())
     name, mode = cipher.split()
     assert f'Cipher name: {name}' in dump and f'Cipher mode: {mode}' in dump
-    assert luks_content(disks.directory, path, secret) == before
+    assert debian_contents(disks.directory, path, PASSWORDS[secret]) == before
 
 
 @pytest.mark.parametrize('changes', [
@@ -467,4 +461,4 @@ def test_drive_backup_undone(luks_disks):
     assert not path.exists() and disks.qmp.cmd('query-jobs') == []
     disks.qmp.cmd('transaction', actions=[{'type': 'drive-backup', 'data': arguments}])
     disks.wait()
-    assert luks_content(disks.directory, path, 's0') == (disks.directory / 'plain').read_bytes()
+    assert debian_contents(disks.directory, path, PASSWORDS['s0']) == (disks.directory / 'plain').read_bytes()

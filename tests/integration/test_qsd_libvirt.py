@@ -9,6 +9,7 @@ import socket
 import nbd
 import pytest
 
+from images import debian_contents
 from nbd_server import connect_wire
 from programs import cryptsetup, debian_qemu_img, password_file, secret_object
 from qmp import QmpError, StorageDaemon
@@ -278,8 +279,8 @@ def test_blockcopy_pivot(libvirt, tmp_path, extra):
     libvirt.cmd('nbd-server-stop')
     del_luks(libvirt, '2')
     expected = b'1' * MIB + bytes(MIB) + b'2' * MIB + bytes(MIB) + b'3' * MIB + bytes(3 * MIB)
-    assert plain(copy.paths['target'], b'pw of target', tmp_path) == expected
-    assert plain(copy.paths['source'], b'pw of source', tmp_path) == expected[:4 * MIB] + bytes(4 * MIB)
+    assert debian_contents(tmp_path, copy.paths['target'], b'pw of target') == expected
+    assert debian_contents(tmp_path, copy.paths['source'], b'pw of source') == expected[:4 * MIB] + bytes(4 * MIB)
 
 
 def test_blockcopy_abort(libvirt, tmp_path):
@@ -293,12 +294,5 @@ def test_blockcopy_abort(libvirt, tmp_path):
     libvirt.cmd('nbd-server-stop')
     del_luks(libvirt, '1')
     then = b'1' * MIB + bytes(MIB) + b'2' * MIB
-    assert plain(copy.paths['target'], b'pw of target', tmp_path) == then + bytes(5 * MIB)
-    assert plain(copy.paths['source'], b'pw of source', tmp_path) == then + bytes(MIB) + b'3' * MIB + bytes(3 * MIB)
-
-
-def plain(path, password, tmp_path):
-    """The content of the volume, as Debian's qemu-img reads it."""
-    debian_qemu_img('convert', *secret_object(tmp_path, 's', password), '--image-opts',
-                    f'driver=luks,key-secret=s,file.filename={path}', '-O', 'raw', tmp_path / 'plain')
-    return (tmp_path / 'plain').read_bytes()
+    assert debian_contents(tmp_path, copy.paths['target'], b'pw of target') == then + bytes(5 * MIB)
+    assert debian_contents(tmp_path, copy.paths['source'], b'pw of source') == then + bytes(MIB) + b'3' * MIB + bytes(3 * MIB)

@@ -13,7 +13,7 @@ from ceph_cluster import Ceph
 from images import MIB, write_pieces
 from nbd_server import wait_until
 from programs import QEMU_IMG, qemu_img, qemu_io
-from qmp import Qmp, StorageDaemon
+from qmp import StorageDaemon, check_end_while_opening
 
 # The time that requests have to end by themselves is 5 seconds.
 SOON = 3
@@ -54,24 +54,9 @@ def test_signal_while_connecting(own, tmp_path, silent, command):
 @pytest.mark.parametrize('end', ['blockdev-del', 'quit', 'signal'])
 def test_daemon_while_connecting(own, tmp_path, end):
     """Others are answered while blockdev-add waits, and it can be taken back."""
-    image, socket = own.create('1M'), tmp_path / 'other.sock'
-    with own.silent('mon'), StorageDaemon(
-            tmp_path, '--chardev', f'socket,id=c1,path={socket},server=on,wait=off', '--monitor', 'c1') as daemon:
-        daemon.qmp.send({'execute': 'blockdev-add', 'arguments': open_arguments(own, image)})
-        time.sleep(0.5)
-        other = Qmp(socket)
-        begin = time.monotonic()
-        assert other.cmd('query-named-block-nodes') == []
-        if end == 'blockdev-del':
-            other.cmd('blockdev-del', node_name='n0')
-            assert 'cancelled' in daemon.qmp.answer()['error']['desc']
-        elif end == 'quit':
-            other.send({'execute': 'quit'})
-        else:
-            daemon.process.send_signal(signal.SIGTERM)
-        if end != 'blockdev-del':
-            assert daemon.wait()[0] == 0
-        assert time.monotonic() - begin < SOON
+    image = own.create('1M')
+    with own.silent('mon'):
+        check_end_while_opening(tmp_path, open_arguments(own, image), end, SOON)
 
 
 # What a silent cluster never answered remains with librbd, which LeakSanitizer reports.
