@@ -496,6 +496,14 @@ static void coroutine_fn cbw_co_close(BlockDriverState *bs)
     bdrv_release_dirty_bitmap(s->wanted);
 }
 
+/* When the node is closed, nobody will read the old state any more, so nobody waits for what is being copied. */
+static void cbw_drain_begin(BlockDriverState *bs)
+{
+    if (bs->is_closing) {
+        bdrv_cbw_cancel(bs);
+    }
+}
+
 /* For the backup job */
 
 void bdrv_cbw_set_copy_options(BlockDriverState *filter, const BlockCopyOptions *options)
@@ -590,6 +598,7 @@ const BlockDriver bdrv_copy_before_write = {
     .bdrv_co_close = cbw_co_close,
     .bdrv_refresh_limits = cbw_refresh_limits,
     .bdrv_child_perm = cbw_child_perm,
+    .bdrv_drain_begin = cbw_drain_begin,
     .bdrv_co_get_allocated_file_size = cbw_co_get_allocated_file_size,
 
     .bdrv_co_preadv = cbw_co_preadv,

@@ -204,6 +204,28 @@ def test_client_gone(disks):
         assert read_all(disks.connect('old')) == before
 
 
+@pytest.mark.parametrize('gone', [False, True])
+def test_quit_with_hanging_target(disks, gone):
+    """Nobody will read the old state, so the end does not wait for a copy to a target that hangs."""
+    disks.add_top()
+    disks.qmp.cmd('blockdev-del', node_name='a-target')
+    with Nbdkit(disks.directory, 'memory', SIZE) as server:
+        disks.add_nbd_target('a', server)
+        disks.insert()
+        writer = disks.connect('top')
+        server.process.send_signal(signal.SIGSTOP)
+        write = writer.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(MIB)), 0)
+        assert not is_completed(writer, write, 0.5)
+        if gone:
+            del writer
+            time.sleep(0.5)
+        start = time.monotonic()
+        disks.qmp.cmd('quit')
+        disks.daemon.wait()
+        assert time.monotonic() - start < 3
+        server.process.send_signal(signal.SIGCONT)
+
+
 def test_wrong_nodes(disks):
     disks.add_top()
     error = disks.qmp.error
