@@ -57,6 +57,7 @@ typedef struct MirrorJob {
     uint64_t failed_before;
 
     bool probing;               /* mirror_probe_idle() waits for an answer */
+    int probe_ret;              /* the last answer */
     int64_t next_probe_ns;
 } MirrorJob;
 

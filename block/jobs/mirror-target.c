@@ -104,7 +104,10 @@ static void coroutine_fn mirror_probe_idle_entry(void *opaque)
 
     s->probing = false;
     s->next_probe_ns = qemu_clock_get_ns() + PROBE_NS;
-    if (ret < 0) {
+    /* An error that is ignored is reported once. */
+    bool known = s->on_target_error == BLOCKDEV_ON_ERROR_IGNORE && ret == s->probe_ret;
+    s->probe_ret = ret;
+    if (ret < 0 && !known) {
         Error *err = NULL;
 
         error_setg_errno(&err, -ret, "error while reading node '%s'", bdrv_get_display_name(s->target_bs));

@@ -241,6 +241,24 @@ def test_target_dies_idle(tmp_path, target, policy):
         check_source(tmp_path, qmp)
 
 
+@pytest.mark.slow
+def test_target_dies_idle_ignored(tmp_path, target):
+    """Nobody writes: an error that is ignored is reported once, until the job has something to copy."""
+    with target_daemon(tmp_path, target, delay=0) as daemon:
+        qmp = daemon.qmp
+        start_mirror(qmp, ready=True, on_target_error='ignore')
+        target.end(signal.SIGKILL)
+        assert qmp.wait_event('BLOCK_JOB_ERROR')['data']['action'] == 'ignore'
+        qmp.events.clear()
+        time.sleep(5)
+        assert qmp.cmd('query-jobs')[0]['status'] == 'ready'
+        assert 'BLOCK_JOB_ERROR' not in [event['event'] for event in qmp.events]
+        check_source(tmp_path, qmp, ended=False)
+        qmp.wait_event('BLOCK_JOB_ERROR')
+        qmp.cmd('job-cancel', id='m0')
+        conclude(qmp)
+
+
 @HOW
 @pytest.mark.parametrize('command', ['block-job-cancel', 'job-pause', 'quit', 'job-cancel'])
 def test_idle(tmp_path, target, how, command):
