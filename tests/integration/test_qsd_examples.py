@@ -32,7 +32,14 @@ SLOW_NODE = ('blockdev-add', {'driver': 'throttle', 'node-name': 'slow0', 'throt
 RUNNING_JOB = [SLOW_GROUP, SLOW_NODE, ('blockdev-secure-erase', {'job-id': 'erase0', 'node-name': 'slow0', 'scope': 'volume'})]
 CREATE = ('blockdev-create', {'job-id': 'create0', 'options': {'driver': 'file', 'filename': 'new.img', 'size': 1 << 20}})
 TARGET = ('blockdev-add', {'driver': 'file', 'node-name': 'target0', 'filename': 'disk.img'})
+COPY = {'device': 'disk0', 'target': 'target0', 'sync': 'full'}
+READY_MIRROR = [TARGET, ('blockdev-mirror', {'job-id': 'mirror0', **COPY})]
+BACKUP_TARGET = ('blockdev-add', {'driver': 'null-co', 'node-name': 'target0', 'size': 1 << 20})
+PENDING_BACKUP = [BACKUP_TARGET, ('blockdev-backup', {'job-id': 'backup0', **COPY, 'auto-finalize': False})]
+CONCLUDED_BACKUP = [BACKUP_TARGET, ('blockdev-backup', {'job-id': 'backup0', **COPY, 'auto-dismiss': False})]
 FD = {'getfd', 'add-fd'}
+# What jobs have reached when the example begins, if they have not concluded.
+STATUS = {'erase0': 'running', 'mirror0': 'ready'}
 BITMAPS = [('block-dirty-bitmap-add', {'node': 'disk0', 'name': f'bitmap{i}'}) for i in range(3)]
 
 # What has to happen before the examples of some commands.
@@ -52,12 +59,17 @@ BEFORE = {
     'query-block-exports': [SERVER, EXPORT],
     'blockdev-keyslot-remove': [('blockdev-keyslot-add', {'job-id': 'add0', 'node-name': 'disk0', 'new-secret': 'sec1',
                                                           'iter-time': 10})],
-    'blockdev-backup': [('blockdev-add', {'driver': 'null-co', 'node-name': 'target0', 'size': 1 << 20})],
+    'blockdev-backup': [BACKUP_TARGET],
+    **{f'block-job-{what}': READY_MIRROR for what in ('pause', 'cancel', 'complete', 'set-speed')},
+    'block-job-resume': [*READY_MIRROR, ('block-job-pause', {'device': 'mirror0'})],
+    'block-job-finalize': PENDING_BACKUP,
+    'block-job-dismiss': CONCLUDED_BACKUP,
+    'query-block-jobs': READY_MIRROR,
     'job-pause': RUNNING_JOB,
     'job-resume': [*RUNNING_JOB, ('job-pause', {'id': 'erase0'})],
     'job-cancel': RUNNING_JOB,
-    'job-complete': RUNNING_JOB,
-    'job-finalize': RUNNING_JOB,
+    'job-complete': READY_MIRROR,
+    'job-finalize': PENDING_BACKUP,
     'job-dismiss': [CREATE],
     'query-jobs': [CREATE],
     'blockdev-mirror': [TARGET],
@@ -111,7 +123,8 @@ class Client:
     def prepare(self, name, arguments):
         assert 'error' not in self.request(name, arguments)
         if 'job-id' in arguments:
-            status = 'running' if arguments['job-id'] == 'erase0' else 'concluded'
+            status = STATUS.get(arguments['job-id'], 'concluded')
+            status = 'pending' if arguments.get('auto-finalize') is False else status
             self.qmp.wait_event('JOB_STATUS_CHANGE', id=arguments['job-id'], status=status)
         elif name == 'job-pause':
             self.qmp.wait_event('JOB_STATUS_CHANGE', id=arguments['id'], status='paused')
