@@ -100,8 +100,8 @@ static bool bitmap_reserve(BdrvDirtyBitmap *bitmap, int64_t length, Error **errp
         words = bitmap->words ? g_try_realloc(bitmap->words, bytes) : g_try_malloc0(bytes);
     }
     if (!words) {
-        error_setg(errp, "Node '%s': not enough memory for a dirty bitmap of %" PRId64 " bytes in pieces of %" PRIu32
-                   " bytes", bdrv_get_display_name(bitmap->bs), length, bitmap->granularity);
+        error_setg(errp, "Node '%s': not enough memory for a dirty bitmap of %" PRId64 " bytes with a "
+                   "granularity of %" PRIu32, bdrv_get_display_name(bitmap->bs), length, bitmap->granularity);
         error_append_hint(errp, "A larger granularity needs less memory.\n");
         return false;
     }

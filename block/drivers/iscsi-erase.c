@@ -36,7 +36,7 @@ void coroutine_fn iscsi_co_erase_info(BlockDriverState *bs, int64_t offset, int6
 
     info->assurance = s->lun.thin ? SECURE_ERASE_ASSURANCE_MAY_SURVIVE : SECURE_ERASE_ASSURANCE_UNKNOWN;
     g_ptr_array_add(info->notes, g_strdup_printf("iSCSI LUN '%s' was sent plain writes and SYNCHRONIZE CACHE; it does "
-                                                 "not tell how it stores them, nor whether copies remain",
+                                                 "not report how it stores them, nor whether copies remain",
                                                  s->target.name));
     if (s->lun.thin) {
         g_ptr_array_add(info->notes, g_strdup("the LUN is thin: what was unmapped, or written elsewhere, keeps its old "

@@ -71,7 +71,7 @@ static bool parse_authority(const char *authority, struct json_object *options, 
     if (at) {
         user = g_strndup(authority, at - authority);
         if (strpbrk(user, "%:")) {
-            error_setg(errp, "An iSCSI URL has no password");
+            error_setg(errp, "An iSCSI URL cannot contain a password");
             error_append_hint(errp, "Others could read it in the list of processes. Make a secret object, and name it "
                               "with password-secret=ID beside user=NAME.\n");
             return false;
@@ -116,8 +116,8 @@ bool iscsi_parse_filename(const char *filename, struct json_object *options, Err
         return false;
     }
     if (strchr(last, '?')) {
-        error_setg(errp, "An iSCSI URL has no parameters ('?')");
-        error_append_hint(errp, "There are options: header-digest, initiator-name, timeout, password-secret.\n");
+        error_setg(errp, "An iSCSI URL cannot have parameters ('?')");
+        error_append_hint(errp, "Use the options header-digest, initiator-name, password-secret and timeout.\n");
         return false;
     }
     if (!target || !*target || strchr(encoded, '/') ||

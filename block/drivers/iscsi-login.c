@@ -252,7 +252,7 @@ static bool coroutine_fn log_in(ISCSISession *s, enum iscsi_session_type type, E
         portal = g_strdup(iscsi_get_target_address(s->iscsi));
         iscsi_session_set_lost(s, -EIO, "the target has moved");
     }
-    error_setg(errp, "The target sends us from portal to portal");
+    error_setg(errp, "The target redirects the login more than %d times", MAX_REDIRECTIONS);
     return false;
 }
 
@@ -280,7 +280,7 @@ static void coroutine_fn report_no_target(ISCSISession *s, Error **errp)
     if (!log_in(s, ISCSI_SESSION_DISCOVERY, NULL) || s->step_status != SCSI_STATUS_GOOD) {
         return;
     }
-    s->step = "names of targets";
+    s->step = "list of targets";
     s->step_done = false;
     s->logging_in = true;
     bool asked = step_begin(s, iscsi_discovery_async(s->iscsi, discovery_done, s), NULL);
@@ -306,12 +306,12 @@ static void coroutine_fn report_refusal(ISCSISession *s, Error **errp)
             error_setg(errp, "The target refuses user '%s' with this password", t->user);
         } else {
             error_setg(errp, "The target requires a user and a password");
-            error_append_hint(errp, "Name them with user=NAME and password-secret=ID, the id of a secret object.\n");
+            error_append_hint(errp, "Specify them with user=NAME and password-secret=ID, the ID of a secret object.\n");
         }
         break;
     case LOGIN_NOT_AUTHORISED:
         error_setg(errp, "The target does not admit initiator '%s'", t->initiator);
-        error_append_hint(errp, "initiator-name=NAME changes the name.\n");
+        error_append_hint(errp, "Set another name with initiator-name=NAME.\n");
         break;
     case LOGIN_NOT_FOUND:
     case LOGIN_REMOVED:
@@ -325,7 +325,7 @@ static void coroutine_fn report_refusal(ISCSISession *s, Error **errp)
         error_setg(errp, "The target is not available at the moment");
         break;
     case 0:
-        error_setg(errp, "The login failed: the target's answer makes no sense");
+        error_setg(errp, "The login failed: the target's reply is malformed");
         break;
     default:
         error_setg(errp, "The target refuses the login, status 0x%04x", s->login_status);

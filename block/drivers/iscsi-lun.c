@@ -289,7 +289,7 @@ bool coroutine_fn iscsi_read_lun(ISCSISession *s, Error **errp)
     ERRP_GUARD();
     ISCSIRequest ready = iscsi_request_init(SCSI_OPCODE_TESTUNITREADY, 0);
 
-    s->step = "answers of the LUN";
+    s->step = "inquiry of the LUN";
     if (!check_type(s, errp) || ask(s, &ready, "TEST UNIT READY", errp) < 0 || !read_capacity(s, errp)) {
         return false;
     }
@@ -298,7 +298,7 @@ bool coroutine_fn iscsi_read_lun(ISCSISession *s, Error **errp)
     read_provisioning(s);
     read_identity(s);
     if (!s->iscsi) {
-        error_setg(errp, "The %s failed to come: %s", s->step, s->why);
+        error_setg(errp, "The %s failed: %s", s->step, s->why);
     }
     return s->iscsi;
 }

@@ -128,7 +128,7 @@ int coroutine_fn bdrv_link_wait(BdrvLink *l, int64_t ns)
 static int link_fail(BdrvLink *l)
 {
     if (l->why) {
-        warn_report("could not connect again: %s", l->why);
+        warn_report("could not reconnect: %s", l->why);
         g_clear_pointer(&l->why, g_free);
     }
     return -EIO;

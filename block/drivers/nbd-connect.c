@@ -166,7 +166,7 @@ static bool coroutine_fn ask_for_tls(IOChannel *ch, Error **errp)
     }
     uint32_t type = nbd_get32(reply + 12), len = nbd_get32(reply + 16);
     if (nbd_get64(reply) != NBD_REP_MAGIC || nbd_get32(reply + 8) != NBD_OPT_STARTTLS || len > REPLY_MAX_BYTES) {
-        error_setg(errp, "The server's answer to the request for TLS makes no sense");
+        error_setg(errp, "The server's reply to the request for TLS is malformed");
         return false;
     }
     if (type == NBD_REP_ACK && len == 0) {
@@ -178,7 +178,7 @@ static bool coroutine_fn ask_for_tls(IOChannel *ch, Error **errp)
     }
     g_autofree char *text = bdrv_printable(data);
     error_setg(errp, "The server refuses TLS%s%s", *text ? ": " : "", text);
-    error_append_hint(errp, "Leave out tls-creds (in a URI: nbd instead of nbds) to connect without it.\n");
+    error_append_hint(errp, "To connect without TLS, leave out tls-creds (in a URI, use nbd instead of nbds).\n");
     return false;
 }
 
@@ -226,7 +226,7 @@ int coroutine_fn nbd_connect(const NBDServer *server, AioContext *home, NBDRelay
     }
     *step = "greeting";
     if (read_greeting(ch, greeting, errp)) {
-        *step = "answer to the request for TLS";
+        *step = "reply to the request for TLS";
         ok = ask_for_tls(ch, errp);
     }
     if (ok) {

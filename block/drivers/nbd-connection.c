@@ -213,7 +213,7 @@ static void coroutine_fn report_refusal(NBDConnection *c, Error **errp)
     } else if (c->option_error && strstr(c->option_error, "TLS") && !c->server->creds) {
         /* Of several reasons with this number. */
         error_setg(errp, "The server requires TLS");
-        error_append_hint(errp, "Name credentials with tls-creds=ID.\n");
+        error_append_hint(errp, "Specify credentials with tls-creds=ID.\n");
     } else {
         error_setg(errp, "The server refuses export '%s'%s%s", name, c->option_error ? ": " : "",
                    c->option_error ?: "");
@@ -233,7 +233,7 @@ static bool read_block_sizes(NBDConnection *c, Error **errp)
         opt = 0;
         max = NBD_MAX_BUFFER;
     } else if (min & (min - 1) || min > 64 * KiB || max < min) {
-        error_setg(errp, "The server's block sizes make no sense: minimum %" PRId64 ", maximum %" PRId64, min, max);
+        error_setg(errp, "The server's block sizes are invalid: minimum %" PRId64 ", maximum %" PRId64, min, max);
         return false;
     }
     info->min_block = min;

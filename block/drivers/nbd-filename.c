@@ -142,8 +142,8 @@ static bool parse_query(const char *query, Uri *uri, Error **errp)
             to = &uri->tls_hostname;
         } else {
             error_setg(errp, "Parameter '%s' is not known in this NBD URI", *param);
-            error_append_hint(errp, "There are socket=PATH in nbd+unix: and nbds+unix:, and tls-creds=ID and "
-                              "tls-hostname=NAME in nbds: and nbds+unix:.\n");
+            error_append_hint(errp, "Use socket=PATH with nbd+unix: and nbds+unix:, and tls-creds=ID and "
+                              "tls-hostname=NAME with nbds: and nbds+unix:.\n");
             return false;
         }
         if (*to || !value || !*value) {
@@ -169,13 +169,13 @@ static bool parse_uri(const char *text, Uri *uri, Error **errp)
         return false;
     }
     if (user) {
-        error_setg(errp, "An NBD URI has neither user nor password");
+        error_setg(errp, "An NBD URI cannot contain a user or a password");
         error_append_hint(errp, "Others could read it in the list of processes. Make an object of type tls-creds-psk "
                           "or tls-creds-x509, and name it as tls-creds=ID.\n");
         return false;
     }
     if (fragment) {
-        error_setg(errp, "An NBD URI has no fragment ('#')");
+        error_setg(errp, "An NBD URI cannot have a fragment ('#')");
         return false;
     }
     uri->tls = g_str_has_prefix(scheme, "nbds");

@@ -150,7 +150,7 @@ static bool list_names(ListWork *w)
     }
     if (is_tls_required(w)) {
         error_setg(w->errp, "The server requires TLS");
-        error_append_hint(w->errp, "Name credentials with --tls-creds.\n");
+        error_append_hint(w->errp, "Specify credentials with --tls-creds.\n");
     } else {
         error_setg(w->errp, "The server refuses to list its exports: %s", w->option_error);
     }

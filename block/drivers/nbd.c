@@ -59,8 +59,8 @@ static bool take_tls_options(NBDServer *server, const BlockdevOptionsNbd *o, Err
     }
     if (!*o->tls_creds) {
         error_setg(errp, "TLS needs credentials");
-        error_append_hint(errp, "Name an object of type tls-creds-x509 or tls-creds-psk: nbds://...?tls-creds=ID, or "
-                          "as option tls-creds=ID.\n");
+        error_append_hint(errp, "Specify an object of type tls-creds-x509 or tls-creds-psk: nbds://...?tls-creds=ID, "
+                          "or as option tls-creds=ID.\n");
         return false;
     }
     server->creds = qcrypto_tls_creds_lookup(o->tls_creds, QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT, errp);
@@ -401,7 +401,7 @@ static void coroutine_fn nbd_co_erase_info(BlockDriverState *bs, int64_t offset,
     BDRVNBDState *s = bs->opaque;
 
     info->assurance = SECURE_ERASE_ASSURANCE_UNKNOWN;
-    g_ptr_array_add(info->notes, g_strdup_printf("NBD server '%s' was sent plain writes; it does not tell how it "
+    g_ptr_array_add(info->notes, g_strdup_printf("NBD server '%s' was sent plain writes; it does not report how it "
                                                  "stores them, nor whether copies remain", s->server.name));
     if (!s->info.can_flush) {
         g_ptr_array_add(info->notes, g_strdup("the server knows no flush: when it stored them is unknown"));

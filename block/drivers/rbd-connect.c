@@ -132,7 +132,7 @@ static bool setting_set(RBDOpen *open, rados_t cluster, const char *name, const 
     int ret = librbd.rados_conf_set(cluster, name, value);
 
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': librados does not take the setting '%s'", open->name, name);
+        error_setg_errno(&open->err, -ret, "RBD image '%s': librados rejects the setting '%s'", open->name, name);
     }
     return ret == 0;
 }
@@ -243,7 +243,7 @@ static bool monitors_check(RBDOpen *open, rados_t cluster)
     if (!*monitors && !open->has_conf) {
         error_setg(&open->err, "RBD image '%s': no monitor is known: there is no configuration file", open->name);
         error_append_hint(&open->err, "Ceph looks for $CEPH_CONF, /etc/ceph/ceph.conf, ~/.ceph/ceph.conf and "
-                          "ceph.conf. Name one with the option conf, or monitors with server.\n");
+                          "ceph.conf. Specify one with the option conf, or monitors with server.\n");
         return false;
     }
     for (char **name = names; *name; name++) {
@@ -285,12 +285,12 @@ static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
             keyring[strlen(keyring) - 1] = '\0';
         }
         error_setg(&open->err, "RBD image '%s': found no key for client.%s in %s", open->name, user, keyring);
-        error_append_hint(&open->err, "Name the client with the option user, a keyring in the configuration file, or a "
-                          "secret with key-secret.\n");
+        error_append_hint(&open->err, "Specify the client with the option user, a keyring in the configuration file, or "
+                          "a secret with key-secret.\n");
     } else if ((ret == -EACCES || ret == -EPERM) && g_str_equal(auth, "none")) {
-        error_setg(&open->err, "RBD image '%s': the cluster wants clients to have a key (cephx), but "
+        error_setg(&open->err, "RBD image '%s': the cluster requires authentication with a key (cephx), but "
                    "auth-client-required is 'none'", open->name);
-        error_append_hint(&open->err, "Leave that option, or the setting in the configuration file, out.\n");
+        error_append_hint(&open->err, "Remove that option, or the setting in the configuration file.\n");
     } else if (ret == -EACCES || ret == -EPERM) {
         error_setg(&open->err, "RBD image '%s': the cluster does not accept the key of client.%s", open->name, user);
         error_append_hint(&open->err, "Compare with \"ceph auth get client.%s\".\n", user);
@@ -308,7 +308,7 @@ static bool cluster_connect(rados_t *cluster, RBDOpen *open)
     int ret = librbd.rados_create(cluster, open->location->user);
 
     if (ret < 0) {
-        error_setg_errno(&open->err, -ret, "RBD image '%s': could not use librados", open->name);
+        error_setg_errno(&open->err, -ret, "RBD image '%s': could not initialise librados", open->name);
         return false;
     }
     bool ok = settings_set_all(open, *cluster) && monitors_check(open, *cluster);
@@ -409,7 +409,7 @@ void qemu_rbd_explain(RBDOpen *open, int ret, const char *what)
 
     if (ret == -EPERM || ret == -EACCES) {
         error_setg(&open->err, "RBD image '%s': client.%s has no permission to %s", open->name, user, what);
-        error_append_hint(&open->err, "Look at its caps with \"ceph auth get client.%s\": reading needs \"profile "
+        error_append_hint(&open->err, "Check its caps with \"ceph auth get client.%s\": reading needs \"profile "
                           "rbd-read-only\" for pool '%s', all else \"profile rbd\".\n", user, open->location->pool);
     } else {
         error_setg_errno(&open->err, -ret, "RBD image '%s': could not %s", open->name, what);

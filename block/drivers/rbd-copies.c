@@ -177,8 +177,8 @@ static void copies_explain(const RBDImage *image, const BlockdevOptionsRbd *loca
                            Error **errp)
 {
     if (ret == -EPERM || ret == -EACCES) {
-        error_setg(errp, "RBD image '%s': client.%s has no permission to list %s, as \"profile rbd\" for its pool "
-                   "gives", image->name, location->user ?: "admin", unlisted);
+        error_setg(errp, "RBD image '%s': client.%s has no permission to list %s, which \"profile rbd\" for its "
+                   "pool grants", image->name, location->user ?: "admin", unlisted);
     } else {
         error_setg_errno(errp, -ret, "RBD image '%s': could not list %s", image->name, unlisted);
     }

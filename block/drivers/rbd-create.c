@@ -119,7 +119,7 @@ static int create_worker(void *opaque)
 static bool create_check_encryption(const RbdEncryptionCreateOptions *o, Error **errp)
 {
     if (o->format == RBD_IMAGE_ENCRYPTION_FORMAT_LUKS_ANY) {
-        error_setg(errp, "A new image is encrypted with 'luks' or 'luks2': 'luks-any' is for opening");
+        error_setg(errp, "A new image can be encrypted with 'luks' or 'luks2': 'luks-any' is only for opening");
         return false;
     }
     if (o->u.luks.has_cipher_alg && o->u.luks.cipher_alg != QCRYPTO_CIPHER_ALGO_AES_128 &&
@@ -136,9 +136,9 @@ static bool create_check(const BlockdevCreateOptionsRbd *o, Error **errp)
     uint64_t bytes = o->cluster_size;
 
     if (o->location->snapshot) {
-        error_setg(errp, "A snapshot cannot be created with an image");
+        error_setg(errp, "A new image cannot have a snapshot: leave out 'snapshot'");
     } else if (o->location->encrypt) {
-        error_setg(errp, "Encryption of a new image is named beside its location, not in it");
+        error_setg(errp, "Option 'encrypt' of a new image goes beside 'location', not into it");
     } else if (o->size > (uint64_t)BDRV_MAX_LENGTH - MAX_HEADER_BYTES) {
         error_setg(errp, "Image size %" PRIu64 " is too large", o->size);
     } else if (o->has_cluster_size && (bytes < MIN_OBJECT_BYTES || bytes > MAX_OBJECT_BYTES || bytes & (bytes - 1))) {
@@ -164,9 +164,9 @@ static bool delete_cancelled(void *opaque)
 static void explain_no_answer(int ret, const char *name, Error **errp)
 {
     if (ret == -ETIMEDOUT) {
-        error_setg(errp, "RBD image '%s': the cluster's monitors answer, but not the servers that store the image",
+        error_setg(errp, "RBD image '%s': the cluster's monitors respond, but not the OSDs that store the image",
                    name);
-        error_append_hint(errp, "Look at \"ceph status\".\n");
+        error_append_hint(errp, "Check \"ceph status\".\n");
     } else {
         error_setg(errp, "Operation was cancelled");
     }

@@ -29,7 +29,7 @@ bool qemu_rbd_encryption_probe(RBDImage *i, RBDOpen *open)
 static bool encryption_check_library(RBDOpen *open)
 {
     if (!librbd.rbd_encryption_load || !librbd.rbd_encryption_format) {
-        error_setg(&open->err, "RBD image '%s': this librbd does not encrypt; version 16 is the first that does",
+        error_setg(&open->err, "RBD image '%s': this librbd does not support encryption, which needs version 16",
                    open->name);
         error_append_hint(&open->err, "Without the option encrypt, a luks node above can open the image.\n");
         return false;
@@ -49,7 +49,7 @@ bool qemu_rbd_encryption_load(RBDImage *i, RBDOpen *open)
     }
     if (i->luks_version != 1 && i->luks_version != 2) {
         error_setg(&open->err, "RBD image '%s' is not encrypted: it has no LUKS header", open->name);
-        error_append_hint(&open->err, "\"rbd encryption format\" makes one.\n");
+        error_append_hint(&open->err, "\"rbd encryption format\" writes one.\n");
         return false;
     }
     if (i->luks_version != wanted) {
@@ -101,13 +101,13 @@ int qemu_rbd_encryption_format(rbd_image_t image, RBDOpen *open, RbdImageEncrypt
 #else
 bool qemu_rbd_encryption_load(RBDImage *i, RBDOpen *open)
 {
-    error_setg(&open->err, "RBD image '%s': this build was made with a librbd that does not encrypt", open->name);
+    error_setg(&open->err, "RBD image '%s': this program was built with a librbd that does not support encryption", open->name);
     return false;
 }
 
 int qemu_rbd_encryption_format(rbd_image_t image, RBDOpen *open, RbdImageEncryptionFormat format, bool aes128)
 {
-    error_setg(&open->err, "RBD image '%s': this build was made with a librbd that does not encrypt", open->name);
+    error_setg(&open->err, "RBD image '%s': this program was built with a librbd that does not support encryption", open->name);
     return -ENOTSUP;
 }
 #endif

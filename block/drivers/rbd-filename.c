@@ -132,9 +132,9 @@ static bool set_key_value(struct json_object *options, const char *key, const ch
                           "format=base64, and name it as option key-secret=ID; or leave the key in the keyring.\n");
         return false;
     } else {
-        error_setg(errp, "'%s' is not known in an RBD filename", key);
-        error_append_hint(errp, "There are id, conf, mon_host and auth_client_required. Other settings belong into the "
-                          "configuration file that conf=FILE names.\n");
+        error_setg(errp, "Key '%s' is not known in an RBD filename", key);
+        error_append_hint(errp, "Known keys are id, conf, mon_host and auth_client_required. Other settings belong in "
+                          "the configuration file that conf=FILE names.\n");
         return false;
     }
     return true;
@@ -182,7 +182,7 @@ bool qemu_rbd_parse_filename(const char *filename, struct json_object *options, 
     }
     if (!*pool || !image || !*image || (snapshot && !*snapshot)) {
         error_setg(errp, "An RBD filename has the form rbd:POOL[/NAMESPACE]/IMAGE[@SNAPSHOT][:id=NAME][:conf=FILE]");
-        error_append_hint(errp, "A backslash goes before each of / @ : \\ that is part of a name.\n");
+        error_append_hint(errp, "In names, escape / @ : \\ with a backslash.\n");
         return false;
     }
     set_string(options, "pool", pool);

@@ -42,9 +42,9 @@ static RBDImage *coroutine_fn image_open(BlockDriverState *bs, const BlockdevOpt
     int ret = qemu_rbd_co_call(qemu_rbd_open_worker, open, (GDestroyNotify)qemu_rbd_open_free,
                                qemu_rbd_timeout_ns(open->passphrase), bdrv_opening_cancelled, bs);
     if (ret == -ETIMEDOUT) {
-        error_setg(errp, "RBD image '%s': the cluster's monitors answer, but not the servers that store the image",
+        error_setg(errp, "RBD image '%s': the cluster's monitors respond, but not the OSDs that store the image",
                    name);
-        error_append_hint(errp, "Look at \"ceph status\".\n");
+        error_append_hint(errp, "Check \"ceph status\".\n");
         return NULL;
     }
     if (ret == -ECANCELED) {
@@ -68,7 +68,7 @@ static bool check_read_only(const BlockdevOptions *options, bool *read_only, Err
         return true;
     }
     error_setg(errp, "RBD snapshots are read-only");
-    error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+    error_append_hint(errp, "Open the snapshot with read-only=on, or with auto-read-only=on.\n");
     return false;
 }
 
@@ -316,12 +316,12 @@ static void coroutine_fn qemu_rbd_co_erase_info(BlockDriverState *bs, int64_t of
     g_autoptr(GPtrArray) copies = g_ptr_array_new_with_free_func(g_free);
     Error *err = NULL;
     if (!qemu_rbd_co_list_copies(bs, copies, &err)) {
-        g_ptr_array_add(info->notes, g_strdup_printf("whether the storage has %scopies could not be found out: %s",
+        g_ptr_array_add(info->notes, g_strdup_printf("could not determine whether the storage has %scopies: %s",
                                                      copies->len ? "more " : "", error_get_pretty(err)));
         error_free(err);
     }
     for (guint i = 0; i < copies->len; i++) {
-        g_ptr_array_add(info->notes, g_strdup_printf("%s still has what was there before",
+        g_ptr_array_add(info->notes, g_strdup_printf("%s still has the old data",
                                                      (const char *)g_ptr_array_index(copies, i)));
     }
 }

@@ -164,7 +164,7 @@ void mirror_end_tick(void *opaque)
         bdrv_cancel_in_flight(s->target_bs);
         mirror_end_requests_soon(s);
     } else if (tried && s->succeeded == s->succeeded_before && !s->common.run_ended) {
-        error_setg(&err, "Node '%s' does not answer: the copy is not complete", bdrv_get_display_name(s->target_bs));
+        error_setg(&err, "Node '%s' does not respond: the copy is incomplete", bdrv_get_display_name(s->target_bs));
         job_fail(&s->common, err);
     } else if (!s->common.run_ended) {
         mirror_watch_target(s);

@@ -57,7 +57,7 @@ static char *coroutine_fn copies_to_str(BlockDriverState *bs, bool all, const ch
 
     copies_add_below(&c, bs, all);
     if (unlisted->len) {
-        return g_strdup_printf("%s%s%swhether the storage has %scopies could not be found out: %s",
+        return g_strdup_printf("%s%s%scould not determine whether the storage has %scopies: %s",
                                known->len ? problem : "", known->str, known->len ? "; " : "", known->len ? "more " : "",
                                unlisted->str);
     }
@@ -71,7 +71,7 @@ bool coroutine_fn bdrv_check_copies(BlockDriverState *bs, SecureEraseScope scope
 
     if (text) {
         error_setg(errp, "Node '%s': %s", bdrv_get_display_name(bs), text);
-        error_append_hint(errp, "Passwords still open what copies hold. Remove them first; or erase this all the same, "
+        error_append_hint(errp, "Passwords still open these copies. Remove the copies first, or erase nevertheless "
                           "with --force (in QMP: \"force\").\n");
     }
     return !text;

@@ -32,7 +32,7 @@ static struct json_object *parse_json_filename(const char *text, Error **errp)
     }
     const BlockDriver *drv = bdrv_find_driver(typed->driver);
     if (drv && !drv->is_protocol) {
-        error_setg(errp, "Driver '%s' is not a protocol; name the format by 'format'", drv->format_name);
+        error_setg(errp, "Driver '%s' is not a protocol; specify the format with 'format'", drv->format_name);
         return NULL;
     }
     return json_object_get(options);

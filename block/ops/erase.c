@@ -133,7 +133,7 @@ static bool coroutine_fn erase(BlockDriverState *bs, unsigned passes, bool force
     if (ok) {
         ok = bs->drv->bdrv_co_secure_erase(bs, report->scope, passes, force, job, report, errp);
     } else {
-        error_append_hint(errp, "Stop what writes to it; or erase beneath it, with --in-use (in QMP: \"force\").\n");
+        error_append_hint(errp, "Stop what writes to it, or erase nevertheless with --in-use (in QMP: \"force\").\n");
     }
     blk_co_unref(blk);
     return ok;

@@ -83,7 +83,7 @@ def test_nonsense_at_login(target, what):
 @pytest.mark.parametrize('keys', [{'MaxBurstLength': -1}, {'FirstBurstLength': 1 << 40}, {'MaxRecvDataSegmentLength': 'x'}])
 def test_numbers_at_login(target, keys):
     target.login_keys = keys
-    refused(target, 'makes no sense')
+    refused(target, 'is malformed')
 
 
 @pytest.mark.parametrize('status, message', [
@@ -109,7 +109,7 @@ def test_names_of_targets(target, names, hint):
 
 @pytest.mark.parametrize('name', [None, 'iqn.2024-01.test:me'])
 def test_initiator_name(target, name):
-    """It is sent in all sessions, also one that only asks for the names of targets."""
+    """It is sent in all sessions, also one that only asks for the list of targets."""
     def refuse(conn, header):
         if 'SessionType=Discovery' not in target.login_texts[-1]:
             conn.target.log_in(conn, header, 0x0203)
@@ -136,7 +136,7 @@ def test_redirection(target):
         qemu_img('info', '-f', 'raw', first.uri())
         assert target.commands
         first.on_login = lambda conn, header: first.log_in(conn, header, 0x0101, {'TargetAddress': first.portal}) or True
-        refused(first, 'from portal to portal')
+        refused(first, 'redirects the login')
 
 
 def test_trickle(target):

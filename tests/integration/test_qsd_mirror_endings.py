@@ -98,7 +98,7 @@ def test_cancel_ready(tmp_path, target, how, mode, command, seconds):
             assert error == 'Operation was cancelled'
             qmp.wait_event('BLOCK_JOB_CANCELLED')
         else:
-            assert error == "Node 'target' does not answer: the copy is not complete"
+            assert error == "Node 'target' does not respond: the copy is incomplete"
             assert qmp.wait_event('BLOCK_JOB_COMPLETED')['data']['error'] == error
         writer.join(20)
         assert not writer.is_alive()

@@ -104,7 +104,7 @@ def test_wrong_keys(cephx, tmp_path):
 
 def test_no_key(cephx):
     failed = qemu_img('info', cephx.uri('rbd/test:auth_client_required=none'), status=1).stderr
-    assert 'wants clients to have a key (cephx)' in failed and 'does not accept' not in failed
+    assert 'requires authentication with a key (cephx)' in failed and 'does not accept' not in failed
 
 
 def test_permissions(cephx):
@@ -132,15 +132,15 @@ def test_copies_of_a_limited_client(cephx, tmp_path):
     cephx.ceph('auth', 'get-or-create', 'client.part', 'mon', 'profile rbd',
                'osd', ', '.join(f'allow rwx pool=rbd object_prefix rbd_{name}' for name in objects),
                '-o', conf_of(cephx, 'part').with_suffix('.keyring'))
-    missing = 'client.part has no permission to list the trash, as "profile rbd" for its pool gives'
+    missing = 'client.part has no permission to list the trash, which "profile rbd" for its pool grants'
     refused = qemu_img('erase', '-q', uri(cephx, image, 'part'), status=1).stderr
-    assert "snapshot 'monday'; whether the storage has more copies could not be found out: " in refused
+    assert "snapshot 'monday'; could not determine whether the storage has more copies: " in refused
     assert missing in refused
     report = qemu_img_json('erase', '--force', uri(cephx, image, 'part'))
     notes = ' '.join(report['layers'][-1]['notes'])
-    assert f"whether the storage has more copies could not be found out: RBD image '{image}': {missing}" in notes
+    assert f"could not determine whether the storage has more copies: RBD image '{image}': {missing}" in notes
     assert "snapshot 'monday' still has" in notes
     # Without a copy that is known, it must not seem that there is none.
     cephx.rbd('snap', 'rm', '--no-progress', f'{image}@monday')
     refused = qemu_img('erase', '-q', uri(cephx, image, 'part'), status=1).stderr
-    assert "': whether the storage has copies could not be found out: " in refused and '--force' in refused
+    assert "': could not determine whether the storage has copies: " in refused and '--force' in refused

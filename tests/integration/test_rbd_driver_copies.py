@@ -109,7 +109,7 @@ def test_header_image(ceph, tmp_path, s0):
         assert expected in refused and '--force' in refused
     report = qemu_img_json('erase', '--force', *volume)
     notes = [note for layer in report['layers'] for note in layer['notes']]
-    assert report['assurance'] == 'may-survive' and "snapshot 'monday' still has what was there before" in notes
+    assert report['assurance'] == 'may-survive' and "snapshot 'monday' still has the old data" in notes
     ceph.export(f'{header}@monday', tmp_path / 'copy')
     cryptsetup('open', '--test-passphrase', '--header', tmp_path / 'copy', payload, password=PASSWORD)
 

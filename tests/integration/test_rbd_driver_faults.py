@@ -152,5 +152,5 @@ def test_silent_servers(own, argv):
     size = ['1M'] if argv[0] == 'create' else []
     with own.silent('osd'):
         failed = qemu_img(*argv, own.uri('rbd/test'), *size, status=1).stderr
-    assert "the cluster's monitors answer, but not the servers that store the image" in failed
+    assert "the cluster's monitors respond, but not the OSDs that store the image" in failed
     assert 'ceph status' in failed

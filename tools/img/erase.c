@@ -104,7 +104,7 @@ static void print_report(const SecureEraseReport *report)
 {
     printf("Erased (scope %s):\n", SecureEraseScope_str(report->scope));
     print_regions(report->regions);
-    printf("What the storage below promises:\n");
+    printf("Guarantees of the underlying storage:\n");
     print_layers(report->layers);
     printf("Assurance: %s. %s\n", SecureEraseAssurance_str(report->assurance), conclude(report->assurance));
 }
