@@ -1,8 +1,8 @@
 /*
  * Connecting to a Ceph cluster, and opening an image there
  *
- * All of this blocks, and runs on threads of its own. librados prints what it thinks on standard error. That is turned
- * off; errors here say instead what was looked for, and where.
+ * All of this blocks, and runs on threads of its own. librados would write its own messages to standard error. That is
+ * turned off; the errors here tell what was missing, and where it was looked for.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 #include "crypto/secret.h"
 #include "qapi/qapi.h"
 
-/* Names of other pools that an error lists. */
+/* Maximum number of other pools that an error lists. */
 #define MAX_POOLS_LISTED 20
 /* For values of settings: lists of monitors and of files. */
 #define MAX_SETTING_BYTES 4096
@@ -28,7 +28,7 @@ static bool is_cephx_key(const uint8_t *data, size_t len)
     return len > before && data[KEY_LENGTH_OFFSET] + (size_t)256 * data[KEY_LENGTH_OFFSET + 1] == len - before;
 }
 
-/* librados says of a key that is none only "Invalid argument". */
+/* For an invalid key, librados only reports "Invalid argument". */
 static bool check_key(const RBDOpen *open, Error **errp)
 {
     if (is_cephx_key(open->key->data, open->key->len)) {
@@ -116,7 +116,7 @@ void qemu_rbd_open_free(RBDOpen *open)
     }
 }
 
-/* The value of a setting of @cluster; "" where there is none. Caller frees. */
+/* The value of a setting of @cluster; "" if it has none. Caller frees. */
 static char *setting_get(rados_t cluster, const char *name)
 {
     g_autofree char *value = g_malloc0(MAX_SETTING_BYTES);
@@ -137,7 +137,7 @@ static bool setting_set(RBDOpen *open, rados_t cluster, const char *name, const 
     return ret == 0;
 }
 
-/* Set a time-out that nobody has set: it still has the value @unset. */
+/* Set a time-out unless the configuration has set it: it still has the value @unset. */
 static bool timeout_set(RBDOpen *open, rados_t cluster, const char *name, double unset)
 {
     g_autofree char *value = setting_get(cluster, name);
@@ -209,7 +209,7 @@ static bool settings_set_all(RBDOpen *open, rados_t cluster)
            setting_set(open, cluster, "log_to_stderr", "false") &&
            setting_set(open, cluster, "err_to_stderr", "false") &&
            setting_set(open, cluster, "rbd_cache", open->direct ? "false" : "true") &&
-           /* Requests may be given up while librbd still has them, so it must copy what it writes. */
+           /* Requests may be given up while librbd still uses them, so it must copy the data to write. */
            setting_set(open, cluster, "rbd_disable_zero_copy_writes", "true") &&
            timeout_set(open, cluster, "client_mount_timeout", 300) &&
            timeout_set(open, cluster, "rados_mon_op_timeout", 0);
@@ -231,7 +231,7 @@ static bool host_check(RBDOpen *open, const char *host)
 }
 
 /*
- * Look for mistakes in the list of monitors about which librados writes to standard error: HOST, HOST:PORT,
+ * Find errors in the list of monitors that librados would report on standard error. Entries are HOST, HOST:PORT,
  * v2:HOST:PORT, [v2:HOST:PORT/NONCE,v1:...], or with addresses for hosts.
  */
 static bool monitors_check(RBDOpen *open, rados_t cluster)
@@ -239,7 +239,7 @@ static bool monitors_check(RBDOpen *open, rados_t cluster)
     g_autofree char *monitors = setting_get(cluster, "mon_host");
     g_auto(GStrv) names = g_strsplit_set(monitors, "[];, \t", -1);
 
-    /* Without any, librados would search the DNS for services. Only who has a configuration can want that. */
+    /* Without monitors, librados would query the DNS for services. That is only intended with a configuration file. */
     if (!*monitors && !open->has_conf) {
         error_setg(&open->err, "RBD image '%s': no monitor is known: there is no configuration file", open->name);
         error_append_hint(&open->err, "Ceph looks for $CEPH_CONF, /etc/ceph/ceph.conf, ~/.ceph/ceph.conf and "
@@ -260,7 +260,7 @@ static bool monitors_check(RBDOpen *open, rados_t cluster)
     return true;
 }
 
-/* rados_connect() has failed: say what it missed. */
+/* rados_connect() has failed: report what was missing. */
 static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
 {
     const char *user = open->location->user ?: "admin";
@@ -272,7 +272,7 @@ static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
     if (ret == -ETIMEDOUT) {
         error_setg(&open->err, "RBD image '%s': could not log in to a monitor within %d seconds; tried %s", open->name,
                    (int)g_ascii_strtod(limit, NULL), monitors);
-        /* A rejected client tries again if the port could also be that of the other protocol version. */
+        /* A rejected client keeps trying if the port might be that of the other protocol version. */
         error_append_hint(&open->err, "Check that the cluster runs and can be reached from here, and that client.%s "
                           "has the right key.\n", user);
     } else if (!*monitors && ret == -ENOENT) {
@@ -285,8 +285,8 @@ static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
             keyring[strlen(keyring) - 1] = '\0';
         }
         error_setg(&open->err, "RBD image '%s': found no key for client.%s in %s", open->name, user, keyring);
-        error_append_hint(&open->err, "Specify the client with the option user, a keyring in the configuration file, or "
-                          "a secret with key-secret.\n");
+        error_append_hint(&open->err, "Specify the client with the option user, a keyring in the configuration file, "
+                          "or a secret with key-secret.\n");
     } else if ((ret == -EACCES || ret == -EPERM) && g_str_equal(auth, "none")) {
         error_setg(&open->err, "RBD image '%s': the cluster requires authentication with a key (cephx), but "
                    "auth-client-required is 'none'", open->name);
@@ -446,7 +446,7 @@ static bool image_has_parent(const RBDImage *i)
     return ret != -ENOENT;
 }
 
-/* What the node has to know of the image; false with @open->err. */
+/* Get what the node needs to know about the image; false with @open->err. */
 static bool image_read_info(RBDImage *i, RBDOpen *open)
 {
     uint64_t features = 0, flags = 0;
@@ -474,14 +474,14 @@ static bool image_read_info(RBDImage *i, RBDOpen *open)
     i->object_size = info.obj_size;
     i->size = info.size;
     i->header_bytes = raw.size - info.size;
-    /* librbd notices no changes of an image that is open for reading only. */
+    /* librbd does not notice changes of an image that is open read-only. */
     ret = i->read_only ? 0 : qemu_rbd_watch(i);
     if (ret < 0) {
         qemu_rbd_explain(open, ret, "watch it for changes");
         return false;
     }
     i->has_object_map = (features & RBD_FEATURE_FAST_DIFF) && !(flags & RBD_FLAG_FAST_DIFF_INVALID);
-    /* librbd 16 answers in offsets that are not those of the image. */
+    /* For these, librbd 16 reports wrong offsets. */
     i->has_status = !(features & RBD_FEATURE_STRIPINGV2) && !i->is_encrypted && !image_has_parent(i);
     return true;
 }

@@ -7,9 +7,9 @@
 
 #include "block/drivers/rbd.h"
 
-/* Names are no longer than this, with the terminating zero. */
+/* Maximum size of a name, with the terminating NUL. */
 #define MAX_SNAPSHOT_NAME 4096
-/* To begin with; librbd says if there are more. */
+/* Initial number; librbd reports if there are more. */
 #define LIST_ENTRIES 64
 
 typedef struct RBDCopies {
@@ -36,7 +36,7 @@ static void copies_add_snapshot(RBDCopies *c, const rbd_snap_info_t *snapshot)
 
     librbd.rbd_snap_get_namespace_type(c->image->image, snapshot->id, &type);
     if (type == RBD_SNAP_NAMESPACE_TYPE_GROUP) {
-        /* Its own name is an internal one. */
+        /* Its own name is internal. */
         if (librbd.rbd_snap_get_group_namespace(c->image->image, snapshot->id, &group, sizeof(group)) == 0) {
             copies_add(c, "snapshot '%s' of group '%s'", group.group_snap_name, group.group_name);
             librbd.rbd_snap_group_namespace_cleanup(&group, sizeof(group));

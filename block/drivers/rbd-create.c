@@ -10,7 +10,7 @@
 
 #define MIN_OBJECT_BYTES (4 * KiB)
 #define MAX_OBJECT_BYTES (32 * MiB)
-/* That librbd writes: whole objects. */
+/* Maximum size of the header that librbd writes: whole objects. */
 #define MAX_HEADER_BYTES (64 * MiB)
 
 typedef struct RBDCreate {
@@ -154,7 +154,7 @@ static bool create_cancelled(void *job)
     return job_is_cancelled(job) || qemu_co_is_cancelled() || bdrv_must_not_wait();
 }
 
-/* What undoes a step goes on although all else was cancelled. */
+/* Undoing a step continues even if everything else was cancelled. */
 static bool delete_cancelled(void *opaque)
 {
     return bdrv_must_not_wait();
@@ -229,7 +229,7 @@ typedef struct RBDResize {
     uint64_t size;
 } RBDResize;
 
-/* Whether another client has it open for writing: librbd 16 aborts those whose data is cut off. */
+/* Whether another client has it open for writing: librbd 16 aborts a client whose data is cut off. */
 static bool has_other_writers(RBDImage *image)
 {
     rbd_image_watcher_t watchers[2];

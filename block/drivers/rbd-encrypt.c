@@ -1,7 +1,7 @@
 /*
  * rbd: librbd's own encryption
  *
- * librbd finds out late and says little of what is wrong. So the header is looked at first. These calls block.
+ * librbd detects errors late, and reports them without details. So the header is checked first. These calls block.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -101,13 +101,15 @@ int qemu_rbd_encryption_format(rbd_image_t image, RBDOpen *open, RbdImageEncrypt
 #else
 bool qemu_rbd_encryption_load(RBDImage *i, RBDOpen *open)
 {
-    error_setg(&open->err, "RBD image '%s': this program was built with a librbd that does not support encryption", open->name);
+    error_setg(&open->err, "RBD image '%s': this program was built with a librbd that does not support encryption",
+               open->name);
     return false;
 }
 
 int qemu_rbd_encryption_format(rbd_image_t image, RBDOpen *open, RbdImageEncryptionFormat format, bool aes128)
 {
-    error_setg(&open->err, "RBD image '%s': this program was built with a librbd that does not support encryption", open->name);
+    error_setg(&open->err, "RBD image '%s': this program was built with a librbd that does not support encryption",
+               open->name);
     return -ENOTSUP;
 }
 #endif

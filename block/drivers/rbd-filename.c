@@ -3,8 +3,8 @@
  *
  *   rbd:POOL[/NAMESPACE]/IMAGE[@SNAPSHOT][:KEY=VALUE]...
  *
- * The keys are id (the option user), conf, mon_host (the option server) and auth_client_required or, as it was once
- * called, auth_supported. A backslash takes the meaning from the character after it.
+ * The keys are id (the option user), conf, mon_host (the option server) and auth_client_required, or its old name
+ * auth_supported. A backslash escapes the next character.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,10 +17,10 @@
 #include "qapi/qapi.h"
 
 #define PREFIX "rbd:"
-/* What needs a backslash in a name, and in the value of a key. */
+/* Characters to escape in a name, and in the value of a key. */
 #define SPECIAL_IN_NAME "\\/@:"
 #define SPECIAL_IN_VALUE "\\:"
-/* Of monitors that name none; the one that has been there for longest. */
+/* Default port of monitors: the older of the two. */
 #define DEFAULT_MON_PORT "6789"
 
 static void set_string(struct json_object *object, const char *key, const char *value)

@@ -1,9 +1,9 @@
 /*
  * An open RBD image: asynchronous requests, and calls that block
  *
- * A request can be given up while librbd still has it. So everything that librbd uses belongs to the request, which is
- * freed once both the coroutine and librbd are done with it: data that is read goes to a buffer of the request, and
- * librbd copies what it writes when the request is made.
+ * A request can be given up while librbd still uses it. So everything that librbd uses belongs to the request, which is
+ * freed once both the coroutine and librbd are done with it. Data is read into a buffer of the request, and librbd
+ * copies the data of a write when the request is submitted.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,12 +13,12 @@
 #include "util/aio.h"
 #include "util/thread-pool.h"
 
-/* How often closing looks whether all requests have ended. */
+/* Interval at which closing checks whether all requests have ended. */
 #define CLOSE_POLL_US 10000
 
-/* Block status of an image whose cluster keeps no map of objects asks for each of them. */
+/* Without an object map, block status queries the cluster for each object. */
 #define STATUS_MAX_OBJECTS 64
-/* What stops rbd_diff_iterate2(): an error that it has not. */
+/* Stops rbd_diff_iterate2(): an error that it does not return itself. */
 #define STATUS_STOP (-9000)
 
 struct RBDRequest {
@@ -28,7 +28,7 @@ struct RBDRequest {
     uint8_t *buf;               /* of READ */
     /* Under image->lock: */
     unsigned users;             /* the coroutine, and librbd */
-    bool given_up;              /* the coroutine does not wait any longer */
+    bool given_up;              /* the coroutine no longer waits */
     ssize_t ret;
     RBDRequest *next, **prev;   /* in image->requests; prev is NULL: in none */
 };
@@ -156,7 +156,7 @@ static int status_scan_extent(uint64_t offset, size_t len, int exists, void *opa
     return 0;
 }
 
-/* librbd has no asynchronous form of this. */
+/* librbd has no asynchronous call for this. */
 static gpointer status_run(gpointer opaque)
 {
     RBDRequest *r = opaque;
@@ -229,8 +229,8 @@ static int request_submit(RBDRequest *r, const QEMUIOVector *qiov)
 }
 
 /*
- * Link @r, so that it can be cancelled, and count it. -ECANCELED where it must not wait, -EIO where another client has
- * made the image too short for it: librbd 16 aborts on such writes.
+ * Link @r, so that it can be cancelled, and count it. -ECANCELED if it must not wait, -EIO if another client has
+ * shortened the image: librbd 16 aborts on writes beyond the end.
  */
 static int request_begin(RBDRequest *r)
 {
@@ -257,7 +257,7 @@ static int request_begin(RBDRequest *r)
 static void request_take_results(const RBDRequest *r, RBDRequestArgs *args)
 {
     if (args->type == RBD_REQUEST_READ) {
-        /* Less than all where the image has become shorter. */
+        /* Less than requested if the image has become shorter. */
         int64_t n = MIN(r->ret, args->bytes);
 
         qemu_iovec_from_buf(args->qiov, 0, r->buf, n);

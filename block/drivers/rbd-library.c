@@ -1,8 +1,8 @@
 /*
  * Loading librbd and librados
  *
- * Programs load them with the first RBD image, rather than being linked with them: their 30 libraries would make each
- * start five times as slow (docs/decisions/0013-librbd-on-demand.md).
+ * Programs are not linked with them, but load them with the first RBD image: their 30 dependencies would make every
+ * start of a program five times slower (docs/decisions/0013-librbd-on-demand.md).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,8 +1,8 @@
 /*
  * Noticing that another client has resized an RBD image
  *
- * librbd tells that the image has changed in some way, on a thread of its own, which must not wait. Asking for the size
- * may: a thread does it. Then the main loop learns of it.
+ * librbd reports changes of the image, without details, on one of its threads, which must not block. Querying the size
+ * can block, so another thread does that, and reports the size to the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,7 +20,7 @@ uint64_t qemu_rbd_image_size(RBDImage *image)
 
 int qemu_rbd_image_update_size(RBDImage *image)
 {
-    /* So that an older answer does not replace a newer one. */
+    /* An older answer must not replace a newer one. */
     g_autoptr(GMutexLocker) updating = g_mutex_locker_new(&image->update_lock);
     rbd_image_info_t info;
     int ret = librbd.rbd_stat(image->image, &info, sizeof(info));
@@ -64,7 +64,7 @@ static gpointer watch_run(gpointer opaque)
     return NULL;
 }
 
-/* librbd has been told that something has changed. */
+/* librbd reports that something has changed. */
 static void watch_changed(void *opaque)
 {
     RBDImage *image = opaque;

@@ -13,15 +13,15 @@
 #include "block/job.h"
 #include "util/aio.h"
 
-/* Of one read or write, which need memory; and of what needs none. */
+/* Maximum size of a read or write, which needs memory, and of other requests. */
 #define MAX_TRANSFER_BYTES (32 * MiB)
 #define MAX_RANGE_BYTES (1 * GiB)
-/* librbd ignores discards of less. */
+/* librbd ignores smaller discards. */
 #define DISCARD_BYTES (64 * KiB)
 
 typedef struct BDRVRBDState {
     RBDImage *image;
-    RBDImage *reopened;         /* what a reopen that was prepared goes on with; NULL: the same */
+    RBDImage *reopened;         /* replaces @image when a reopen commits; NULL: no change */
 } BDRVRBDState;
 
 static bool is_direct(const BlockdevOptions *options)
@@ -57,7 +57,7 @@ static RBDImage *coroutine_fn image_open(BlockDriverState *bs, const BlockdevOpt
     return image;
 }
 
-/* Whether an image opened as @options and @read_only say is what they mean, since snapshots are read-only. */
+/* Snapshots are read-only: adjust *@read_only if @options allow that. False with @errp. */
 static bool check_read_only(const BlockdevOptions *options, bool *read_only, Error **errp)
 {
     if (!options->u.rbd.snapshot || *read_only) {
@@ -102,7 +102,7 @@ static bool closing_cancelled(void *opaque)
     return bdrv_must_not_wait();
 }
 
-/* A cluster that is silent does not hold this up for long: the thread goes on alone. */
+/* If the cluster does not respond, this does not wait for long: the thread continues on its own. */
 static void coroutine_fn image_close(RBDImage *image)
 {
     image->bs = NULL;
@@ -184,8 +184,8 @@ static void qemu_rbd_refresh_limits(BlockDriverState *bs)
 }
 
 /*
- * How many of @bytes from @offset on the image has: all but what its last sector lacks. -EIO where another client has
- * made it shorter.
+ * How many of @bytes from @offset on are within the image: its last sector may be incomplete. -EIO if another client
+ * has shortened the image.
  */
 static int64_t within_image(const BDRVRBDState *s, int64_t offset, int64_t bytes)
 {
@@ -248,7 +248,7 @@ static int coroutine_fn qemu_rbd_co_pwrite_zeroes(BlockDriverState *bs, int64_t 
     };
 
     if (!a.may_unmap && (flags & BDRV_REQ_NO_FALLBACK)) {
-        /* The cluster writes them. */
+        /* The cluster would write them as data. */
         return -ENOTSUP;
     }
     return a.bytes > 0 ? qemu_rbd_co_request(s->image, &a) : a.bytes;

@@ -4,15 +4,17 @@
  *   rbd.c              the driver: options, requests
  *   rbd-filename.c     filenames to options, and back
  *   rbd-connect.c      connecting to a cluster, opening an image: calls that block
- *   rbd-copies.c       snapshots, clones, and what is in the trash
+ *   rbd-copies.c       older copies: snapshots, clones, images in the trash
  *   rbd-create.c       creating images, deleting and resizing them
  *   rbd-encrypt.c      librbd's own encryption
  *   rbd-library.c      loading librbd
  *   rbd-image.c        an open image: asynchronous requests, and closing
+ *   rbd-watch.c        noticing that another client has resized the image
  *
- * librbd has threads of its own. Requests may be made from any thread; their completions arrive on one of librbd's and
- * wake the coroutine. Everything else blocks, for ever if the cluster is silent, and cannot be stopped. It runs on a
- * thread of its own (qemu_rbd_co_call()), which goes on alone if nobody waits for it any longer.
+ * librbd has threads of its own. Requests may be submitted from any thread; their completions arrive on one of librbd's
+ * threads and wake the coroutine. Everything else blocks, forever if the cluster does not respond, and cannot be
+ * stopped. It runs on a thread of its own (qemu_rbd_co_call()), which continues in the background if its caller gives
+ * up.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +26,7 @@
 #include "util/secret-buffer.h"
 #include "util/thread-pool.h"
 
-/* rbd-filename.c: it works in a build without librbd, too. */
+/* rbd-filename.c, which is also part of builds without librbd */
 
 /* As bdrv_parse_filename: the forms that block/drivers/rbd-filename.c lists. */
 bool qemu_rbd_parse_filename(const char *filename, struct json_object *options, Error **errp);
@@ -65,12 +67,12 @@ typedef struct LibRBD {
 } LibRBD;
 extern LibRBD librbd;
 
-/* Load them, so that all in librbd can be called; false with @errp. Blocks. */
+/* Load them, so that the functions in librbd can be called; false with @errp. Blocks. */
 bool qemu_rbd_load_library(Error **errp);
 
-/* Opening may take this long, and so may each step of other operations that talk to monitors. */
+/* Time limit for opening, and for each step of other operations that contact monitors. */
 #define QEMU_RBD_TIMEOUT_S 20
-/* For deriving a key, where librbd encrypts: it measures how fast the machine is. */
+/* Additional time for librbd's encryption to derive a key: it measures how fast the machine is. */
 #define QEMU_RBD_DERIVE_TIMEOUT_S 300
 
 /* The limit for an operation that connects first. */
@@ -79,7 +81,7 @@ static inline int64_t qemu_rbd_timeout_ns(bool derives_key)
     return (QEMU_RBD_TIMEOUT_S + 5 + (derives_key ? QEMU_RBD_DERIVE_TIMEOUT_S : 0)) * INT64_C(1000000000);
 }
 
-/* What is needed to open an image. Belongs to the thread that does it. */
+/* What is needed to open an image. Belongs to the thread that opens it. */
 typedef struct RBDOpen {
     BlockdevOptionsRbd *location;
     char *name;                 /* for messages */
@@ -88,7 +90,7 @@ typedef struct RBDOpen {
     bool direct;                /* no cache in librbd */
     bool read_only;
     bool has_conf;              /* a configuration file was read */
-    struct RBDImage *image;     /* the result; NULL: there is none, or somebody has taken it over */
+    struct RBDImage *image;     /* the result; NULL: there is none, or the caller has taken it */
     Error *err;
 } RBDOpen;
 
@@ -110,8 +112,8 @@ bool qemu_rbd_pool_connect(RBDPool *pool, RBDOpen *open);
 void qemu_rbd_pool_disconnect(RBDPool *pool);
 
 /*
- * The message for librbd's @ret < 0 to an attempt to @what, as in "create it". Names the missing permission, if that is
- * the reason.
+ * Set @open->err: librbd has failed with @ret < 0 to @what, as in "create it". The message names the missing
+ * permission, if that is the reason.
  */
 void qemu_rbd_explain(RBDOpen *open, int ret, const char *what);
 
@@ -136,47 +138,47 @@ typedef struct RBDImage {
     char *name;                 /* for messages */
     bool read_only;             /* the handle is */
     uint64_t object_size;       /* bytes */
-    BlockDriverState *bs;       /* whose image it is; NULL: none yet, or none any longer. Main thread */
-    uint64_t header_bytes;      /* how much longer the image itself is: librbd's encryption has a header */
+    BlockDriverState *bs;       /* the node; NULL: not set yet, or closed. Main thread */
+    uint64_t header_bytes;      /* header of librbd's encryption, by which the stored image is longer */
     unsigned luks_version;      /* of the header at the beginning; 0: there is none */
     bool is_encrypted;          /* librbd encrypts it */
     bool has_status;            /* librbd can tell which objects exist, */
-    bool has_object_map;        /* and need not ask for each of them */
+    bool has_object_map;        /* and need not query the cluster for each of them */
 
     bool is_watched;
     uint64_t watch;             /* librbd's handle */
-    GMutex update_lock;         /* held while librbd is asked for the size */
+    GMutex update_lock;         /* held while librbd is queried for the size */
 
     GMutex lock;
-    uint64_t size;              /* bytes, of any number: what librbd last said. Others may change it */
-    bool changed;               /* it may be another now, */
-    bool is_asking;             /* so a thread asks again */
-    RBDRequest *requests;       /* of coroutines that wait */
-    unsigned unfinished;        /* what librbd and threads still do, including requests that were given up */
+    uint64_t size;              /* bytes, any number: the last known size. Other clients may change it */
+    bool changed;               /* it may have changed since, */
+    bool is_asking;             /* so a thread is querying it */
+    RBDRequest *requests;       /* those with a waiting coroutine */
+    unsigned unfinished;        /* operations of librbd and of threads, including requests that were given up */
 } RBDImage;
 
 /* An image whose handles the caller fills in. */
 RBDImage *qemu_rbd_image_new(const char *name);
 
-/* Close it, after waiting for librbd to finish all requests. Blocks. */
+/* Wait for librbd to finish all requests, then close the image. Blocks. */
 void qemu_rbd_image_free(RBDImage *image);
 
-/* Have closing wait: for calls on threads of their own. Any thread. */
+/* Make closing wait for a call that runs on a thread of its own. Any thread. */
 void qemu_rbd_image_use(RBDImage *image);
 void qemu_rbd_image_unuse(RBDImage *image);
 
 /*
- * rbd-watch.c: from now on, image->bs learns when the size changes, and requests beyond it fail. Both block. 0 or
+ * rbd-watch.c: from now on, image->bs is notified when the size changes, and requests beyond it fail. Both block. 0 or
  * -errno.
  */
 int qemu_rbd_watch(RBDImage *image);
 void qemu_rbd_unwatch(RBDImage *image);
-/* Ask librbd for the size. Blocks. 0 or -errno. */
+/* Query librbd for the size. Blocks. 0 or -errno. */
 int qemu_rbd_image_update_size(RBDImage *image);
-/* The size that librbd last said. Any thread. */
+/* The last known size. Any thread. */
 uint64_t qemu_rbd_image_size(RBDImage *image);
 
-/* What to ask of librbd. The result is 0 or -errno. From any loop. */
+/* A request to librbd. The result is 0 or -errno. From any loop. */
 typedef struct RBDRequestArgs {
     RBDRequestType type;
     int64_t offset;
@@ -184,7 +186,7 @@ typedef struct RBDRequestArgs {
     QEMUIOVector *qiov;         /* of READ and WRITE */
     bool may_unmap;             /* of ZERO */
     bool exists;                /* the result of STATUS: whether there is data, */
-    int64_t status_bytes;       /* and for how many bytes that holds */
+    int64_t status_bytes;       /* and the number of bytes to which this applies */
 } RBDRequestArgs;
 int coroutine_fn qemu_rbd_co_request(RBDImage *image, RBDRequestArgs *args);
 
@@ -192,16 +194,16 @@ int coroutine_fn qemu_rbd_co_request(RBDImage *image, RBDRequestArgs *args);
 void qemu_rbd_image_cancel(RBDImage *image);
 
 /*
- * Run @func(@opaque) on a thread of its own, and return its result. Once @cancelled(@cancel_opaque), which is asked
- * several times a second, or after @timeout_ns (0: no limit), return -ECANCELED or -ETIMEDOUT: @func goes on alone,
- * followed by @free(@opaque). Otherwise the caller keeps @opaque.
+ * Run @func(@opaque) on a thread of its own, and return its result. Return -ECANCELED once @cancelled(@cancel_opaque),
+ * which is called several times a second, is true, or -ETIMEDOUT after @timeout_ns (0: no limit). @func then continues
+ * in the background, followed by @free(@opaque). Otherwise the caller keeps @opaque.
  */
 int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
                                   bool (*cancelled)(void *cancel_opaque), void *cancel_opaque);
 
 /*
- * rbd-encrypt.c: these block. False with @open->err. First find out what kind of header the image has. Then have librbd
- * encrypt what is read and written.
+ * rbd-encrypt.c: these block. False with @open->err. First determine what kind of header the image has. Then make
+ * librbd decrypt reads and encrypt writes.
  */
 bool qemu_rbd_encryption_probe(RBDImage *image, RBDOpen *open);
 bool qemu_rbd_encryption_load(RBDImage *image, RBDOpen *open);
