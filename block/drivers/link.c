@@ -1,5 +1,5 @@
 /*
- * A link to a server: how a driver waits for a connection, and makes a new one when that is lost
+ * A link to a server: waiting for a connection, and replacing one that is lost
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,9 +1,9 @@
 /*
- * From an address to a socket on which an NBD server is about to greet
+ * Connecting to an NBD server, with TLS: from an address to a socket that the server's greeting arrives on
  *
- * TLS is not libnbd's but ours (docs/decisions/0010-tls-beside-libnbd.md): the first steps of the handshake, up to
- * NBD_OPT_STARTTLS, are done here. Then libnbd gets one end of a pair of sockets, on which it is greeted as the server
- * greeted us and goes on in plain text, and two coroutines pass on what it and the server say.
+ * TLS is ours, not libnbd's (docs/decisions/0010-tls-beside-libnbd.md): the first steps of the handshake, up to
+ * NBD_OPT_STARTTLS, are done here. Then libnbd gets one end of a pair of sockets. It receives a copy of the server's
+ * greeting there and continues in plain text, while two coroutines pass bytes in both directions.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,10 +20,10 @@
 
 #define GREETING_BYTES 18
 #define RELAY_BUFFER_BYTES (128 * KiB)
-/* Of an answer to NBD_OPT_STARTTLS. */
+/* Maximum size of a reply to NBD_OPT_STARTTLS. */
 #define REPLY_MAX_BYTES (64 * KiB)
 
-/* How long what was sent last, such as a goodbye, has to reach the server. */
+/* Time for the last data, such as a disconnect request, to reach the server. */
 #define LINGER_NS (NANOSECONDS_PER_SECOND / 2)
 
 struct NBDRelay {
@@ -31,7 +31,7 @@ struct NBDRelay {
     IOChannel *tls;
     uint8_t greeting[GREETING_BYTES];
     unsigned users;                 /* coroutines; both run in one loop */
-    CoSleep ended;                  /* waits for their end */
+    CoSleep ended;                  /* waits for these to end */
 };
 
 static void relay_shutdown(NBDRelay *relay)
@@ -81,7 +81,7 @@ static void coroutine_fn relay_to_server(void *opaque)
     NBDRelay *relay = opaque;
     uint8_t flags[4];
 
-    /* Its answer to the greeting: we have given the same. */
+    /* libnbd's reply to the greeting: we have sent the same to the server. */
     if (io_channel_co_read_all(relay->plain, flags, sizeof(flags)) == 1) {
         relay_copy(relay->plain, relay->tls);
     }
@@ -98,7 +98,7 @@ static void coroutine_fn relay_to_client(void *opaque)
     relay_unuse(relay);
 }
 
-/* Takes over @tls: the other end, with a new relay in *@to; or -1 with @errp. */
+/* Create a relay, *@to, which takes over @tls: the socket at its other end, or -1 with @errp. */
 static int relay_start(IOChannel *tls, const uint8_t *greeting, AioContext *home, NBDRelay **to, Error **errp)
 {
     int fds[2];
@@ -120,7 +120,7 @@ static int relay_start(IOChannel *tls, const uint8_t *greeting, AioContext *home
     return fds[1];
 }
 
-/* True where @ret is that of a read or write that did all it had to. */
+/* False with @errp if a read or write that returned @ret failed or was incomplete. */
 static bool check_io(int ret, const char *what, Error **errp)
 {
     if (ret == 1) {

@@ -1,11 +1,11 @@
 /*
- * One connection to an NBD server: a handle of libnbd, on the loop that is its home
+ * One connection to an NBD server: a handle of libnbd on its home loop
  *
- * All calls of libnbd are made in the home loop, none of which waits: the loop watches the handle's descriptor. The
- * handle's callbacks run within such a call, and only note what happened; coroutines go on from a bottom half.
+ * All calls of libnbd are made in the home loop. None of them waits: the loop watches the handle's descriptor. The
+ * handle's callbacks run within such a call, and only record what happened; coroutines resume from a bottom half.
  *
- * libnbd checks that replies stay within the range of the request, but not that they are complete: here each byte of a
- * read is accounted for.
+ * libnbd checks that replies stay within the range of the request, but not that they are complete. So each byte of a
+ * read is accounted for here.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,21 +18,21 @@
 #include "block/nbd-proto.h"
 #include "util/aio.h"
 
-/* Names of other exports that an error lists. */
+/* Maximum number of other exports that an error lists. */
 #define MAX_EXPORTS_LISTED 20
 
 struct NBDConnection {
     const NBDServer *server;
     AioContext *ctx;            /* home */
-    gint refcnt;                /* atomic: the owner, and bottom halves on their way */
+    gint refcnt;                /* atomic: the owner, and scheduled bottom halves */
     struct nbd_handle *h;       /* NULL: the connection is lost */
     NBDRelay *relay;            /* of a connection with TLS */
     int fd;
     bool reading, writing;      /* what the loop watches @fd for */
     NBDExportInfo info;
     GQueue requests;            /* of NBDRequest, in flight */
-    char *why;                  /* the connection is lost, for people; NULL: it is not */
-    bool reported;              /* a mistake of the server was */
+    char *why;                  /* why the connection was lost, for messages; NULL: it was not */
+    bool reported;              /* an error of the server was reported */
 
     /* The handshake. */
     Coroutine *negotiator;      /* waits for the next state */
@@ -78,7 +78,7 @@ static void watch(NBDConnection *c, bool reading, bool writing)
     }
 }
 
-/* End @r, whose coroutine goes on soon, or has not waited yet. */
+/* End @r: its coroutine resumes soon, or has not started to wait. */
 static void request_end(NBDRequest *r, int ret, bool lost)
 {
     if (r->done) {
@@ -93,7 +93,7 @@ static void request_end(NBDRequest *r, int ret, bool lost)
     }
 }
 
-/* The connection is of no more use. Not from within a callback of libnbd. */
+/* Give up the lost connection. Not from within a callback of libnbd. */
 static void set_lost(NBDConnection *c, int ret, const char *why)
 {
     if (!c->h) {
@@ -184,7 +184,7 @@ static int add_export(void *opaque, const char *name, const char *description)
     return 0;
 }
 
-/* The export does not exist: list those that do, if the server tells. */
+/* The export does not exist: list those that do, if the server allows that. */
 static void coroutine_fn report_unknown_export(NBDConnection *c, Error **errp)
 {
     ERRP_GUARD();
@@ -228,7 +228,7 @@ static bool read_block_sizes(NBDConnection *c, Error **errp)
     int64_t max = nbd_get_block_size(c->h, LIBNBD_SIZE_MAXIMUM);
 
     if (min <= 0) {
-        /* Not told. A size that is odd can be reached only by requests that are. */
+        /* Not reported. An odd size needs requests of odd length. */
         min = QEMU_IS_ALIGNED(info->size, BDRV_SECTOR_SIZE) ? BDRV_SECTOR_SIZE : 1;
         opt = 0;
         max = NBD_MAX_BUFFER;
@@ -266,7 +266,7 @@ static bool read_info(NBDConnection *c, Error **errp)
     return read_block_sizes(c, errp);
 }
 
-/* A handle on @fd, which it takes over. */
+/* Create a handle, which takes over @fd. */
 static bool new_handle(NBDConnection *c, int fd, Error **errp)
 {
     struct nbd_handle *h = nbd_create();
@@ -418,7 +418,7 @@ void nbd_connection_cancel(NBDConnection *c)
 
 /* Requests */
 
-/* A mistake of the server: reported once per connection, so that it cannot fill a log. */
+/* Report an error of the server, once per connection, so that it cannot fill a log. */
 static void G_GNUC_PRINTF(2, 3) report_mistake(NBDConnection *c, const char *fmt, ...)
 {
     va_list ap;
@@ -432,7 +432,7 @@ static void G_GNUC_PRINTF(2, 3) report_mistake(NBDConnection *c, const char *fmt
     }
 }
 
-/* Note bytes [start, end) as seen: false where some had been, or there are too many gaps. */
+/* Mark bytes [start, end) as seen. False if some were seen before, or there are too many gaps. */
 static bool add_seen(NBDRequest *r, int64_t start, int64_t end)
 {
     unsigned i = 0;

@@ -7,7 +7,7 @@
  *   nbd+unix:///[NAME]?socket=PATH
  *   nbds://..., nbds+unix://...                the same with TLS
  *
- * There are older options, too, which QEMU takes on the command line.
+ * The older options that QEMU accepts on the command line are understood, too.
  *
  * The parts of URIs are percent-encoded. Options tls-creds=ID and tls-hostname=NAME may follow as query parameters.
  *
@@ -109,7 +109,7 @@ static void uri_clear(Uri *uri)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Uri, uri_clear)
 
-/* Decode @text; false with @errp where it is not well-formed. NULL stays NULL. */
+/* Decode @text; false with @errp if it is malformed. NULL stays NULL. */
 static bool decode(const char *text, char **decoded, const char *what, Error **errp)
 {
     g_free(*decoded);
@@ -157,7 +157,7 @@ static bool parse_query(const char *query, Uri *uri, Error **errp)
     return true;
 }
 
-/* @uri from text. Messages do not repeat the text, which may hold a password. */
+/* Set @uri from text. Messages do not repeat the text, which may contain a password. */
 static bool parse_uri(const char *text, Uri *uri, Error **errp)
 {
     g_autofree char *scheme = NULL, *user = NULL, *host = NULL, *path = NULL, *query = NULL, *fragment = NULL;
@@ -262,7 +262,7 @@ bool nbd_modernize_options(struct json_object *options, Error **errp)
     return true;
 }
 
-/* Options that no filename has. */
+/* Options that cannot be part of a filename. */
 static bool needs_json(const BlockdevOptionsNbd *o)
 {
     const SocketAddress *addr = o->server;

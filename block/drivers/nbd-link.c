@@ -1,18 +1,18 @@
 /*
  * A link to an NBD server: connections that are replaced when they are lost
  *
- * The first connection is made when the node is opened; its home is the main loop. If the server lets clients use
- * several connections (multi-conn), more are made when all are busy, each at home in a thread that it shares with those
- * of other nodes. A request goes to the connection with the least in flight.
+ * The first connection is made when the node is opened; its home is the main loop. If the server allows several
+ * connections (multi-conn), more are opened when all are busy. The home of each is a thread that connections of other
+ * nodes share. A request goes to the connection with the least load.
  *
  * A request whose connection is lost is repeated on another one, until reconnect-delay seconds after its own first
- * loss: so a request that kills the server every time fails in the end. Requests that arrive while there is no
- * connection wait until as long after the loss. Repeating a write is safe: its completion was not reported, and
- * overlapping writes in flight have no order.
+ * loss. So a request that kills the server every time fails in the end. Requests that arrive while there is no
+ * connection wait until reconnect-delay seconds after the last loss. Repeating a write is safe: its completion was not
+ * reported, and overlapping writes in flight have no order.
  *
  * Writes that were not flushed may be lost with a server, which no other request would report. Only the connection that
- * acknowledged a write can tell whether its server still runs. So a flush goes to every connection with such writes,
- * and once one of those is lost, flushes fail.
+ * acknowledged a write can tell whether its server is still running. So a flush goes to every connection with such
+ * writes, and once one of those is lost, flushes fail.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,22 +23,22 @@
 #include "block/graph/graph_int.h"
 #include "block/io/io_int.h"
 
-/* Connections of a node, as many as nbdcopy makes. */
+/* Maximum connections of a node, as in nbdcopy. */
 #define MAX_CONNECTIONS 4
-/* How long to do without further connections after one has failed: the server may allow no more clients. */
+/* Delay after a further connection has failed: the server may not allow more clients. */
 #define SPARE_PAUSE_NS (60 * NANOSECONDS_PER_SECOND)
-/* What a request counts in the load of a connection, besides its data. */
+/* What a request adds to the load of a connection, besides its data. */
 #define REQUEST_COST_BYTES (32 * KiB)
 /*
- * How much more load the connection of the main loop gets from there, since reaching another loop takes as long as a
- * small request; and how much less from elsewhere, in order not to delay commands.
+ * Requests from the main loop may load its own connection this much more than others, since reaching another loop takes
+ * as long as a small request. Requests from other loops load it this much less, in order not to delay commands.
  */
 #define MAIN_LOOP_BONUS_BYTES (4 * REQUEST_COST_BYTES)
 
 typedef struct LinkSlot {
     NBDConnection *conn;        /* NULL: none */
     IOThread *home;             /* of @conn; NULL: the main loop. Main thread */
-    bool lost;                  /* @conn is */
+    bool lost;                  /* @conn is lost */
     unsigned users;             /* requests on @conn */
     int64_t load;               /* their cost in bytes */
     uint64_t done;              /* counts changes that the server has acknowledged here, */
@@ -48,12 +48,12 @@ typedef struct LinkSlot {
 struct NBDLink {
     BdrvLink base;
     const NBDServer *server;
-    NBDExportInfo info;         /* what the node relies on */
+    NBDExportInfo info;         /* what the node relies on, from its opening */
 
     /* With base.lock held. */
     LinkSlot slots[MAX_CONNECTIONS];
     int64_t spare_ns;           /* no further connection before this time */
-    LinkSlot *connecting;       /* where base makes one; NULL: it does not */
+    LinkSlot *connecting;       /* where base is opening one; NULL: it is not */
 };
 
 /* The home threads of further connections, of all nodes: one for each slot but the first. Main thread. */
@@ -79,7 +79,7 @@ static bool is_usable(const LinkSlot *slot)
     return slot->conn && !slot->lost;
 }
 
-/* The load of @slot as this thread sees it, when it chooses. With the lock held. */
+/* The load of @slot as this thread counts it to choose one. With the lock held. */
 static int64_t seen_load(const NBDLink *l, const LinkSlot *slot)
 {
     bool on_main_loop = qemu_get_current_aio_context() == qemu_get_aio_context();
@@ -100,7 +100,7 @@ static LinkSlot *choose_slot(NBDLink *l)
     return best;
 }
 
-/* Whether another connection would help with the requests in flight, and may be tried. With the lock held. */
+/* Whether to try another connection for the requests in flight. With the lock held. */
 static bool wants_more(const NBDLink *l)
 {
     int64_t load = 0;
@@ -126,7 +126,7 @@ static bool can_less(const NBDExportInfo *old, const NBDExportInfo *new)
            old->has_context > new->has_context;
 }
 
-/* Whether the node can go on with the export as it is now; false with @errp. */
+/* Whether the node can use the export as it is now; false with @errp. */
 static bool check_info(NBDLink *l, const NBDExportInfo *new, Error **errp)
 {
     const NBDExportInfo *old = &l->info;
@@ -188,7 +188,7 @@ static void *coroutine_fn link_connect(BdrvLink *base, Error **errp)
     return conn;
 }
 
-/* Begin to make a connection where there is none. With the lock held. */
+/* Start connecting where there is no connection. With the lock held. */
 static void start_connecting(NBDLink *l)
 {
     for (LinkSlot *slot = l->slots; !l->connecting && slot < l->slots + MAX_CONNECTIONS; slot++) {
@@ -212,7 +212,7 @@ static void link_use(BdrvLink *base, void *conn)
     slot->conn = conn;
     slot->lost = false;
     if (choose_slot(l)) {
-        /* No request fails for lack of a further connection. */
+        /* Requests do not fail if a further connection fails. */
         g_clear_pointer(&base->why, g_free);
     }
     if (wants_more(l)) {

@@ -16,7 +16,7 @@
 #include "block/nbd-proto.h"
 #include "util/thread-pool.h"
 
-/* A limit that no sane server reaches. */
+/* More than any sane server has. */
 #define EXPORTS_MAX 10000
 
 typedef struct ListWork {
@@ -81,7 +81,7 @@ static int add_export(void *opaque, const char *name, const char *description)
     ListWork *w = opaque;
 
     if (w->exports->len == EXPORTS_MAX) {
-        /* libnbd goes on as long as the server does. */
+        /* libnbd continues as long as the server sends. */
         w->too_many = true;
         shutdown(w->fd, SHUT_RDWR);
         return 0;
@@ -122,7 +122,7 @@ static bool list_connect(ListWork *w)
     return true;
 }
 
-/* libnbd says so of other options, but not of a list. */
+/* libnbd reports this for other options, but not for a list. */
 static bool is_tls_required(ListWork *w)
 {
     nbd_completion_callback done = { .callback = option_done, .user_data = w };
@@ -157,7 +157,7 @@ static bool list_names(ListWork *w)
     return false;
 }
 
-/* The flags that the server has sent: libnbd does not tell them as a number. */
+/* The flags that the server has sent: libnbd does not return them as a number. */
 static uint16_t get_flags(struct nbd_handle *h)
 {
     static const struct {

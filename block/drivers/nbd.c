@@ -1,8 +1,8 @@
 /*
  * nbd: a volume that an NBD server exports
  *
- * The block layer sees whole sectors. If the size of an export is no multiple of 512, the rest of its last sector reads
- * as zeroes, and only zeroes can be written there.
+ * The block layer sees whole sectors. If the size of an export is not a multiple of 512, the rest of its last sector
+ * reads as zeroes, and only zeroes can be written there.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,14 +16,13 @@
 #include "block/nbd-proto.h"
 #include "io/sockets.h"
 
-/* Between attempts to connect when a node is opened, and how often that looks whether it was cancelled. */
+/* Pause between attempts to connect when a node is opened, and interval of checks for a cancel. */
 #define OPEN_PAUSE_NS (500 * SCALE_MS)
 #define OPEN_POLL_NS (50 * SCALE_MS)
 
 /*
- * Zeroes and discards have no data, so they can be larger than other requests. How large is found out:
- * FIRST_PIECE_BYTES at first, twice as much after each that took less than FAST_NS, half after each that took more than
- * SLOW_NS.
+ * Zeroes and discards have no data, so they can be larger than other requests. The size adapts: FIRST_PIECE_BYTES at
+ * first, doubled after each request that took less than FAST_NS, halved after each that took more than SLOW_NS.
  */
 #define FIRST_PIECE_BYTES (64 * MiB)
 #define MAX_PIECE_BYTES (1 * GiB)
@@ -35,7 +34,7 @@ typedef struct BDRVNBDState {
     NBDLink *link;
     NBDExportInfo info;
     int64_t piece_bytes;        /* of zeroes and discards; atomic */
-    int64_t piece_max;          /* what the server takes, as far as known; atomic */
+    int64_t piece_max;          /* what the server accepts, as far as known; atomic */
 } BDRVNBDState;
 
 void nbd_server_clear(NBDServer *server)
@@ -99,7 +98,7 @@ bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **err
     return take_tls_options(server, o, errp);
 }
 
-/* Whether the node can be as @options and @read_only say, where the export is read-only. */
+/* If the export is read-only, adjust *@read_only if @options allow that. False with @errp. */
 static bool check_read_only(const BDRVNBDState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
 {
     if (!s->info.read_only || *read_only) {
@@ -114,7 +113,7 @@ static bool check_read_only(const BDRVNBDState *s, const BlockdevOptions *option
     return false;
 }
 
-/* Connect, again and again for open-timeout seconds; NULL with @errp. */
+/* Try to connect, repeatedly for open-timeout seconds; NULL with @errp. */
 static NBDConnection *coroutine_fn connect_at_open(BlockDriverState *bs, Error **errp)
 {
     BDRVNBDState *s = bs->opaque;
@@ -223,7 +222,7 @@ static int coroutine_fn nbd_co_request(BDRVNBDState *s, NBDRequest *r)
     return nbd_link_co_request(s->link, r);
 }
 
-/* How many of @bytes from @offset on the export has. */
+/* How many of @bytes from @offset on are within the export. */
 static int64_t within_export(const BDRVNBDState *s, int64_t offset, int64_t bytes)
 {
     return CLAMP(s->info.size - offset, 0, bytes);
@@ -249,7 +248,7 @@ static int coroutine_fn nbd_co_flush(BlockDriverState *bs)
     return s->info.can_flush ? nbd_link_co_flush(s->link) : 0;
 }
 
-/* A piece of zeroes or of a discard took @ns: the size of the next one. */
+/* Zeroing or discarding a piece took @ns: adapt the size of the next one. */
 static void adapt_pieces(BDRVNBDState *s, int64_t bytes, int64_t ns)
 {
     if (ns < FAST_NS && bytes >= qatomic_read(&s->piece_bytes)) {
@@ -259,14 +258,14 @@ static void adapt_pieces(BDRVNBDState *s, int64_t bytes, int64_t ns)
     }
 }
 
-/* Whether the server may have refused a request with this result because of its size, which it does not announce. */
+/* Whether the server may have refused the request because of its size: NBD announces no limit for these. */
 static bool is_too_large(const BDRVNBDState *s, const NBDRequest *r)
 {
     return r->bytes > s->info.max_block && (r->ret == -EINVAL || r->ret == -EOVERFLOW || r->ret == -ENOTSUP) &&
            !(r->flags & LIBNBD_CMD_FLAG_FAST_ZERO);
 }
 
-/* Make a request without data, in pieces; none begins once the client has gone. */
+/* Send a request without data, in pieces; no further ones once the client is gone. */
 static int coroutine_fn nbd_co_in_pieces(BDRVNBDState *s, NBDRequest *r)
 {
     int64_t end = r->offset + r->bytes;
@@ -289,7 +288,7 @@ static int coroutine_fn nbd_co_in_pieces(BDRVNBDState *s, NBDRequest *r)
     return ret;
 }
 
-/* A request that changes data, with a flush behind it where the server knows no FUA. */
+/* A request that changes data, followed by a flush for FUA if the server does not support that. */
 static int coroutine_fn nbd_co_change(BlockDriverState *bs, NBDRequest *r, BdrvRequestFlags flags)
 {
     BDRVNBDState *s = bs->opaque;
@@ -364,12 +363,12 @@ static int coroutine_fn nbd_co_block_status(BlockDriverState *bs, int64_t offset
     if (r.lost || (ret < 0 && s->server.is_bitmap)) {
         return ret;
     }
-    /* Without an answer, everything counts as data. */
+    /* Without a reply, everything counts as data. */
     if (ret < 0 || r.extent_bytes == 0) {
         return s->server.is_bitmap ? -EPROTO : status | BDRV_BLOCK_DATA;
     }
     if (r.extent_bytes < s->info.size - offset) {
-        /* Part of a block says nothing about it. */
+        /* The status of part of a block does not count. */
         *pnum = MIN(bytes, ROUND_DOWN(r.extent_bytes, align));
     }
     if (*pnum == 0) {
