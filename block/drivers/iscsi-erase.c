@@ -1,5 +1,5 @@
 /*
- * Secure erase of LUNs: what can be promised, and SANITIZE
+ * Secure erase of LUNs: the assurance, and SANITIZE
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,10 +17,10 @@
 #define REPORT_ONE 2
 #define SUPPORTED_AS_STANDARD 3
 
-/* SANITIZE: return at once, and let the LUN be used again where it fails. */
+/* SANITIZE: return at once, and leave the LUN usable if it fails. */
 #define SANITIZE_IMMED 0x80
 #define SANITIZE_AUSE 0x20
-/* How often the LUN is asked whether it is done. */
+/* Interval at which the LUN's progress is queried. */
 #define POLL_NS NANOSECONDS_PER_SECOND
 
 enum {
@@ -44,7 +44,7 @@ void coroutine_fn iscsi_co_erase_info(BlockDriverState *bs, int64_t offset, int6
     }
 }
 
-/* Whether the LUN reports this kind of SANITIZE. */
+/* Whether the LUN supports this kind of SANITIZE. */
 static bool coroutine_fn sanitize_is_reported(BDRVISCSIState *s, uint8_t action)
 {
     uint8_t buf[36];
@@ -60,7 +60,7 @@ static bool coroutine_fn sanitize_is_reported(BDRVISCSIState *s, uint8_t action)
     return iscsi_link_co_request(s->link, &r) == 0 && r.transferred >= 2 && (buf[1] & 7) == SUPPORTED_AS_STANDARD;
 }
 
-/* The best kind that the LUN reports; 0: none. */
+/* The best kind that the LUN supports; 0: none. */
 static uint8_t coroutine_fn sanitize_find(BDRVISCSIState *s)
 {
     static const uint8_t actions[] = { SANITIZE_BLOCK_ERASE, SANITIZE_OVERWRITE, SANITIZE_CRYPTO_ERASE };
@@ -109,7 +109,7 @@ int coroutine_fn iscsi_co_secure_discard(BlockDriverState *bs, int64_t offset, i
     BDRVISCSIState *s = bs->opaque;
     ISCSIRequest leave = iscsi_request_init(OPCODE_SANITIZE, SANITIZE_EXIT_FAILURE);
 
-    /* It is for all of a LUN. What a pool kept from before is out of its reach. */
+    /* SANITIZE always erases the whole LUN. It does not reach what a pool has kept from before. */
     if (offset != 0 || (uint64_t)bytes != s->lun.blocks * s->lun.block_size || s->lun.thin) {
         return -ENOTSUP;
     }

@@ -54,7 +54,7 @@ bool iscsi_parse_portal(const char *portal, char **host, char **port, Error **er
 
 static bool report_form(Error **errp)
 {
-    /* Without the text, which may hold a password. */
+    /* Do not show the text, which may contain a password. */
     error_setg(errp, "Invalid iSCSI URL");
     error_append_hint(errp, "It has the form iscsi://[USER@]HOST[:PORT]/TARGET/LUN, with what is special in TARGET "
                       "percent-encoded.\n");
@@ -98,7 +98,7 @@ bool iscsi_parse_filename(const char *filename, struct json_object *options, Err
     if (!g_str_has_prefix(filename, SCHEME)) {
         return report_form(errp);
     }
-    /* The '@' comes first: a password can hold anything. */
+    /* Check for '@' first: a password can contain anything. */
     const char *authority = filename + strlen(SCHEME);
     const char *at = strrchr(authority, '@');
     const char *slash = strchr(at ? at : authority, '/');
@@ -131,7 +131,7 @@ bool iscsi_parse_filename(const char *filename, struct json_object *options, Err
     return true;
 }
 
-/* Options that no filename has. */
+/* Options that cannot be part of a filename. */
 static bool needs_json(const BlockdevOptionsIscsi *o)
 {
     return o->password_secret || o->initiator_name || o->has_header_digest || o->has_timeout ||

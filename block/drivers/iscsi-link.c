@@ -2,13 +2,13 @@
  * A link to a LUN: a session that is replaced when it is lost
  *
  * A request whose session is lost is repeated on the next one, until RETRY_NS after its own first loss, or until it has
- * lost MAX_LOSSES sessions: so a request that kills the target every time fails in the end. Requests that arrive while
+ * lost MAX_LOSSES sessions. So a request that kills the target every time fails in the end. Requests that arrive while
  * there is no session wait until RETRY_NS after the loss. Repeating a write is safe: its completion was not reported,
  * overlapping writes in flight have no order, and the new session has the identity (ISID) of the old one, which makes
- * the target abort what is left of it.
+ * the target abort commands of the old session.
  *
- * Writes that were not flushed may be lost with a target, which no other request would report: flushes fail from then
- * on.
+ * Writes that were not flushed may be lost with a target, which no other request would report. So flushes fail from
+ * then on.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,25 +21,25 @@
 /* How long a request waits for a new session. */
 #define RETRY_NS (20 * NANOSECONDS_PER_SECOND)
 
-/* Sessions that a request may lose: what kills the target each time would do so for ever. */
+/* Maximum number of sessions that a request may lose: a request that kills the target would do so forever. */
 #define MAX_LOSSES 5
-/* Between two messages about losses. */
+/* Minimum time between two messages about losses. */
 #define QUIET_NS (10 * NANOSECONDS_PER_SECOND)
 
 struct ISCSILink {
     BdrvLink base;
     const ISCSITarget *target;
-    ISCSILunInfo lun;           /* what the node relies on */
+    ISCSILunInfo lun;           /* what the node relies on, from its opening */
 
     /* With base.lock held. */
     ISCSISession *session;
     unsigned users;             /* requests on @session */
-    bool lost;                  /* @session is, since base.lost_ns */
+    bool lost;                  /* @session was lost, at base.lost_ns */
     uint64_t done;              /* counts changes that the target has acknowledged, */
     uint64_t flushed;           /* and how many of them it has flushed */
 };
 
-/* Whether the node can go on with the LUN as it is now; false with @errp. */
+/* Whether the node can use the LUN as it is now; false with @errp. */
 static bool link_check_lun(const ISCSILink *l, const ISCSILunInfo *new, Error **errp)
 {
     const ISCSILunInfo *old = &l->lun;
@@ -151,7 +151,7 @@ static void link_end_request(ISCSILink *l, const ISCSIRequest *r, uint64_t done)
     if (r->ret == 0 && r->flush && iscsi_request_result(r) == 0) {
         l->flushed = MAX(l->flushed, done);
     } else if (r->ret == 0 && r->unflushed) {
-        /* Also one that has failed: it may have changed a part. */
+        /* Even if it has failed: it may have changed some of the data. */
         l->done++;
     }
 }

@@ -1,9 +1,8 @@
 /*
  * Connecting and logging in to an iSCSI target
  *
- * Names are looked up by a worker, and libiscsi gets an address. During the login a target sends one message at a time:
- * each is looked at before libiscsi reads it, for the reason of a refusal, and for numbers that libiscsi would take as
- * they are.
+ * A worker resolves names, and libiscsi gets an address. During login, a target sends one message at a time. Each is
+ * inspected before libiscsi reads it, for the reason of a refusal, and for numbers that libiscsi would not check.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,14 +21,14 @@
 #define HEADER_BYTES 48
 #define OPCODE_LOGIN_RESPONSE 0x23
 #define OPCODE_TEXT_RESPONSE 0x24
-/* Of the text in one message of a login. */
+/* Maximum size of the text in one login message. */
 #define TEXT_MAX_BYTES (64 * KiB)
 #define MAX_REDIRECTIONS 4
 #define LOGOUT_NS (NANOSECONDS_PER_SECOND / 2)
-/* Names of targets that an error lists. */
+/* Maximum number of targets that an error lists. */
 #define MAX_TARGETS_LISTED 20
 
-/* What a target may answer to a login: class and detail. */
+/* Status of a login response: class and detail. */
 enum {
     LOGIN_NOT_AUTHENTICATED = 0x0201,
     LOGIN_NOT_AUTHORISED = 0x0202,
@@ -40,7 +39,7 @@ enum {
     LOGIN_NO_RESOURCES = 0x0302,
 };
 
-/* The number in KEY=NUMBER, where @text is that: false if it is not one that RFC 7143 allows. */
+/* If @text is KEY=NUMBER, check the number: false if RFC 7143 does not allow it. */
 static bool check_number(const char *text, const char *key, guint64 *n)
 {
     size_t len = strlen(key);
@@ -100,7 +99,7 @@ bool iscsi_login_check_incoming(ISCSISession *s)
     }
     bool complete = n >= wanted;
     int lowat = complete ? 1 : wanted;
-    /* Wake up when there is all of it, not at each byte. */
+    /* Wake up when all of it has arrived, not for each byte. */
     setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &lowat, sizeof(lowat));
     return complete;
 }
@@ -121,7 +120,7 @@ static void login_cancel(void *opaque)
     iscsi_session_set_lost(opaque, -ECANCELED, "cancelled");
 }
 
-/* Wait for the end of a step; false with @errp where the session is lost before. */
+/* Wait for the end of a step; false with @errp if the session is lost first. */
 static bool coroutine_fn wait_step(ISCSISession *s, Error **errp)
 {
     iscsi_session_update(s);
@@ -149,7 +148,7 @@ static bool step_begin(ISCSISession *s, int ret, Error **errp)
     return ret >= 0;
 }
 
-/* A new handle that has not connected yet. */
+/* Create a handle that is not connected yet. */
 static bool new_handle(ISCSISession *s, enum iscsi_session_type type, Error **errp)
 {
     const ISCSITarget *t = s->target;
@@ -196,7 +195,7 @@ static bool coroutine_fn connect_address(ISCSISession *s, const SocketName *name
     return ok;
 }
 
-/* Connect to a portal: to the first of its addresses where that works. */
+/* Connect to a portal: to the first of its addresses that works. */
 static bool coroutine_fn connect_portal(ISCSISession *s, enum iscsi_session_type type, const char *portal, Error **errp)
 {
     g_autoptr(SocketAddress) addr = g_new0(SocketAddress, 1);
@@ -256,7 +255,7 @@ static bool coroutine_fn log_in(ISCSISession *s, enum iscsi_session_type type, E
     return false;
 }
 
-/* Note the names of the targets. */
+/* Record the names of the targets. */
 static void discovery_done(struct iscsi_context *iscsi, int status, void *data, void *opaque)
 {
     ISCSISession *s = opaque;
@@ -269,7 +268,7 @@ static void discovery_done(struct iscsi_context *iscsi, int status, void *data, 
     step_done(iscsi, status, data, opaque);
 }
 
-/* There is no such target: name those that are there, if the portal tells. */
+/* The target does not exist: list those that do, if the portal allows that. */
 static void coroutine_fn report_no_target(ISCSISession *s, Error **errp)
 {
     ERRP_GUARD();

@@ -1,5 +1,5 @@
 /*
- * What a LUN says of itself: size, limits, and what it can do
+ * Querying a LUN: size, limits and capabilities
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 #include "block/drivers/iscsi.h"
 
 #define ANSWER_BYTES 252
-/* LUNs that an error lists. */
+/* Maximum number of LUNs that an error lists. */
 #define MAX_LUNS_LISTED 20
 
 #define OPCODE_SERVICE_ACTION_IN 0x9e
@@ -27,7 +27,7 @@ enum {
 };
 
 /*
- * Send @r, again while the LUN asks for it: 0 or -errno. @errp may be NULL, for questions that a LUN need not answer.
+ * Send @r, repeatedly while the LUN asks for that: 0 or -errno. @errp may be NULL, for optional queries.
  */
 static int coroutine_fn ask(ISCSISession *s, ISCSIRequest *r, const char *what, Error **errp)
 {
@@ -65,7 +65,7 @@ static ISCSIRequest inquiry(uint8_t *buf, bool vital, uint8_t page)
     return r;
 }
 
-/* A page of vital product data: how many bytes of @buf are it; 0: there is none. */
+/* Read a page of vital product data into @buf: its length in bytes; 0: there is none. */
 static size_t coroutine_fn read_page(ISCSISession *s, uint8_t *buf, uint8_t page)
 {
     ISCSIRequest r = inquiry(buf, true, page);
@@ -76,7 +76,7 @@ static size_t coroutine_fn read_page(ISCSISession *s, uint8_t *buf, uint8_t page
     return MIN(r.transferred, 4u + iscsi_get16(buf + 2));
 }
 
-/* Add the LUNs that are there to *@errp as a hint, if the target tells. */
+/* Add a list of existing LUNs to *@errp as a hint, if the target provides it. */
 static void coroutine_fn list_luns(ISCSISession *s, Error **errp)
 {
     uint8_t buf[8 + 8 * MAX_LUNS_LISTED];
@@ -262,7 +262,7 @@ static void set_identity(ISCSILunInfo *info, const uint8_t *data, size_t bytes)
     }
 }
 
-/* The best designator of the LUN, or its serial number: what tells it from others. */
+/* What distinguishes the LUN from others: its best designator, or its serial number. */
 static void coroutine_fn read_identity(ISCSISession *s)
 {
     uint8_t buf[ANSWER_BYTES];

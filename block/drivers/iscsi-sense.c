@@ -1,5 +1,5 @@
 /*
- * What the answers of a LUN mean
+ * Interpreting the replies of a LUN
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 
 #include "block/drivers/iscsi.h"
 
-/* Repetitions of a command for a LUN that has something to tell first, and of one that is busy. */
+/* Maximum repetitions of a command after unit attentions, and while the LUN is busy. */
 #define MAX_ATTENTIONS 20
 #define MAX_BUSY 10
 #define MAX_BUSY_PAUSE_NS NANOSECONDS_PER_SECOND
@@ -66,7 +66,7 @@ bool iscsi_should_retry(const ISCSIRequest *r, unsigned attempt, int64_t *pause_
         busy = true;
         break;
     }
-    /* Attentions queue up, and then there are no more. */
+    /* A LUN reports queued unit attentions one by one. */
     *pause_ns = attempt < MAX_ATTENTIONS / 2 ? 0 : 100 * SCALE_MS;
     if (busy) {
         *pause_ns = MIN((10 * SCALE_MS) << attempt, MAX_BUSY_PAUSE_NS);
@@ -86,7 +86,7 @@ static int sense_result(ISCSISense sense)
 {
     switch (sense.key) {
     case SCSI_SENSE_NO_SENSE:
-        /* A CHECK CONDITION without a reason is no success. */
+        /* A CHECK CONDITION without a reason is still an error. */
         return -EIO;
     case SCSI_SENSE_RECOVERED_ERROR:
         return 0;

@@ -1,13 +1,13 @@
 /*
- * One session with an iSCSI target: a handle of libiscsi, on the loop that is its home
+ * One session with an iSCSI target: a handle of libiscsi on its home loop
  *
- * All calls of libiscsi are made in the home loop, none of which waits: the loop watches the handle's descriptor. The
- * handle's callbacks run within such a call, and only note what happened; coroutines go on from a bottom half.
+ * All calls of libiscsi are made in the home loop. None of them waits: the loop watches the handle's descriptor. The
+ * handle's callbacks run within such a call, and only record what happened; coroutines resume from a bottom half.
  *
- * libiscsi would reconnect by itself, for as long as it takes, and sleep in between: that is turned off. A session
- * whose connection is lost is of no more use, and iscsi-link.c makes another one.
+ * libiscsi would reconnect by itself, without limit, and sleep in between. That is disabled: a session whose connection
+ * is lost is useless, and iscsi-link.c makes another one.
  *
- * libiscsi checks that the data of a read lies within its buffer, but not that it fills it, see iscsi.c.
+ * libiscsi checks that the data of a read lies within its buffer, but not that it fills the buffer; see below.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,21 +22,21 @@
 #include "block/drivers.h"
 #include "block/drivers/iscsi.h"
 
-/* Data in one message, where a target does not tell. */
+/* Maximum data in one message if a target does not specify it. */
 #define DEFAULT_SEGMENT 8192
 
-/* Messages that may wait to be sent, besides the data of writes. */
+/* Maximum number of queued messages, besides the data of writes. */
 #define MAX_OTHER_MESSAGES 64
-/* Smaller pieces of a write, as a target may ask for, count as this many bytes. */
+/* Smaller pieces of a write, which a target may request, count as this many bytes. */
 #define MIN_PIECE 4096
 
-/* The session that libiscsi is at work for. */
+/* The session for which libiscsi is running. */
 static __thread ISCSISession *serving;
 
 /*
- * Replaces the function of this name in libiscsi, which calls it for each message that it is going to send. A target
- * can ask for any part of a write at any time, of any length: libiscsi would queue messages for all of it at once, in a
- * time that grows with the square of their number. The limit is what the writes in flight can need.
+ * Replaces the function of this name in libiscsi, which calls it for each message to send. A target can request any
+ * part of a write at any time, of any length. libiscsi would queue messages for all of it at once, which takes time
+ * that grows with the square of their number. The limit is what the writes in flight can need.
  */
 struct iscsi_pdu;
 int iscsi_queue_pdu(struct iscsi_context *iscsi, struct iscsi_pdu *pdu);
@@ -91,7 +91,7 @@ static void session_watch(ISCSISession *s, bool reading, bool writing)
     }
 }
 
-/* End @r, whose coroutine goes on soon, or has not waited yet. */
+/* End @r: its coroutine resumes soon, or has not started to wait. */
 static void request_end(ISCSIRequest *r)
 {
     if (r->done) {
@@ -104,7 +104,7 @@ static void request_end(ISCSIRequest *r)
     qemu_co_sleep_wake(&r->sleep);
 }
 
-/* End requests that have their answers, now that libiscsi sends nothing more from their buffers. */
+/* End requests that have replies, now that libiscsi sends nothing more from their buffers. */
 static void end_answered(ISCSISession *s)
 {
     for (GList *link = s->requests.head, *next; link; link = next) {
@@ -161,7 +161,7 @@ void iscsi_session_update(ISCSISession *s)
     }
 }
 
-/* The connection is lost: the reason, which caller frees. */
+/* Why the connection was lost. Caller frees. */
 static char *reason_of_loss(ISCSISession *s)
 {
     char c;
@@ -308,7 +308,7 @@ void iscsi_session_cancel(ISCSISession *s)
 
 /* Requests */
 
-/* A mistake of the target: reported once per session, so that it cannot fill a log. */
+/* Report an error of the target, once per session, so that it cannot fill a log. */
 static void report_mistake(ISCSISession *s, const char *what)
 {
     if (!s->reported) {
@@ -318,8 +318,8 @@ static void report_mistake(ISCSISession *s, const char *what)
 }
 
 /*
- * libiscsi does not tell which bytes of a buffer have arrived, where a target says that all have. So the buffer is
- * cleared, and each block marked before.
+ * libiscsi does not report which bytes of a buffer have arrived, only what the target claims. So the buffer is cleared
+ * and each block is marked beforehand.
  */
 static void mark_blocks(ISCSIRequest *r)
 {
@@ -353,7 +353,7 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
         return;
     }
     if (status == SCSI_STATUS_CANCELLED || status == SCSI_STATUS_ERROR || status == SCSI_STATUS_TIMEOUT) {
-        /* No answer of the LUN. */
+        /* No reply from the LUN. */
         r->ret = -EIO;
         r->lost = true;
         r->session->broken = true;

@@ -13,9 +13,9 @@
 #include "crypto/secret.h"
 
 #define MAX_TRANSFER (16 * MiB)
-/* libiscsi cuts off what is longer. */
+/* libiscsi truncates longer strings. */
 #define MAX_STRING 255
-/* As QEMU's, which targets may have in their lists. */
+/* QEMU's default, which access lists of targets may contain. */
 #define DEFAULT_INITIATOR "iqn.2008-11.org.linux-kvm"
 
 enum {
@@ -123,7 +123,7 @@ static bool target_init(ISCSITarget *t, const BlockdevOptionsIscsi *o, Error **e
     return target_take_password(t, o, errp);
 }
 
-/* Whether the node can be as @options and @read_only say, where the LUN is read-only. */
+/* If the LUN is read-only, adjust *@read_only if @options allow that. False with @errp. */
 static bool check_read_only(const BDRVISCSIState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
 {
     if (!s->lun.read_only || *read_only) {
@@ -199,7 +199,7 @@ static void iscsi_cancel_in_flight(BlockDriverState *bs)
     }
 }
 
-/* The LUN refuses @r: tell why, but not again and again. */
+/* Report why the LUN has refused @r, but do not repeat the same message. */
 static void report_error(BlockDriverState *bs, const ISCSIRequest *r)
 {
     BDRVISCSIState *s = bs->opaque;
@@ -225,7 +225,7 @@ static int coroutine_fn iscsi_co_request(BlockDriverState *bs, ISCSIRequest *r)
     return ret;
 }
 
-/* The present size: it may have changed since. */
+/* The current size, which may have changed. */
 static int64_t coroutine_fn iscsi_co_getlength(BlockDriverState *bs)
 {
     BDRVISCSIState *s = bs->opaque;
@@ -251,7 +251,7 @@ static int64_t limit_of(const BDRVISCSIState *s, uint64_t blocks, uint64_t most)
 static void iscsi_refresh_limits(BlockDriverState *bs)
 {
     BDRVISCSIState *s = bs->opaque;
-    /* What a 32-bit number of blocks can count, whatever their size. */
+    /* The most that a 32-bit number of blocks can express, whatever their size. */
     uint64_t most = ROUND_DOWN((uint64_t)UINT32_MAX * BDRV_SECTOR_SIZE, 64 * KiB);
 
     bs->bl.request_alignment = s->lun.block_size;
@@ -262,7 +262,7 @@ static void iscsi_refresh_limits(BlockDriverState *bs)
     bs->bl.max_pwrite_zeroes = limit_of(s, s->lun.max_write_same, most);
 }
 
-/* A command for blocks: the form with 10 bytes where that will do, as some targets know no other. */
+/* A command for blocks, in the form with 10 bytes if possible: some targets know no other. */
 static ISCSIRequest block_request(const BDRVISCSIState *s, uint8_t opcode10, uint8_t opcode16, uint8_t byte1,
                                   int64_t offset, int64_t bytes)
 {
@@ -310,7 +310,7 @@ static int coroutine_fn iscsi_co_flush(BlockDriverState *bs)
     return ret;
 }
 
-/* A request that changes data, with a flush behind it where it must last and the LUN knows no FUA. */
+/* A request that changes data, followed by a flush for FUA if the LUN does not support that. */
 static int coroutine_fn iscsi_co_change(BlockDriverState *bs, ISCSIRequest *r, bool fua)
 {
     r->unflushed = true;
@@ -403,7 +403,7 @@ static int coroutine_fn iscsi_co_block_status(BlockDriverState *bs, int64_t offs
     if (r.ret < 0) {
         return ret;
     }
-    /* Without an answer, everything counts as data. */
+    /* Without a reply, everything counts as data. */
     if (iscsi_is_unsupported(&r)) {
         g_atomic_int_set(&s->no_lba_status, 1);
     }

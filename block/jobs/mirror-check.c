@@ -1,5 +1,5 @@
 /*
- * Mirror: what is refused before the job starts
+ * Mirror: checks before the job starts
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -2,9 +2,9 @@
  * What the files of the mirror share
  *
  *     mirror.c          the job
- *     mirror-check.c    what is refused before it starts
- *     mirror-target.c   requests to the target, and ending the job although it does not answer
- *     mirror-top.c      the filter above the source, which has a header of its own
+ *     mirror-check.c    checks before it starts
+ *     mirror-target.c   requests to the target, and ending the job if it does not respond
+ *     mirror-top.c      the filter above the source; see mirror-top.h
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,19 +25,19 @@ typedef struct MirrorJob {
     BdrvDirtyBitmap *bitmap;
     BlockCopy *copy;
     BlockdevOnError on_target_error;
-    bool copies_all;            /* at first */
+    bool copies_all;            /* initially, copy everything */
     bool target_is_zero;
     bool inserted;              /* the filter is above the source */
     bool should_complete;
     bool given_up;              /* no further request to the target */
-    bool pivots;                /* completes, rather than leave the copy as it is */
+    bool pivots;                /* completes by switching to the target */
     bool pivoted;               /* the target has replaced a node */
     bool aborted;
     Error *err;                 /* a write of the filter to the target has failed */
 
     /* Catching up: see mirror_is_enough(). */
     int64_t copied_bytes;       /* by the engine, so far */
-    int64_t lowest;             /* the least that ever remained in this run, bytes */
+    int64_t lowest;             /* the least that remained in this run, bytes */
     int64_t copied_at_lowest;
     int64_t final_bytes;
 
@@ -48,7 +48,7 @@ typedef struct MirrorJob {
     bool in_section;            /* the filter is drained */
     bool final_expired;
 
-    /* Ending although the target does not answer. */
+    /* Ending the job if the target does not respond. */
     AioTimer *end_timer;
     unsigned in_flight;         /* requests of the job to the target */
     uint64_t succeeded;         /* writes of the job */
@@ -63,35 +63,35 @@ typedef struct MirrorJob {
 
 /* mirror.c */
 
-/* Time is up for the final section, or the job is cancelled: the writers go on. */
+/* Time is up for the final section, or the job is cancelled: let the writers continue. */
 void mirror_expire_section(void *opaque);
 
 /* mirror-check.c */
 
-/* The node that the target will replace: @source, or one below it that shows the same. NULL with @errp. */
+/* The node that the target will replace: @source, or one below it with the same data. NULL with @errp. */
 BlockDriverState *mirror_find_replaced(BlockDriverState *source, const char *name, Error **errp);
 
-/* Fail if one of the two nodes is the other, or above it. */
+/* Fail if the nodes are the same, or if one is above the other. */
 bool mirror_check_nodes(BlockDriverState *source, BlockDriverState *target, Error **errp);
 
 /* mirror-target.c */
 
-/* Of BlockCopyOps. */
+/* BlockCopyOps.write */
 int coroutine_fn mirror_copy_write(void *opaque, int64_t offset, int64_t bytes, void *buf);
-/* Flush the target; if users are about to switch to it, ask it, too. 0 or -errno. */
+/* Flush the target; if users are about to switch to it, also probe it. 0 or -errno. */
 int coroutine_fn mirror_flush(MirrorJob *s);
 /* The filter could not write to the target. What the guest wrote is in the source, and marked. */
 void coroutine_fn mirror_write_failed(void *opaque, int64_t offset, int ret);
-/* Ask the target, from time to time and without waiting; its error ends up where a failed write does. */
+/* Probe the target from time to time, without waiting; an error is handled like that of a write. */
 void mirror_probe_idle(MirrorJob *s);
 
 /* Fail the job unless a request to the target succeeds every few seconds. */
 void mirror_watch_target(MirrorJob *s);
-/* Make no further request to the target, and end those in flight, until the job has released it. */
+/* Cancel the requests to the target, and make no further ones, until the job has released it. */
 void mirror_give_up(MirrorJob *s);
-/* Make no further request, and end those that do not end by themselves soon, until end_timer is deleted. */
+/* Make no further requests, and cancel those that do not end soon, until end_timer is deleted. */
 void mirror_end_requests_soon(MirrorJob *s);
-/* Of end_timer. */
+/* Callback of end_timer. */
 void mirror_end_tick(void *opaque);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Mirror: requests to the target, and ending the job although it does not answer
+ * Mirror: requests to the target, and ending the job if it does not respond
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,13 +9,13 @@
 #include "block/jobs/mirror-top.h"
 
 /*
- * After a cancel in the ready state, the target gets so much time to complete a request. Otherwise the job ends without
- * a consistent copy.
+ * After a cancel in the ready state, the target has this much time to complete a request. Otherwise the job ends
+ * without a consistent copy.
  */
 #define STALL_NS (5 * NANOSECONDS_PER_SECOND)
-/* How often to end requests that have slipped through, once the target has been given up. */
+/* Once the target has been given up, interval for cancelling requests that have slipped through. */
 #define GIVE_UP_NS (100 * SCALE_MS)
-/* While nobody writes, how often to ask whether the target is still there. */
+/* While nobody writes, interval for probing the target. */
 #define PROBE_NS (2 * NANOSECONDS_PER_SECOND)
 
 /* Requests */
@@ -51,7 +51,7 @@ int coroutine_fn mirror_copy_write(void *opaque, int64_t offset, int64_t bytes, 
     return ret;
 }
 
-/* Before the users switch to the target: is it there? A flush asks nobody if nothing was written since the last one. */
+/* Probe the target before users switch to it. A flush without new writes would not reach it. */
 static int coroutine_fn mirror_probe_target(MirrorJob *s)
 {
     int64_t bytes = MIN(s->target_bs->bl.request_alignment, blk_getlength(s->target));
@@ -76,7 +76,7 @@ int coroutine_fn mirror_flush(MirrorJob *s)
     return ret;
 }
 
-/* A request outside run() has failed: the error policy. The loop of run() sees @err, if that is what it demands. */
+/* A request outside run() has failed: apply the error policy. If that says report, the loop of run() gets @err. */
 static void mirror_report(MirrorJob *s, int ret, Error *err)
 {
     /* Once the work has ended, the final section will see the error again. */
@@ -116,7 +116,7 @@ static void coroutine_fn mirror_probe_idle_entry(void *opaque)
     job_unref(&s->common);
 }
 
-/* It is neither a worker nor counted in in_flight, so pauses and cancels work although it hangs. */
+/* Neither a worker nor counted in in_flight, so pauses and cancels work even if it hangs. */
 void mirror_probe_idle(MirrorJob *s)
 {
     if (!s->probing && qemu_clock_get_ns() >= s->next_probe_ns) {
@@ -137,7 +137,7 @@ void mirror_end_requests_soon(MirrorJob *s)
 void mirror_give_up(MirrorJob *s)
 {
     if (!s->filter) {
-        return;     /* not set up completely */
+        return;     /* set-up is incomplete */
     }
     mirror_end_requests_soon(s);
     mirror_top_suspend(s->filter, true);

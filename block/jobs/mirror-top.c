@@ -1,5 +1,5 @@
 /*
- * mirror_top: the filter that a mirror puts above its source
+ * mirror_top: the filter that a mirror inserts above its source
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@ typedef struct BDRVMirrorTopState {
     gint suspended;         /* atomic */
 } BDRVMirrorTopState;
 
-/* A write, as the guest has sent it. */
+/* A write of the guest. */
 typedef struct MirrorWrite {
     int64_t offset;
     int64_t bytes;
@@ -67,7 +67,7 @@ static void clear_covered(BDRVMirrorTopState *s, const MirrorWrite *w)
     }
 }
 
-/* Write to the source, then to the target. Only errors of the source are those of the guest. */
+/* Write to the source, then to the target. The guest only gets errors of the source. */
 static int coroutine_fn write_both(BlockDriverState *bs, const MirrorWrite *w)
 {
     BDRVMirrorTopState *s = bs->opaque;
@@ -153,7 +153,7 @@ static int coroutine_fn mirror_top_co_pwrite_zeroes(BlockDriverState *bs, int64_
     return mirror_write(bs, &w);
 }
 
-/* What a discarded range reads as is up to the source, so it is copied, in any mode. */
+/* What a discarded range reads as depends on the source, so it is copied, in any mode. */
 static int coroutine_fn mirror_top_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     BDRVMirrorTopState *s = bs->opaque;

@@ -1,18 +1,18 @@
 /*
- * mirror_top: the filter that a mirror puts above its source, to see what is written to it
+ * mirror_top: the filter that a mirror inserts above its source, to see writes
  *
  *     BlockDriverState *filter = mirror_top_new("filter0", source, errp);
  *     mirror_top_start(filter, &(MirrorTopOptions){ .copy = copy, .bitmap = bitmap, .target = target, ... });
  *     ok = bdrv_co_replace_node(source, filter, errp);        // now the users of the source are above the filter
  *     ...
- *     mirror_top_stop(filter);                                // while it is drained, or what follows does not matter
+ *     mirror_top_stop(filter);                                // while it is drained, or if later writes do not matter
  *     bdrv_co_replace_node(filter, filter->file->bs, &error_abort);
  *     bdrv_co_unref(filter);
  *
  * Each write, zero write or discard is marked in the bitmap, which must be disabled, when it ends. In mode
- * write-blocking, writes also go to the target before they end, and what both nodes have is not marked.
+ * write-blocking, writes also go to the target before they end, and ranges written to both nodes are not marked.
  *
- * While it is started, the filter lets no other users write to the source, since it would not see that.
+ * While it is started, the filter does not let other users write to the source, since it would not see their writes.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,7 +22,7 @@
 #include "block/copy.h"
 
 typedef struct MirrorTopOptions {
-    BlockCopy *copy;            /* with which writes to both nodes take turns */
+    BlockCopy *copy;            /* writes to both nodes lock ranges against it */
     BdrvDirtyBitmap *bitmap;
     BlockBackend *target;
     bool write_blocking;
@@ -35,14 +35,14 @@ typedef struct MirrorTopOptions {
     void *opaque;
 } MirrorTopOptions;
 
-/* Main thread, unless it says otherwise. @node_name may be NULL. NULL with @errp. */
+/* All functions: main thread, unless stated otherwise. @node_name may be NULL. NULL with @errp. */
 BlockDriverState *coroutine_fn mirror_top_new(const char *node_name, BlockDriverState *source, Error **errp);
 /* While the filter has no parents, or is drained. */
 void mirror_top_start(BlockDriverState *filter, const MirrorTopOptions *options);
 void mirror_top_stop(BlockDriverState *filter);
 /*
- * In mode write-blocking, stop or resume writing to the target: meanwhile everything is marked. Takes effect with the
- * next write. Any thread.
+ * In mode write-blocking, stop or resume writing to the target; while stopped, all writes are marked. Takes effect with
+ * the next write. Any thread.
  */
 void mirror_top_suspend(BlockDriverState *filter, bool suspend);
 bool mirror_top_is_active(BlockDriverState *filter);

@@ -29,8 +29,8 @@
 /* Copying */
 
 /*
- * A run of the engine normally ends when nothing is dirty. If others write all the time, this may never happen. So it
- * also ends when little remains, and the engine has copied as much again without getting below that.
+ * A run of the engine normally ends when nothing is dirty. Under constant writes, this may never happen. So it also
+ * ends when little remains, and copying as much again has not reduced that.
  */
 static bool mirror_is_enough(void *opaque, int64_t remaining)
 {
@@ -127,7 +127,7 @@ static bool coroutine_fn mirror_copy_rest(MirrorJob *s)
 
 /*
  * Stop the writers, and copy the rest. True: source and target are equal, and writers wait until mirror_end_section().
- * False: they go on, and this should be tried again after catching up.
+ * False: writers continue, and this should be tried again after catching up.
  */
 static bool coroutine_fn mirror_finish(MirrorJob *s)
 {
@@ -235,7 +235,7 @@ static bool mirror_cancel(Job *job, bool force)
 
 /* The end */
 
-/* While the job waited for job-finalize, writers went on. */
+/* While the job waited for job-finalize, writers continued. */
 static bool coroutine_fn mirror_finish_again(MirrorJob *s, Error **errp)
 {
     while (!s->in_section) {
@@ -264,7 +264,7 @@ static bool coroutine_fn mirror_prepare(Job *job, Error **errp)
     if (!mirror_finish_again(s, errp)) {
         return false;
     }
-    /* They may need what the job has kept from others. */
+    /* They may need permissions that the job did not share. */
     if (!blk_set_perm(s->source, 0, BLK_PERM_ALL, errp) || !blk_set_perm(s->target, 0, BLK_PERM_ALL, errp) ||
         !bdrv_co_replace_node(s->to_replace, s->target_bs, errp)) {
         error_prepend(errp, "Node '%s' cannot replace node '%s': ", bdrv_get_display_name(s->target_bs),
@@ -317,7 +317,7 @@ static void coroutine_fn mirror_clean(Job *job)
     blk_co_unref(s->target);
     aio_timer_del(s->end_timer);
     if (s->aborted) {
-        /* Half a copy is of no use, so nobody should wait for it to be flushed. */
+        /* An incomplete copy is useless, so nobody should wait for it to be flushed. */
         bdrv_forget_writes(s->target_bs);
     }
     bdrv_co_unref(s->target_bs);

@@ -1,5 +1,5 @@
 /*
- * Older copies of a volume that its storage knows of: snapshots, clones, what was moved to a trash
+ * Older copies of a volume that its storage knows of: snapshots, clones, images in a trash
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -49,7 +49,7 @@ static void coroutine_fn copies_add_below(Copies *c, BlockDriverState *bs, bool 
     }
 }
 
-/* @problem and the copies, and what is not known of them; NULL: there are none. Caller frees. */
+/* @problem, the copies, and what could not be listed; NULL: there are none. Caller frees. */
 static char *coroutine_fn copies_to_str(BlockDriverState *bs, bool all, const char *problem)
 {
     g_autoptr(GString) known = g_string_new(NULL), unlisted = g_string_new(NULL);

@@ -8,7 +8,7 @@
 
 #include "block/block-common.h"
 
-/* A password of @bs was removed: warn if copies of its header are known, which still have it. @job may be NULL. */
+/* A password of @bs was removed: warn if known copies of its header still have it. @job may be NULL. */
 void coroutine_fn bdrv_warn_copies(BlockDriverState *bs, Job *job);
 
 #endif

@@ -33,12 +33,12 @@ bool coroutine_fn target_volume_open(TargetVolume *v, bool create, bool is_priva
 /* Fail if the volume is, or may be, part of @bs, or an export by this daemon of something above or below it. */
 bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverState *bs, Error **errp);
 
-/* Fail if another node has the volume, and a user that does not let others write to it. */
+/* Fail if another node has opened the volume, and one of its users does not let others write to it. */
 bool coroutine_fn target_volume_check_unused(const TargetVolume *v, Error **errp);
 
 /*
- * Before an image is created in the volume: it has or can have @bytes, nobody else uses it, and no LUKS volume in a
- * file is lost. Nothing is written.
+ * Before an image is created in the volume, check that it has or can have @bytes, that nobody else uses it, and that no
+ * LUKS volume in a file would be lost. Nothing is written.
  */
 bool coroutine_fn target_volume_check(const TargetVolume *v, int64_t bytes, Error **errp);
 
@@ -46,7 +46,7 @@ bool coroutine_fn target_volume_check(const TargetVolume *v, int64_t bytes, Erro
 bool coroutine_fn target_volume_resize(const TargetVolume *v, int64_t bytes, PreallocMode prealloc, Job *job,
                                        Error **errp);
 
-/* Whether the volume, which is open, has a length of its own, as devices do. */
+/* Whether the open volume has a fixed length, as devices do. */
 bool target_volume_is_fixed(const TargetVolume *v);
 
 #endif

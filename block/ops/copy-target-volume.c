@@ -1,5 +1,5 @@
 /*
- * The volumes of a CopyTarget: files and RBD images, which can be created, and what other protocols provide
+ * The volumes of a CopyTarget: files and RBD images, which can be created, and existing volumes of other protocols
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -108,7 +108,7 @@ static int create_worker(void *opaque)
     return fd < 0 ? -errno : 0;
 }
 
-/* An image in a file of descriptors that a client passed exists. */
+/* A file whose descriptor a client has passed exists. */
 static bool coroutine_fn create_file(TargetVolume *v, bool is_private, Error **errp)
 {
     CreateWork work = { .path = volume_path(v), .mode = is_private ? 0600 : 0644 };
@@ -175,7 +175,7 @@ static bool coroutine_fn is_same_storage(BlockDriverState *a, BlockDriverState *
            thread_pool_submit_co(THREAD_POOL_IO, same_file_worker, &work) > 0;
 }
 
-/* A copy to where it comes from would never end. */
+/* A copy to its own source would never end. */
 static bool coroutine_fn check_not_exported(const TargetVolume *v, BlockDriverState *bs, Error **errp)
 {
     const BlockdevOptionsNbd *o = &v->bs->options->u.nbd;
@@ -212,7 +212,7 @@ bool coroutine_fn target_volume_check_apart(const TargetVolume *v, BlockDriverSt
     return check_outside(v, bs, errp) && check_not_exported(v, bs, errp);
 }
 
-/* Whether the user of @c would not stand a writer to the same storage. */
+/* Whether the user of @c does not allow writers to the same storage. */
 static bool excludes_writers(const BdrvChild *c)
 {
     return c->perm & (BLK_PERM_WRITE | BLK_PERM_RESIZE) || !(c->shared_perm & BLK_PERM_WRITE);
@@ -261,7 +261,7 @@ bool target_volume_is_fixed(const TargetVolume *v)
     return v->bs->drv->driver != BLOCKDEV_DRIVER_FILE && v->bs->drv->driver != BLOCKDEV_DRIVER_RBD;
 }
 
-/* Take the volume for one user that overwrites it. NULL with @errp if it is in use. */
+/* Get exclusive use of the volume, to overwrite it. NULL with @errp if it is in use. */
 static BlockBackend *coroutine_fn take_volume(const TargetVolume *v, Error **errp)
 {
     BlockBackend *blk = blk_new("creation of a target", BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE | BLK_PERM_RESIZE,

@@ -97,7 +97,7 @@ static bool set_luks_options(TargetJob *s, const BlockDriverState *luks_source, 
     return qcrypto_luks_create_bytes(s->luks, NULL, errp);
 }
 
-/* Options that the target's format or mode has no use for are mistakes. */
+/* Refuse options that do not apply to the target's format or mode. */
 static bool check_unused(const TargetJob *s, Error **errp)
 {
     const TargetCreateOptions *c = s->o->create_options;
@@ -137,7 +137,7 @@ static bool check_options(TargetJob *s, Error **errp)
                         (s->format != BLOCKDEV_DRIVER_LUKS || set_luks_options(s, luks_source, errp)));
 }
 
-/* Tell whoever reads the log who can read the copy from now on. */
+/* Record in the log who can read the copy from now on. */
 static void warn_readable(const CopyTarget *t, const CopyTargetOptions *o)
 {
     const char *name = bdrv_get_display_name(o->source);
@@ -309,7 +309,7 @@ static bool coroutine_fn open_existing_luks(TargetJob *s, Error **errp)
     return ok && open_luks(s, info->u.luks.data->payload_offset, errp);
 }
 
-/* Open a target whose format nobody named. */
+/* Open a target without a given format. */
 static bool coroutine_fn open_probed(TargetJob *s, Error **errp)
 {
     g_autofree char *uuid = bdrv_probe_luks_uuid(s->t->payload->bs);

@@ -127,7 +127,7 @@ char *bdrv_dirty_bitmap_sha256(const BdrvDirtyBitmap *bitmap, Error **errp);
  * that all steps see the same data. Waits, as does the end of the transaction.
  */
 void coroutine_fn bdrv_co_hold_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran);
-/* The bitmap is about to change. If the transaction is aborted, it gets the bits and the state that it would have. */
+/* The bitmap is about to change. If the transaction aborts, restore the bits and state that it would have had. */
 bool bdrv_save_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran, Error **errp);
 /* The bitmap has just been created: hold it, and release it if the transaction is aborted. */
 void coroutine_fn bdrv_co_created_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran);

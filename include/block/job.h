@@ -187,7 +187,7 @@ struct Job {
     GQueue sleepers;            /* of CoSleep: ended by a pause, a cancel or a change of speed */
     GPtrArray *nodes;           /* of BlockDriverState: see job_add_node(); NULL: none */
     CoQueue resumed;            /* workers wait here while the job is paused */
-    CoQueue status_changed;     /* everyone else waits here */
+    CoQueue status_changed;     /* all others wait here */
     int64_t paid_until_ns;      /* until then, the speed limit allows no more */
 };
 
