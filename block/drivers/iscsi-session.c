@@ -370,7 +370,7 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
         r->transferred -= MIN(task->residual, r->bytes);
     }
     if (r->must_fill && status == SCSI_STATUS_GOOD && !is_filled(r)) {
-        report_mistake(r->session, "transferred less than it was asked for");
+        report_mistake(r->session, "transferred less than requested");
         r->ret = -EIO;
     }
     r->answered = true;

@@ -216,7 +216,7 @@ def test_short_read(target, what):
         return True
     target.on_command = answer
     output = io(target, 'read 0 4k', status=1)
-    assert 'read failed: Input/output error' in output and 'transferred less than it was asked for' in output
+    assert 'read failed: Input/output error' in output and 'transferred less than requested' in output
 
 
 @pytest.mark.parametrize('what', ['beyond', 'too-much', 'backwards', 'wrong-tag', 'not-final'])
