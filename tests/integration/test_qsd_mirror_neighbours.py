@@ -55,11 +55,17 @@ def mirror(source, target):
     return 'blockdev-mirror', {'job-id': 'm2', 'device': source, 'target': target, 'sync': 'full'}
 
 
+def backup(source, target):
+    return 'blockdev-backup', {'job-id': 'b', 'device': source, 'target': target, 'sync': 'full'}
+
+
 # Each is refused, with a message that has this.
 REFUSED = [
     *(command for name in ('source', 'target') for command in (
         (*mirror(name, 'spare'), "job 'm'"),
         (*mirror('spare', name), "job 'm'"),
+        (*backup(name, 'spare'), "job 'm'"),
+        (*backup('spare', name), "job 'm'"),
         ('block_resize', {'node-name': name, 'size': 20 * MIB}, "job 'm'"),
         ('blockdev-del', {'node-name': name}, "job 'm'"),
         ('blockdev-set-active', {'node-name': name, 'active': False}, "job 'm'"),
@@ -86,6 +92,9 @@ def test_refused_jobs(qmp):
         assert "job 'm'" in info['error'] and 'which secure erase does not allow' in info['error']
         info = qmp.run_job('blockdev-create', 'c', options={'driver': 'luks', 'file': f'{name}-file', 'size': MIB,
                                                             'key-secret': 'new'})
+        assert f"node '{name}'" in info['error']
+        info = qmp.run_job('blockdev-format', 'f', options={'driver': 'luks', 'key-secret': 'new'}, file=f'{name}-file',
+                           force=True)
         assert f"node '{name}'" in info['error']
 
 

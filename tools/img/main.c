@@ -62,7 +62,7 @@ static const ToolCommand program = {
     .summary = "create, inspect, convert and encrypt disk images",
     .description =
         "Sizes are in bytes, or take a suffix: k, M, G, T, P and E are powers of 1024. "
-        "FILE is a name, json:{...}, or with --image-opts the options of a node. "
+        "FILE is a filename, nbd://..., iscsi://..., rbd:..., json:{...}, or with --image-opts the options of a node. "
         "OBJDEF defines an object that options name by its ID, such as a secret with a password.",
     .commands = commands,
     .print_more_help = print_formats,

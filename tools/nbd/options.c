@@ -75,7 +75,7 @@ static const ToolCommand command = {
     .max_args = 1,
     .summary = "serve a disk image over NBD",
     .description =
-        "FILE is a name, json:{...}, or with --image-opts the options of a node.\n"
+        "FILE is a filename, nbd://..., iscsi://..., rbd:..., json:{...}, or with --image-opts the options of a node.\n"
         "--list takes no FILE, only the address of the server.",
     .examples =
         "  qemu-nbd -t -k disk.sock --key-file pw.txt disk.luks\n"
