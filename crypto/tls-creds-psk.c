@@ -99,7 +99,7 @@ static bool coroutine_mixed_fn psk_load(QCryptoTLSCreds *creds, const char *user
         return psk_load_client(creds, &file, username ?: "qemu", errp);
     }
     if (username) {
-        error_setg(errp, "Option 'username' is for clients: a server takes every user in '%s'", file.path);
+        error_setg(errp, "Option 'username' is for clients: a server accepts every user in '%s'", file.path);
         return false;
     }
     return psk_load_server(creds, &file, errp);

@@ -297,7 +297,7 @@ GArray *coroutine_fn socket_resolve(const SocketAddress *addr, bool passive, Err
 void socket_hint_vsock(const SocketAddress *addr, int ret, Error **errp)
 {
     if (addr->type == SOCKET_ADDRESS_TYPE_VSOCK && (ret == -EAFNOSUPPORT || ret == -ENODEV)) {
-        error_append_hint(errp, "The kernel has no way to this CID. It needs the module vhost_vsock on a host,\n"
+        error_append_hint(errp, "The kernel has no route to this CID. It needs the module vhost_vsock on a host,\n"
                           "vmw_vsock_virtio_transport in a virtual machine, or vsock_loopback for CID 1.\n");
     }
 }
