@@ -92,7 +92,7 @@ bool iscsi_login_check_incoming(ISCSISession *s)
         if (n >= wanted && (header[0] & 0x3f) == OPCODE_LOGIN_RESPONSE) {
             s->login_status = header[36] << 8 | header[37];
             if (!check_text(s, buf + HEADER_BYTES, text_bytes)) {
-                iscsi_session_set_lost(s, -EPROTO, "the target's answer makes no sense");
+                iscsi_session_set_lost(s, -EPROTO, "the target's reply is malformed");
                 return false;
             }
         }

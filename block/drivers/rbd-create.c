@@ -19,7 +19,7 @@ typedef struct RBDCreate {
     uint64_t object_size;       /* 0: the cluster's default */
     RbdImageEncryptionFormat format;    /* if @open has a passphrase */
     bool aes128;
-    bool created;               /* an image exists that nobody wants */
+    bool created;               /* the image exists, and must be removed on failure */
 } RBDCreate;
 
 static int delete_worker(void *opaque)

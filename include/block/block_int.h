@@ -141,7 +141,7 @@ struct BlockDriver {
     bool (*bdrv_modernize_options)(struct json_object *options, Error **errp);
     /* Options besides filename and children that decide what is read, NULL-terminated; NULL: none */
     const char *const *strong_runtime_opts;
-    bool filename_says_all;     /* bs->filename stands for all of these, as json:{...} where no name can */
+    bool filename_says_all;     /* bs->filename includes all of these, as json:{...} if no name can */
 
     /* Create an image: a protocol creates the volume, a format writes its header into the volume in @options. */
     bool coroutine_fn (*bdrv_co_create)(const BlockdevCreateOptions *options, Job *job, Error **errp);
@@ -326,7 +326,7 @@ BlockDriverState *coroutine_fn bdrv_co_new_filter(const BlockDriver *drv, const 
                                                   BlockDriverState *file, Error **errp);
 
 /*
- * Somebody else has resized the storage of @bs, a protocol: ask its bdrv_co_getlength, and tell everything above @bs.
+ * Another client has resized the storage of @bs, a protocol: call its bdrv_co_getlength, and notify everything above.
  * Returns at once; the work is done soon, or not at all if the node is not open. As long as a job or a filter above
  * does not share BLK_PERM_RESIZE, the node keeps its old length, with a warning. Main thread.
  */
