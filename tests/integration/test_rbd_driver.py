@@ -146,7 +146,7 @@ def test_errors(ceph, tmp_path):
             (f'rbd:{image}:conf={tmp_path}/missing', f"configuration file '{tmp_path}/missing': No such file"),
             (f'rbd:{image}:conf={no_monitor}', f"no monitor is known: '{no_monitor}' has no mon_host"),
             (f'rbd:{image}:conf={no_key}:id=me', f'found no key for client.me in {tmp_path}/keyring', 'key-secret'),
-            (f'rbd:{image}:conf={no_keyring}', 'keyring.bin\nName the client'),
+            (f'rbd:{image}:conf={no_keyring}', 'keyring.bin\nSpecify the client'),
             (ceph.uri('nopool/x'), "the cluster has no pool 'nopool'", "It has 'rbd'"),
             (ceph.uri('rbd/nospace/x'), "pool 'rbd' has no namespace 'nospace'"),
             (ceph.uri('rbd/noimage'), "pool 'rbd' has no image 'noimage'"),
