@@ -443,6 +443,10 @@ const BlockDriver bdrv_iscsi = {
     .is_protocol = true,
     .protocol_names = (const char *const[]){ "iscsi", "iser", NULL },
     .bdrv_parse_filename = iscsi_parse_filename,
+    .strong_runtime_opts = (const char *const[]){
+        "transport", "portal", "target", "lun", "user", "password-secret", "initiator-name", "header-digest", NULL,
+    },
+    .filename_says_all = true,
 
     .bdrv_co_open = iscsi_co_open,
     .bdrv_co_close = iscsi_co_close,

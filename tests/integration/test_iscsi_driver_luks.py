@@ -99,7 +99,10 @@ def test_header_on_a_file(iscsi, s0, tmp_path):
     header = tmp_path / 'header'
     format_lun(iscsi, THICK, s0, '--header', header, '--force')
     check_opens(iscsi.image(THICK), PASSWORD, header)
-    qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'read -P 7 0 1M', luks_on(iscsi, THICK, header))
+    opts = luks_on(iscsi, THICK, header)
+    qemu_io(*s0, '--image-opts', '-c', 'write -P 7 0 1M', '-c', 'read -P 7 0 1M', opts)
+    shown = qemu_img_json('info', *s0, '--image-opts', opts)['filename']
+    qemu_io('-r', *s0, '-c', 'read -P 7 0 1M', shown)
 
 
 def test_header_on_a_lun(iscsi, s0, tmp_path):
