@@ -369,7 +369,7 @@ static void command_done(struct iscsi_context *iscsi, int status, void *data, vo
     if (task->residual_status == SCSI_RESIDUAL_UNDERFLOW) {
         r->transferred -= MIN(task->residual, r->bytes);
     }
-    if (r->must_fill && status == SCSI_STATUS_GOOD && !is_filled(r)) {
+    if (r->must_fill && iscsi_request_result(r) == 0 && !is_filled(r)) {
         report_mistake(r->session, "transferred less than requested");
         r->ret = -EIO;
     }

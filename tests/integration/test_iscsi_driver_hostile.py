@@ -196,7 +196,7 @@ def test_ipv6():
 
 # Reads
 
-@pytest.mark.parametrize('what', ['short', 'short-unsaid', 'gap', 'nothing', 'half-block'])
+@pytest.mark.parametrize('what', ['short', 'short-unsaid', 'gap', 'nothing', 'half-block', 'recovered'])
 def test_short_read(target, what):
     """It is an error, whatever the target says, and no byte of memory that was not read is passed on."""
     def answer(conn, cmd):
@@ -211,6 +211,8 @@ def test_short_read(target, what):
             conn.answer(cmd, bytes(512), offset=cmd.expected - 512, residual=0)
         elif what == 'half-block':
             conn.answer(cmd, b'\1' * (cmd.expected - 700), residual=0)
+        elif what == 'recovered':
+            conn.check(cmd, 1, 0x1700)
         else:
             conn.answer(cmd, residual=0)
         return True
