@@ -167,7 +167,7 @@ static void coroutine_fn iscsi_co_close(BlockDriverState *bs)
 {
     BDRVISCSIState *s = bs->opaque;
 
-    iscsi_link_free(s->link);
+    iscsi_link_free(g_steal_pointer(&s->link));
     target_clear(&s->target);
 }
 

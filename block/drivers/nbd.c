@@ -167,7 +167,7 @@ static void coroutine_fn nbd_co_close(BlockDriverState *bs)
 {
     BDRVNBDState *s = bs->opaque;
 
-    nbd_link_free(s->link);
+    nbd_link_free(g_steal_pointer(&s->link));
     nbd_server_clear(&s->server);
 }
 

@@ -114,7 +114,7 @@ static void coroutine_fn qemu_rbd_co_close(BlockDriverState *bs)
 {
     BDRVRBDState *s = bs->opaque;
 
-    image_close(s->image);
+    image_close(g_steal_pointer(&s->image));
 }
 
 static bool coroutine_fn qemu_rbd_co_reopen_prepare(BDRVReopenState *reopen, Error **errp)
