@@ -323,6 +323,10 @@ static void end_request(NBDLink *l, LinkSlot *slot, const NBDRequest *r, uint64_
 static int coroutine_fn request_in_slot(NBDLink *l, LinkSlot *slot, NBDRequest *r, uint64_t done)
 {
     nbd_connection_co_request(slot->conn, r);
+    if (r->ret == -ESHUTDOWN && l->base.delay_ns > 0) {
+        /* The server is about to end, and takes no more requests. Another may follow. */
+        r->lost = true;
+    }
     end_request(l, slot, r, done);
     return r->ret;
 }

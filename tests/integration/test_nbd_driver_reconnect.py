@@ -12,7 +12,7 @@ import pytest
 
 from images import MIB, write_pieces
 from nbd_peer import READ_ONLY, Nbdkit, ScriptedServer, connections
-from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, password_file, qemu_img
+from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, password_file, qemu_img, qemu_io
 from qmp import Qmp, StorageDaemon
 
 # What ends at once; the sanitizers take their time.
@@ -99,6 +99,15 @@ def test_requests_in_flight(tmp_path):
         assert client.returncode == 0 and 'failed' not in output
         assert output.count('read 512/512') == 8 and output.count('wrote 512/512') == 8
         assert server.connections >= 2
+
+
+def test_server_ends_in_order(tmp_path):
+    """It refuses requests (ESHUTDOWN) before it hangs up: they are made again, too."""
+    with ScriptedServer(tmp_path) as server:
+        server.on_request = lambda wire, request: server.connections == 1 and request.command in (0, 1) and \
+            server.answer(wire, request, error=108) is None
+        done = qemu_io('--image-opts', '-c', 'read -P 0 0 512', '-c', 'write 0 512', '-c', 'flush', options(server, 10))
+        assert 'read 512/512' in done.stdout and 'wrote 512/512' in done.stdout and server.connections == 2
 
 
 def failing(server, delay, command='read 0 512', seconds=None, before=lambda: None):
