@@ -71,6 +71,13 @@ static int copies_add_snapshots(RBDCopies *c)
     return MIN(n, 0);
 }
 
+/* POOL[/NAMESPACE]/IMAGE. Caller frees. */
+static char *linked_image_name(const rbd_linked_image_spec_t *image)
+{
+    return g_strdup_printf("%s%s%s/%s", image->pool_name, *image->pool_namespace ? "/" : "", image->pool_namespace,
+                           image->image_name);
+}
+
 static int copies_add_clones(RBDCopies *c)
 {
     size_t max = LIST_ENTRIES;
@@ -85,10 +92,9 @@ static int copies_add_clones(RBDCopies *c)
         return ret;
     }
     for (size_t i = 0; i < max; i++) {
-        const rbd_linked_image_spec_t *clone = &clones[i];
+        g_autofree char *name = linked_image_name(&clones[i]);
 
-        copies_add(c, "clone '%s%s%s/%s'%s", clone->pool_name, *clone->pool_namespace ? "/" : "",
-                   clone->pool_namespace, clone->image_name, clone->trash ? " in the trash" : "");
+        copies_add(c, "clone '%s'%s", name, clones[i].trash ? " in the trash" : "");
     }
     librbd.rbd_linked_image_spec_list_cleanup(clones, max);
     return 0;
@@ -102,8 +108,9 @@ static int copies_add_parent(RBDCopies *c)
     int ret = librbd.rbd_get_parent(c->image->image, &parent, &snapshot);
 
     if (ret == 0) {
-        copies_add(c, "snapshot '%s/%s@%s', of which this is a clone", parent.pool_name, parent.image_name,
-                   snapshot.name);
+        g_autofree char *name = linked_image_name(&parent);
+
+        copies_add(c, "snapshot '%s@%s', of which this is a clone", name, snapshot.name);
         librbd.rbd_linked_image_spec_cleanup(&parent);
         librbd.rbd_snap_spec_cleanup(&snapshot);
     }

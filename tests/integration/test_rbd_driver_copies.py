@@ -56,6 +56,18 @@ def test_clone_of_a_volume(ceph, volume):
     assert f"snapshot '{volume}@monday', of which this is a clone" in refused
 
 
+def test_clone_in_a_namespace(ceph, s0):
+    """Its parent is shown with the name that opens it."""
+    space = ceph.unused_name()
+    ceph.rbd('namespace', 'create', space)
+    image = ceph.create('8M', pool=space)
+    qemu_img('format', *s0, '-o', f'key-secret=s0,{FAST}', ceph.uri(image))
+    ceph.rbd('snap', 'create', '--no-progress', f'{image}@monday')
+    ceph.rbd('clone', '--rbd-default-clone-format', '2', f'{image}@monday', f'{image}-clone')
+    assert f"clone '{image}-clone'" in qemu_img('erase', '-q', ceph.uri(image), status=1).stderr
+    assert f"snapshot '{image}@monday', of which" in qemu_img('erase', '-q', ceph.uri(f'{image}-clone'), status=1).stderr
+
+
 def test_keyslots(ceph, tmp_path, s0, volume):
     """Taking a password away warns; adding one does not."""
     s1 = secret_object(tmp_path, 's1', OTHER)
