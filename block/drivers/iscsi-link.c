@@ -145,7 +145,8 @@ static void link_end_request(ISCSILink *l, const ISCSIRequest *r, uint64_t done)
         l->lost = true;
         l->base.lost_ns = qemu_clock_get_ns();
     }
-    if (r->lost && l->users == 0) {
+    if (l->lost && l->users == 0) {
+        /* Also where this request, the last one, got its answer before the loss. */
         bdrv_link_wake(&l->base, false);
     }
     if (r->ret == 0 && r->flush && iscsi_request_result(r) == 0) {

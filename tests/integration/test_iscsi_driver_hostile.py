@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import socket
 import struct
 import subprocess
 import time
@@ -451,6 +452,26 @@ def test_poison(target):
     output = io(target, 'read 4k 4k', 'read -P 0 64k 4k', status=1)
     assert 'read failed: Input/output error' in output and 'read 4096/4096' in output
     assert time.monotonic() - begin < 2 * SOON and output.count('lost the connection') == 1
+
+
+def test_answer_before_the_loss(target):
+    """Of a write that libiscsi still sends: a read that waits for a new session gets one."""
+    def answer(conn, cmd):
+        if cmd.opcode == INQUIRY:
+            # So that the write cannot be sent as a whole.
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if cmd.opcode == WRITE10:
+            conn.request_data(cmd, 65536, cmd.expected - 65536)
+            conn.check(cmd, 3, 0x0c00)
+            time.sleep(0.5)
+            raise Hangup
+        return cmd.opcode == READ10 and conn.number == 1
+    target.on_command = answer
+    target.data = bytearray(16 << 20)
+    begin = time.monotonic()
+    output = io(target, 'aio_read 0 4k', 'aio_write 1M 8M', 'aio_flush', status=1)
+    assert 'read 4096/4096' in output and 'write failed: Input/output error' in output
+    assert time.monotonic() - begin < SOON
 
 
 def test_same_session(target):
