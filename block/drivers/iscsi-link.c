@@ -91,6 +91,7 @@ static void link_use(BdrvLink *base, void *session)
 
     if (session && l->done != l->flushed) {
         bdrv_set_flush_error(base->bs, -EIO);
+        l->flushed = l->done;
     }
     if (session) {
         l->session = session;

@@ -10,6 +10,7 @@
 
 #include "block/drivers.h"
 #include "block/drivers/iscsi.h"
+#include "block/graph/graph_int.h"
 #include "crypto/secret.h"
 
 #define MAX_TRANSFER (16 * MiB)
@@ -307,7 +308,8 @@ static int coroutine_fn iscsi_co_flush(BlockDriverState *bs)
     if (ret < 0 && r.ret == 0) {
         report_error(bs, &r);
     }
-    return ret;
+    /* A flush that was repeated after a loss says nothing about what the target had before. */
+    return ret ?: bdrv_get_flush_error(bs);
 }
 
 /* A request that changes data, followed by a flush for FUA if the LUN does not support that. */

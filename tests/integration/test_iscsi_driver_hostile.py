@@ -454,6 +454,35 @@ def test_poison(target):
     assert time.monotonic() - begin < 2 * SOON and output.count('lost the connection') == 1
 
 
+def test_flush_in_flight(target):
+    """Made again in a new session, it would say nothing about what the target had before."""
+    lost = []
+    target.on_command = lambda conn, cmd: cmd.opcode == SYNCHRONIZE_CACHE and not lost and lost.append(1) is None and \
+        hang_up()
+    output = io(target, 'write 0 4k', 'flush', status=1)
+    assert 'wrote 4096/4096' in output and 'flush failed: Input/output error' in output
+
+
+def test_loss_is_reported_once(target, tmp_path):
+    """After blockdev-reopen, flushes succeed again, also if another session is lost."""
+    options = {'node-name': 'n0', **target.options()}
+    with StorageDaemon(tmp_path) as daemon:
+        daemon.qmp.cmd('blockdev-add', **options)
+        daemon.qmp.cmd('nbd-server-start', addr={'type': 'unix', 'data': {'path': f'{tmp_path}/nbd.sock'}})
+        daemon.qmp.cmd('block-export-add', type='nbd', id='e0', node_name='n0', writable=True)
+
+        def write(status=0):
+            done = qemu_io('-f', 'raw', '-c', 'write 0 4k', '-c', 'flush', f'nbd+unix:///n0?socket={tmp_path}/nbd.sock',
+                           status=status)
+            return done.stdout + done.stderr
+        target.on_command = lambda conn, cmd: cmd.opcode == SYNCHRONIZE_CACHE and hang_up()
+        assert 'flush failed: Input/output error' in write(status=1)
+        target.on_command = lambda *_: False
+        daemon.qmp.cmd('blockdev-reopen', options=[options])
+        target.hang_up()
+        write()
+
+
 def test_answer_before_the_loss(target):
     """Of a write that libiscsi still sends: a read that waits for a new session gets one."""
     def answer(conn, cmd):
