@@ -10,6 +10,7 @@
 
 #include <netdb.h>
 
+#include "block/drivers.h"
 #include "block/drivers/rbd.h"
 #include "crypto/secret.h"
 #include "qapi/qapi.h"
@@ -337,7 +338,7 @@ static char *pool_names(rados_t cluster)
     for (const char *name = names; *name && n < MAX_POOLS_LISTED; name += strlen(name) + 1, n++) {
         g_string_append_printf(text, "%s'%s'", n ? ", " : "", name);
     }
-    return n ? g_strdup(text->str) : NULL;
+    return n ? bdrv_printable(text->str) : NULL;
 }
 
 static void explain_pool(RBDOpen *open, rados_t cluster, int ret)

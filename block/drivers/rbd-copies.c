@@ -5,6 +5,7 @@
  */
 #include "util/osdep.h"
 
+#include "block/drivers.h"
 #include "block/drivers/rbd.h"
 
 /* Maximum size of a name, with the terminating NUL. */
@@ -24,8 +25,9 @@ static void G_GNUC_PRINTF(2, 3) copies_add(RBDCopies *c, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    g_ptr_array_add(c->texts, g_strdup_vprintf(fmt, ap));
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
+    g_ptr_array_add(c->texts, bdrv_printable(text));
 }
 
 static void copies_add_snapshot(RBDCopies *c, const rbd_snap_info_t *snapshot)

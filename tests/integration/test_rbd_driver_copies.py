@@ -56,6 +56,14 @@ def test_clone_of_a_volume(ceph, volume):
     assert f"snapshot '{volume}@monday', of which this is a clone" in refused
 
 
+def test_names_are_printable(ceph, volume):
+    """They may hold commands for a terminal."""
+    ceph.rbd('snap', 'create', '--no-progress', f'{volume}@\x1b[31mred')
+    for argv in ('erase', '-q'), ('erase', '--force'):
+        done = qemu_img(*argv, ceph.uri(volume), status=None)
+        assert "snapshot '?[31mred'" in done.stderr + done.stdout and '\x1b' not in done.stderr + done.stdout
+
+
 def test_clone_in_a_namespace(ceph, s0):
     """Its parent is shown with the name that opens it."""
     space = ceph.unused_name()
