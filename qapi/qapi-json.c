@@ -346,3 +346,8 @@ struct json_object *qapi_json_new_string(const char *str, size_t len)
     json_object_set_userdata(obj, NULL, wipe_on_delete);
     return obj;
 }
+
+void qapi_json_set_string(struct json_object *object, const char *key, const char *value)
+{
+    json_object_object_add(object, key, qapi_json_new_string(value, strlen(value)));
+}

@@ -338,7 +338,7 @@ bool file_parse_filename(const char *filename, struct json_object *options, Erro
 {
     const char *path = strchr(filename, ':') + 1;
 
-    json_object_object_add(options, "filename", qapi_json_new_string(path, strlen(path)));
+    qapi_json_set_string(options, "filename", path);
     return true;
 }
 

@@ -17,11 +17,6 @@
 
 #define SCHEME "iscsi://"
 
-static void set_string(struct json_object *object, const char *key, const char *value)
-{
-    json_object_object_add(object, key, qapi_json_new_string(value, strlen(value)));
-}
-
 bool iscsi_parse_portal(const char *portal, char **host, char **port, Error **errp)
 {
     g_autofree char *address = g_strndup(portal, strcspn(portal, ","));
@@ -79,12 +74,12 @@ static bool parse_authority(const char *authority, struct json_object *options, 
         if (!*user) {
             return report_form(errp);
         }
-        set_string(options, "user", user);
+        qapi_json_set_string(options, "user", user);
     }
     if (!iscsi_parse_portal(portal, &host, &port, errp)) {
         return false;
     }
-    set_string(options, "portal", portal);
+    qapi_json_set_string(options, "portal", portal);
     return true;
 }
 
@@ -124,10 +119,10 @@ bool iscsi_parse_filename(const char *filename, struct json_object *options, Err
         !g_ascii_string_to_signed(last + 1, 10, 0, UINT16_MAX, &lun, NULL)) {
         return report_form(errp);
     }
-    set_string(options, "transport", "tcp");
-    set_string(options, "target", target);
+    qapi_json_set_string(options, "transport", "tcp");
+    qapi_json_set_string(options, "target", target);
     /* As a string, as from key=value: both are parsed alike. */
-    set_string(options, "lun", last + 1);
+    qapi_json_set_string(options, "lun", last + 1);
     return true;
 }
 

@@ -23,17 +23,12 @@
 #define DEFAULT_PORT "10809"
 #define EXPORT_OPTION ":exportname="
 
-static void set_string(struct json_object *object, const char *key, const char *value)
-{
-    json_object_object_add(object, key, qapi_json_new_string(value, strlen(value)));
-}
-
 static void set_unix(struct json_object *options, const char *path)
 {
     struct json_object *server = json_object_new_object();
 
-    set_string(server, "type", "unix");
-    set_string(server, "path", path);
+    qapi_json_set_string(server, "type", "unix");
+    qapi_json_set_string(server, "path", path);
     json_object_object_add(options, "server", server);
 }
 
@@ -41,9 +36,9 @@ static void set_inet(struct json_object *options, const char *host, const char *
 {
     struct json_object *server = json_object_new_object();
 
-    set_string(server, "type", "inet");
-    set_string(server, "host", host);
-    set_string(server, "port", port);
+    qapi_json_set_string(server, "type", "inet");
+    qapi_json_set_string(server, "host", host);
+    qapi_json_set_string(server, "port", port);
     json_object_object_add(options, "server", server);
 }
 
@@ -75,7 +70,7 @@ static bool parse_old_form(const char *rest, struct json_object *options, Error 
     g_autofree char *server = export ? g_strndup(rest, export - rest) : g_strdup(rest);
 
     if (export) {
-        set_string(options, "export", export + strlen(EXPORT_OPTION));
+        qapi_json_set_string(options, "export", export + strlen(EXPORT_OPTION));
     }
     if (!g_str_has_prefix(server, "unix:")) {
         return parse_host_port(server, options, errp);
@@ -211,14 +206,14 @@ static bool parse_uri_form(const char *filename, struct json_object *options, Er
         set_inet(options, uri.host, port);
     }
     if (*uri.export_name) {
-        set_string(options, "export", uri.export_name);
+        qapi_json_set_string(options, "export", uri.export_name);
     }
     if (uri.tls) {
         /* Unless other options name them, opening refuses the empty name. */
-        set_string(options, "tls-creds", uri.tls_creds ?: "");
+        qapi_json_set_string(options, "tls-creds", uri.tls_creds ?: "");
     }
     if (uri.tls_hostname) {
-        set_string(options, "tls-hostname", uri.tls_hostname);
+        qapi_json_set_string(options, "tls-hostname", uri.tls_hostname);
     }
     return true;
 }

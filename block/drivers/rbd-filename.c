@@ -23,11 +23,6 @@
 /* Default port of monitors: the older of the two. */
 #define DEFAULT_MON_PORT "6789"
 
-static void set_string(struct json_object *object, const char *key, const char *value)
-{
-    json_object_object_add(object, key, qapi_json_new_string(value, strlen(value)));
-}
-
 /* The end of the part of @text before the first of @ends. */
 static const char *part_end(const char *text, const char *ends)
 {
@@ -78,8 +73,8 @@ static bool add_monitor(struct json_object *servers, const char *text, Error **e
         return false;
     }
     g_autofree char *name = g_strndup(host, end - host);
-    set_string(server, "host", name);
-    set_string(server, "port", *port ? port + 1 : DEFAULT_MON_PORT);
+    qapi_json_set_string(server, "host", name);
+    qapi_json_set_string(server, "port", *port ? port + 1 : DEFAULT_MON_PORT);
     return true;
 }
 
@@ -119,9 +114,9 @@ static void set_auth(struct json_object *options, const char *value)
 static bool set_key_value(struct json_object *options, const char *key, const char *value, Error **errp)
 {
     if (g_str_equal(key, "id")) {
-        set_string(options, "user", value);
+        qapi_json_set_string(options, "user", value);
     } else if (g_str_equal(key, "conf")) {
-        set_string(options, "conf", value);
+        qapi_json_set_string(options, "conf", value);
     } else if (g_str_equal(key, "mon_host")) {
         return set_monitors(options, value, errp);
     } else if (g_str_equal(key, "auth_client_required") || g_str_equal(key, "auth_supported")) {
@@ -185,13 +180,13 @@ bool qemu_rbd_parse_filename(const char *filename, struct json_object *options, 
         error_append_hint(errp, "In names, escape / @ : \\ with a backslash.\n");
         return false;
     }
-    set_string(options, "pool", pool);
+    qapi_json_set_string(options, "pool", pool);
     if (namespace && *namespace) {
-        set_string(options, "namespace", namespace);
+        qapi_json_set_string(options, "namespace", namespace);
     }
-    set_string(options, "image", image);
+    qapi_json_set_string(options, "image", image);
     if (snapshot) {
-        set_string(options, "snapshot", snapshot);
+        qapi_json_set_string(options, "snapshot", snapshot);
     }
     return parse_key_values(rest, options, errp);
 }

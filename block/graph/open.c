@@ -172,7 +172,7 @@ struct json_object *coroutine_mixed_fn bdrv_filename_to_options(const char *file
     bool is_device = thread_pool_submit_co(THREAD_POOL_IO, stat_worker, &work) == 0 &&
                      (S_ISBLK(work.st.st_mode) || S_ISCHR(work.st.st_mode));
     json_object_object_add(options, "driver", json_object_new_string(is_device ? "host_device" : "file"));
-    json_object_object_add(options, "filename", qapi_json_new_string(filename, strlen(filename)));
+    qapi_json_set_string(options, "filename", filename);
     return options;
 }
 

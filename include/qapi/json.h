@@ -39,4 +39,7 @@ char *qapi_print_json(struct json_object *obj, bool pretty);
 /* A string of @len bytes (any bytes) that is wiped when freed. */
 struct json_object *qapi_json_new_string(const char *str, size_t len);
 
+/* Give @object a member that is such a string. */
+void qapi_json_set_string(struct json_object *object, const char *key, const char *value);
+
 #endif
