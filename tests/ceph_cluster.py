@@ -92,6 +92,12 @@ class Ceph:
                 os.kill(pid, signal.SIGCONT)
 
 
+def librbd():
+    """The bytes of the library."""
+    path = next(line.split()[2] for line in run('ldd', '/usr/bin/rbd').stdout.splitlines() if 'librbd.so.1' in line)
+    return pathlib.Path(path).read_bytes()
+
+
 class SharedCeph:
     """The cluster of all workers of a run: the first starts it, the last stops it."""
 

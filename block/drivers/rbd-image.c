@@ -253,15 +253,22 @@ static int request_begin(RBDRequest *r)
     return 0;
 }
 
+/* 0 or -errno. With the lock held. */
+static int request_result(const RBDRequest *r)
+{
+    if (r->given_up) {
+        return -ECANCELED;
+    }
+    /* librbd reads less where another client has just made the image shorter. */
+    bool is_short = r->args.type == RBD_REQUEST_READ && r->ret >= 0 && r->ret < r->args.bytes;
+    return is_short ? -EIO : MIN(r->ret, 0);
+}
+
 /* Copy the results of @r to the caller's arguments. */
 static void request_take_results(const RBDRequest *r, RBDRequestArgs *args)
 {
     if (args->type == RBD_REQUEST_READ) {
-        /* Less than requested if the image has become shorter. */
-        int64_t n = MIN(r->ret, args->bytes);
-
-        qemu_iovec_from_buf(args->qiov, 0, r->buf, n);
-        qemu_iovec_memset(args->qiov, n, 0, args->bytes - n);
+        qemu_iovec_from_buf(args->qiov, 0, r->buf, args->bytes);
     }
     args->exists = r->args.exists;
     args->status_bytes = MIN(r->args.status_bytes, args->bytes);
@@ -288,7 +295,7 @@ int coroutine_fn qemu_rbd_co_request(RBDImage *image, RBDRequestArgs *args)
     qemu_coroutine_yield();
 
     g_mutex_lock(&image->lock);
-    ret = r->given_up ? -ECANCELED : MIN(r->ret, 0);
+    ret = request_result(r);
     g_mutex_unlock(&image->lock);
     if (ret == 0) {
         request_take_results(r, args);

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from ceph_cluster import librbd
 from images import MIB, write_pieces
 from programs import SOURCE_DIR, debian_qemu_img, limit_memory, qemu_img, qemu_img_json, qemu_io, run
 from qmp import DEBIAN_QSD, QSD, StorageDaemon
@@ -207,6 +208,30 @@ def test_library(tmp_path, library, is_old):
     assert "Driver 'rbd' needs librbd, which could not be loaded" in failed and 'package librbd1' in failed
     assert library in failed or is_old
     qemu_img('info', '-f', 'raw', write_pieces(tmp_path / 'file', MIB), env=environment)
+
+
+SHORT_READS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+long rbd_aio_get_return_value(void *completion)
+{
+    long (*next)(void *) = (long (*)(void *))dlsym(RTLD_NEXT, "rbd_aio_get_return_value");
+    long n = next(completion);
+    return n == 65536 ? 512 : n;
+}
+"""
+
+
+@pytest.mark.plain_build
+def test_short_read(ceph, tmp_path):
+    """librbd reads less where the image has just become shorter: no bytes are made up for the rest."""
+    (tmp_path / 'librbX.so.1').write_bytes(librbd().replace(b'\0librbd.so.1\0', b'\0librbX.so.1\0'))
+    (tmp_path / 'short.c').write_text(SHORT_READS)
+    run('cc', '-shared', '-fPIC', '-Wl,-soname,librbd.so.1', '-o', tmp_path / 'librbd.so.1', tmp_path / 'short.c',
+        '-Wl,--no-as-needed', tmp_path / 'librbX.so.1', '-Wl,--allow-shlib-undefined')
+    failed = qemu_io('-f', 'raw', '-c', 'read 0 4k', '-c', 'read 0 64k', ceph.uri(ceph.create('1M')), status=1,
+                     env={**os.environ, 'LD_LIBRARY_PATH': str(tmp_path)})
+    assert 'read 4096/4096' in failed.stdout and 'read failed: Input/output error' in failed.stdout + failed.stderr
 
 
 @pytest.mark.parametrize('read_only', [False, True])

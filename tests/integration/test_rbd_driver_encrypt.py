@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from ceph_cluster import librbd
 from images import FAST, MIB, write_pieces
-from programs import cryptsetup, qemu_img, qemu_img_json, qemu_io, run, secret_object
+from programs import cryptsetup, qemu_img, qemu_img_json, qemu_io, secret_object
 from qmp import StorageDaemon
 
 PASSWORD = b'password'
@@ -84,9 +85,7 @@ def test_failed_creation(ceph, tmp_path, s0):
 @pytest.mark.parametrize('function', ['load', 'format'])
 def test_old_library(ceph, tmp_path, s0, function):
     """A librbd before version 16, here without the name of one function, opens all that it need not decrypt."""
-    library = next(line.split()[2] for line in run('ldd', '/usr/bin/rbd').stdout.splitlines() if 'librbd.so.1' in line)
-    with open(library, 'rb') as file:
-        code = file.read()
+    code = librbd()
     name = b'\0rbd_encryption_' + function.encode()
     assert code.count(name + b'\0') == 1
     (tmp_path / 'librbd.so.1').write_bytes(code.replace(name + b'\0', name[:-1] + b'_\0'))
