@@ -17,7 +17,8 @@ typedef struct RBDCopies {
     RBDImage *image;
     char *image_name;           /* without pool and namespace */
     GPtrArray *texts;           /* of char * */
-    const char *unlisted;       /* what could not be listed; NULL: all was */
+    int ret;                    /* 0, or -errno of the first failure, */
+    const char *unlisted;       /* and what could not be listed */
 } RBDCopies;
 
 static void G_GNUC_PRINTF(2, 3) copies_add(RBDCopies *c, const char *fmt, ...)
@@ -154,18 +155,17 @@ static int copies_worker(void *opaque)
         { copies_add_parent, "the parent" },
         { copies_add_trash, "the trash" },
     };
-    int result = 0;
 
     for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
         int ret = steps[i].add(c);
 
-        if (ret < 0 && result == 0) {
-            result = ret;
+        if (ret < 0 && c->ret == 0) {
+            c->ret = ret;
             c->unlisted = steps[i].what;
         }
     }
     qemu_rbd_image_unuse(c->image);
-    return result;
+    return 0;
 }
 
 static void copies_free(void *opaque)
@@ -204,10 +204,11 @@ bool coroutine_fn qemu_rbd_list_copies(RBDImage *image, const BlockdevOptionsRbd
     qemu_rbd_image_use(image);
     int ret = qemu_rbd_co_call(copies_worker, c, copies_free, QEMU_RBD_TIMEOUT_S * NANOSECONDS_PER_SECOND,
                                copies_cancelled, NULL);
-    if (ret == -ECANCELED || ret == -ETIMEDOUT) {
+    if (ret < 0) {
         copies_explain(image, location, ret, "snapshots and clones", errp);
         return false;
     }
+    ret = c->ret;
     if (ret < 0) {
         copies_explain(image, location, ret, c->unlisted, errp);
     }

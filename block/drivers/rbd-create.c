@@ -35,7 +35,7 @@ static int delete_worker(void *opaque)
         qemu_rbd_explain(open, ret, "delete it");
     }
     qemu_rbd_pool_disconnect(&pool);
-    return ret;
+    return ret < 0 ? -1 : 0;
 }
 
 /* On the thread that has created the image, if the caller has given up. */
@@ -113,7 +113,7 @@ static int create_worker(void *opaque)
         c->created = false;
     }
     qemu_rbd_pool_disconnect(&pool);
-    return ret;
+    return ret < 0 ? -1 : 0;
 }
 
 static bool create_check_encryption(const RbdEncryptionCreateOptions *o, Error **errp)

@@ -196,7 +196,8 @@ void qemu_rbd_image_cancel(RBDImage *image);
 /*
  * Run @func(@opaque) on a thread of its own, and return its result. Return -ECANCELED once @cancelled(@cancel_opaque),
  * which is called several times a second, is true, or -ETIMEDOUT after @timeout_ns (0: no limit). @func then continues
- * in the background, followed by @free(@opaque). Otherwise the caller keeps @opaque.
+ * in the background, followed by @free(@opaque). Otherwise the caller keeps @opaque. @func must not return these
+ * two values, which librbd can.
  */
 int coroutine_fn qemu_rbd_co_call(ThreadPoolFunc *func, void *opaque, GDestroyNotify free, int64_t timeout_ns,
                                   bool (*cancelled)(void *cancel_opaque), void *cancel_opaque);

@@ -145,6 +145,15 @@ def test_silent_monitor(own, tmp_path):
             assert 'Check that the cluster runs and can be reached' in failed
 
 
+def test_time_out_of_servers(own, tmp_path):
+    """A limit that the configuration file sets."""
+    conf = tmp_path / 'ceph.conf'
+    conf.write_text(f'{own.conf.read_text()}[client]\nrados osd op timeout = 1\n')
+    with own.silent('osd'):
+        failed = qemu_img('create', '-f', 'raw', f'rbd:rbd/test:conf={conf}', '1M', status=1).stderr
+    assert "RBD image 'rbd/test': could not create it: Connection timed out" in failed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('argv', [('info',), ('create', '-f', 'raw')])
 def test_silent_servers(own, argv):
