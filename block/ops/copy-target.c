@@ -128,13 +128,24 @@ static bool check_options(TargetJob *s, Error **errp)
         (o->clone_header && !check_clone(s, luks_source, errp)) || !set_format(s, luks_source, errp)) {
         return false;
     }
+    s->t->source = bdrv_ref(o->clone_header ? luks_source->file->bs : o->source);
     if (o->clone_header) {
-        s->t->source = luks_source->file->bs;
         return true;
     }
     /* If the format is to be probed, this is checked once the target is open. */
     return s->probe || (check_unused(s, errp) &&
                         (s->format != BLOCKDEV_DRIVER_LUKS || set_luks_options(s, luks_source, errp)));
+}
+
+/* The node below the source of a clone may have been replaced while the target was opened. */
+static bool check_still_source(const CopyTarget *t, const CopyTargetOptions *o, Error **errp)
+{
+    if (o->clone_header && bdrv_find_luks(o->source)->file->bs != t->source) {
+        error_setg(errp, "Node '%s' is not stored in node '%s' any more: try again", bdrv_get_display_name(o->source),
+                   bdrv_get_display_name(t->source));
+        return false;
+    }
+    return true;
 }
 
 /* Record in the log who can read the copy from now on. */
@@ -401,10 +412,9 @@ CopyTarget *coroutine_fn copy_target_new(const char *job_id, const CopyTargetOpt
         return NULL;
     }
     CopyTarget *t = g_new0(CopyTarget, 1);
-    t->source = options->source;
     s->o = options;
     s->t = t;
-    if (!target_job_run(s, errp)) {
+    if (!target_job_run(s, errp) || !check_still_source(t, options, errp)) {
         copy_target_free(t, false);
         return NULL;
     }
@@ -418,6 +428,7 @@ void coroutine_fn copy_target_free(CopyTarget *t, bool keep)
         return;
     }
     bdrv_co_unref(t->bs);
+    bdrv_co_unref(t->source);
     target_volume_free(t->header, keep);
     target_volume_free(t->payload, keep);
     g_free(t);

@@ -33,6 +33,7 @@ typedef struct CopyTargetOptions {
 } CopyTargetOptions;
 
 typedef struct CopyTarget {
+    /* Each a reference: */
     BlockDriverState *source;   /* what to copy: CopyTargetOptions.source or, for a clone, the node below it */
     BlockDriverState *bs;       /* as long as @source; writable */
     bool is_zero;               /* all of it reads as zeroes */

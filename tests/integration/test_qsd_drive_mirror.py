@@ -4,6 +4,8 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 import os
 import re
+import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -438,6 +440,34 @@ def test_end_while_deriving(tmp_path, how):
         assert time.monotonic() - begin < 5
         other.close()
     assert not (tmp_path / 'target').exists()
+
+
+@pytest.mark.threads
+def test_storage_replaced_during_a_clone(tmp_path):
+    """The storage of the source is replaced and deleted while the target of a clone is being opened."""
+    from qmp import Qmp     # pylint: disable=import-outside-toplevel
+    path = new_source(tmp_path, 'luks')
+    shutil.copy(path, tmp_path / 'moved')
+    with StorageDaemon(tmp_path, *secrets(tmp_path), *second_monitor(tmp_path),
+                       '--blockdev', f'file,node-name=storage,filename={path}',
+                       '--blockdev', f'file,node-name=moved,filename={tmp_path}/moved',
+                       '--blockdev', 'luks,node-name=source,key-secret=s0,file=storage') as daemon, \
+            Nbdkit(tmp_path, 'memory', 2 * SIZE) as server:
+        other = Qmp(tmp_path / 'qmp1.sock')
+        server.process.send_signal(signal.SIGSTOP)
+        command = Background(daemon.qmp, 'drive-mirror', **request(server.uri(), clone_header=True, mode='existing'))
+        while not other.cmd('query-jobs'):
+            time.sleep(0.01)
+        other.cmd('blockdev-mirror', job_id='m1', device='storage', target='moved', sync='full')
+        other.wait_event('BLOCK_JOB_READY', device='m1')
+        other.cmd('job-complete', id='m1')
+        other.wait_event('JOB_STATUS_CHANGE', id='m1', status='null')
+        deletion = Background(other, 'blockdev-del', node_name='storage')
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGCONT)
+        assert "'source' is not stored in node 'storage' any more" in command.finish(10)
+        assert deletion.finish(10) is None
+        other.close()
 
 
 def test_failed_mirror_closes_the_target(luks_daemon, tmp_path):
