@@ -7,6 +7,7 @@
 #include "block/backup.h"
 #include "block/block.h"
 #include "block/copy-target.h"
+#include "monitor/blockdev.h"
 #include "monitor/transaction-actions.h"
 #include "qapi/qapi-commands.h"
 
@@ -30,7 +31,8 @@ static Job *coroutine_fn blockdev_backup_create(const BlockdevBackup *arg, Error
 
 bool coroutine_fn qmp_blockdev_backup(const BlockdevBackup *arg, Error **errp)
 {
-    Job *job = blockdev_backup_create(arg, errp);
+    bool ok = blockdev_check_no_loop(arg->device, arg->target, errp);
+    Job *job = ok ? blockdev_backup_create(arg, errp) : NULL;
 
     if (job) {
         job_start(job);
@@ -95,7 +97,8 @@ bool coroutine_fn transaction_prepare_blockdev_backup(const TransactionAction *a
                                                       JobTxn *job_txn, Error **errp)
 {
     const BlockdevBackup *arg = action->u.blockdev_backup.data;
-    BlockDriverState *source = backup_find_node(arg->device, errp);
+    bool ok = blockdev_check_no_loop(arg->device, arg->target, errp);
+    BlockDriverState *source = ok ? backup_find_node(arg->device, errp) : NULL;
 
     if (!source) {
         return false;

@@ -6,6 +6,7 @@
 #include "util/osdep.h"
 #include "block/block-backend.h"
 #include "block/iothread-object.h"
+#include "block/nbd.h"
 #include "monitor/blockdev.h"
 #include "qapi/qapi-commands.h"
 
@@ -19,6 +20,24 @@ BlockDriverState *blockdev_find(const char *node_name, Error **errp)
         error_setg(errp, "Cannot find device='' nor node-name='%s'", node_name);
     }
     return bs;
+}
+
+bool coroutine_fn blockdev_check_no_loop(const char *source, const char *target, Error **errp)
+{
+    BlockDriverState *source_bs = bdrv_find_node(source), *target_bs = bdrv_find_node(target);
+
+    if (!source_bs || !target_bs) {
+        return true;
+    }
+    bdrv_ref(source_bs);
+    bdrv_ref(target_bs);
+    bool ok = nbd_server_check_no_loop(target_bs, source_bs, errp);
+    if (!ok) {
+        error_prepend(errp, "Node '%s' cannot be the target for node '%s': ", target, source);
+    }
+    bdrv_co_unref(target_bs);
+    bdrv_co_unref(source_bs);
+    return ok;
 }
 
 bool coroutine_fn blockdev_add(const BlockdevOptions *options, Error **errp)

@@ -25,6 +25,10 @@ bool coroutine_fn qmp_blockdev_mirror(const BlockdevMirrorArg *arg, Error **errp
         .flags = job_flags(arg->has_auto_finalize, arg->auto_finalize, arg->has_auto_dismiss, arg->auto_dismiss),
         .target_is_zero = arg->target_is_zero,
     };
+
+    if (!blockdev_check_no_loop(arg->device, arg->target, errp)) {
+        return false;
+    }
     BlockDriverState *source = blockdev_find(arg->device, errp);
     BlockDriverState *target = source ? blockdev_find(arg->target, errp) : NULL;
 

@@ -178,16 +178,12 @@ static bool coroutine_fn is_same_storage(BlockDriverState *a, BlockDriverState *
 /* A copy to its own source would never end. */
 static bool coroutine_fn check_not_exported(const TargetVolume *v, BlockDriverState *bs, Error **errp)
 {
-    const BlockdevOptionsNbd *o = &v->bs->options->u.nbd;
-    bool is_nbd = v->bs->drv->driver == BLOCKDEV_DRIVER_NBD;
-    BlockDriverState *exported = is_nbd ? nbd_server_find_node(o->server, o->export ?: "") : NULL;
+    bool ok = nbd_server_check_no_loop(v->bs, bs, errp);
 
-    if (exported && (bdrv_is_below(bs, exported) || bdrv_is_below(exported, bs))) {
-        error_setg(errp, "'%s' cannot be the %s: it is an export of node '%s' by this daemon", v->bs->filename,
-                   v->purpose, bdrv_get_display_name(exported));
-        return false;
+    if (!ok) {
+        error_prepend(errp, "'%s' cannot be the %s: ", v->bs->filename, v->purpose);
     }
-    return true;
+    return ok;
 }
 
 static bool coroutine_fn check_outside(const TargetVolume *v, BlockDriverState *bs, Error **errp)

@@ -27,10 +27,10 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
 bool nbd_server_is_running(void);
 
 /*
- * The node that a client of @addr gets for the export @name, if there is our server; else NULL. It may be that an
- * address which reaches us by detours is not recognised.
+ * Fail if @bs, or a node below it, is a client of our own server, and reads and writes @other, or a node above or below
+ * it. An address that reaches us by detours may not be recognised.
  */
-BlockDriverState *coroutine_fn nbd_server_find_node(const SocketAddress *addr, const char *name);
+bool coroutine_fn nbd_server_check_no_loop(BlockDriverState *bs, BlockDriverState *other, Error **errp);
 
 /* Stop listening, delete all exports of type nbd and wait until their clients are gone. */
 void coroutine_fn nbd_server_stop(void);

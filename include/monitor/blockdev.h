@@ -17,4 +17,10 @@ void coroutine_fn blockdev_close_all(void);
 /* Find a node of that name, whoever created it. NULL with @errp. */
 BlockDriverState *blockdev_find(const char *node_name, Error **errp);
 
+/*
+ * Fail if what is written to the node @target reaches the node @source through an export of this daemon: a copy would
+ * never end. It is no error if one of the nodes does not exist.
+ */
+bool coroutine_fn blockdev_check_no_loop(const char *source, const char *target, Error **errp);
+
 #endif

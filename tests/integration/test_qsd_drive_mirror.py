@@ -613,6 +613,15 @@ def test_own_export(luks_daemon, tmp_path):
             assert "it is an export of node 'source' by this daemon" in desc
     assert 'by this daemon' in qmp.error('drive-backup', **request(f'nbd+unix:///disk?socket={tmp_path}/nbd.sock',
                                                                    format='raw', mode='existing')).desc
+    # The same with a node that is open already.
+    nbd = {'driver': 'nbd', 'server': {'type': 'unix', 'path': f'{tmp_path}/link'}, 'export': 'disk'}
+    qmp.cmd('blockdev-add', driver='raw', node_name='loop', file=nbd)
+    job = {'job_id': 'm0', 'target': 'loop', 'sync': 'full'}
+    for device in 'source', 'storage':
+        assert "'loop' cannot be the target" in qmp.error('blockdev-mirror', device=device, **job).desc
+    assert "'loop' cannot be the target" in qmp.error('blockdev-backup', device='source', **job).desc
+    action = {'type': 'blockdev-backup', 'data': {'job-id': 'm0', 'device': 'source', 'target': 'loop', 'sync': 'full'}}
+    assert "'loop' cannot be the target" in qmp.error('transaction', actions=[action]).desc
     # To another node of the daemon, it is only a detour.
     qmp.cmd('blockdev-add', driver='null-co', node_name='other', size=SIZE)
     qmp.cmd('block-export-add', type='nbd', id='e1', node_name='other', name='other', writable=True)

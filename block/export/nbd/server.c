@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "block/export/nbd/nbd-int.h"
+#include "block/graph/graph_int.h"
 #include "block/nbd.h"
 #include "io/sockets.h"
 #include "util/aio.h"
@@ -204,7 +205,8 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
     return true;
 }
 
-BlockDriverState *coroutine_fn nbd_server_find_node(const SocketAddress *addr, const char *name)
+/* The node that a client of @addr gets for the export @name; NULL if that is not our server. */
+static BlockDriverState *coroutine_fn server_find_node(const SocketAddress *addr, const char *name)
 {
     g_autoptr(GArray) names = nbd_server_is_running() ? socket_resolve(addr, false, NULL) : NULL;
 
@@ -215,6 +217,26 @@ BlockDriverState *coroutine_fn nbd_server_find_node(const SocketAddress *addr, c
         }
     }
     return NULL;
+}
+
+bool coroutine_fn nbd_server_check_no_loop(BlockDriverState *bs, BlockDriverState *other, Error **errp)
+{
+    GPtrArray *nodes = bdrv_get_nodes();
+    bool ok = true;
+
+    for (guint i = 0; ok && i < nodes->len; i++) {
+        BlockDriverState *node = g_ptr_array_index(nodes, i);
+        const BlockdevOptionsNbd *o = &node->options->u.nbd;
+        bool is_client = node->drv->driver == BLOCKDEV_DRIVER_NBD && bdrv_is_below(node, bs);
+        BlockDriverState *exported = is_client ? server_find_node(o->server, o->export ?: "") : NULL;
+
+        if (exported && (bdrv_is_below(other, exported) || bdrv_is_below(exported, other))) {
+            error_setg(errp, "it is an export of node '%s' by this daemon", bdrv_get_display_name(exported));
+            ok = false;
+        }
+    }
+    bdrv_co_put_nodes(nodes);
+    return ok;
 }
 
 void coroutine_fn nbd_server_stop(void)
