@@ -51,7 +51,7 @@ static bool report_form(Error **errp)
 {
     /* Do not show the text, which may contain a password. */
     error_setg(errp, "Invalid iSCSI URL");
-    error_append_hint(errp, "It has the form iscsi://[USER@]HOST[:PORT]/TARGET/LUN, with what is special in TARGET "
+    error_append_hint(errp, "It has the form iscsi://[USER@]HOST[:PORT]/TARGET/LUN, with special characters of TARGET "
                       "percent-encoded.\n");
     return false;
 }
@@ -67,8 +67,8 @@ static bool parse_authority(const char *authority, struct json_object *options, 
         user = g_strndup(authority, at - authority);
         if (strpbrk(user, "%:")) {
             error_setg(errp, "An iSCSI URL cannot contain a password");
-            error_append_hint(errp, "Others could read it in the list of processes. Make a secret object, and name it "
-                              "with password-secret=ID beside user=NAME.\n");
+            error_append_hint(errp, "Other users could read it in the process list. Create a secret object, and use "
+                              "options user=NAME and password-secret=ID.\n");
             return false;
         }
         if (!*user) {

@@ -44,8 +44,8 @@ static bool target_take_password(ISCSITarget *t, const BlockdevOptionsIscsi *o, 
         error_setg(errp, "Option '%s' needs '%s'", o->user ? "user" : "password-secret",
                    o->user ? "password-secret" : "user");
         if (o->user) {
-            error_append_hint(errp, "Make a secret object with the password (--object secret,id=ID,file=...), and "
-                              "name it with password-secret=ID.\n");
+            error_append_hint(errp, "Create a secret object with the password (--object secret,id=ID,file=...), and "
+                              "specify it with password-secret=ID.\n");
         }
         return false;
     }

@@ -159,14 +159,14 @@ static bool parse_uri(const char *text, Uri *uri, Error **errp)
 
     if (!g_uri_split(text, G_URI_FLAGS_ENCODED, &scheme, &user, &host, &uri->port, &path, &query, &fragment, NULL)) {
         error_setg(errp, "Invalid NBD URI");
-        error_append_hint(errp, "It has the form nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH, with what "
-                          "is special in a part percent-encoded.\n");
+        error_append_hint(errp, "It has the form nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH, with "
+                          "special characters percent-encoded.\n");
         return false;
     }
     if (user) {
         error_setg(errp, "An NBD URI cannot contain a user or a password");
-        error_append_hint(errp, "Others could read it in the list of processes. Make an object of type tls-creds-psk "
-                          "or tls-creds-x509, and name it as tls-creds=ID.\n");
+        error_append_hint(errp, "Other users could read them in the process list. Create an object of type "
+                          "tls-creds-psk or tls-creds-x509, and specify it with tls-creds=ID.\n");
         return false;
     }
     if (fragment) {

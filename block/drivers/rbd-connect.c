@@ -280,6 +280,7 @@ static void explain_connect(RBDOpen *open, rados_t cluster, int ret)
         error_setg(&open->err, "RBD image '%s': no monitor is known: %s%s%s has no mon_host", open->name,
                    open->location->conf ? "'" : "", open->location->conf ?: "the configuration file",
                    open->location->conf ? "'" : "");
+        error_append_hint(&open->err, "Add the setting there, or specify monitors with the option server.\n");
     } else if (ret == -ENOENT && !open->key) {
         /* The default ends in a comma. */
         if (g_str_has_suffix(keyring, ",")) {

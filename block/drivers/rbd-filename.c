@@ -123,8 +123,8 @@ static bool set_key_value(struct json_object *options, const char *key, const ch
         set_auth(options, value);
     } else if (g_str_equal(key, "key")) {
         error_setg(errp, "The key of a Ceph client does not belong in a filename");
-        error_append_hint(errp, "Others could read it in the list of processes. Make an object of type secret with "
-                          "format=base64, and name it as option key-secret=ID; or leave the key in the keyring.\n");
+        error_append_hint(errp, "Other users could read it in the process list. Create an object of type secret with "
+                          "format=base64, and specify it with the option key-secret=ID; or use a keyring.\n");
         return false;
     } else {
         error_setg(errp, "Key '%s' is not known in an RBD filename", key);

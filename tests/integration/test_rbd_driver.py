@@ -145,7 +145,7 @@ def test_errors(ceph, tmp_path):
     image = ceph.create('1M')
     for name, *expected in (
             (f'rbd:{image}:conf={tmp_path}/missing', f"configuration file '{tmp_path}/missing': No such file"),
-            (f'rbd:{image}:conf={no_monitor}', f"no monitor is known: '{no_monitor}' has no mon_host"),
+            (f'rbd:{image}:conf={no_monitor}', f"no monitor is known: '{no_monitor}' has no mon_host", 'option server'),
             (f'rbd:{image}:conf={no_key}:id=me', f'found no key for client.me in {tmp_path}/keyring', 'key-secret'),
             (f'rbd:{image}:conf={no_keyring}', 'keyring.bin\nSpecify the client'),
             (ceph.uri('nopool/x'), "the cluster has no pool 'nopool'", "It has 'rbd'"),
