@@ -19,13 +19,13 @@ static void hold_clean(void *opaque)
 
 static const TransactionActionDrv hold_drv = { .clean = hold_clean };
 
-void coroutine_fn bdrv_co_hold_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran)
+bool coroutine_fn bdrv_co_hold_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran, Error **errp)
 {
     assert(!bitmap->held_by || bitmap->held_by == qemu_coroutine_self());
     bitmap->held_by = qemu_coroutine_self();
     bitmap->holds++;
-    bdrv_co_drained_begin(bitmap->bs);
     tran_add(tran, &hold_drv, bitmap);
+    return bdrv_co_drained_begin_limited(bitmap->bs, errp);
 }
 
 typedef struct SavedBitmap {
@@ -93,10 +93,10 @@ static void pending_release_add(BdrvDirtyBitmap *bitmap, const TransactionAction
 
 static const TransactionActionDrv created_drv = { .abort = pending_release_set_due, .clean = pending_release_clean };
 
-void coroutine_fn bdrv_co_created_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran)
+bool coroutine_fn bdrv_co_created_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran, Error **errp)
 {
     pending_release_add(bitmap, &created_drv, tran);
-    bdrv_co_hold_dirty_bitmap(bitmap, tran);
+    return bdrv_co_hold_dirty_bitmap(bitmap, tran, errp);
 }
 
 static void remove_abort(void *opaque)

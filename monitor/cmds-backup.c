@@ -74,12 +74,12 @@ static void coroutine_fn backup_release_source(void *opaque)
 }
 
 /* Until the transaction ends, @bs does not change: all backups of the transaction show the same moment. */
-static void coroutine_fn backup_hold_source(BlockDriverState *bs, Transaction *tran)
+static bool coroutine_fn backup_hold_source(BlockDriverState *bs, Transaction *tran, Error **errp)
 {
     static const TransactionActionDrv drv = { .clean = backup_release_source };
 
-    bdrv_co_drained_begin(bs);
     tran_add(tran, &drv, bs);
+    return bdrv_co_drained_begin_limited(bs, errp);
 }
 
 static bool backup_start_tran(Job *job, Transaction *tran, JobTxn *job_txn)
@@ -100,10 +100,9 @@ bool coroutine_fn transaction_prepare_blockdev_backup(const TransactionAction *a
     bool ok = blockdev_check_no_loop(arg->device, arg->target, errp);
     BlockDriverState *source = ok ? backup_find_node(arg->device, errp) : NULL;
 
-    if (!source) {
+    if (!source || !backup_hold_source(source, tran, errp)) {
         return false;
     }
-    backup_hold_source(source, tran);
     return backup_start_tran(blockdev_backup_create(arg, errp), tran, job_txn);
 }
 
@@ -128,6 +127,8 @@ bool coroutine_fn transaction_prepare_drive_backup(const TransactionAction *acti
         return false;
     }
     tran_add(tran, &drv, t);
-    backup_hold_source(t->source, tran);
+    if (!backup_hold_source(t->source, tran, errp)) {
+        return false;
+    }
     return backup_start_tran(backup_job_create(qapi_DriveBackup_base(arg), t->source, t->bs, errp), tran, job_txn);
 }

@@ -23,10 +23,7 @@ static BdrvDirtyBitmap *coroutine_fn bitmap_lookup(const char *node, const char 
     if (!bitmap || !bdrv_dirty_bitmap_check(bitmap, errp)) {
         return NULL;
     }
-    if (tran) {
-        bdrv_co_hold_dirty_bitmap(bitmap, tran);
-    }
-    return bitmap;
+    return !tran || bdrv_co_hold_dirty_bitmap(bitmap, tran, errp) ? bitmap : NULL;
 }
 
 /* The same for a bitmap that is about to change. */
@@ -70,10 +67,7 @@ static bool coroutine_fn bitmap_add(const BlockDirtyBitmapAdd *arg, Transaction 
     if (arg->has_disabled && arg->disabled) {
         bdrv_disable_dirty_bitmap(bitmap);
     }
-    if (tran) {
-        bdrv_co_created_dirty_bitmap(bitmap, tran);
-    }
-    return true;
+    return !tran || bdrv_co_created_dirty_bitmap(bitmap, tran, errp);
 }
 
 static bool coroutine_fn bitmap_remove(const BlockDirtyBitmap *arg, Transaction *tran, Error **errp)

@@ -5,6 +5,9 @@
  */
 #include "util/osdep.h"
 #include "block/graph/graph_int.h"
+#include "util/aio.h"
+
+#define LIMIT_NS (10 * NANOSECONDS_PER_SECOND)
 
 /* Coroutines waiting for requests to end. Rare, so one queue serves all nodes. */
 static GMutex lock;
@@ -176,6 +179,29 @@ void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs)
     static const bool never;
 
     bdrv_co_drained_begin_unless(bs, &never);
+}
+
+static void drain_expire(void *opaque)
+{
+    bool *expired = opaque;
+
+    *expired = true;
+    bdrv_drain_kick();
+}
+
+bool coroutine_fn bdrv_co_drained_begin_limited(BlockDriverState *bs, Error **errp)
+{
+    bool expired = false;
+    AioTimer *timer = aio_timer_new(qemu_get_aio_context(), drain_expire, &expired);
+
+    aio_timer_mod_ns(timer, qemu_clock_get_ns() + LIMIT_NS);
+    bool ok = bdrv_co_drained_begin_unless(bs, &expired);
+    aio_timer_free(timer);
+    if (!ok) {
+        error_setg(errp, "Node '%s' cannot be drained: a request in flight has not ended within %d seconds",
+                   bdrv_get_display_name(bs), (int)(LIMIT_NS / NANOSECONDS_PER_SECOND));
+    }
+    return ok;
 }
 
 void bdrv_drained_end_later(BlockDriverState *bs)

@@ -161,6 +161,11 @@ void bdrv_cancel_in_flight_later(void);
  * none passes through @bs. Nodes below go on serving other users.
  */
 void coroutine_fn bdrv_co_drained_begin(BlockDriverState *bs);
+/*
+ * The same for a caller that has drained other nodes already, whose users wait: fails with @errp if the requests in
+ * flight have not ended after ten seconds. The section has begun all the same, and must be ended.
+ */
+bool coroutine_fn bdrv_co_drained_begin_limited(BlockDriverState *bs, Error **errp);
 void coroutine_fn bdrv_co_drained_end(BlockDriverState *bs);
 
 /*

@@ -117,8 +117,7 @@ char *bdrv_dirty_bitmap_sha256(const BdrvDirtyBitmap *bitmap, Error **errp);
 /*
  * Changes in a transaction (block/dirty-bitmap-tran.c), which take effect at once and can be undone:
  *
- *     bdrv_co_hold_dirty_bitmap(bitmap, tran);
- *     if (!bdrv_save_dirty_bitmap(bitmap, tran, errp)) {
+ *     if (!bdrv_co_hold_dirty_bitmap(bitmap, tran, errp) || !bdrv_save_dirty_bitmap(bitmap, tran, errp)) {
  *         return false;
  *     }
  *     bdrv_clear_dirty_bitmap(bitmap);
@@ -126,11 +125,11 @@ char *bdrv_dirty_bitmap_sha256(const BdrvDirtyBitmap *bitmap, Error **errp);
  * Hold: until the transaction has ended, only the calling coroutine can use the bitmap, and its node is drained, so
  * that all steps see the same data. Waits, as does the end of the transaction.
  */
-void coroutine_fn bdrv_co_hold_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran);
+bool coroutine_fn bdrv_co_hold_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran, Error **errp);
 /* The bitmap is about to change. If the transaction aborts, restore the bits and state that it would have had. */
 bool bdrv_save_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran, Error **errp);
 /* The bitmap has just been created: hold it, and release it if the transaction is aborted. */
-void coroutine_fn bdrv_co_created_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran);
+bool coroutine_fn bdrv_co_created_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran, Error **errp);
 /* Hide a bitmap that is held, and release it if the transaction commits. */
 void bdrv_remove_dirty_bitmap(BdrvDirtyBitmap *bitmap, Transaction *tran);
 

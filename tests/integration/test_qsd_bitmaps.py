@@ -261,9 +261,9 @@ def test_transaction_fails_in_the_middle(disk):
     assert 'block-dirty-bitmap-clear' in err.desc
 
 
-def slow_disk(directory):
-    """A node whose writes take two seconds each, exported as disk, and a second monitor."""
-    return StorageDaemon(directory, '--blockdev', f'null-aio,node-name=disk,size={SIZE},latency-ns=2000000000',
+def slow_disk(directory, seconds=2):
+    """A node whose writes take SECONDS each, exported as disk, and a second monitor."""
+    return StorageDaemon(directory, '--blockdev', f'null-aio,node-name=disk,size={SIZE},latency-ns={seconds}000000000',
                          '--blockdev', f'null-co,node-name=other,size={SIZE}',
                          '--nbd-server', f'addr.type=unix,addr.path={directory}/nbd.sock',
                          '--export', 'nbd,id=e0,node-name=disk,name=disk,writable=on',
@@ -302,6 +302,37 @@ def test_transaction_that_waits(tmp_path):
         disk.bitmap('clear', 'b0')
         other.close()
         handle.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('action', [
+    {'type': 'block-dirty-bitmap-clear', 'data': B0},
+    {'type': 'blockdev-backup', 'data': {'job-id': 'j', 'device': 'disk', 'target': 'target', 'sync': 'full'}},
+])
+def test_transaction_that_waits_too_long(tmp_path, action):
+    """A node whose requests do not end makes the transaction fail, and the users of other nodes go on."""
+    with slow_disk(tmp_path, 60) as daemon:
+        disk = Daemon(tmp_path, daemon)
+        disk.qmp.cmd('blockdev-add', driver='null-co', node_name='target', size=SIZE)
+        disk.qmp.cmd('block-export-add', type='nbd', id='e1', node_name='other', name='other', writable=True)
+        disk.add('b0')
+        disk.add('o', node='other')
+        hanging, writer = disk.connect(), disk.connect('other')
+        hanging.aio_pwrite(nbd.Buffer.from_bytearray(b'x' * 512), 0)
+        writer.pwrite(b'x' * 512, 0)
+        time.sleep(0.2)
+        other = Qmp(tmp_path / 'qmp1.sock')
+        other.send({'execute': 'transaction', 'arguments': {'actions': [
+            {'type': 'block-dirty-bitmap-clear', 'data': {'node': 'other', 'name': 'o'}}, action]}})
+        time.sleep(0.2)
+        started = time.monotonic()
+        writer.pwrite(b'x' * 512, MiB)
+        assert 5 < time.monotonic() - started < 15
+        assert "Node 'disk' cannot be drained" in other.answer()['error']['desc']
+        assert disk.count('o', 'other') == 2 * 65536
+        assert disk.qmp.cmd('query-jobs') == []
+        other.close()
+        writer.shutdown()
 
 
 def test_same_bits_as_qemu(tmp_path, disk):
