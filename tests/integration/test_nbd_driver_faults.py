@@ -199,8 +199,10 @@ def test_dies_at_each_write(tmp_path, s0, s1, delay):
                                   text=True) as client:
                 while client.poll() is None and server.process.poll() is None:
                     time.sleep(0.01)
-                died = server.process.poll() is not None
+                # The client may have seen it before us.
+                died = left.read_text() == '0\n'
                 if died:
+                    server.process.wait()
                     server.start()
                 errors = client.communicate(timeout=60)[1]
             if not died:
