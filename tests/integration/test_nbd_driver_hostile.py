@@ -172,6 +172,7 @@ def test_death_at_any_byte(server):
 
 
 @pytest.mark.slow
+@pytest.mark.plain_build
 @pytest.mark.parametrize('how', ['silent', 'trickle'])
 def test_timeout(server, how):
     """The handshake takes no longer than the driver allows."""

@@ -90,6 +90,7 @@ def test_old_style(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.plain_build
 @pytest.mark.parametrize('how', ['silent', 'trickle'])
 def test_timeout(server, how):
     server.silent = how == 'silent'

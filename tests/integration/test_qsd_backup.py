@@ -16,8 +16,6 @@ from images import debian_contents
 from programs import cryptsetup, qemu_img, secret_object
 from qmp import StorageDaemon
 
-pytestmark = pytest.mark.threads
-
 
 @pytest.fixture(name='disks')
 def fixture_disks(tmp_path):
@@ -25,6 +23,7 @@ def fixture_disks(tmp_path):
         yield Disks(tmp_path, daemon)
 
 
+@pytest.mark.threads
 def test_point_in_time(disks):
     """A target has what its source had after the last write before the job, and none of those after."""
     before = disks.add('a')
@@ -42,6 +41,7 @@ def test_point_in_time(disks):
     assert writer.is_state({'a': before}, {'a': disks.content('a')}, len(writer.writes))
 
 
+@pytest.mark.threads
 def test_fio(disks):
     """fio writes and verifies during the backup."""
     before = disks.add('a')
@@ -120,6 +120,7 @@ def test_neighbours(disks):
     disks.qmp.cmd('block_resize', node_name='a', size=2 * SIZE)
 
 
+@pytest.mark.threads
 def test_pause_and_cancel(disks):
     before = disks.add('a')
     disks.start(speed=MIB, auto_dismiss=False)
@@ -140,6 +141,7 @@ def test_pause_and_cancel(disks):
     disks.qmp.cmd('blockdev-del', node_name='a-target')
 
 
+@pytest.mark.threads
 def test_pending(disks):
     """Until a job is finalized, the source can be written."""
     before = disks.add('a')
@@ -175,6 +177,7 @@ def test_no_space(disks):
         assert client.pread(SIZE, 0) == before
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('policy', ['break-guest-write', 'break-snapshot'])
 def test_failing_target(disks, policy):
     """Either the write fails, and succeeds later, or the job."""
@@ -201,6 +204,7 @@ def test_failing_target(disks, policy):
         disks.qmp.cmd('blockdev-del', node_name='a-target')
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('how', ['job-cancel', 'quit', 'SIGTERM'])
 def test_hanging_target(disks, how):
     """A target that no longer answers, with writes that wait for it: the job ends at once, and the writes go on."""
@@ -228,6 +232,7 @@ def test_hanging_target(disks, how):
             server.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.threads
 def test_dead_target(disks):
     """The job fails, and the source can be written."""
     disks.add('a', target=False)
@@ -245,6 +250,7 @@ def backup_action(name, job, **options):
                                                 **options}}
 
 
+@pytest.mark.threads
 def test_several_disks(disks):
     """Backups of one transaction show their disks at the same moment, between two writes."""
     before = {name: disks.add(name) for name in 'abc'}
@@ -281,6 +287,7 @@ def test_transaction_undone(disks):
         disks.wait()
 
 
+@pytest.mark.threads
 def test_grouped_failure(disks):
     """If one job fails, the other is cancelled; with completion-mode=individual it is not."""
     disks.add('a')
@@ -358,6 +365,7 @@ def test_bitmap_modes(disks, mode, success):
     disks.qmp.cmd('block-dirty-bitmap-remove', node='a', name='b')
 
 
+@pytest.mark.threads
 def test_no_bit_is_lost(disks):
     """After backups by bitmap, each cancelled, and writes meanwhile, one more has all that is missing."""
     disks.add('a')

@@ -11,8 +11,6 @@ import pytest
 from programs import qemu_img, secret_object
 from qmp import DEBIAN_QSD, Qmp, StorageDaemon
 
-pytestmark = pytest.mark.threads
-
 KiB = 1 << 10
 MiB = 1 << 20
 SIZE = 4 * MiB
@@ -271,6 +269,7 @@ def slow_disk(directory, seconds=2):
                          '--monitor', 'qmp1')
 
 
+@pytest.mark.threads
 def test_transaction_that_waits(tmp_path):
     """While it waits for a write, its bitmaps belong to it; undone, they have what was written meanwhile."""
     with slow_disk(tmp_path) as daemon:
@@ -389,6 +388,7 @@ def test_survival(tmp_path):
         assert disk.infos() == {}
 
 
+@pytest.mark.threads
 def test_while_writing(disk):
     """Commands and transactions while a client writes: whatever is written after the last clear is dirty."""
     disk.add('b0', granularity=4096)

@@ -14,8 +14,6 @@ from nbd_server import connect_wire
 from programs import qemu_img, run, secret_object
 from qmp import StorageDaemon
 
-pytestmark = pytest.mark.threads
-
 MIB = 1 << 20
 SIZE = 16 * MIB
 
@@ -175,6 +173,7 @@ def test_node_in_use(exports):
     exports.qmp.cmd('blockdev-del', node_name='raw')
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('iothread', [False, True])
 def test_delete_with_clients(exports, iothread):
     """Mode safe keeps the export, mode hard disconnects; others are not affected."""
@@ -202,6 +201,7 @@ def test_delete_with_clients(exports, iothread):
     exports.add('e0', **more)
 
 
+@pytest.mark.threads
 def test_clients_leave_export_that_is_going(exports):
     """Deleted while requests are in flight, again and again, in the main loop and in I/O threads."""
     exports.qmp.cmd('object-add', qom_type='iothread', id='io0')
@@ -217,6 +217,7 @@ def test_clients_leave_export_that_is_going(exports):
             wire.sock.close()
 
 
+@pytest.mark.threads
 def test_server_stop(exports):
     """All exports and all clients go."""
     for i in range(5):
@@ -269,6 +270,7 @@ def test_contexts_are_for_one_export(exports):
             assert (wire.chunk()[1] == 5) == works
 
 
+@pytest.mark.threads
 def test_many_exports(exports):
     for i in range(200):
         exports.qmp.cmd('blockdev-add', driver='null-co', size=MIB, node_name=f'n{i}')
@@ -277,6 +279,7 @@ def test_many_exports(exports):
     assert exports.connect('e150').get_size() == MIB
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('node', ['raw', 'luks'])
 def test_iothreads(exports, node):
     """One node exported through four I/O threads and the main loop, all active at once."""
@@ -308,6 +311,7 @@ def test_writethrough(exports):
     handle.shutdown()
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('iothread', [False, True])
 def test_resize(exports, iothread):
     """New clients see the new size. Requests of all clients are checked against it, even of those told another."""
@@ -354,6 +358,7 @@ def test_resize(exports, iothread):
     assert not [event for event in qmp.events if event['event'] == 'BLOCK_IO_ERROR']
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('node, above', [('file', 'file'), ('raw', 'raw'), ('raw', 'file'), ('luks', 'luks'),
                                          ('luks', 'filter')])
 def test_no_shrinking_under_a_writer(exports, node, above):
@@ -412,6 +417,7 @@ def test_command_line(tmp_path):
         run('nbdcopy', tmp_path / 'disk.raw', f'nbd+unix:///disk?socket={tmp_path}/nbd.sock')
 
 
+@pytest.mark.threads
 def test_end_of_the_daemon_with_clients(tmp_path):
     """A signal ends it, no matter what clients in other threads are doing."""
     with StorageDaemon(tmp_path, '--object', 'iothread,id=io0', '--blockdev', 'null-co,node-name=n0,size=1G',
@@ -427,6 +433,7 @@ def test_end_of_the_daemon_with_clients(tmp_path):
             wire.sock.close()
 
 
+@pytest.mark.threads
 def test_keyslot_changes_under_load(exports):
     """Passwords are added and removed while an export is written to; not a byte is lost."""
     secret = secret_object(exports.directory, 'sec1', b'second')
@@ -442,6 +449,7 @@ def test_keyslot_changes_under_load(exports):
     finish(client)
 
 
+@pytest.mark.threads
 def test_nothing_is_left_open(exports):
     """Clients that have disconnected leave no descriptor open."""
     exports.add('e0')

@@ -10,8 +10,6 @@ from mirrors import MiB, SIZE, conclude, contents, exported_node, fill, mirror_d
 from programs import cryptsetup
 from writer import connect, writers
 
-pytestmark = pytest.mark.threads
-
 
 @pytest.fixture(name='daemon')
 def fixture_daemon(tmp_path):
@@ -22,6 +20,7 @@ def fixture_daemon(tmp_path):
 PAIRS = [('raw', 'raw'), ('raw', 'luks'), ('luks', 'raw'), ('luks', 'luks')]
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('mode', ['background', 'write-blocking'])
 @pytest.mark.parametrize('source, target', PAIRS)
 def test_pivot(tmp_path, source, target, mode):
@@ -38,6 +37,7 @@ def test_pivot(tmp_path, source, target, mode):
             qmp.cmd('blockdev-del', node_name='source')
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('mode', ['background', 'write-blocking'])
 @pytest.mark.parametrize('source, target', PAIRS)
 def test_equal(tmp_path, source, target, mode):
@@ -55,6 +55,7 @@ def test_equal(tmp_path, source, target, mode):
         cryptsetup('open', '--test-passphrase', tmp_path / 'target.img', password=b'password of target')
 
 
+@pytest.mark.threads
 def test_drained(daemon, tmp_path):
     """Commands that drain both nodes, while clients write to both."""
     qmp = daemon.qmp
@@ -90,6 +91,7 @@ def test_states(daemon):
     assert [event['data']['status'] for event in qmp.events] == ['waiting', 'pending', 'null']
 
 
+@pytest.mark.threads
 def test_cancel_ready(daemon, tmp_path):
     """A copy as of the moment of the cancel; the source stays in use."""
     qmp = daemon.qmp
@@ -111,6 +113,7 @@ def test_cancel_ready(daemon, tmp_path):
     qmp.cmd('blockdev-del', node_name='target')
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('command', [('job-cancel', {'id': 'm0'}), ('block-job-cancel', {'device': 'm0', 'force': True})])
 def test_abort(daemon, tmp_path, command):
     qmp = daemon.qmp
@@ -138,6 +141,7 @@ def test_complete_early(daemon, tmp_path):
     assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
 
 
+@pytest.mark.threads
 def test_fio(tmp_path):
     """fio writes, and verifies what it wrote, on one node and then the other."""
     with mirror_daemon(tmp_path, 'luks', 'luks') as daemon:
@@ -218,6 +222,7 @@ def test_replaces(daemon, tmp_path):
     assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
 
 
+@pytest.mark.threads
 @pytest.mark.slow
 def test_several(tmp_path):
     """Two mirrors at once, of volumes that are written, to targets that are slow."""

@@ -19,7 +19,6 @@ from programs import build_option, qemu_img, qemu_io
 from qmp import QmpError, StorageDaemon
 from writer import Writer, connect, writers
 
-pytestmark = pytest.mark.threads
 # How long quit and SIGTERM may take.
 END_SECONDS = 1 if build_option('b_sanitize') == 'none' else 5
 
@@ -107,6 +106,7 @@ def test_cancel_ready(tmp_path, target, how, mode, command, seconds):
             qmp.cmd('blockdev-del', node_name='target')
 
 
+@pytest.mark.threads
 @HOW
 def test_cancel_running(tmp_path, target, how):
     with target_daemon(tmp_path, target) as daemon:
@@ -121,6 +121,7 @@ def test_cancel_running(tmp_path, target, how):
         check_source(tmp_path, qmp)
 
 
+@pytest.mark.threads
 @HOW
 @MODES
 @pytest.mark.parametrize('ready', [True, False])
@@ -167,6 +168,7 @@ def test_drive_mirror(tmp_path, target, how, ready, command):
         assert len(qmp.cmd('query-named-block-nodes')) == 1
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('how', ['quit', 'SIGTERM'])
 @pytest.mark.parametrize('ready', [True, False])
 def test_shutdown_healthy(tmp_path, how, ready):
@@ -188,6 +190,7 @@ def test_shutdown_healthy(tmp_path, how, ready):
         writer.join(10)
 
 
+@pytest.mark.threads
 @MODES
 def test_target_dies(tmp_path, target, mode):
     """Without a delay for reconnecting, the job ends at once; clients notice nothing."""
@@ -312,6 +315,7 @@ def complete_equal(qmp, directory):
     assert (directory / 'source.img').read_bytes() == (directory / 'target.img').read_bytes()
 
 
+@pytest.mark.threads
 @MODES
 @pytest.mark.parametrize('policy', ['stop', 'enospc', 'auto'])
 def test_enospc(tmp_path, policy, mode):
@@ -370,6 +374,7 @@ def test_source_policy(tmp_path, policy, action):
         complete_equal(qmp, tmp_path)
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize('policy', ['report', 'stop'])
 def test_guest_write_survives(tmp_path, policy):
     """With write-blocking, an error of the target is the job's, not the guest's."""
@@ -392,6 +397,7 @@ def test_guest_write_survives(tmp_path, policy):
         assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
 
 
+@pytest.mark.threads
 @MODES
 def test_pause(tmp_path, mode):
     """Of a healthy job, before and after it is ready; writers go on."""
@@ -417,6 +423,7 @@ def test_pause(tmp_path, mode):
     assert (tmp_path / 'source.img').read_bytes() == (tmp_path / 'target.img').read_bytes()
 
 
+@pytest.mark.threads
 @MODES
 def test_finalize(tmp_path, mode):
     """While the job is pending, clients write on, and it is all there after the switch."""
@@ -434,6 +441,7 @@ def test_finalize(tmp_path, mode):
             assert exported_node(qmp) == 'target'
 
 
+@pytest.mark.threads
 def test_cancel_pending(tmp_path):
     with mirror_daemon(tmp_path) as daemon:
         qmp = daemon.qmp
@@ -446,6 +454,7 @@ def test_cancel_pending(tmp_path):
             assert exported_node(qmp) == 'source'
 
 
+@pytest.mark.threads
 def test_hung_at_finalize(tmp_path, target):
     """The target hangs while the job is pending: clients go on, and cancelling works."""
     with target_daemon(tmp_path, target) as daemon, contextlib.closing(daemon.qmp):

@@ -59,9 +59,7 @@ def test_daemon_while_connecting(own, tmp_path, end):
         check_end_while_opening(tmp_path, open_arguments(own, image), end, SOON)
 
 
-# What a silent cluster never answered remains with librbd, which LeakSanitizer reports.
-@pytest.mark.parametrize('end', [pytest.param('quit', marks=pytest.mark.plain_build),
-                                 pytest.param('signal', marks=pytest.mark.plain_build), 'job-cancel'])
+@pytest.mark.parametrize('end', ['quit', 'signal', 'job-cancel'])
 def test_requests_in_flight(own, tmp_path, end):
     """They are cancelled when the time of grace is over, or the job is."""
     image = own.create('32M')
@@ -155,6 +153,7 @@ def test_time_out_of_servers(own, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.plain_build
 @pytest.mark.parametrize('argv', [('info',), ('create', '-f', 'raw')])
 def test_silent_servers(own, argv):
     """The monitors answer, so these are not to blame."""

@@ -17,6 +17,7 @@ README = (SOURCE_DIR / 'README.md').read_text(encoding='utf-8')
 
 
 @pytest.mark.slow
+@pytest.mark.plain_build
 def test_examples(tmp_path):
     """All examples, one after the other, typed into one shell at the top of the source."""
     blocks = re.findall(r'^```sh\n(.*?)^```$', README, re.MULTILINE | re.DOTALL)

@@ -8,6 +8,7 @@ import luks
 from luks_header import payload_bytes
 from programs import cryptsetup, debian_qemu_img, qemu_img, qemu_img_json, secret_object
 
+pytestmark = pytest.mark.plain_build
 MODES = {
     'xts-plain64': ('xts', 'plain64', None),
     'cbc-essiv:sha256': ('cbc', 'essiv', 'sha256'),
