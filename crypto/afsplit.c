@@ -40,13 +40,14 @@ static void af_diffuse(AFChain *chain, size_t blocklen)
 
     for (size_t pos = 0; pos < blocklen; pos += hash->digest_size) {
         size_t len = MIN(blocklen - pos, hash->digest_size);
-        uint32_t index_be = GUINT32_TO_BE(index++);
+        uint32_t index_be = GUINT32_TO_BE(index);
 
         hash->init(&chain->state);
         hash->update(&chain->state, sizeof(index_be), (const uint8_t *)&index_be);
         hash->update(&chain->state, len, chain->block + pos);
         hash->digest(&chain->state, hash->digest_size, chain->digest);
         memcpy(chain->block + pos, chain->digest, len);
+        index++;
     }
 }
 
