@@ -18,7 +18,7 @@ import uuid
 
 import pytest
 
-from programs import build_option, run
+from programs import build_option, freeze, run
 
 SCRIPT = pathlib.Path(__file__).resolve().parent / 'ceph.sh'
 
@@ -85,7 +85,7 @@ class Ceph:
         pids = [int(self._values[f'CEPH_{daemon.upper()}_PID']) for daemon in daemons]
         try:
             for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+                freeze(pid)
             yield
         finally:
             for pid in pids:

@@ -16,7 +16,7 @@ import subprocess
 import pytest
 
 from nbd_server import wait_until
-from programs import SYSTEM_ENV, run
+from programs import SYSTEM_ENV, freeze, run
 
 PLAIN = 'iqn.2024-01.test:plain'
 CHAP = 'iqn.2024-01.test:chap'
@@ -118,7 +118,7 @@ class IscsiTarget:
 
     def stop(self):
         """SIGSTOP: it is there, but does not answer. cont() ends that."""
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def cont(self):
         self.process.send_signal(signal.SIGCONT)

@@ -9,13 +9,16 @@
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
+import contextlib
 import json
 import os
 import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
+import time
 
 SOURCE_DIR = pathlib.Path(__file__).resolve().parent.parent
 BUILD_DIR = pathlib.Path(os.environ.get('BUILD_DIR', SOURCE_DIR / 'build')).resolve()
@@ -48,6 +51,21 @@ def run(*argv, status=0, text=True, timeout=120, **kwargs):
     fine = 0 <= done.returncode < 99 if status is None else done.returncode == status
     assert fine, f'exit status {done.returncode}: {" ".join(argv)}\n{done.stdout}\n{done.stderr}'
     return done
+
+
+def freeze(pid):
+    """Send SIGSTOP: all threads have stopped on return, which takes a while on a busy machine. SIGCONT ends it."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + 10
+    while not all(is_stopped(task) for task in pathlib.Path(f'/proc/{pid}/task').iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_stopped(task):
+    with contextlib.suppress(OSError):
+        return (task / 'stat').read_text().rpartition(')')[2].split()[0] == 'T'
+    return True     # it has ended
 
 
 def limit_memory():

@@ -12,7 +12,7 @@ import pytest
 
 from images import MIB, write_pieces
 from nbd_peer import READ_ONLY, Nbdkit, ScriptedServer, connections
-from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, password_file, qemu_img, qemu_io
+from programs import DEBIAN_QEMU_IO, QEMU_IMG, QEMU_IO, freeze, password_file, qemu_img, qemu_io
 from qmp import Qmp, StorageDaemon
 
 # What ends at once; the sanitizers take their time.
@@ -308,7 +308,7 @@ def test_tls(tmp_path, end):
                 server.start()
                 assert client.communicate('read 0 512\n', timeout=SOON)[0].count('read 512/512') == 2
             else:
-                server.process.send_signal(signal.SIGSTOP)
+                freeze(server.process.pid)
                 assert client.communicate('quit\n', timeout=SOON)[0].count('read 512/512') == 1
                 server.process.send_signal(signal.SIGCONT)
 

@@ -13,7 +13,7 @@ from disks import MIB, SIZE, Disks, Writer, is_completed
 from nbd_peer import Nbdkit
 from nbd_server import wait_until
 from images import debian_contents
-from programs import cryptsetup, qemu_img, secret_object
+from programs import cryptsetup, freeze, qemu_img, secret_object
 from qmp import StorageDaemon
 
 
@@ -212,7 +212,7 @@ def test_hanging_target(disks, how):
     client = disks.connect('a')
     with Nbdkit(disks.directory, 'memory', SIZE) as server:
         disks.add_nbd_target('a', server, reconnect_delay=60)
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process.pid)
         disks.start()
         write = client.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(MIB)), 15 * MIB)
         assert not is_completed(client, write, 0.5)

@@ -15,7 +15,7 @@ import pytest
 
 from mirrors import MiB, SIZE, conclude, contents, exported_node, fill, mirror_daemon, source_daemon, start_mirror
 from nbd_server import DEBIAN_QEMU_NBD, is_listening, wait_until
-from programs import build_option, qemu_img, qemu_io
+from programs import build_option, freeze, qemu_img, qemu_io
 from qmp import QmpError, StorageDaemon
 from writer import Writer, connect, writers
 
@@ -35,8 +35,10 @@ class Target:
 
     def end(self, how):
         """Kill it, or let it hang."""
-        self.process.send_signal(how)
-        if how == signal.SIGKILL:
+        if how == signal.SIGSTOP:
+            freeze(self.process.pid)
+        else:
+            self.process.kill()
             self.process.wait()
 
     def close(self):

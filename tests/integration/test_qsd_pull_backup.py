@@ -13,7 +13,7 @@ import pytest
 from disks import MIB, SIZE, Disks, is_completed
 from nbd_peer import Nbdkit
 from nbd_server import wait_until
-from programs import SOURCE_DIR, qemu_img
+from programs import SOURCE_DIR, freeze, qemu_img
 from qmp import StorageDaemon
 
 pytestmark = pytest.mark.threads
@@ -163,7 +163,7 @@ def test_timeout(disks, policy):
         disks.add_nbd_target('a', server)
         disks.insert(cbw_timeout=1, on_cbw_error=policy)
         client, writer = disks.connect('old'), disks.connect('top')
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process.pid)
         start = time.monotonic()
         if policy == 'break-guest-write':
             with pytest.raises(nbd.Error):
@@ -191,7 +191,7 @@ def test_client_gone(disks):
     with Nbdkit(disks.directory, 'memory', SIZE) as server:
         disks.add_nbd_target('a', server)
         disks.insert()
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process.pid)
         writer = disks.connect('top')
         for i in range(8):
             writer.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(MIB)), i * MIB)
@@ -213,7 +213,7 @@ def test_quit_with_hanging_target(disks, gone):
         disks.add_nbd_target('a', server)
         disks.insert()
         writer = disks.connect('top')
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process.pid)
         write = writer.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(MIB)), 0)
         assert not is_completed(writer, write, 0.5)
         if gone:
