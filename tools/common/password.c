@@ -66,7 +66,7 @@ void tool_append_password_hint(Error **errp, const char *option)
     g_autofree char *line = tool_command_line_with(option);
 
     if (line) {
-        error_append_hint(errp, "Name a file with the password (on a terminal, there is a prompt): %s\n", line);
+        error_append_hint(errp, "Specify a file with the password (on a terminal, there is a prompt): %s\n", line);
     }
 }
 
