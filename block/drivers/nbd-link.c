@@ -295,6 +295,8 @@ static void settle_loss(NBDLink *l, LinkSlot *slot)
         bdrv_set_flush_error(l->base.bs, -EIO);
         slot->flushed = slot->done;
     }
+    /* It may still be open, to a server that shuts down and waits for its clients. */
+    nbd_connection_cancel(slot->conn);
     bdrv_link_wake(&l->base, false);
 }
 

@@ -121,7 +121,7 @@ const NBDExportInfo *nbd_connection_get_info(const NBDConnection *c);
 /* Send the request, and wait for its end: @r->ret, and @r->lost. From any loop. */
 void coroutine_fn nbd_connection_co_request(NBDConnection *c, NBDRequest *r);
 
-/* Give up the connection: requests in flight and later ones end with -ECANCELED. Main thread. */
+/* Give up the connection: requests in flight and later ones end with -ECANCELED. Any thread. */
 void nbd_connection_cancel(NBDConnection *c);
 
 /* nbd-link.c */

@@ -110,6 +110,23 @@ def test_server_ends_in_order(tmp_path):
         assert 'read 512/512' in done.stdout and 'wrote 512/512' in done.stdout and server.connections == 2
 
 
+def test_nbdkit_ends_in_order(tmp_path):
+    """It refuses what it has not begun, and waits for its clients to hang up."""
+    image = write_pieces(tmp_path / 'image', MIB)
+    commands = [x for i in range(400) for x in ('-c', f'aio_write -f -P {i % 255 + 1} {512 * i} 512')]
+    with Nbdkit(tmp_path, '--filter=delay', 'file', image, 'wdelay=20ms') as server:
+        with subprocess.Popen([QEMU_IO, '--image-opts', *commands, '-c', 'aio_flush', options(server, 20)],
+                              stdout=subprocess.PIPE, text=True) as client:
+            wait_for(lambda: any(image.read_bytes()))
+            begin = time.monotonic()
+            server.kill(signal.SIGTERM)
+            assert time.monotonic() - begin < SOON
+            server.start()
+            output = client.communicate(timeout=SOON)[0]
+        assert client.returncode == 0 and 'failed' not in output
+    assert image.read_bytes() == b''.join(bytes([i % 255 + 1]) * 512 for i in range(400)).ljust(MIB, b'\0')
+
+
 def failing(server, delay, command='read 0 512', seconds=None, before=lambda: None):
     """The request fails after about DELAY seconds: standard error."""
     with subprocess.Popen([QEMU_IO, '--image-opts', '-c', command, '-c', 'read 4k 512', options(server, delay)],
