@@ -142,6 +142,12 @@ static const char *status_name(int status)
     }
 }
 
+static const char *sense_key_name(uint8_t key)
+{
+    /* libiscsi has no name for the error that disks report most often. */
+    return key == SCSI_SENSE_MEDIUM_ERROR ? "MEDIUM_ERROR" : scsi_sense_key_str(key) ?: "unknown";
+}
+
 char *iscsi_request_explain(const ISCSIRequest *r)
 {
     if (r->ret < 0) {
@@ -150,7 +156,7 @@ char *iscsi_request_explain(const ISCSIRequest *r)
     if (r->status != SCSI_STATUS_CHECK_CONDITION) {
         return g_strdup(status_name(r->status));
     }
-    return g_strdup_printf("sense %s, 0x%02x/0x%02x%s%s", scsi_sense_key_str(r->sense.key), r->sense.code >> 8,
+    return g_strdup_printf("sense %s, 0x%02x/0x%02x%s%s", sense_key_name(r->sense.key), r->sense.code >> 8,
                            r->sense.code & 0xff,
                            r->sense.code == ASCQ_SPACE_ALLOCATION_FAILED ? " (space allocation failed)" : "",
                            r->sense.code >> 8 == 0x3a ? " (no medium)" : "");

@@ -403,16 +403,18 @@ def test_busy(target):
     assert left[0] > 980
 
 
-@pytest.mark.parametrize('key, code, message', [
-    (DATA_PROTECT, 0x2707, 'No space left on device'), (DATA_PROTECT, 0x2700, 'Operation not permitted'),
-    (3, 0x1100, 'Input/output error'), (ILLEGAL_REQUEST, 0x2100, 'Invalid argument'), (2, 0x3a00, 'No medium found')])
-def test_sense(target, key, code, message):
+@pytest.mark.parametrize('key, code, name, message', [
+    (DATA_PROTECT, 0x2707, 'DATA PROTECTION', 'No space left on device'),
+    (DATA_PROTECT, 0x2700, 'DATA PROTECTION', 'Operation not permitted'),
+    (3, 0x1100, 'MEDIUM_ERROR', 'Input/output error'), (15, 0x1100, 'unknown', 'Input/output error'),
+    (ILLEGAL_REQUEST, 0x2100, 'ILLEGAL_REQUEST', 'Invalid argument'), (2, 0x3a00, 'NOT READY', 'No medium found')])
+def test_sense(target, key, code, name, message):
     """Becomes an errno, and a message that names node, LUN and sense."""
     target.on_command = lambda conn, cmd: cmd.opcode == WRITE10 and conn.receive_data(cmd) is None and \
         conn.check(cmd, key, code)
     output = io(target, 'write 0 4k', 'write 0 4k', status=1)
     assert output.count(f'write failed: {message}') == 2
-    assert output.count(f'0x{code >> 8:02x}/0x{code & 0xff:02x}') == 1 and f"iSCSI LUN '{target.portal}" in output
+    assert output.count(f'sense {name}, 0x{code >> 8:02x}/0x{code & 0xff:02x}') == 1 and f"iSCSI LUN '{target.portal}" in output
 
 
 FIXED, DESCRIPTORS = bytes([0x70, 0, 7, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x27, 7]), bytes([0x72, 7, 0x27, 7])
