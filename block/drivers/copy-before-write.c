@@ -15,6 +15,7 @@
 #include "block/copy-before-write.h"
 #include "block/drivers.h"
 #include "block/graph/graph_int.h"
+#include "block/graph/node.h"
 #include "util/aio.h"
 #include "util/main-thread.h"
 
@@ -496,14 +497,6 @@ static void coroutine_fn cbw_co_close(BlockDriverState *bs)
     bdrv_release_dirty_bitmap(s->wanted);
 }
 
-/* When the node is closed, nobody will read the old state any more, so nobody waits for what is being copied. */
-static void cbw_drain_begin(BlockDriverState *bs)
-{
-    if (bs->is_closing) {
-        bdrv_cbw_cancel(bs);
-    }
-}
-
 /* For the backup job */
 
 void bdrv_cbw_set_copy_options(BlockDriverState *filter, const BlockCopyOptions *options)
@@ -546,6 +539,18 @@ void bdrv_cbw_cancel(BlockDriverState *filter)
     GLOBAL_STATE_CODE();
     g_atomic_int_compare_and_exchange(&s->error, 0, -ECANCELED);
     cbw_end_copy(filter);
+}
+
+static void cbw_cancel_node(BlockDriverState *bs)
+{
+    if (bs->drv == &bdrv_copy_before_write && bs->is_open) {
+        bdrv_cbw_cancel(bs);
+    }
+}
+
+void bdrv_cbw_cancel_all(void)
+{
+    bdrv_for_each_node(cbw_cancel_node);
 }
 
 /* Give up the copy, and wait for requests to the target, also those that began while bdrv_cbw_cancel() ran. */
@@ -598,7 +603,6 @@ const BlockDriver bdrv_copy_before_write = {
     .bdrv_co_close = cbw_co_close,
     .bdrv_refresh_limits = cbw_refresh_limits,
     .bdrv_child_perm = cbw_child_perm,
-    .bdrv_drain_begin = cbw_drain_begin,
     .bdrv_co_get_allocated_file_size = cbw_co_get_allocated_file_size,
 
     .bdrv_co_preadv = cbw_co_preadv,

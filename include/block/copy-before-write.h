@@ -41,6 +41,9 @@ void bdrv_cbw_cancel(BlockDriverState *filter);
 /* The same, and mark in @bitmap, which is as long as the source, what was not copied. */
 void coroutine_fn bdrv_cbw_co_merge_todo(BlockDriverState *filter, BdrvDirtyBitmap *bitmap);
 
+/* At the end of the program, give up all copies: nobody will read an old state any more. */
+void bdrv_cbw_cancel_all(void);
+
 /*
  * Drop the caller's reference to the filter, which copies no more. If it was @inserted, its parents use the source
  * again.

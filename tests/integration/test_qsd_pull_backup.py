@@ -204,8 +204,8 @@ def test_client_gone(disks):
         assert read_all(disks.connect('old')) == before
 
 
-@pytest.mark.parametrize('gone', [False, True])
-def test_quit_with_hanging_target(disks, gone):
+@pytest.mark.parametrize('case', ['waiting', 'gone', 'reader'])
+def test_quit_with_hanging_target(disks, case):
     """Nobody will read the old state, so the end does not wait for a copy to a target that hangs."""
     disks.add_top()
     disks.qmp.cmd('blockdev-del', node_name='a-target')
@@ -216,9 +216,13 @@ def test_quit_with_hanging_target(disks, gone):
         freeze(server.process.pid)
         write = writer.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(MIB)), 0)
         assert not is_completed(writer, write, 0.5)
-        if gone:
+        if case == 'gone':
             del writer
             time.sleep(0.5)
+        elif case == 'reader':
+            reader = disks.connect('old')
+            reader.aio_pread(nbd.Buffer(MIB), 0)
+            time.sleep(0.2)
         start = time.monotonic()
         disks.qmp.cmd('quit')
         disks.daemon.wait()

@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "block/copy-before-write.h"
 #include "block/export.h"
 #include "block/iothread-object.h"
 #include "block/job.h"
@@ -111,6 +112,7 @@ static void coroutine_fn daemon_co_main(void *opaque)
     }
     throttle_groups_lift_limits();
     job_cancel_all();
+    bdrv_cbw_cancel_all();
     bdrv_cancel_in_flight_later();
     monitor_wait_commands();
     nbd_server_stop();
