@@ -89,12 +89,13 @@ bool bdrv_opening_cancelled(void *bs)
 
 char *bdrv_printable(const char *text)
 {
-    char *printable = g_utf8_make_valid(text, -1);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *printable = g_string_new(NULL);
 
-    for (char *c = printable; *c; c++) {
-        if (g_ascii_iscntrl(*c)) {
-            *c = '?';
-        }
+    for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+
+        g_string_append_unichar(printable, g_unichar_iscntrl(c) ? '?' : c);
     }
-    return printable;
+    return g_string_free(printable, false);
 }
