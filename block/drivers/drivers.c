@@ -87,6 +87,16 @@ bool bdrv_opening_cancelled(void *bs)
     return !bdrv_may_open(bs, NULL) || qemu_co_is_cancelled() || bdrv_must_not_wait();
 }
 
+bool bdrv_apply_auto_read_only(const BlockdevOptions *options, bool *read_only, const char *why, Error **errp)
+{
+    *read_only |= options->has_auto_read_only && options->auto_read_only;
+    if (!*read_only) {
+        error_setg(errp, "%s", why);
+        error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+    }
+    return *read_only;
+}
+
 char *bdrv_printable(const char *text)
 {
     g_autofree char *valid = g_utf8_make_valid(text, -1);

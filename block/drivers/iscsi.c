@@ -127,15 +127,10 @@ static bool target_init(ISCSITarget *t, const BlockdevOptionsIscsi *o, Error **e
 /* If the LUN is read-only, adjust *@read_only if @options allow that. False with @errp. */
 static bool check_read_only(const BDRVISCSIState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
 {
-    if (!s->lun.read_only || *read_only) {
+    if (!s->lun.read_only || bdrv_apply_auto_read_only(options, read_only, "the LUN is read-only", errp)) {
         return true;
     }
-    if (options->has_auto_read_only && options->auto_read_only) {
-        *read_only = true;
-        return true;
-    }
-    error_setg(errp, "iSCSI LUN '%s': the LUN is read-only", s->target.name);
-    error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+    error_prepend(errp, "iSCSI LUN '%s': ", s->target.name);
     return false;
 }
 

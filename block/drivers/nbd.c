@@ -101,15 +101,10 @@ bool nbd_server_init(NBDServer *server, const BlockdevOptionsNbd *o, Error **err
 /* If the export is read-only, adjust *@read_only if @options allow that. False with @errp. */
 static bool check_read_only(const BDRVNBDState *s, const BlockdevOptions *options, bool *read_only, Error **errp)
 {
-    if (!s->info.read_only || *read_only) {
+    if (!s->info.read_only || bdrv_apply_auto_read_only(options, read_only, "the export is read-only", errp)) {
         return true;
     }
-    if (options->has_auto_read_only && options->auto_read_only) {
-        *read_only = true;
-        return true;
-    }
-    error_setg(errp, "NBD server '%s': the export is read-only", s->server.name);
-    error_append_hint(errp, "Open it with read-only=on, or with auto-read-only=on.\n");
+    error_prepend(errp, "NBD server '%s': ", s->server.name);
     return false;
 }
 

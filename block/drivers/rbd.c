@@ -60,16 +60,8 @@ static RBDImage *coroutine_fn image_open(BlockDriverState *bs, const BlockdevOpt
 /* Snapshots are read-only: adjust *@read_only if @options allow that. False with @errp. */
 static bool check_read_only(const BlockdevOptions *options, bool *read_only, Error **errp)
 {
-    if (!options->u.rbd.snapshot || *read_only) {
-        return true;
-    }
-    if (options->has_auto_read_only && options->auto_read_only) {
-        *read_only = true;
-        return true;
-    }
-    error_setg(errp, "RBD snapshots are read-only");
-    error_append_hint(errp, "Open the snapshot with read-only=on, or with auto-read-only=on.\n");
-    return false;
+    return !options->u.rbd.snapshot ||
+           bdrv_apply_auto_read_only(options, read_only, "RBD snapshots are read-only", errp);
 }
 
 static bool coroutine_fn qemu_rbd_co_open(BlockDriverState *bs, Error **errp)

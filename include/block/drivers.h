@@ -25,6 +25,12 @@ extern const BlockDriver bdrv_throttle;
 /* Whether the opening of @bs, a BlockDriverState, must end: the node is being deleted, or its coroutine cancelled. */
 bool bdrv_opening_cancelled(void *bs);
 
+/*
+ * Open or reopen a node on read-only storage: *@read_only becomes true if @options have auto-read-only. If it stays
+ * false, return false with @errp, which says @why.
+ */
+bool bdrv_apply_auto_read_only(const BlockdevOptions *options, bool *read_only, const char *why, Error **errp);
+
 /* @text, which may come from a server, without control characters. Caller frees. */
 char *bdrv_printable(const char *text);
 
