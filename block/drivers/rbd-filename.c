@@ -223,8 +223,7 @@ static char *json_filename(const BlockdevOptionsRbd *o)
     g_autoptr(json_object) options = QAPI_TO_JSON(BlockdevOptionsRbd, o);
 
     json_object_object_add(options, "driver", json_object_new_string("rbd"));
-    return g_strconcat("json:", json_object_to_json_string_ext(options, JSON_C_TO_STRING_PLAIN |
-                                                               JSON_C_TO_STRING_NOSLASHESCAPE), NULL);
+    return bdrv_json_filename(options);
 }
 
 char *qemu_rbd_filename(const BlockdevOptionsRbd *o)

@@ -62,6 +62,13 @@ static const char *exact_filename(const BlockDriverState *bs, struct json_object
     return exact_filename(bs->file->bs, json_object_object_get(options, "file"));
 }
 
+char *bdrv_json_filename(struct json_object *options)
+{
+    g_autofree char *text = qapi_print_json(options, false);
+
+    return g_strconcat("json:", text, NULL);
+}
+
 char *bdrv_get_filename(const BlockDriverState *bs)
 {
     g_autoptr(json_object) options = full_open_options(bs);
@@ -70,6 +77,5 @@ char *bdrv_get_filename(const BlockDriverState *bs)
     if (plain) {
         return g_strdup(plain);
     }
-    g_autofree char *text = qapi_print_json(options, false);
-    return g_strconcat("json:", text, NULL);
+    return bdrv_json_filename(options);
 }

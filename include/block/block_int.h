@@ -332,6 +332,9 @@ BlockDriverState *coroutine_fn bdrv_co_new_filter(const BlockDriver *drv, const 
  */
 void bdrv_storage_resized(BlockDriverState *bs);
 
+/* "json:" and the @options of a node, for those that no plain filename has. Caller frees. */
+char *bdrv_json_filename(struct json_object *options);
+
 /* Make this one parent use @bs instead. Drains the node that it used before. */
 bool coroutine_fn bdrv_co_replace_child(BdrvChild *child, BlockDriverState *bs, Error **errp);
 

@@ -73,7 +73,7 @@ static void test_show(void)
           "rbd:p/i:mon_host=h\\:1;[\\:\\:1]\\:2" },
         { "'image':'i','auth-client-required':['cephx','none']", "rbd:p/i:auth_client_required=cephx;none" },
         { "'image':'i','key-secret':'k'",
-          "json:{\"pool\":\"p\",\"image\":\"i\",\"key-secret\":\"k\",\"driver\":\"rbd\"}" },
+          "json:{\"pool\": \"p\", \"image\": \"i\", \"key-secret\": \"k\", \"driver\": \"rbd\"}" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
