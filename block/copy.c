@@ -582,10 +582,14 @@ bool coroutine_fn block_copy_co_estimate(BlockCopy *c, Job *job, int64_t *bytes,
 
 bool coroutine_fn block_copy_co_wait(BlockCopy *c, Job *job, Error **errp)
 {
+    Error *err = NULL;
+
     c->job = job;
-    while (!c->err && job_pause_point(job, &c->err)) {
+    while (!c->err && job_pause_point(job, &err)) {
         job_sleep_ns(job, INT64_MAX / 2);
     }
+    /* A cancel during a pause has set c->err, too. */
+    check_failed(c, err);
     c->job = NULL;
     error_propagate(errp, g_steal_pointer(&c->err));
     return false;

@@ -75,7 +75,8 @@ def test_read_while_writing(disks):
     disks.connect('top').pwrite(bytes(MIB), 0)
 
 
-def test_job_without_copying(disks):
+@pytest.mark.parametrize('pause', [False, True])
+def test_job_without_copying(disks, pause):
     """sync=none inserts the filter above a node that is exported, and removes it when it is cancelled."""
     before = disks.add('a')
     disks.start(sync='none', filter_node_name='cbw')
@@ -88,7 +89,10 @@ def test_job_without_copying(disks):
     assert read_all(client) == before
     assert disks.content('a-target')[MIB:4 * MIB] == before[MIB:4 * MIB]
     assert disks.content('a-target')[10 * MIB:] == bytes(6 * MIB)
-    disks.qmp.cmd('block-job-cancel', device='j')
+    if pause:
+        disks.qmp.cmd('job-pause', id='j')
+        disks.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='paused')
+    disks.qmp.cmd('block-job-cancel', device='j', force=pause)
     disks.qmp.wait_event('BLOCK_JOB_CANCELLED', device='j')
     disks.qmp.wait_event('JOB_STATUS_CHANGE', id='j', status='null')
     # Reading the old state fails; it never shows anything newer.
