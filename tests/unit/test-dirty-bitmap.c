@@ -41,7 +41,7 @@ static void model_change(Model *m, int64_t offset, int64_t bytes, bool dirty)
 static void model_check(const Model *m, const BdrvDirtyBitmap *bitmap)
 {
     int64_t count = 0, start, bytes, pos = g_test_rand_int_range(0, m->length);
-    int64_t end = g_test_rand_int_range(0, m->length + 1000), max = g_test_rand_int_range(1, m->length);
+    int64_t end = g_test_rand_int_range(0, m->length + 1000), max = g_test_rand_int_range(1, m->length + 1);
 
     for (int64_t i = 0; i < m->length; i++) {
         count += m->dirty[i];
