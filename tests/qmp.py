@@ -200,6 +200,7 @@ def check_end_while_opening(directory, options, how, seconds):
         if how == 'blockdev-del':
             other.cmd('blockdev-del', node_name='n0')
             assert 'cancelled' in daemon.qmp.answer()['error']['desc']
+            assert other.cmd('query-named-block-nodes') == []
         elif how == 'quit':
             other.send({'execute': 'quit'})
         else:

@@ -13,7 +13,7 @@ import pytest
 from nbd_peer import Nbdkit, ScriptedServer
 from nbd_server import wait_until
 from programs import QEMU_IMG, QEMU_IO, password_file, qemu_img, qemu_io
-from qmp import Qmp, StorageDaemon
+from qmp import StorageDaemon, check_end_while_opening
 
 # Seconds within which what waits for nobody ends; the sanitizers take their time.
 SOON = 8
@@ -219,27 +219,9 @@ def test_signal_while_reading(server, sig):
 
 @pytest.mark.parametrize('end', ['blockdev-del', 'quit', 'signal'])
 def test_daemon_while_connecting(tmp_path, server, end):
-    """Others are answered while blockdev-add waits, and it can be taken back."""
     server.silent = True
-    socket = tmp_path / 'other.sock'
-    with StorageDaemon(tmp_path, '--chardev', f'socket,id=c1,path={socket},server=on,wait=off', '--monitor', 'c1') as daemon:
-        daemon.qmp.send({'execute': 'blockdev-add', 'arguments': {
-            'driver': 'nbd', 'node-name': 'n0', 'server': {'type': 'unix', 'path': str(server.path)}}})
-        wait_for(lambda: server.connections)
-        other = Qmp(socket)
-        begin = time.monotonic()
-        assert other.cmd('query-named-block-nodes') == []
-        if end == 'blockdev-del':
-            other.cmd('blockdev-del', node_name='n0')
-            assert 'cancelled' in daemon.qmp.answer()['error']['desc']
-            assert other.cmd('query-named-block-nodes') == []
-        elif end == 'quit':
-            other.send({'execute': 'quit'})
-        else:
-            daemon.process.send_signal(signal.SIGTERM)
-        if end != 'blockdev-del':
-            daemon.wait()
-        assert time.monotonic() - begin < SOON
+    check_end_while_opening(tmp_path, {'driver': 'nbd', 'server': {'type': 'unix', 'path': str(server.path)}}, end, SOON)
+    assert server.connections
 
 
 def test_job_cancel(tmp_path, server):

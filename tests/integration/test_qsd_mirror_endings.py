@@ -75,6 +75,12 @@ def check_source(directory, qmp, ended=True):
     handle.shutdown()
 
 
+def wait_for_writes(threads):
+    """Each client has written on, or failed."""
+    before = [thread.writes for thread in threads]
+    wait_until(lambda: all(t.error or t.writes > n + 20 for t, n in zip(threads, before)), 'writes')
+
+
 HOW = pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGSTOP], ids=['dead', 'hung'])
 MODES = pytest.mark.parametrize('mode', ['background', 'write-blocking'])
 
@@ -416,8 +422,7 @@ def test_pause(tmp_path, mode):
             qmp.cmd('block-job-pause', device='m0')
             qmp.wait_event('JOB_STATUS_CHANGE', status='standby')
             assert "in state 'standby'" in qmp.error('job-complete', id='m0').desc
-            before = [thread.writes for thread in threads]
-            wait_until(lambda: all(t.error or t.writes > n + 20 for t, n in zip(threads, before)), 'writes')
+            wait_for_writes(threads)
             qmp.cmd('block-job-resume', device='m0')
         qmp.cmd('job-complete', id='m0')
         assert conclude(qmp) is None
@@ -435,8 +440,7 @@ def test_finalize(tmp_path, mode):
             start_mirror(qmp, ready=True, copy_mode=mode, auto_finalize=False)
             qmp.cmd('job-complete', id='m0')
             qmp.wait_event('BLOCK_JOB_PENDING')
-            before = [thread.writes for thread in threads]
-            wait_until(lambda: all(t.error or t.writes > n + 20 for t, n in zip(threads, before)), 'writes')
+            wait_for_writes(threads)
             assert exported_node(qmp) != 'target'
             qmp.cmd('job-finalize', id='m0')
             assert conclude(qmp) is None
