@@ -205,18 +205,24 @@ bool coroutine_fn nbd_server_start(const NbdServerOptions *options, Error **errp
     return true;
 }
 
-/* The node that a client of @addr gets for the export @name; NULL if that is not our server. */
-static BlockDriverState *coroutine_fn server_find_node(const SocketAddress *addr, const char *name)
+/* Whether clients of @addr reach our server. */
+static bool coroutine_fn server_is_at(const SocketAddress *addr)
 {
     g_autoptr(GArray) names = nbd_server_is_running() ? socket_resolve(addr, false, NULL) : NULL;
+    bool found = false;
 
-    for (guint i = 0; names && nbd_server_is_running() && i < names->len; i++) {
-        if (net_listener_is_at(server->listener, &g_array_index(names, SocketName, i))) {
-            NBDExport *exp = nbd_export_find(name);
-            return exp ? blk_bs(exp->common.blk) : NULL;
-        }
+    for (guint i = 0; !found && names && nbd_server_is_running() && i < names->len; i++) {
+        found = net_listener_is_at(server->listener, &g_array_index(names, SocketName, i));
     }
-    return NULL;
+    return found;
+}
+
+/* The node that we export as @name; NULL: none. */
+static BlockDriverState *find_exported(const char *name)
+{
+    NBDExport *exp = nbd_export_find(name);
+
+    return exp ? blk_bs(exp->common.blk) : NULL;
 }
 
 bool coroutine_fn nbd_server_check_no_loop(BlockDriverState *bs, BlockDriverState *other, Error **errp)
@@ -228,11 +234,16 @@ bool coroutine_fn nbd_server_check_no_loop(BlockDriverState *bs, BlockDriverStat
         BlockDriverState *node = g_ptr_array_index(nodes, i);
         const BlockdevOptionsNbd *o = &node->options->u.nbd;
         bool is_client = node->drv->driver == BLOCKDEV_DRIVER_NBD && bdrv_is_below(node, bs);
-        BlockDriverState *exported = is_client ? server_find_node(o->server, o->export ?: "") : NULL;
+        BlockDriverState *exported = is_client ? find_exported(o->export ?: "") : NULL;
 
         if (exported && (bdrv_is_below(other, exported) || bdrv_is_below(exported, other))) {
-            error_setg(errp, "it is an export of node '%s' by this daemon", bdrv_get_display_name(exported));
-            ok = false;
+            bdrv_ref(exported);
+            /* Last, since looking up a name takes time. */
+            ok = !server_is_at(o->server);
+            if (!ok) {
+                error_setg(errp, "it is an export of node '%s' by this daemon", bdrv_get_display_name(exported));
+            }
+            bdrv_co_unref(exported);
         }
     }
     bdrv_co_put_nodes(nodes);
